@@ -1,0 +1,162 @@
+//! Errors as fal's clients read them.
+//!
+//! Inner layers know no status codes; they meet the wire here. Two envelopes exist: a list of [`Problem`]s for input
+//! that a model cannot take, and a sentence with an [`ErrorType`] for everything before and around the model.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// Where the types of problems are explained.
+const DOCS: &str = "https://docs.fal.ai/errors/#";
+
+/// One thing that is wrong with an input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Where: `body`, then field names.
+    pub loc: Vec<Value>,
+    /// For people.
+    pub msg: String,
+    /// For programs.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its explanation.
+    pub url: String,
+    /// The limits that were broken.
+    #[serde(skip_serializing_if = "Map::is_empty", default)]
+    pub ctx: Map<String, Value>,
+    /// What was given.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub input: Option<Value>,
+}
+
+impl Problem {
+    /// A problem at `body.<path>`.
+    pub fn new(path: &[&str], kind: &str, msg: impl Into<String>) -> Self {
+        let mut loc = vec![Value::from("body")];
+        loc.extend(path.iter().map(|p| Value::from(*p)));
+        Self { loc, msg: msg.into(), kind: kind.into(), url: format!("{DOCS}{kind}"), ctx: Map::new(), input: None }
+    }
+
+    /// With a limit.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.ctx.insert(key.into(), value.into());
+        self
+    }
+
+    /// With what was given.
+    #[must_use]
+    pub fn given(mut self, input: &Value) -> Self {
+        self.input = Some(input.clone());
+        self
+    }
+
+    /// The last part of `loc`, such as a field's name.
+    pub fn field(&self) -> &str {
+        self.loc.last().and_then(Value::as_str).unwrap_or("body")
+    }
+}
+
+/// The documented types of errors before and around a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorType {
+    /// The call is malformed, or asks for what this server cannot do.
+    BadRequest,
+    /// The request did not start in the time that the caller gave it.
+    RequestTimeout,
+    /// The caller hung up.
+    ClientDisconnected,
+    /// The caller cancelled.
+    ClientCancelled,
+    /// Too many requests at once.
+    ConcurrentRequestsLimit,
+    /// The model failed.
+    RunnerServerError,
+    /// The worker was lost too often while it ran this request.
+    RunnerDisconnected,
+    /// A mistake of ours.
+    InternalError,
+}
+
+impl ErrorType {
+    /// Name on the wire and HTTP status.
+    pub const fn row(self) -> (&'static str, u16) {
+        match self {
+            Self::BadRequest => ("bad_request", 400),
+            Self::RequestTimeout => ("request_timeout", 504),
+            Self::ClientDisconnected => ("client_disconnected", 499),
+            Self::ClientCancelled => ("client_cancelled", 499),
+            Self::ConcurrentRequestsLimit => ("concurrent_requests_limit", 429),
+            Self::RunnerServerError => ("runner_server_error", 500),
+            // 503 in fal's table; a poison job must not be retried by clients, so it ends as a server error here
+            Self::RunnerDisconnected => ("runner_disconnected", 500),
+            Self::InternalError => ("internal_error", 500),
+        }
+    }
+}
+
+/// A complete answer: status, headers, body.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// JSON body, always with `detail`.
+    pub body: Value,
+    /// Headers beside the usual ones.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl ErrorAnswer {
+    /// 422 with a list of problems; never retried, never billed.
+    pub fn invalid(problems: &[Problem]) -> Self {
+        let headers = vec![("x-fal-retryable", "false".into()), ("x-fal-billable-units", "0".into())];
+        Self { status: 422, body: json!({ "detail": problems }), headers }
+    }
+
+    /// A typed error with a sentence.
+    pub fn typed(kind: ErrorType, detail: impl Into<String>) -> Self {
+        let (name, status) = kind.row();
+        let mut headers = vec![("x-fal-error-type", name.to_owned()), ("x-fal-retryable", "false".to_owned())];
+        if kind == ErrorType::RequestTimeout {
+            headers.push(("x-fal-request-timeout-type", "user".into()));
+        }
+        if kind == ErrorType::ConcurrentRequestsLimit {
+            headers[1].1 = "true".into();
+            headers.push(("x-fal-needs-retry", "1".into()));
+        }
+        Self { status, body: json!({ "detail": detail.into(), "error_type": name }), headers }
+    }
+
+    /// A bare sentence, as fal answers where no model is concerned: 401, 403, 404.
+    pub fn plain(status: u16, detail: impl Into<String>) -> Self {
+        Self { status, body: json!({ "detail": detail.into() }), headers: Vec::new() }
+    }
+
+    /// No endpoint of this id.
+    pub fn unknown_endpoint(id: &str) -> Self {
+        Self::plain(404, format!("Application \"{id}\" not found"))
+    }
+
+    /// The body is no JSON.
+    pub fn bad_json(reason: &str) -> Self {
+        let problem = Problem::new(&[], "json_invalid", "JSON decode error").with("error", reason);
+        Self::invalid(&[problem])
+    }
+
+    /// One readable line.
+    pub fn message(&self) -> String {
+        match &self.body["detail"] {
+            Value::String(text) => text.clone(),
+            Value::Array(problems) => {
+                let line = |p: &Value| {
+                    let path = p["loc"].as_array().map_or(&[][..], Vec::as_slice);
+                    let path: Vec<&str> = path.iter().skip(1).filter_map(Value::as_str).collect();
+                    let path = if path.is_empty() { "input".to_owned() } else { path.join(".") };
+                    format!("{path}: {}", p["msg"].as_str().unwrap_or_default())
+                };
+                problems.iter().map(line).collect::<Vec<_>>().join("; ")
+            }
+            other => other.to_string(),
+        }
+    }
+}

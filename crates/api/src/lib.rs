@@ -1,0 +1,22 @@
+//! The contract of Scumble: endpoints, inputs, results and errors. Pure: no I/O, no clock, no randomness.
+//!
+//! One table, [`ENDPOINTS`], says what can be called and with what. [`Endpoint::parse`] turns a caller's JSON into an
+//! [`Input`] with every default filled, or into fal's list of problems. Everything that is serialized to a user is
+//! defined here.
+
+mod endpoint;
+mod endpoints;
+mod error;
+mod image_size;
+mod input;
+mod output;
+mod queue;
+mod validate;
+
+pub use endpoint::{AppPath, Endpoint, EndpointId, Family, Field, Fill, Kind, Scope};
+pub use endpoints::{ENDPOINTS, find};
+pub use error::{ErrorAnswer, ErrorType, Problem};
+pub use image_size::{ImageSize, PRESETS};
+pub use input::{ImageFormat, Input, TextToImage};
+pub use output::{FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput};
+pub use queue::{LogLine, Metrics, QueueStatus, Status, Submitted};

@@ -1,0 +1,126 @@
+//! Every problem at once, in fal's words.
+
+use scumble_api::{ErrorAnswer, ImageFormat, ImageSize, Scope, TextToImage, find};
+use serde_json::{Value, json};
+
+fn parse(id: &str, body: &Value) -> Result<TextToImage, Vec<(String, String)>> {
+    parse_in(Scope::Wire, id, body)
+}
+
+fn parse_in(scope: Scope, id: &str, body: &Value) -> Result<TextToImage, Vec<(String, String)>> {
+    let endpoint = find(id).expect("an endpoint of the table");
+    let path = |loc: &[Value]| loc.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(".");
+    match endpoint.parse(body, scope) {
+        Ok(input) => Ok(input.text_to_image()),
+        Err(problems) => Err(problems.iter().map(|p| (path(&p.loc), p.kind.clone())).collect()),
+    }
+}
+
+fn refused(id: &str, body: &Value, expected: &[(&str, &str)]) {
+    let expected: Vec<_> = expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+    assert_eq!(parse(id, body), Err(expected), "{body}");
+}
+
+#[test]
+fn defaults_are_filled_once() {
+    let input = parse("fal-ai/flux/schnell", &json!({ "prompt": "a cat" })).expect("valid");
+    assert_eq!(
+        input,
+        TextToImage {
+            prompt: "a cat".into(),
+            size: ImageSize { width: 1024, height: 768 },
+            steps: 4,
+            guidance: None,
+            seed: None,
+            images: 1,
+            format: ImageFormat::Png,
+            sync_mode: false,
+            max_sequence_length: None,
+        }
+    );
+    let dev = parse("fal-ai/flux/dev", &json!({ "prompt": "" })).expect("an empty prompt is a prompt");
+    assert_eq!((dev.steps, dev.guidance, dev.format), (28, Some(3.5), ImageFormat::Jpeg));
+}
+
+#[test]
+fn sizes_come_as_presets_or_objects() {
+    let size = |value: Value| parse("fal-ai/flux/dev", &json!({ "prompt": "x", "image_size": value })).map(|i| i.size);
+    assert_eq!(size(json!("portrait_16_9")), Ok(ImageSize { width: 576, height: 1024 }));
+    assert_eq!(size(json!({ "width": 640 })), Ok(ImageSize { width: 640, height: 512 }));
+    assert_eq!(size(Value::Null), Ok(ImageSize { width: 1024, height: 768 }));
+    assert!(size(json!("huge")).is_err());
+    assert!(size(json!(512)).is_err());
+}
+
+#[test]
+fn all_problems_come_at_once() {
+    let body = json!({
+        "num_inference_steps": 0, "num_images": 9, "output_format": "gif", "sync_mode": "perhaps",
+        "image_size": { "width": 7, "height": 20000 }, "seed": -1,
+    });
+    refused(
+        "fal-ai/flux/schnell",
+        &body,
+        &[
+            ("body.prompt", "missing"),
+            ("body.image_size.width", "greater_than_equal"),
+            ("body.image_size.height", "less_than_equal"),
+            ("body.num_inference_steps", "greater_than_equal"),
+            ("body.seed", "greater_than_equal"),
+            ("body.sync_mode", "bool_parsing"),
+            ("body.num_images", "less_than_equal"),
+            ("body.output_format", "literal_error"),
+        ],
+    );
+}
+
+#[test]
+fn a_problem_names_its_limit_its_input_and_its_page() {
+    let endpoint = find("scumble/starter").expect("the starter");
+    let problems = endpoint.parse(&json!({ "prompt": "x", "num_images": 9 }), Scope::Wire).expect_err("too many");
+    assert_eq!(
+        serde_json::to_value(&problems).expect("JSON"),
+        json!([{
+            "loc": ["body", "num_images"], "msg": "Input should be less than or equal to 4",
+            "type": "less_than_equal", "url": "https://docs.fal.ai/errors/#less_than_equal",
+            "ctx": { "le": 4 }, "input": 9,
+        }])
+    );
+    assert_eq!(ErrorAnswer::invalid(&problems).message(), "num_images: Input should be less than or equal to 4");
+}
+
+#[test]
+fn numbers_are_read_as_leniently_as_pydantic_reads_them() {
+    let body = json!({ "prompt": "x", "num_inference_steps": "3", "num_images": 2.0, "sync_mode": "yes", "seed": u64::MAX });
+    let input = parse("scumble/starter", &body).expect("valid");
+    assert_eq!((input.steps, input.images, input.sync_mode, input.seed), (3, 2, true, Some(u64::MAX)));
+    refused("scumble/starter", &json!({ "prompt": "x", "seed": 1.5 }), &[("body.seed", "int_from_float")]);
+    refused("scumble/starter", &json!({ "prompt": "x", "seed": "one" }), &[("body.seed", "int_parsing")]);
+    refused("scumble/starter", &json!({ "prompt": 5 }), &[("body.prompt", "string_type")]);
+    refused("scumble/starter", &json!({ "prompt": null }), &[("body.prompt", "string_type")]);
+    refused("scumble/starter", &json!([1]), &[("body", "model_attributes_type")]);
+}
+
+#[test]
+fn pictures_that_would_not_fit_are_refused() {
+    refused("scumble/starter", &json!({ "prompt": "x", "image_size": "square_hd" }), &[("body.image_size", "image_too_large")]);
+    let body = json!({ "prompt": "x", "image_size": { "width": 14142, "height": 14142 } });
+    refused("fal-ai/flux/dev", &body, &[("body.image_size", "image_too_large")]);
+}
+
+#[test]
+fn unknown_fields_are_ignored_and_named() {
+    let endpoint = find("scumble/starter").expect("the starter");
+    let input = endpoint.parse(&json!({ "prompt": "x", "loras": [], "promt": "y" }), Scope::Wire).expect("valid");
+    assert_eq!(input.ignored(), ["loras", "promt"]);
+    assert!(!input.values().contains_key("loras"));
+}
+
+#[test]
+fn the_owner_may_go_beyond_the_page() {
+    let body = json!({ "prompt": "x", "num_inference_steps": 30, "max_sequence_length": 48 });
+    let input = parse_in(Scope::Local, "fal-ai/flux/schnell", &body).expect("valid at home");
+    assert_eq!((input.steps, input.max_sequence_length), (30, Some(48)));
+    assert!(parse("fal-ai/flux/schnell", &body).is_err());
+    assert!(parse_in(Scope::Local, "fal-ai/flux/schnell", &json!({ "prompt": "x", "num_inference_steps": 0 })).is_err());
+}

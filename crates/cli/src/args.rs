@@ -1,0 +1,176 @@
+//! What can be typed. Nothing is opened or probed here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 the model or server failed, 2 wrong command or input, \
+                          3 weights missing or unusable, 4 file, folder, database or address unusable, 130 interrupted.";
+
+/// Images from open-weight models, on your own machine, through fal's API.
+#[derive(Debug, Parser)]
+#[command(name = "scumble", version, after_help = EXIT_CODES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make an image here and now.
+    Run(Run),
+    /// Answer fal's API over HTTP.
+    Serve(Serve),
+    /// Make, list and revoke the keys that callers need.
+    Keys(Keys),
+}
+
+/// Make an image here and now.
+///
+/// Progress goes to stderr, the paths of the images to stdout.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    /// The endpoint (an id with a slash; scumble/starter if left out) and the prompt.
+    #[arg(value_name = "[ENDPOINT] PROMPT", num_args = 0..=2)]
+    pub(crate) words: Vec<String>,
+    /// A field of the input; the value is JSON where it parses as JSON, else text.
+    #[arg(short = 'i', value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) fields: Vec<(String, serde_json::Value)>,
+    /// A JSON file with fields of the input.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) input: Option<PathBuf>,
+    /// Where the image goes; .png, .jpg or .jpeg decides its format.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The same seed gives the same image.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Print the endpoint's output object instead of paths.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// A diffusers folder with the weights.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) weights: Option<PathBuf>,
+    /// Number type of computation; the weights' own if left out.
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Dtype>,
+    /// cpu, cuda:0 or metal.
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: String,
+    /// Write what the pipeline computed on the way.
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub(crate) trace: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "lower")]
+pub(crate) enum Dtype {
+    Float32,
+    Bfloat16,
+    Float16,
+}
+
+/// Answer fal's API over HTTP.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    /// The address to listen on [default: 127.0.0.1:8787].
+    #[arg(long, env = "SCUMBLE_LISTEN", value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// A scumble.toml.
+    #[arg(long, env = "SCUMBLE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Weights for an endpoint: a diffusers folder. May be given several times.
+    #[arg(long, value_name = "ENDPOINT=DIR", value_parser = endpoint_dir)]
+    pub(crate) weights: Vec<(String, PathBuf)>,
+    /// Answer endpoints that have no weights with drawn cards, after MS milliseconds.
+    #[arg(long, value_name = "MS", num_args = 0..=1, default_missing_value = "0", require_equals = true, value_parser = milliseconds)]
+    pub(crate) stand_in: Option<Duration>,
+    /// Listen on an address that others can reach although no keys were made.
+    #[arg(long)]
+    pub(crate) open: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DataDir {
+    /// Where database and images are kept [default: $XDG_DATA_HOME/scumble].
+    #[arg(long, env = "SCUMBLE_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Make, list and revoke the keys that callers need.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Keys {
+    #[command(subcommand)]
+    pub(crate) command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a key and print it, this once. From then on callers need a key.
+    Create {
+        /// What to call it.
+        #[arg(long, default_value = "")]
+        label: String,
+        #[command(flatten)]
+        data: DataDir,
+    },
+    /// List keys by id.
+    List {
+        #[command(flatten)]
+        data: DataDir,
+    },
+    /// Revoke a key by its id.
+    Revoke {
+        /// The part of the key before the colon.
+        id: String,
+        #[command(flatten)]
+        data: DataDir,
+    },
+}
+
+fn key_value(text: &str) -> Result<(String, serde_json::Value), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    if key.is_empty() {
+        return Err("the key before = is empty".into());
+    }
+    let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::from(value));
+    Ok((key.to_owned(), value))
+}
+
+fn endpoint_dir(text: &str) -> Result<(String, PathBuf), String> {
+    let (endpoint, dir) = text.split_once('=').ok_or("expected ENDPOINT=DIR")?;
+    if scumble_api::find(endpoint).is_none() {
+        let known: Vec<_> = scumble_api::ENDPOINTS.iter().map(|e| e.id).collect();
+        return Err(format!("there is no endpoint {endpoint}; there are {}", known.join(", ")));
+    }
+    Ok((endpoint.to_owned(), dir.into()))
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    text.parse().map(Duration::from_millis).map_err(|_| "expected milliseconds".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_commands_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn values_are_json_where_they_parse_as_json() {
+        let value = |text: &str| key_value(text).map(|(_, v)| v).expect("key and value");
+        assert_eq!(value("a=1"), serde_json::json!(1));
+        assert_eq!(value("a="), serde_json::json!(""));
+        assert_eq!(value("a=square"), serde_json::json!("square"));
+        assert_eq!(value(r#"a={"width":64}"#), serde_json::json!({ "width": 64 }));
+        assert!(key_value("a").is_err() && key_value("=1").is_err());
+    }
+}

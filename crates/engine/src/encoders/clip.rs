@@ -1,0 +1,181 @@
+//! The CLIP text model (Radford et al., 2021), as transformers' `CLIPTextModel` computes it.
+
+use candle_core::{DType, Tensor};
+
+use crate::checkpoint::{Config, Weights};
+use crate::error::Result;
+use crate::nn::{Embedding, LayerNorm, Linear, attention, join_heads, quick_gelu, split_heads};
+use crate::tokenize::ClipTokenizer;
+
+/// Sizes of a CLIP text model.
+#[derive(Clone, Debug)]
+pub struct ClipConfig {
+    /// Token ids.
+    pub vocab: usize,
+    /// Width of a token.
+    pub hidden: usize,
+    /// Width of the feed-forward.
+    pub intermediate: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Longest text.
+    pub positions: usize,
+    /// Added to variances.
+    pub eps: f64,
+}
+
+impl ClipConfig {
+    /// From `text_encoder/config.json`; absent keys mean CLIP-L.
+    ///
+    /// # Errors
+    /// Values that are no sizes or do not fit together, or an activation other than CLIP-L's.
+    pub fn read(config: &Config) -> Result<Self> {
+        let activation = config.text_or("hidden_act", "quick_gelu");
+        if activation != "quick_gelu" {
+            return Err(config.unsupported("hidden_act", activation, "quick_gelu"));
+        }
+        let this = Self {
+            vocab: config.size_or("vocab_size", 49408)?,
+            hidden: config.size_or("hidden_size", 768)?,
+            intermediate: config.size_or("intermediate_size", 3072)?,
+            layers: config.size_or("num_hidden_layers", 12)?,
+            heads: config.size_or("num_attention_heads", 12)?,
+            positions: config.size_or("max_position_embeddings", 77)?,
+            eps: config.number_or("layer_norm_eps", 1e-5)?,
+        };
+        if this.heads == 0 || !this.hidden.is_multiple_of(this.heads) {
+            return Err(config.unsupported(
+                "num_attention_heads",
+                this.heads,
+                &format!("a divisor of {}", this.hidden),
+            ));
+        }
+        if this.positions < ClipTokenizer::LENGTH {
+            let wanted = format!("at least {}", ClipTokenizer::LENGTH);
+            return Err(config.unsupported("max_position_embeddings", this.positions, &wanted));
+        }
+        Ok(this)
+    }
+}
+
+/// A CLIP text model.
+pub struct ClipText {
+    tokens: Embedding,
+    positions: Tensor, // [positions, hidden]
+    blocks: Vec<Block>,
+    final_norm: LayerNorm,
+}
+
+/// What a CLIP text model says about a text.
+pub struct ClipOutput {
+    /// `[1, tokens, hidden]`, after the final norm.
+    pub last_hidden_state: Tensor,
+    /// `[1, hidden]`: the state at the end token.
+    pub pooled: Tensor,
+}
+
+impl ClipText {
+    /// Loads the model. Files carry the prefix `text_model.`; those written by transformers 5 may lack it.
+    ///
+    /// # Errors
+    /// What [`Weights::get`] says.
+    pub fn load(config: &ClipConfig, w: &Weights) -> Result<Self> {
+        let w = &if w.has("embeddings.token_embedding.weight") { w.clone() } else { w.pp("text_model") };
+        let embeddings = w.pp("embeddings");
+        let layers = w.pp("encoder").pp("layers");
+        Ok(Self {
+            tokens: Embedding::load(&embeddings.pp("token_embedding"), config.vocab, config.hidden)?,
+            positions: embeddings.pp("position_embedding").get((config.positions, config.hidden), "weight")?,
+            blocks: (0..config.layers).map(|i| Block::load(config, &layers.pp(i))).collect::<Result<_>>()?,
+            final_norm: LayerNorm::load(&w.pp("final_layer_norm"), config.hidden, config.eps)?,
+        })
+    }
+
+    /// Names that older files carry beside the weights.
+    pub fn ignores(name: &str) -> bool {
+        name.ends_with("position_ids") || name.ends_with("logit_scale")
+    }
+
+    /// Encodes one text of padded token ids. Attention is causal and sees the padding, as in training.
+    ///
+    /// # Errors
+    /// An id outside the vocabulary, or a device out of memory.
+    pub fn forward(&self, ids: &[u32]) -> Result<ClipOutput> {
+        let positions = self.positions.narrow(0, 0, ids.len())?;
+        let mut x = (self.tokens.forward(ids)? + positions)?.unsqueeze(0)?;
+        let mask = causal_mask(ids.len(), x.device())?;
+        for block in &self.blocks {
+            x = block.forward(&x, &mask)?;
+        }
+        let last_hidden_state = self.final_norm.forward(&x)?;
+        let pooled = last_hidden_state.narrow(1, end_position(ids), 1)?.squeeze(1)?;
+        Ok(ClipOutput { last_hidden_state, pooled })
+    }
+}
+
+/// The first position of the largest id, which is the end token: the configurations' `eos_token_id` 2 is a historic
+/// mistake that transformers works around in the same way.
+fn end_position(ids: &[u32]) -> usize {
+    let largest = ids.iter().max();
+    ids.iter().position(|id| Some(id) == largest).unwrap_or(0)
+}
+
+fn causal_mask(tokens: usize, device: &candle_core::Device) -> Result<Tensor> {
+    let values: Vec<f32> = (0..tokens)
+        .flat_map(|query| (0..tokens).map(move |key| if key > query { f32::NEG_INFINITY } else { 0.0 }))
+        .collect();
+    Ok(Tensor::from_vec(values, (1, 1, tokens, tokens), device)?.to_dtype(DType::F32)?)
+}
+
+struct Block {
+    heads: usize,
+    norm1: LayerNorm,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    out: Linear,
+    norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Block {
+    fn load(config: &ClipConfig, w: &Weights) -> Result<Self> {
+        let (hidden, wide, eps) = (config.hidden, config.intermediate, config.eps);
+        let attention = w.pp("self_attn");
+        Ok(Self {
+            heads: config.heads,
+            norm1: LayerNorm::load(&w.pp("layer_norm1"), hidden, eps)?,
+            q: Linear::load(&attention.pp("q_proj"), hidden, hidden)?,
+            k: Linear::load(&attention.pp("k_proj"), hidden, hidden)?,
+            v: Linear::load(&attention.pp("v_proj"), hidden, hidden)?,
+            out: Linear::load(&attention.pp("out_proj"), hidden, hidden)?,
+            norm2: LayerNorm::load(&w.pp("layer_norm2"), hidden, eps)?,
+            fc1: Linear::load(&w.pp("mlp").pp("fc1"), hidden, wide)?,
+            fc2: Linear::load(&w.pp("mlp").pp("fc2"), wide, hidden)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, mask: &Tensor) -> Result<Tensor> {
+        let n = self.norm1.forward(x)?;
+        let heads = |linear: &Linear| split_heads(&linear.forward(&n)?, self.heads);
+        let (q, k, v) = (heads(&self.q)?, heads(&self.k)?, heads(&self.v)?);
+        let scale = 1.0 / (q.dim(3)? as f64).sqrt();
+        let x = (x + self.out.forward(&join_heads(&attention(&q, &k, &v, scale, Some(mask))?)?)?)?;
+        let n = self.norm2.forward(&x)?;
+        Ok((&x + self.fc2.forward(&quick_gelu(&self.fc1.forward(&n)?)?)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_the_first_largest_id() {
+        assert_eq!(end_position(&[5, 9, 3, 9, 9]), 1);
+        assert_eq!(end_position(&[]), 0);
+    }
+}

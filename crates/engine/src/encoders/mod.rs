@@ -1,0 +1,7 @@
+//! Text encoders, shared by the families that use them.
+
+mod clip;
+mod t5;
+
+pub use clip::{ClipConfig, ClipOutput, ClipText};
+pub use t5::{T5Config, T5Encoder};

@@ -1,0 +1,19 @@
+//! The short list of operations that models are written against.
+//!
+//! Each has a plain form over candle, right on every device and the oracle in tests, and on the CPU a kernel of
+//! `scumble-kernels` where the plain form wastes time. Models never see which one runs.
+
+mod activation;
+mod attention;
+mod conv;
+mod kernel;
+mod linear;
+mod norm;
+mod rotary;
+
+pub use activation::{gate_gelu_tanh, gelu_tanh, quick_gelu, silu};
+pub use attention::{attention, join_heads, split_heads};
+pub use conv::{Conv2d, upsample_2x};
+pub use linear::{Embedding, Linear};
+pub use norm::{GroupNorm, LayerNorm, RmsNorm, modulated_norm};
+pub use rotary::Rotary;

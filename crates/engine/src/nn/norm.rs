@@ -1,0 +1,249 @@
+//! Normalisations.
+
+use candle_core::{D, DType, Tensor};
+use scumble_kernels::Element;
+
+use super::activation::silu;
+use super::kernel::{Map, map, numbers, runs_here};
+use crate::checkpoint::Weights;
+use crate::error::Result;
+
+/// Layer norm with weight and bias over the last dimension.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    gain: Tensor,
+    offset: Tensor,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// `weight` and `bias`, each `[width]`.
+    ///
+    /// # Errors
+    /// What [`Weights::get`] says.
+    pub fn load(w: &Weights, width: usize, eps: f64) -> Result<Self> {
+        Ok(Self { gain: w.get(width, "weight")?, offset: w.get(width, "bias")?, eps })
+    }
+
+    /// Any shape that ends in `width`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        layer_norm(x, &self.gain, &self.offset, self.eps)
+    }
+}
+
+/// Layer norm without weights, then modulation: LN(x) · (1 + scale) + shift.
+///
+/// `x` is `[batch, tokens, width]`; `shift` and `scale` are `[batch, width]`.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn modulated_norm(x: &Tensor, shift: &Tensor, scale: &Tensor, eps: f64) -> Result<Tensor> {
+    let gain = (scale.to_dtype(DType::F32)? + 1.0)?;
+    layer_norm(x, &gain, shift, eps)
+}
+
+/// `gain` and `offset` are `[width]`, or `[batch, width]` for an `x` of `[batch, tokens, width]`.
+fn layer_norm(x: &Tensor, gain: &Tensor, offset: &Tensor, eps: f64) -> Result<Tensor> {
+    if runs_here(x) {
+        let kernel =
+            LayerNormRows { row: x.dim(D::Minus1)?, eps: eps as f32, gain: numbers(gain)?, offset: numbers(offset)? };
+        return Ok(map(x, kernel)?);
+    }
+    plain_layer_norm(x, gain, offset, eps)
+}
+
+fn plain_layer_norm(x: &Tensor, gain: &Tensor, offset: &Tensor, eps: f64) -> Result<Tensor> {
+    let wide = x.to_dtype(DType::F32)?;
+    let centred = wide.broadcast_sub(&wide.mean_keepdim(D::Minus1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    let y = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
+    let per_batch = |t: &Tensor| -> Result<Tensor> {
+        let t = t.to_dtype(DType::F32)?;
+        Ok(if t.rank() == 2 { t.unsqueeze(1)? } else { t })
+    };
+    let y = y.broadcast_mul(&per_batch(gain)?)?.broadcast_add(&per_batch(offset)?)?;
+    Ok(y.to_dtype(x.dtype())?)
+}
+
+struct LayerNormRows {
+    row: usize,
+    eps: f32,
+    gain: Vec<f32>,
+    offset: Vec<f32>,
+}
+
+impl Map for LayerNormRows {
+    const NAME: &'static str = "layer-norm";
+
+    fn run<T: Element>(&self, input: &[T], output: &mut [T]) {
+        scumble_kernels::layer_norm(input, self.row, self.eps, &self.gain, &self.offset, output);
+    }
+}
+
+/// RMS norm with weight over the last dimension.
+#[derive(Clone, Debug)]
+pub struct RmsNorm {
+    gain: Tensor,
+    eps: f64,
+}
+
+impl RmsNorm {
+    /// `weight` `[width]`.
+    ///
+    /// # Errors
+    /// What [`Weights::get`] says.
+    pub fn load(w: &Weights, width: usize, eps: f64) -> Result<Self> {
+        Ok(Self { gain: w.get(width, "weight")?, eps })
+    }
+
+    /// Any shape that ends in `width`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if runs_here(x) {
+            return Ok(map(x, RmsNormRows { eps: self.eps as f32, gain: numbers(&self.gain)? })?);
+        }
+        self.plain(x)
+    }
+
+    fn plain(&self, x: &Tensor) -> Result<Tensor> {
+        let wide = x.to_dtype(DType::F32)?;
+        let mean_square = wide.sqr()?.mean_keepdim(D::Minus1)?;
+        let y = wide.broadcast_div(&(mean_square + self.eps)?.sqrt()?)?;
+        Ok(y.broadcast_mul(&self.gain.to_dtype(DType::F32)?)?.to_dtype(x.dtype())?)
+    }
+}
+
+struct RmsNormRows {
+    eps: f32,
+    gain: Vec<f32>,
+}
+
+impl Map for RmsNormRows {
+    const NAME: &'static str = "rms-norm";
+
+    fn run<T: Element>(&self, input: &[T], output: &mut [T]) {
+        scumble_kernels::rms_norm(input, self.eps, &self.gain, output);
+    }
+}
+
+/// Group norm with weight and bias over `[batch, channels, height, width]`.
+#[derive(Clone, Debug)]
+pub struct GroupNorm {
+    gain: Tensor,
+    offset: Tensor,
+    groups: usize,
+    eps: f64,
+}
+
+impl GroupNorm {
+    /// `weight` and `bias`, each `[channels]`.
+    ///
+    /// # Errors
+    /// What [`Weights::get`] says.
+    pub fn load(w: &Weights, groups: usize, channels: usize, eps: f64) -> Result<Self> {
+        Ok(Self { gain: w.get(channels, "weight")?, offset: w.get(channels, "bias")?, groups, eps })
+    }
+
+    /// The norm alone.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.apply(x, false)
+    }
+
+    /// The norm, then SiLU.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
+        self.apply(x, true)
+    }
+
+    fn apply(&self, x: &Tensor, then_silu: bool) -> Result<Tensor> {
+        if runs_here(x) {
+            let (_, channels, height, width) = x.dims4()?;
+            let kernel = GroupNormPlanes {
+                channels,
+                area: height * width,
+                groups: self.groups,
+                eps: self.eps as f32,
+                gain: numbers(&self.gain)?,
+                offset: numbers(&self.offset)?,
+                silu: then_silu,
+            };
+            return Ok(map(x, kernel)?);
+        }
+        let y = self.plain(x)?;
+        if then_silu { silu(&y) } else { Ok(y) }
+    }
+
+    fn plain(&self, x: &Tensor) -> Result<Tensor> {
+        let (batch, channels, height, width) = x.dims4()?;
+        let wide = x.to_dtype(DType::F32)?.reshape((batch, self.groups, channels / self.groups * height * width))?;
+        let centred = wide.broadcast_sub(&wide.mean_keepdim(2)?)?;
+        let variance = centred.sqr()?.mean_keepdim(2)?;
+        let y = centred.broadcast_div(&(variance + self.eps)?.sqrt()?)?.reshape((batch, channels, height, width))?;
+        let per_channel = |t: &Tensor| t.to_dtype(DType::F32)?.reshape((1, channels, 1, 1));
+        let y = y.broadcast_mul(&per_channel(&self.gain)?)?.broadcast_add(&per_channel(&self.offset)?)?;
+        Ok(y.to_dtype(x.dtype())?)
+    }
+}
+
+struct GroupNormPlanes {
+    channels: usize,
+    area: usize,
+    groups: usize,
+    eps: f32,
+    gain: Vec<f32>,
+    offset: Vec<f32>,
+    silu: bool,
+}
+
+impl Map for GroupNormPlanes {
+    const NAME: &'static str = "group-norm";
+
+    fn run<T: Element>(&self, input: &[T], output: &mut [T]) {
+        let shape = scumble_kernels::GroupNorm {
+            channels: self.channels,
+            area: self.area,
+            groups: self.groups,
+            eps: self.eps,
+            gain: &self.gain,
+            offset: &self.offset,
+            silu: self.silu,
+        };
+        scumble_kernels::group_norm(&shape, input, output);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Generator;
+
+    fn close(a: &Tensor, b: &Tensor) -> Result<()> {
+        let (a, b) = (numbers(a)?, numbers(b)?);
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 2e-5), "kernel and plain form differ");
+        Ok(())
+    }
+
+    #[test]
+    fn kernels_agree_with_the_plain_forms() -> Result<()> {
+        let mut g = Generator::new(3);
+        let x = (g.noise(&[2, 5, 24])? + 0.5)?;
+        let (shift, scale) = (g.noise(&[2, 24])?, g.noise(&[2, 24])?);
+        close(&modulated_norm(&x, &shift, &scale, 1e-6)?, &plain_layer_norm(&x, &(&scale + 1.0)?, &shift, 1e-6)?)?;
+        let rms = RmsNorm { gain: g.noise(&[24])?, eps: 1e-6 };
+        close(&rms.forward(&x)?, &rms.plain(&x)?)?;
+        let group = GroupNorm { gain: g.noise(&[24])?, offset: g.noise(&[24])?, groups: 4, eps: 1e-6 };
+        let planes = g.noise(&[2, 24, 3, 7])?;
+        close(&group.forward(&planes)?, &group.plain(&planes)?)?;
+        close(&group.forward_silu(&planes)?, &silu(&group.plain(&planes)?)?)
+    }
+}

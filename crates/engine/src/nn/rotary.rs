@@ -1,0 +1,92 @@
+//! Rotary position embedding.
+
+use candle_core::{DType, Device, Tensor};
+use scumble_kernels::Element;
+
+use super::kernel::{Map, map, numbers, runs_here};
+use crate::error::Result;
+
+/// The angles of a sequence: `cos` and `sin`, each `[tokens, width / 2]`, float32.
+#[derive(Clone, Debug)]
+pub struct Rotary {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Rotary {
+    /// Angles for positions on several axes: axis `a` of width `axes[a]` turns pair i by
+    /// `position · theta^(−2i / axes[a])`. Computed in float64, kept in float32, as the reference does.
+    ///
+    /// `positions` holds one entry per axis for each token.
+    ///
+    /// # Errors
+    /// A device out of memory.
+    pub fn new(positions: &[Vec<u32>], axes: &[usize], theta: f64, device: &Device) -> Result<Self> {
+        let half: usize = axes.iter().map(|w| w / 2).sum();
+        let mut cos = Vec::with_capacity(positions.len() * half);
+        let mut sin = Vec::with_capacity(positions.len() * half);
+        for token in positions {
+            for (position, width) in token.iter().zip(axes) {
+                for i in 0..width / 2 {
+                    let angle = f64::from(*position) * theta.powf(-((2 * i) as f64) / *width as f64);
+                    cos.push(angle.cos() as f32);
+                    sin.push(angle.sin() as f32);
+                }
+            }
+        }
+        let shape = (positions.len(), half);
+        Ok(Self { cos: Tensor::from_vec(cos, shape, device)?, sin: Tensor::from_vec(sin, shape, device)? })
+    }
+
+    /// Rotates neighbouring pairs of `[batch, heads, tokens, width]`, in float32.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        if runs_here(x) {
+            let kernel = Pairs { row: x.dim(3)?, cos: numbers(&self.cos)?, sin: numbers(&self.sin)? };
+            return Ok(map(x, kernel)?);
+        }
+        self.plain(x)
+    }
+
+    fn plain(&self, x: &Tensor) -> Result<Tensor> {
+        let (batch, heads, tokens, width) = x.dims4()?;
+        let pairs = x.to_dtype(DType::F32)?.reshape((batch, heads, tokens, width / 2, 2))?;
+        let (a, b) = (pairs.narrow(4, 0, 1)?.squeeze(4)?, pairs.narrow(4, 1, 1)?.squeeze(4)?);
+        let first = (a.broadcast_mul(&self.cos)? - b.broadcast_mul(&self.sin)?)?;
+        let second = (b.broadcast_mul(&self.cos)? + a.broadcast_mul(&self.sin)?)?;
+        let y = Tensor::stack(&[first, second], 4)?.reshape((batch, heads, tokens, width))?;
+        Ok(y.to_dtype(x.dtype())?)
+    }
+}
+
+struct Pairs {
+    row: usize,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl Map for Pairs {
+    const NAME: &'static str = "rotary";
+
+    fn run<T: Element>(&self, input: &[T], output: &mut [T]) {
+        scumble_kernels::rotate_pairs(input, self.row, &self.cos, &self.sin, output);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Generator;
+
+    #[test]
+    fn the_kernel_agrees_with_the_plain_form() -> Result<()> {
+        let positions: Vec<Vec<u32>> = (0..6).map(|i| vec![0, i / 3, i % 3]).collect();
+        let rotary = Rotary::new(&positions, &[4, 6, 6], 10000.0, &Device::Cpu)?;
+        let x = Generator::new(1).noise(&[2, 3, 6, 16])?;
+        let (a, b) = (numbers(&rotary.apply(&x)?)?, numbers(&rotary.plain(&x)?)?);
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6));
+        Ok(())
+    }
+}

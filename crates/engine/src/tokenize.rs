@@ -1,0 +1,158 @@
+//! Text to token ids, from the files that published repositories carry.
+
+use tokenizers::models::bpe::{BPE, Merges, Vocab};
+use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::tokenizer::SplitDelimiterBehavior;
+use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+
+const START: &str = "<|startoftext|>";
+const END: &str = "<|endoftext|>";
+
+/// How CLIP cuts text before byte-pair encoding: contractions, runs of letters, single digits, other runs.
+const CLIP_PATTERN: &str =
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+
+/// CLIP's tokenizer: byte-level BPE framed by a start and an end token, padded to a fixed length.
+pub struct ClipTokenizer {
+    inner: Tokenizer,
+    start: u32,
+    end: u32,
+    pad: u32,
+}
+
+impl ClipTokenizer {
+    /// CLIP text models have this many positions.
+    pub const LENGTH: usize = 77;
+
+    /// Reads `vocab.json`, `merges.txt` and the pad token of `tokenizer_config.json` from a folder such as
+    /// `tokenizer`.
+    ///
+    /// # Errors
+    /// Files that are absent or of another kind.
+    pub fn load(checkpoint: &Checkpoint, folder: &str) -> Result<Self> {
+        let file = format!("{folder}/vocab.json");
+        let damaged = |reason: String| Error::Damaged { path: checkpoint.path(&file), reason };
+        let vocab: Vocab = serde_json::from_slice(&checkpoint.read(&file)?).map_err(|e| damaged(e.to_string()))?;
+        let id = |token: &str| vocab.get(token).copied().ok_or_else(|| damaged(format!("it has no {token}")));
+        let pad_token = pad_token(checkpoint, folder)?;
+        let (start, end, pad) = (id(START)?, id(END)?, id(&pad_token)?);
+        let merges = read_merges(checkpoint, &format!("{folder}/merges.txt"))?;
+        let model = BPE::builder()
+            .vocab_and_merges(vocab, merges)
+            .end_of_word_suffix("</w>".into())
+            .unk_token(END.into())
+            .build()
+            .map_err(|e| damaged(e.to_string()))?;
+        let mut inner = Tokenizer::new(model);
+        prepare_clip(&mut inner, &pad_token).map_err(|e| damaged(e.to_string()))?;
+        Ok(Self { inner, start, end, pad })
+    }
+
+    /// Exactly 77 ids; a longer text loses its tail, never its end token.
+    ///
+    /// # Errors
+    /// None in practice: byte-level BPE knows every text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode(text, false).map_err(bad_prompt)?;
+        let mut ids = vec![self.start];
+        ids.extend(encoding.get_ids().iter().take(Self::LENGTH - 2));
+        ids.push(self.end);
+        ids.resize(Self::LENGTH, self.pad);
+        Ok(ids)
+    }
+}
+
+fn read_merges(checkpoint: &Checkpoint, file: &str) -> Result<Merges> {
+    let bytes = checkpoint.read(file)?;
+    let damaged = |reason: String| Error::Damaged { path: checkpoint.path(file), reason };
+    let text = std::str::from_utf8(&bytes).map_err(|e| damaged(e.to_string()))?;
+    let pair = |(number, line): (usize, &str)| match line.split_once(' ') {
+        Some((a, b)) => Ok((a.to_owned(), b.to_owned())),
+        None => Err(damaged(format!("line {} is no pair", number + 1))),
+    };
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with("#version") && !line.trim().is_empty());
+    lines.map(pair).collect()
+}
+
+fn pad_token(checkpoint: &Checkpoint, folder: &str) -> Result<String> {
+    let file = format!("{folder}/tokenizer_config.json");
+    if !checkpoint.has(&file) {
+        return Ok(END.into());
+    }
+    let config = checkpoint.config(&file)?;
+    let token = config.get("pad_token").and_then(|v| v.as_str().or_else(|| v.get("content")?.as_str()));
+    Ok(token.unwrap_or(END).to_owned())
+}
+
+/// How the text is cleaned and cut, and which tokens a prompt may spell out.
+fn prepare_clip(inner: &mut Tokenizer, pad_token: &str) -> tokenizers::Result<()> {
+    inner.with_normalizer(Some(clip_normalizer()?))?;
+    inner.with_pre_tokenizer(Some(clip_pre_tokenizer()?));
+    // published configurations look for the start token in the lowercased text, for the others in the text as it is
+    let special = |token: &str| AddedToken::from(token, true).normalized(token == START);
+    inner.add_special_tokens([START, END, pad_token].map(special))?;
+    Ok(())
+}
+
+fn clip_normalizer() -> tokenizers::Result<NormalizerWrapper> {
+    let spaces = Replace::new(tokenizers::normalizers::replace::ReplacePattern::Regex(r"\s+".into()), " ")?;
+    Ok(Sequence::new(vec![NFC.into(), spaces.into(), Lowercase.into()]).into())
+}
+
+fn clip_pre_tokenizer() -> tokenizers::Result<PreTokenizerWrapper> {
+    let split = Split::new(SplitPattern::Regex(CLIP_PATTERN.into()), SplitDelimiterBehavior::Removed, true)?;
+    let bytes = ByteLevel::new(false, true, true);
+    Ok(tokenizers::pre_tokenizers::sequence::Sequence::new(vec![split.into(), bytes.into()]).into())
+}
+
+/// T5's tokenizer: whatever `tokenizer.json` says, cut and padded to a length that the caller chooses.
+pub struct T5Tokenizer {
+    inner: Tokenizer,
+    end: u32,
+    /// `model_max_length` of the configuration.
+    pub max_length: usize,
+}
+
+impl T5Tokenizer {
+    /// Reads `tokenizer.json` and `tokenizer_config.json` from a folder such as `tokenizer_2`.
+    ///
+    /// # Errors
+    /// Files that are absent or of another kind.
+    pub fn load(checkpoint: &Checkpoint, folder: &str) -> Result<Self> {
+        let file = format!("{folder}/tokenizer.json");
+        let damaged = |reason: String| Error::Damaged { path: checkpoint.path(&file), reason };
+        let mut inner = Tokenizer::from_bytes(checkpoint.read(&file)?).map_err(|e| damaged(e.to_string()))?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|e| damaged(e.to_string()))?;
+        let end = inner.token_to_id("</s>").ok_or_else(|| damaged("it has no </s>".into()))?;
+        let config = format!("{folder}/tokenizer_config.json");
+        let max_length = match checkpoint.has(&config) {
+            // unset lengths are published as 10^30
+            true => checkpoint.config(&config)?.number_or("model_max_length", 512.0)?.min(512.0) as usize,
+            false => 512,
+        };
+        Ok(Self { inner, end, max_length })
+    }
+
+    /// Exactly `length` ids: the text's, the end token, zeros.
+    ///
+    /// # Errors
+    /// A text that the model behind the file cannot encode.
+    pub fn encode(&self, text: &str, length: usize) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode(text, false).map_err(bad_prompt)?;
+        let mut ids: Vec<u32> = encoding.get_ids().iter().copied().take(length.saturating_sub(1)).collect();
+        ids.push(self.end);
+        ids.resize(length, 0);
+        Ok(ids)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used as a function for map_err")]
+fn bad_prompt(e: tokenizers::Error) -> Error {
+    Error::Parameter { name: "prompt", problem: format!("cannot be tokenized: {e}") }
+}

@@ -1,0 +1,75 @@
+//! Pixels to the moments of latents.
+
+use candle_core::Tensor;
+
+use super::blocks::{Middle, ResNet};
+use super::{EPS, VaeConfig};
+use crate::checkpoint::Weights;
+use crate::error::Result;
+use crate::nn::{Conv2d, GroupNorm};
+
+pub(super) struct Encoder {
+    conv_in: Conv2d,
+    levels: Vec<Level>,
+    middle: Middle,
+    norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+/// One resolution: residual blocks, then a halving everywhere but at the coarsest.
+struct Level {
+    resnets: Vec<ResNet>,
+    downsample: Option<Conv2d>,
+}
+
+impl Encoder {
+    pub(super) fn load(config: &VaeConfig, w: &Weights) -> Result<Self> {
+        let channels = &config.channels;
+        let (finest, coarsest) = (channels[0], channels[channels.len() - 1]);
+        let levels = channels.iter().enumerate().map(|(i, output)| {
+            let input = if i == 0 { finest } else { channels[i - 1] };
+            let last = i + 1 == channels.len();
+            Level::load(config, &w.pp("down_blocks").pp(i), input, *output, last)
+        });
+        Ok(Self {
+            conv_in: Conv2d::load(&w.pp("conv_in"), config.image_channels, finest, 3)?,
+            levels: levels.collect::<Result<_>>()?,
+            middle: Middle::load(config, &w.pp("mid_block"), coarsest)?,
+            norm_out: GroupNorm::load(&w.pp("conv_norm_out"), config.groups, coarsest, EPS)?,
+            conv_out: Conv2d::load(&w.pp("conv_out"), coarsest, 2 * config.latent_channels, 3)?,
+        })
+    }
+
+    pub(super) fn forward(&self, image: &Tensor) -> Result<Tensor> {
+        let mut x = self.conv_in.forward(image)?;
+        for level in &self.levels {
+            x = level.forward(x)?;
+        }
+        let x = self.middle.forward(&x)?;
+        self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
+    }
+}
+
+impl Level {
+    fn load(config: &VaeConfig, w: &Weights, input: usize, output: usize, last: bool) -> Result<Self> {
+        let resnet = |i: usize| {
+            let input = if i == 0 { input } else { output };
+            ResNet::load(config, &w.pp("resnets").pp(i), input, output)
+        };
+        let downsample = || Conv2d::load_downsample(&w.pp("downsamplers").pp(0).pp("conv"), output);
+        Ok(Self {
+            resnets: (0..config.layers).map(resnet).collect::<Result<_>>()?,
+            downsample: (!last).then(downsample).transpose()?,
+        })
+    }
+
+    fn forward(&self, mut x: Tensor) -> Result<Tensor> {
+        for resnet in &self.resnets {
+            x = resnet.forward(&x)?;
+        }
+        match &self.downsample {
+            Some(conv) => conv.forward(&x),
+            None => Ok(x),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The autoencoder of latent diffusion (diffusers' `AutoencoderKL`), shared by FLUX, SD3.5, AuraFlow and others.
+
+mod blocks;
+mod decoder;
+mod encoder;
+mod tiling;
+
+use candle_core::{DType, Tensor};
+
+use crate::checkpoint::{Config, Weights};
+use crate::error::Result;
+use crate::nn::Conv2d;
+use decoder::Decoder;
+use encoder::Encoder;
+pub use tiling::Tiling;
+
+/// Added to variances in every group norm.
+const EPS: f64 = 1e-6;
+
+/// Sizes of an autoencoder.
+#[derive(Clone, Debug)]
+pub struct VaeConfig {
+    /// Channels of a picture.
+    pub image_channels: usize,
+    /// Channels per level, finest first.
+    pub channels: Vec<usize>,
+    /// Residual blocks per level of the encoder; the decoder has one more.
+    pub layers: usize,
+    /// Groups of every group norm.
+    pub groups: usize,
+    /// Channels of the latents.
+    pub latent_channels: usize,
+    /// What latents are divided by before decoding.
+    pub scaling: f64,
+    /// What is added to them after that.
+    pub shift: f64,
+    /// Whether a 1×1 convolution follows the encoder.
+    pub quant_conv: bool,
+    /// Whether a 1×1 convolution precedes the decoder.
+    pub post_quant_conv: bool,
+    /// Whether the middle block attends.
+    pub mid_attention: bool,
+    /// Side of the pictures it was trained on; the tile size.
+    pub sample_size: usize,
+}
+
+impl VaeConfig {
+    /// From `vae/config.json`.
+    ///
+    /// # Errors
+    /// Values that are no sizes, or blocks of another kind than plain down and up blocks.
+    pub fn read(config: &Config) -> Result<Self> {
+        for (key, expected) in [("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")] {
+            let types = config.get(key).and_then(|v| v.as_array()).map_or(&[][..], Vec::as_slice);
+            if let Some(other) = types.iter().find(|t| t.as_str() != Some(expected)) {
+                return Err(config.unsupported(key, other, expected));
+            }
+        }
+        let this = Self {
+            image_channels: config.size_or("out_channels", 3)?,
+            channels: config.sizes_or("block_out_channels", &[128, 256, 512, 512])?,
+            layers: config.size_or("layers_per_block", 2)?,
+            groups: config.size_or("norm_num_groups", 32)?,
+            latent_channels: config.size_or("latent_channels", 16)?,
+            scaling: config.number_or("scaling_factor", 0.18215)?,
+            shift: config.number_or("shift_factor", 0.0)?,
+            quant_conv: config.flag_or("use_quant_conv", true)?,
+            post_quant_conv: config.flag_or("use_post_quant_conv", true)?,
+            mid_attention: config.flag_or("mid_block_add_attention", true)?,
+            sample_size: config.size_or("sample_size", 1024)?,
+        };
+        if this.channels.is_empty() || this.channels.len() > 8 {
+            return Err(config.unsupported("block_out_channels", format!("{:?}", this.channels), "1 to 8 levels"));
+        }
+        if this.image_channels != 3 {
+            return Err(config.unsupported("out_channels", this.image_channels, "3"));
+        }
+        if let Some(c) = this.channels.iter().find(|c| this.groups == 0 || !c.is_multiple_of(this.groups)) {
+            return Err(config.unsupported("norm_num_groups", this.groups, &format!("a divisor of {c}")));
+        }
+        Ok(this)
+    }
+
+    /// How many pixels a latent spans in each direction.
+    pub fn factor(&self) -> usize {
+        1 << (self.channels.len() - 1)
+    }
+}
+
+/// Which half of the autoencoder a pipeline needs; the other half of the file is only checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halves {
+    /// Text to image.
+    Decoder,
+    /// Image to image.
+    Both,
+}
+
+/// An autoencoder.
+pub struct Vae {
+    config: VaeConfig,
+    decoder: Decoder,
+    post_quant: Option<Conv2d>,
+    /// Present where a picture can be encoded.
+    encoder: Option<(Encoder, Option<Conv2d>)>,
+}
+
+impl Vae {
+    /// Loads the halves that are needed and checks the names and shapes of the rest.
+    ///
+    /// # Errors
+    /// What [`Weights::get`] says.
+    pub fn load(config: &VaeConfig, w: &Weights, halves: Halves) -> Result<Self> {
+        let encoder_weights = if halves == Halves::Both { w.clone() } else { w.check_only() };
+        let (latent, twice) = (config.latent_channels, 2 * config.latent_channels);
+        let optional = |wanted: bool, w: &Weights, name: &str, channels: usize| {
+            wanted.then(|| Conv2d::load(&w.pp(name), channels, channels, 1)).transpose()
+        };
+        let encoder = Encoder::load(config, &encoder_weights.pp("encoder"))?;
+        let quant = optional(config.quant_conv, &encoder_weights, "quant_conv", twice)?;
+        Ok(Self {
+            decoder: Decoder::load(config, &w.pp("decoder"))?,
+            post_quant: optional(config.post_quant_conv, w, "post_quant_conv", latent)?,
+            encoder: (halves == Halves::Both).then_some((encoder, quant)),
+            config: config.clone(),
+        })
+    }
+
+    /// Sizes and factors.
+    pub fn config(&self) -> &VaeConfig {
+        &self.config
+    }
+
+    /// Model latents `[batch, channels, h, w]` to what the decoder expects: divided by the scaling, shifted; computed
+    /// in float32, because candle rounds the two numbers to the type of the latents.
+    ///
+    /// # Errors
+    /// A device out of memory.
+    pub fn unscale(&self, latents: &Tensor) -> Result<Tensor> {
+        let wide = latents.to_dtype(DType::F32)?.affine(1.0 / self.config.scaling, self.config.shift)?;
+        Ok(wide.to_dtype(latents.dtype())?)
+    }
+
+    /// Decodes unscaled latents to a picture `[batch, 3, h · factor, w · factor]`, about −1 to 1; large ones tile by
+    /// tile.
+    ///
+    /// # Errors
+    /// A device out of memory.
+    pub fn decode(&self, z: &Tensor, tiling: &Tiling) -> Result<Tensor> {
+        let (_, _, height, width) = z.dims4()?;
+        if tiling.applies(height, width) {
+            return tiling.decode(z, &|tile| self.decode_whole(tile));
+        }
+        self.decode_whole(z)
+    }
+
+    /// Encodes a picture `[batch, 3, h, w]`, −1 to 1, to mean and log-variance `[batch, channels, …]` each, the latter
+    /// clamped to −30 … 20.
+    ///
+    /// # Errors
+    /// An autoencoder loaded for decoding only, or a device out of memory.
+    pub fn encode(&self, image: &Tensor) -> Result<(Tensor, Tensor)> {
+        let Some((encoder, quant)) = &self.encoder else {
+            return Err(candle_core::Error::Msg("this autoencoder was loaded for decoding only".into()).into());
+        };
+        let moments = encoder.forward(image)?;
+        let moments = match quant {
+            Some(conv) => conv.forward(&moments)?,
+            None => moments,
+        };
+        let channels = self.config.latent_channels;
+        Ok((moments.narrow(1, 0, channels)?, moments.narrow(1, channels, channels)?.clamp(-30.0, 20.0)?))
+    }
+
+    fn decode_whole(&self, z: &Tensor) -> Result<Tensor> {
+        match &self.post_quant {
+            Some(conv) => self.decoder.forward(&conv.forward(z)?),
+            None => self.decoder.forward(z),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The loaders ask for exactly the tensors that the published checkpoints hold.
+//!
+//! `tensors/*.json.gz` list `{name: shape}` of the released files. With the released configurations every loader is run
+//! against a recorder, which has no weights but writes down what it is asked for.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::PathBuf;
+
+use scumble_engine::checkpoint::{Config, Weights};
+use scumble_engine::encoders::{ClipConfig, ClipText, T5Config, T5Encoder};
+use scumble_engine::models::flux::{FluxConfig, FluxTransformer};
+use scumble_engine::vae::{Halves, Vae, VaeConfig};
+use serde_json::{Value, json};
+
+type Shapes = BTreeMap<String, Vec<usize>>;
+
+#[test]
+fn flux_dev_transformer() {
+    let config = FluxConfig::read(&config(json!({ "guidance_embeds": true }))).unwrap();
+    check("flux1-dev__transformer", |_| false, |w| FluxTransformer::load(&config, w).map(drop));
+}
+
+#[test]
+fn flux_schnell_transformer() {
+    let config = FluxConfig::read(&config(json!({ "guidance_embeds": false }))).unwrap();
+    check("flux1-schnell__transformer", |_| false, |w| FluxTransformer::load(&config, w).map(drop));
+}
+
+#[test]
+fn clip_l() {
+    let config = ClipConfig::read(&config(json!({}))).unwrap();
+    check("flux1__text_encoder", ClipText::ignores, |w| ClipText::load(&config, w).map(drop));
+}
+
+#[test]
+fn t5_xxl() {
+    let config = T5Config::read(&config(json!({}))).unwrap();
+    check("flux1__text_encoder_2", T5Encoder::ignores, |w| T5Encoder::load(&config, w).map(drop));
+}
+
+#[test]
+fn flux_autoencoder() {
+    let published = json!({
+        "block_out_channels": [128, 256, 512, 512],
+        "latent_channels": 16,
+        "layers_per_block": 2,
+        "norm_num_groups": 32,
+        "scaling_factor": 0.3611,
+        "shift_factor": 0.1159,
+        "use_post_quant_conv": false,
+        "use_quant_conv": false,
+    });
+    let config = VaeConfig::read(&config(published)).unwrap();
+    for halves in [Halves::Both, Halves::Decoder] {
+        check("flux1__vae", |_| false, |w| Vae::load(&config, w, halves).map(drop));
+    }
+}
+
+/// Names and shapes asked for must be those listed, but for names that the loader says it ignores.
+fn check(listing: &str, ignores: fn(&str) -> bool, load: impl Fn(&Weights) -> scumble_engine::Result<()>) {
+    let recorder = Weights::recorder();
+    load(&recorder).expect("a recorder has everything");
+    let asked = recorder.asked();
+    let mut published = published(listing);
+    published.retain(|name, _| !ignores(name));
+    let wrong: Vec<String> = published
+        .keys()
+        .chain(asked.keys())
+        .filter(|name| published.get(*name) != asked.get(*name))
+        .map(|name| format!("{name}: published {:?}, asked for {:?}", published.get(name), asked.get(name)))
+        .collect();
+    assert!(wrong.is_empty(), "{listing}:\n{}", wrong.join("\n"));
+    assert!(asked.len() > 100, "the listing is whole");
+}
+
+fn published(listing: &str) -> Shapes {
+    let path: PathBuf = ["tests", "tensors", &format!("{listing}.json.gz")].iter().collect();
+    let mut text = String::new();
+    let file = std::fs::File::open(path).expect("the listing");
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("gzip");
+    serde_json::from_str(&text).expect("names and shapes")
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "reads better with a literal")]
+fn config(values: Value) -> Config {
+    Config::parse("published".into(), values.to_string().as_bytes()).expect("a JSON object")
+}

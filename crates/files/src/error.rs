@@ -1,0 +1,76 @@
+//! What can go wrong with files. Each message says what is wrong and what to do about it.
+
+use std::error::Error as StdError;
+use std::io::{self, ErrorKind};
+
+use crate::FilePath;
+
+/// The result of everything that touches files.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A file could not be stored or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The place is not one this program can keep files in.
+    #[error("cannot keep files in {location:?}: {reason}; use a folder, file:///folder or memory:")]
+    Location {
+        /// The place as it was given.
+        location: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no such file (any more).
+    #[error("there is no file {0}; it was deleted, or never complete")]
+    NotFound(FilePath),
+    /// The range lies outside the file, or is empty.
+    #[error("the range lies outside the file {path}, which has {size} bytes")]
+    BadRange {
+        /// The file.
+        path: FilePath,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// No space is left. Nothing was stored.
+    #[error("no space is left for files ({0}); free some and try again")]
+    Full(object_store::Error),
+    /// The place can be read but not written. Nothing was stored.
+    #[error("files cannot be written ({0}); check the permissions of the folder, and the mount")]
+    ReadOnly(object_store::Error),
+    /// Anything else the disk or the object store said.
+    #[error("the place that holds the files failed: {0}")]
+    Storage(object_store::Error),
+    /// The system gave no random bytes for a path.
+    #[error("the system gave no random bytes ({reason}); without them a file would get a path that can be guessed")]
+    NoRandomness {
+        /// What the system said.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// What an error of the object store means for `path`.
+    pub(crate) fn about(path: &FilePath, error: object_store::Error) -> Self {
+        match error {
+            object_store::Error::NotFound { .. } => Self::NotFound(path.clone()),
+            object_store::Error::PermissionDenied { .. } => Self::ReadOnly(error),
+            other => match io_kind(&other) {
+                Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Self::Full(other),
+                Some(ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => Self::ReadOnly(other),
+                _ => Self::Storage(other),
+            },
+        }
+    }
+}
+
+/// The kind of the system's error somewhere below `error`.
+fn io_kind(error: &object_store::Error) -> Option<ErrorKind> {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        cause = error.source();
+    }
+    None
+}

@@ -1,0 +1,23 @@
+//! The image bytes of Scumble: disk or memory behind one type, [`Files`].
+//!
+//! Files are written once, under a path nobody can guess, and never changed. Nothing here knows jobs, endpoints or
+//! HTTP, and nothing that is stored is ever executed or interpreted.
+//!
+//! Invariants, each of them a test of the `suite`:
+//!
+//! - A [`FilePath`] exists only if it is one that [`Files::put`] could have made; it cannot point outside.
+//! - A file has its path once it is complete, never before. On disk it is written aside, flushed with `fsync`, renamed,
+//!   and its folder is flushed: what `put` acknowledged survives a power cut.
+
+mod content_type;
+mod error;
+mod files;
+mod path;
+
+#[cfg(feature = "suite")]
+pub mod suite;
+
+pub use content_type::content_type_of;
+pub use error::{Error, Result};
+pub use files::{FileBody, Files, StoredFile};
+pub use path::{FilePath, ParseFilePathError};

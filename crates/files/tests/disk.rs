@@ -1,0 +1,109 @@
+//! Files on disk.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use scumble_files::{Error, Files, Result, files_suite};
+use tempfile::TempDir;
+
+files_suite!({
+    let folder = folder();
+    (open(folder.path())?, folder)
+});
+
+#[tokio::test]
+async fn files_outlive_the_program() -> Result<()> {
+    let folder = folder();
+    let stored = open(folder.path())?.put(Bytes::from_static(b"kept"), "image/png", "image.png").await?;
+    assert_eq!(open(folder.path())?.get(&stored.path, None).await?.bytes().await?, "kept");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_url_is_its_folder() -> Result<()> {
+    let folder = folder();
+    let by_url = Files::open(&format!("file://{}", folder.path().display()))?;
+    let stored = by_url.put(Bytes::from_static(b"same"), "image/png", "image.png").await?;
+    assert!(open(folder.path())?.exists(&stored.path).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_folder_is_made_and_holds_only_complete_files() -> Result<()> {
+    let folder = folder();
+    let files = open(&folder.path().join("a/b/c"))?;
+    let stored = files.put(Bytes::from_static(b"whole"), "image/png", "image.png").await?;
+    assert_eq!(files_below(folder.path()), [folder.path().join("a/b/c").join(stored.path.as_str())]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn deleting_leaves_no_folders_behind() -> Result<()> {
+    let folder = folder();
+    let files = open(folder.path())?;
+    let stored = files.put(Bytes::from_static(b"gone"), "image/png", "image.png").await?;
+    let own_folder = folder.path().join(stored.path.as_str()).parent().map(Path::to_owned);
+    files.delete(&stored.path).await?;
+    assert!(own_folder.is_some_and(|own| !own.exists()));
+    assert!(folder.path().exists());
+    Ok(())
+}
+
+#[tokio::test]
+async fn half_a_file_cannot_be_read() -> Result<()> {
+    let folder = folder();
+    let files = open(folder.path())?;
+    let stored = files.put(Bytes::from_static(b"whole"), "image/png", "image.png").await?;
+    // What a crash leaves of a file under way: its aside name, which is not a path.
+    let aside = format!("{}#1", stored.path);
+    std::fs::write(folder.path().join(&aside), b"ha").expect("the folder of a stored file can be written");
+    assert!(aside.parse::<scumble_files::FilePath>().is_err());
+    Ok(())
+}
+
+#[test]
+fn places_that_do_not_work_say_why() {
+    let folder = folder();
+    let file = folder.path().join("file");
+    std::fs::write(&file, b"").expect("a temporary folder can be written");
+    check_refused(&file.join("below").display().to_string(), "directory");
+    check_refused("s3://bucket/prefix", "s3:// is not supported");
+    check_refused("file://relative/path", "three slashes");
+    check_refused("file:///a%20b", "percent-encoded");
+    check_refused("", "no name");
+}
+
+#[tokio::test]
+async fn a_folder_that_vanished_is_made_again_or_is_an_error() -> Result<()> {
+    let folder = folder();
+    let inner = folder.path().join("inner");
+    let files = open(&inner)?;
+    std::fs::remove_dir_all(&inner).expect("a temporary folder can be removed");
+    // In its place stands a file: nothing can be made below it.
+    std::fs::write(&inner, b"").expect("a temporary folder can be written");
+    let refused = files.put(Bytes::from_static(b"x"), "image/png", "image.png").await;
+    assert!(matches!(refused, Err(Error::Storage(_))), "{refused:?}");
+    Ok(())
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder can be made")
+}
+
+fn open(folder: &Path) -> Result<Files> {
+    Files::open(&folder.display().to_string())
+}
+
+#[track_caller]
+fn check_refused(location: &str, why: &str) {
+    match Files::open(location) {
+        Err(error @ Error::Location { .. }) => assert!(error.to_string().contains(why), "{error}"),
+        other => panic!("{location}: {other:?}"),
+    }
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder can be listed");
+    let paths = entries.map(|entry| entry.expect("a folder can be listed").path());
+    paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}

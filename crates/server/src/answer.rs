@@ -1,0 +1,112 @@
+//! Outcomes and errors as HTTP answers.
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use scumble_api::{ErrorAnswer, ErrorType, FILE_SCHEME, INLINE_SCHEME};
+use scumble_files::Files;
+use scumble_store::{JobId, Outcome};
+use serde_json::Value;
+
+use crate::addressing::{Caller, Service};
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-fal-request-id");
+
+/// An answer that is not what the caller hoped for; for `?` in handlers.
+#[derive(Debug)]
+pub(crate) struct Refusal(ErrorAnswer);
+
+impl Refusal {
+    pub(crate) fn plain(status: u16, detail: &str) -> Self {
+        Self(ErrorAnswer::plain(status, detail))
+    }
+}
+
+impl From<ErrorAnswer> for Refusal {
+    fn from(answer: ErrorAnswer) -> Self {
+        Self(answer)
+    }
+}
+
+impl From<scumble_store::Error> for Refusal {
+    fn from(error: scumble_store::Error) -> Self {
+        tracing::error!(%error, "the database refused");
+        Self(ErrorAnswer::typed(ErrorType::InternalError, "The server cannot reach its database; its log says why"))
+    }
+}
+
+impl From<scumble_files::Error> for Refusal {
+    fn from(error: scumble_files::Error) -> Self {
+        tracing::error!(%error, "the file store refused");
+        Self(ErrorAnswer::typed(ErrorType::InternalError, "The server cannot reach its files; its log says why"))
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self(ErrorAnswer { status, body, headers }) = self;
+        let headers = headers.iter().map(|(name, value)| (*name, value.as_str()));
+        with_headers((status_code(status), Json(body)).into_response(), headers)
+    }
+}
+
+/// A job's outcome as the model's own answer: status, headers and body as they were, URLs as this caller needs them.
+pub(crate) async fn outcome(id: JobId, outcome: Outcome, files: &Files, caller: &Caller) -> Response {
+    let Outcome { status, mut body, headers, .. } = outcome;
+    if let Err(error) = resolve_urls(&mut body, files, caller).await {
+        return about(id, Refusal::from(error).into_response());
+    }
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    about(id, with_headers((status_code(status), Json(body)).into_response(), headers))
+}
+
+/// Marks a response as being about a request.
+pub(crate) fn about(id: JobId, mut response: Response) -> Response {
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+fn with_headers<'a>(mut response: Response, headers: impl Iterator<Item = (&'a str, &'a str)>) -> Response {
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+fn status_code(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Replaces our own schemes anywhere in an output: a URL for a file, a data URI for its bytes.
+async fn resolve_urls(body: &mut Value, files: &Files, caller: &Caller) -> scumble_files::Result<()> {
+    let mut places = vec![body];
+    while let Some(place) = places.pop() {
+        match place {
+            Value::String(text) => {
+                if let Some(path) = text.strip_prefix(FILE_SCHEME) {
+                    *text = caller.url(Service::Cdn, &format!("/files/{path}"));
+                } else if let Some(path) = text.strip_prefix(INLINE_SCHEME) {
+                    *text = data_uri(path, files).await?;
+                }
+            }
+            Value::Array(items) => places.extend(items.iter_mut()),
+            Value::Object(fields) => places.extend(fields.iter_mut().map(|(_, value)| value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    Ok(())
+}
+
+async fn data_uri(path: &str, files: &Files) -> scumble_files::Result<String> {
+    // only paths that the worker wrote come here
+    let Ok(path) = path.parse() else { return Ok(String::new()) };
+    let file = files.get(&path, None).await?;
+    let content_type = file.content_type;
+    Ok(format!("data:{content_type};base64,{}", STANDARD.encode(file.bytes().await?)))
+}

@@ -1,0 +1,70 @@
+//! What every response gets, in one place, with reasons.
+
+use std::any::Any;
+
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use scumble_api::{ErrorAnswer, ErrorType};
+use tower_http::cors::{AllowHeaders, CorsLayer};
+
+use crate::answer::{REQUEST_ID, Refusal};
+
+/// Every response carries a request id: clients show it, and without it the Python client retries what it should not.
+pub(crate) async fn request_id(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if !response.headers().contains_key(REQUEST_ID)
+        && let Ok(value) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string())
+    {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// Browsers call from any origin; access is by key, never by cookie. `Authorization` must be named, so the request's
+/// own list is mirrored.
+pub(crate) fn cors() -> CorsLayer {
+    const EXPOSED: [&str; 9] = [
+        "x-fal-request-id",
+        "x-fal-billable-units",
+        "x-fal-served-from",
+        "x-fal-request-timeout-type",
+        "x-fal-error-type",
+        "x-fal-retryable",
+        "x-fal-needs-retry",
+        "x-fal-runner-hints",
+        "x-scumble-stand-in",
+    ];
+    CorsLayer::new()
+        .allow_origin(tower_http::cors::Any)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(EXPOSED.map(HeaderName::from_static))
+}
+
+/// A mistake of ours costs one request, not the server. The panic itself goes to the log only.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that CatchPanicLayer asks for")]
+pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text.unwrap_or("(no text)"), "a handler panicked");
+    Refusal::from(ErrorAnswer::typed(ErrorType::InternalError, "Internal Server Error")).into_response()
+}
+
+/// Clients drop error bodies that are not JSON: whatever the framework itself refuses becomes `{"detail": …}`.
+pub(crate) async fn json_errors(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let is_json = response.headers().get("content-type").is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
+    if is_json || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let detail = match status {
+        StatusCode::NOT_FOUND => "Not Found",
+        StatusCode::METHOD_NOT_ALLOWED => "Method Not Allowed",
+        StatusCode::PAYLOAD_TOO_LARGE => "The request body is too large for this server",
+        StatusCode::RANGE_NOT_SATISFIABLE => return response,
+        other => other.canonical_reason().unwrap_or("Error"),
+    };
+    Refusal::plain(status.as_u16(), detail).into_response()
+}

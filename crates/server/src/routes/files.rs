@@ -1,0 +1,99 @@
+//! Files, whole or in ranges.
+
+use std::ops::Range;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use scumble_files::FilePath;
+
+use crate::answer::Refusal;
+use crate::state::AppState;
+
+/// A file never changes under its path, so caches may keep it for good.
+const CACHE: &str = "public, max-age=5184000, immutable";
+
+/// `GET /cdn/files/{path}`. Nothing here is ever interpreted: browsers are told not to guess.
+pub(super) async fn read(
+    State(state): State<AppState>,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let not_found = || Refusal::plain(404, "File not found");
+    let path: FilePath = path.parse().map_err(|_| not_found())?;
+    let row = state.store.file(path.as_str()).await?.ok_or_else(not_found)?;
+    if row.expires_ms.is_some_and(|at| at <= state.clock.now_ms()) {
+        return Err(not_found());
+    }
+    let range = headers.get(header::RANGE).and_then(|r| r.to_str().ok()).and_then(|r| parse_range(r, row.bytes));
+    let partial = range.is_some();
+    let file = match state.files.get(&path, range).await {
+        Ok(file) => file,
+        Err(scumble_files::Error::NotFound(_)) => return Err(not_found()),
+        Err(scumble_files::Error::BadRange { size, .. }) => {
+            let header = [(header::CONTENT_RANGE, format!("bytes */{size}"))];
+            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, header).into_response());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let Range { start, end } = file.range;
+    let mut response = Response::new(Body::from_stream(file.stream));
+    let common = [
+        (header::CONTENT_TYPE, row.content_type.clone()),
+        (header::CONTENT_LENGTH, (end - start).to_string()),
+        (header::ACCEPT_RANGES, "bytes".to_owned()),
+        (header::CACHE_CONTROL, CACHE.to_owned()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+    ];
+    let partial = partial.then(|| (header::CONTENT_RANGE, format!("bytes {start}-{}/{}", end.max(1) - 1, file.size)));
+    if partial.is_some() {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+    for (name, value) in common.into_iter().chain(partial) {
+        if let Ok(value) = value.parse() {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    Ok(response)
+}
+
+/// One range of bytes (RFC 9110, 14.1.2). Several ranges and other units mean the whole file, as the RFC allows; a
+/// range that cannot be satisfied is left for the file store to refuse.
+fn parse_range(text: &str, size: i64) -> Option<Range<u64>> {
+    let size = u64::try_from(size).ok()?;
+    let (first, last) = text.trim().strip_prefix("bytes=")?.split_once('-')?;
+    if last.contains(',') {
+        return None;
+    }
+    match (first.trim(), last.trim()) {
+        ("", suffix) => {
+            let count: u64 = suffix.parse().ok()?;
+            // an empty suffix cannot be satisfied; a long one is the whole file
+            Some(if count == 0 { size..size } else { size.saturating_sub(count)..size })
+        }
+        (first, "") => Some(first.parse().ok()?..u64::MAX),
+        (first, last) => {
+            let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+            (first <= last).then(|| first..last.saturating_add(1))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_as_the_rfc_writes_them() {
+        let check = |text: &str, expected: Option<Range<u64>>| assert_eq!(parse_range(text, 100), expected, "{text}");
+        check("bytes=0-9", Some(0..10));
+        check("bytes=50-", Some(50..u64::MAX));
+        check("bytes=-10", Some(90..100));
+        check("bytes=-500", Some(0..100));
+        check("bytes=-0", Some(100..100));
+        for whole in ["bytes=5-1", "bytes=a-b", "items=0-1", "bytes=0-1,5-6", "bytes=", "bytes=18446744073709551616-"] {
+            check(whole, None);
+        }
+    }
+}

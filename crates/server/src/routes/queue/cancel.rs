@@ -1,0 +1,33 @@
+//! `PUT …/requests/{id}/cancel`.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use scumble_api::{ErrorAnswer, ErrorType};
+use scumble_store::Cancel;
+use serde_json::json;
+
+use super::{What, parse};
+use crate::answer::{Refusal, about};
+use crate::auth::Authorized;
+use crate::state::AppState;
+use crate::submit::failed;
+
+/// A cancelled request still ends, as fal's clients expect: its result is a 499.
+pub(in crate::routes) async fn cancel(
+    State(state): State<AppState>,
+    _authorized: Authorized,
+    Path(path): Path<String>,
+) -> Result<Response, Refusal> {
+    let unknown = || (StatusCode::NOT_FOUND, Json(json!({ "status": "NOT_FOUND" }))).into_response();
+    let Some(address) = parse(&path).filter(|a| a.what == What::Cancel) else { return Ok(unknown()) };
+    let outcome = failed(&ErrorAnswer::typed(ErrorType::ClientCancelled, "Request was cancelled"));
+    let (code, word) = match state.store.cancel(address.id, outcome).await? {
+        Cancel::Removed => (StatusCode::OK, "OK"),
+        Cancel::Requested => (StatusCode::ACCEPTED, "CANCELLATION_REQUESTED"),
+        Cancel::AlreadyEnded => (StatusCode::BAD_REQUEST, "ALREADY_COMPLETED"),
+        Cancel::Unknown => return Ok(unknown()),
+    };
+    Ok(about(address.id, (code, Json(json!({ "status": word }))).into_response()))
+}

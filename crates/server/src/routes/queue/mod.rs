@@ -1,0 +1,113 @@
+//! The queue: submit, look, fetch, cancel.
+//!
+//! Requests are addressed as `{app path}/requests/{request id}[/…]`; the full endpoint id in front of `/requests/` and
+//! a slash at the end are accepted too.
+
+mod cancel;
+mod result;
+mod status;
+mod submit;
+
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use scumble_api::EndpointId;
+use scumble_store::{Job, JobId};
+
+pub(super) use cancel::cancel;
+pub(super) use submit::submit;
+
+use crate::addressing::{Caller, Service};
+use crate::answer::Refusal;
+use crate::auth::Authorized;
+use crate::state::AppState;
+
+/// What a path below `/queue` names.
+#[derive(Debug, PartialEq, Eq)]
+struct Address {
+    id: JobId,
+    app_path: String,
+    what: What,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum What {
+    Result,
+    Status,
+    Cancel,
+}
+
+/// `GET /queue/…`: status or result.
+pub(super) async fn read(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    _authorized: Authorized,
+    Path(path): Path<String>,
+    Query(query): Query<status::StatusQuery>,
+) -> Result<Response, Refusal> {
+    let (job, what) = find(&state, &path).await?;
+    match what {
+        What::Status => status::status(&state, &caller, job, query.wants_logs()).await,
+        What::Result => result::result(&state, &caller, job).await,
+        What::Cancel => Err(Refusal::plain(405, "Method Not Allowed")),
+    }
+}
+
+/// The job that a path names.
+async fn find(state: &AppState, path: &str) -> Result<(Job, What), Refusal> {
+    let not_found = || Refusal::plain(404, "Request not found");
+    let address = parse(path).ok_or_else(not_found)?;
+    let job = state.store.job(address.id).await?.ok_or_else(not_found)?;
+    // a request is only there under its own app
+    if EndpointId::parse(&job.endpoint).is_some_and(|id| id.app_path().as_str() == address.app_path) {
+        return Ok((job, address.what));
+    }
+    Err(not_found())
+}
+
+fn parse(path: &str) -> Option<Address> {
+    let (endpoint, rest) = path.trim_matches('/').split_once("/requests/")?;
+    let (id, what) = match rest.split_once('/') {
+        None | Some((_, "response")) => (rest.split('/').next()?, What::Result),
+        Some((id, "status")) => (id, What::Status),
+        Some((id, "cancel")) => (id, What::Cancel),
+        Some(_) => return None,
+    };
+    Some(Address { id: id.parse().ok()?, app_path: EndpointId::parse(endpoint)?.app_path().as_str().to_owned(), what })
+}
+
+/// The three URLs of a request, as this caller can reach them.
+struct Urls {
+    response: String,
+    status: String,
+    cancel: String,
+}
+
+impl Urls {
+    fn of(job: &Job, caller: &Caller) -> Self {
+        let app = EndpointId::parse(&job.endpoint).map_or_else(String::new, |id| id.app_path().as_str().to_owned());
+        let response = caller.url(Service::Queue, &format!("/{app}/requests/{}", job.id));
+        Self { status: format!("{response}/status"), cancel: format!("{response}/cancel"), response }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_requests_in_every_accepted_form() {
+        let id = JobId::random();
+        let check = |path: String, what: What| {
+            assert_eq!(parse(&path), Some(Address { id, app_path: "fal-ai/flux".into(), what }), "{path}");
+        };
+        check(format!("fal-ai/flux/requests/{id}"), What::Result);
+        check(format!("fal-ai/flux/requests/{id}/"), What::Result);
+        check(format!("fal-ai/flux/requests/{id}/response"), What::Result);
+        check(format!("fal-ai/flux/dev/requests/{id}/status/"), What::Status);
+        check(format!("/fal-ai/flux/dev/requests/{id}/cancel"), What::Cancel);
+        assert_eq!(parse(&format!("fal-ai/flux/requests/{id}/elsewhere")), None);
+        assert_eq!(parse("fal-ai/flux/requests/not-an-id"), None);
+        assert_eq!(parse(&format!("requests/{id}")), None);
+    }
+}

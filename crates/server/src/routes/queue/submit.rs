@@ -1,0 +1,39 @@
+//! `POST /queue/{endpoint id}`.
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use scumble_api::{Metrics, Status, Submitted};
+
+use super::Urls;
+use crate::addressing::Caller;
+use crate::answer::{Refusal, about};
+use crate::auth::Authorized;
+use crate::state::AppState;
+use crate::submit::Call;
+
+/// Answers after the commit that holds the job.
+pub(in crate::routes) async fn submit(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    authorized: Authorized,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let job = Call::read(&id, &body)?.enqueue_any(&state, &authorized, &headers).await?;
+    let urls = Urls::of(&job, &caller);
+    let answer = Submitted {
+        status: Status::InQueue,
+        request_id: job.id.to_string(),
+        response_url: urls.response,
+        status_url: urls.status,
+        cancel_url: urls.cancel,
+        queue_position: state.store.position(job.id).await?.unwrap_or(0),
+        logs: None,
+        metrics: Metrics::default(),
+    };
+    Ok(about(job.id, Json(answer).into_response()))
+}

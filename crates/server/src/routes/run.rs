@@ -1,0 +1,78 @@
+//! Direct calls: the answer is the output.
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::{OriginalUri, Path, Query, State};
+use axum::http::{HeaderMap, Method, Uri};
+use axum::response::Response;
+use scumble_api::ErrorAnswer;
+use serde_json::{Map, Value};
+
+use crate::addressing::Caller;
+use crate::answer::{Refusal, about, outcome};
+use crate::auth::Authorized;
+use crate::state::AppState;
+use crate::submit::Call;
+use crate::wait::Wait;
+
+/// `POST /run/{id}`.
+pub(super) async fn with_body(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    authorized: Authorized,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    run(&state, &caller, &authorized, &headers, Call::read(&id, &body)?).await
+}
+
+/// `GET /run/{id}?prompt=…`: the query is the input.
+pub(super) async fn with_query(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    authorized: Authorized,
+    Path(id): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let mut call = Call::read(&id, &Bytes::new())?;
+    call.body = Value::Object(query.into_iter().map(|(name, value)| (name, value.into())).collect::<Map<_, _>>());
+    run(&state, &caller, &authorized, &headers, call).await
+}
+
+/// `POST /{id}` on a host that is none of fal's.
+pub(super) async fn bare(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    authorized: Authorized,
+    method: Method,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    if method != Method::POST {
+        return Err(no_such_page(&uri));
+    }
+    run(&state, &caller, &authorized, &headers, Call::read(uri.path(), &body)?).await
+}
+
+fn no_such_page(uri: &Uri) -> Refusal {
+    ErrorAnswer::plain(404, format!("Path {} not found", uri.path())).into()
+}
+
+async fn run(
+    state: &AppState,
+    caller: &Caller,
+    authorized: &Authorized,
+    headers: &HeaderMap,
+    call: Call,
+) -> Result<Response, Refusal> {
+    // subscribed before the job exists, so that its end cannot be missed
+    let changes = state.store.changes();
+    let job = call.enqueue(state, authorized, headers).await?;
+    match Wait::new(state, job.id).outcome(state, changes).await? {
+        Some(result) => Ok(outcome(job.id, result, &state.files, caller).await),
+        None => Ok(about(job.id, axum::response::IntoResponse::into_response(Refusal::plain(404, "Request not found")))),
+    }
+}

@@ -1,0 +1,76 @@
+//! What can go wrong. Each message says what is wrong and what to do about it; callers that must decide match on the
+//! variant. Errors are cheap to clone because one failed commit answers many waiting writers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::JobId;
+
+/// The result of everything that touches the database.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A database did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The database cannot be opened or made.
+    #[error("cannot open the database {}: {reason}; check that its folder exists and that this user may write there", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The database was written by a newer version.
+    #[error(
+        "the database has schema version {found}, this program knows versions up to {known}; start the newer program, \
+         or restore the backup made before the upgrade"
+    )]
+    NewerSchema {
+        /// What the database has.
+        found: i64,
+        /// The newest this program knows.
+        known: i64,
+    },
+    /// The file is damaged or no database.
+    #[error("the database is damaged or not a database ({0}); move it away to begin anew, or restore a backup")]
+    Corrupt(Arc<sqlx::Error>),
+    /// No space is left. Nothing was written.
+    #[error("no space is left for the database ({0}); free some and try again")]
+    Full(Arc<sqlx::Error>),
+    /// The database can be read but not written.
+    #[error("the database cannot be written ({0}); check the permissions of the file and its folder, and the mount")]
+    ReadOnly(Arc<sqlx::Error>),
+    /// Another process kept the database locked for too long. Nothing was written.
+    #[error("the database is locked by another process ({0}); try again, and find out who holds it")]
+    Busy(Arc<sqlx::Error>),
+    /// Anything else the database said.
+    #[error("the database failed: {0}")]
+    Database(Arc<sqlx::Error>),
+    /// A row holds something that this program cannot read.
+    #[error("the database holds an unreadable {what}: {reason}; was it edited by hand?")]
+    Unreadable {
+        /// The column.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A job of this id was accepted before.
+    #[error("job {0} exists already; every job needs an id of its own")]
+    JobExists(JobId),
+    /// A file row of this path exists.
+    #[error("the file {0} exists already; every file needs a path of its own")]
+    FileExists(String),
+    /// A key of this id or with this secret exists.
+    #[error("the key {0} exists already; every key needs an id and a secret of its own")]
+    KeyExists(String),
+    /// The store was closed.
+    #[error("the store is closed; open it again")]
+    Closed,
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        crate::sqlite::sorted(error)
+    }
+}

@@ -1,0 +1,317 @@
+//! Jobs: what was asked, how far it got, what came out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// The id of a job: a random UUID in its hyphenated form, fal's `request_id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId(Uuid);
+
+impl JobId {
+    /// A fresh random id.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for JobId {
+    type Err = ParseJobIdError;
+
+    /// Reads the hyphenated form only, so that one job has one URL.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const HYPHENATED_LENGTH: usize = 36;
+        if text.len() != HYPHENATED_LENGTH {
+            return Err(ParseJobIdError);
+        }
+        Uuid::try_parse(text).map(Self).map_err(|_| ParseJobIdError)
+    }
+}
+
+/// The text is not a job id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a job id: expected a UUID such as 764cabcf-b745-4b3e-ae38-1200304cf45b")]
+pub struct ParseJobIdError;
+
+/// Which of two waiting jobs of an endpoint goes first. Normal goes before low; equals go first in, first out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Priority {
+    /// The usual.
+    #[default]
+    Normal,
+    /// Waits behind every normal job.
+    Low,
+}
+
+/// Where a job stands. The first three are alive, the last three are ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Waits for a worker.
+    Queued,
+    /// A worker has taken it and prepares to run it.
+    Leased,
+    /// A worker runs it.
+    Running,
+    /// Ended with an outcome below status 400.
+    Done,
+    /// Ended with an outcome of status 400 or above.
+    Failed,
+    /// Ended because the caller cancelled.
+    Cancelled,
+}
+
+impl State {
+    /// Every state, in the order of a job's life.
+    pub const ALL: [Self; 6] = [Self::Queued, Self::Leased, Self::Running, Self::Done, Self::Failed, Self::Cancelled];
+
+    /// The name in databases and logs: `queued`, `leased`, …
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Leased => "leased",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The state of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
+    /// Whether the job has its outcome and will never change again.
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        match self {
+            Self::Queued | Self::Leased | Self::Running => false,
+            Self::Done | Self::Failed | Self::Cancelled => true,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A job to be accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewJob {
+    /// Its id, made by the caller ([`JobId::random`]) so that it can be logged before it is stored.
+    pub id: JobId,
+    /// The endpoint that was called.
+    pub endpoint: String,
+    /// The input as validated, every default filled.
+    pub input: Value,
+    /// The key that was used, if any.
+    pub key_id: Option<String>,
+    /// Its place among the waiting.
+    pub priority: Priority,
+    /// Not worth starting from this moment on.
+    pub start_by_ms: Option<i64>,
+    /// Whatever else came with the call (tags, retry rules, …); opaque here.
+    pub options: Value,
+}
+
+/// A job as it stands, with input and outcome.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// Its number in the order of acceptance; the cursor of [`JobFilter::before`].
+    pub seq: i64,
+    /// The endpoint that was called.
+    pub endpoint: String,
+    /// The input as validated, every default filled.
+    pub input: Value,
+    /// The key that was used, if any.
+    pub key_id: Option<String>,
+    /// Its place among the waiting.
+    pub priority: Priority,
+    /// Not worth starting from this moment on.
+    pub start_by_ms: Option<i64>,
+    /// Whatever else came with the call.
+    pub options: Value,
+    /// Where it stands.
+    pub state: State,
+    /// How many times it was claimed so far. The attempt of a lease is its fencing token.
+    pub attempt: i64,
+    /// How many of the attempts were given back by a draining worker; they do not count against the limit.
+    pub drained: i64,
+    /// How many of the attempts ended because the worker stopped beating.
+    pub crashes: i64,
+    /// When it was accepted.
+    pub created_ms: i64,
+    /// When the latest attempt that got so far began to run.
+    pub started_ms: Option<i64>,
+    /// When it ended.
+    pub finished_ms: Option<i64>,
+    /// Whether the caller asked to cancel it while a worker had it.
+    pub cancel_requested: bool,
+    /// What came out; there exactly when the job has ended.
+    pub outcome: Option<Outcome>,
+}
+
+impl Job {
+    /// The attempts that count against [`Limits::max_attempts`](crate::Limits::max_attempts).
+    #[must_use]
+    pub fn counted_attempts(&self) -> i64 {
+        self.attempt - self.drained
+    }
+}
+
+/// What the caller gets. Written once, with the end of the job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The HTTP status of the result.
+    pub status: u16,
+    /// The JSON body of the result, of success and failure alike.
+    pub body: Value,
+    /// Further response headers, such as `x-fal-error-type`.
+    pub headers: BTreeMap<String, String>,
+    /// What went wrong, for status and webhook; `None` on success.
+    pub error: Option<String>,
+    /// The machine's name of what went wrong, such as `request_timeout`.
+    pub error_type: Option<String>,
+    /// How long the model ran.
+    pub inference_ms: Option<i64>,
+}
+
+impl Outcome {
+    /// The status of a cancelled job's outcome.
+    pub const CANCELLED: u16 = 499;
+
+    /// The state in which a job with this outcome ends.
+    ///
+    /// Below 400 it is [`State::Done`]; [`Outcome::CANCELLED`] on a job that was asked to cancel is
+    /// [`State::Cancelled`]; everything else is [`State::Failed`].
+    #[must_use]
+    pub fn end_state(&self, cancel_requested: bool) -> State {
+        match self.status {
+            ..400 => State::Done,
+            Self::CANCELLED if cancel_requested => State::Cancelled,
+            _ => State::Failed,
+        }
+    }
+}
+
+/// A line of a job list: no input, no result body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSummary {
+    /// Its id.
+    pub id: JobId,
+    /// Its number in the order of acceptance; the cursor of [`JobFilter::before`].
+    pub seq: i64,
+    /// The endpoint that was called.
+    pub endpoint: String,
+    /// The key that was used, if any.
+    pub key_id: Option<String>,
+    /// Its place among the waiting.
+    pub priority: Priority,
+    /// Where it stands.
+    pub state: State,
+    /// How many times it was claimed so far.
+    pub attempt: i64,
+    /// When it was accepted.
+    pub created_ms: i64,
+    /// When the latest attempt that got so far began to run.
+    pub started_ms: Option<i64>,
+    /// When it ended.
+    pub finished_ms: Option<i64>,
+    /// The status of its outcome.
+    pub status: Option<u16>,
+    /// What went wrong.
+    pub error: Option<String>,
+}
+
+/// Which jobs a list shows, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobFilter {
+    /// Only jobs of this endpoint.
+    pub endpoint: Option<String>,
+    /// Only jobs in this state.
+    pub state: Option<State>,
+    /// Only jobs accepted before the one with this [`JobSummary::seq`]: the last one of the page before.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// How many jobs of an endpoint are in a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// The endpoint.
+    pub endpoint: String,
+    /// A state that is no end.
+    pub state: State,
+    /// How many.
+    pub jobs: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_job_has_one_spelling() {
+        let id = JobId::random();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        let text = "764cabcf-b745-4b3e-ae38-1200304cf45b";
+        assert_eq!(text.parse::<JobId>().map(|id| id.to_string()), Ok(text.to_owned()));
+        for bad in [
+            "",
+            "764cabcfb7454b3eae381200304cf45b",
+            "{764cabcf-b745-4b3e-ae38-1200304cf45b}",
+            "urn:uuid:764cabcf-b745-4b3e-ae38-1200304cf45b",
+            "764cabcf-b745-4b3e-ae38-1200304cf45g",
+            "764cabcf-b745-4b3e-ae38-1200304cf45b ",
+            "764cabcf/b745/4b3e/ae38/1200304cf45b",
+        ] {
+            assert_eq!(bad.parse::<JobId>(), Err(ParseJobIdError), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn states_have_names() {
+        for state in State::ALL {
+            assert_eq!(State::from_name(state.as_str()), Some(state));
+        }
+        assert_eq!(State::from_name("QUEUED"), None);
+    }
+
+    #[test]
+    fn the_status_tells_the_end() {
+        let end = |status, cancel_requested| {
+            let outcome = Outcome {
+                status,
+                body: Value::Null,
+                headers: BTreeMap::new(),
+                error: None,
+                error_type: None,
+                inference_ms: None,
+            };
+            outcome.end_state(cancel_requested)
+        };
+        assert_eq!((end(200, false), end(200, true)), (State::Done, State::Done));
+        assert_eq!((end(399, false), end(400, false)), (State::Done, State::Failed));
+        assert_eq!((end(499, false), end(499, true)), (State::Failed, State::Cancelled));
+        assert_eq!(end(500, true), State::Failed);
+    }
+}

@@ -1,0 +1,99 @@
+//! Leases: the right of one worker to run one job for a while, and what can become of it.
+
+use crate::{Job, JobId};
+
+/// The right of one worker to run one job.
+///
+/// It ends with [`finish`](crate::Store::finish) or [`release`](crate::Store::release), or when the worker stops
+/// beating: somebody else's [`reclaim_expired`](crate::Store::reclaim_expired) then takes it away. Dropping this value
+/// does nothing; the worker owns the guard that releases.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lease {
+    /// The job as it was when it was claimed.
+    pub job: Job,
+    /// Who holds the lease.
+    pub worker: String,
+    /// The fencing token: a store refuses the words of an attempt that is not the job's latest.
+    pub attempt: i64,
+    /// When the lease ends unless a heartbeat extends it.
+    pub expires_ms: i64,
+}
+
+/// Which endpoints a worker can run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimable {
+    /// Whatever comes.
+    All,
+    /// These and no others.
+    Only(Vec<String>),
+}
+
+/// What the holder of a lease learns whenever it says something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beat {
+    /// The lease holds.
+    Alive {
+        /// The caller asked to cancel: stop soon and finish with status [`Outcome::CANCELLED`](crate::Outcome::CANCELLED).
+        cancel_requested: bool,
+    },
+    /// The lease is gone, nothing was written: the job ended, or is the queue's or another worker's. Stop.
+    Lost,
+}
+
+/// Whether an outcome became the job's outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// It did; outcome, file rows and the end are on disk.
+    Accepted,
+    /// It did not, nothing was written: another attempt took over, or the job had ended. The files can be deleted.
+    Superseded,
+}
+
+/// Why a worker gives a job back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Release {
+    /// The worker goes away in an orderly manner. The attempt does not count against the limit.
+    Drained,
+    /// The attempt failed in a way that another may survive, for this reason. The attempt counts; the worker gives up
+    /// with `finish` instead once [`Job::counted_attempts`] has reached [`Limits::max_attempts`].
+    Failed(String),
+}
+
+/// What became of a wish to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancel {
+    /// The job was waiting and has ended.
+    Removed,
+    /// A worker has the job and will be told with its next heartbeat.
+    Requested,
+    /// Too late.
+    AlreadyEnded,
+    /// There is no such job.
+    Unknown,
+}
+
+/// How often a job may be tried before it is set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Attempts, without those that a draining worker gave back.
+    pub max_attempts: i64,
+    /// Attempts that ended because the worker stopped beating.
+    pub max_crashes: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_attempts: 10, max_crashes: 3 }
+    }
+}
+
+/// What became of the jobs whose lease had expired.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reclaimed {
+    /// Back in the queue, at their old place.
+    pub requeued: Vec<JobId>,
+    /// Ended as cancelled, because the caller had asked for that.
+    pub cancelled: Vec<JobId>,
+    /// Beyond the limits: ended as failed and kept for inspection.
+    pub set_aside: Vec<JobId>,
+}

@@ -1,0 +1,57 @@
+//! Jobs, leases, events, keys and file rows of Scumble in a database.
+//!
+//! Everything that must survive a restart and everything that `server` and `worker` tell each other goes through
+//! one trait, [`Store`]. Nothing here knows HTTP, models or image bytes.
+//!
+//! One word, one meaning:
+//!
+//! | word | meaning |
+//! |---|---|
+//! | **job** | one call of one endpoint, from acceptance to its one outcome; a row that is never overwritten by another |
+//! | **endpoint** | the id of what was called, such as `fal-ai/flux/schnell`; opaque text here |
+//! | **lease** | the right of one worker to run one job until a point in time |
+//! | **attempt** | how many times the job was leased so far; the lease's attempt is its fencing token |
+//! | **outcome** | what the caller gets: status, body, headers; written once |
+//! | **event** | something that happened to a job: a log line, progress, a state it entered |
+//! | **file** | the row about bytes that `scumble-files` keeps |
+//! | **key** | what a caller proves who they are with; only its hash is here |
+//!
+//! ```text
+//!            claim         start           finish
+//!   queued ────────▶ leased ────▶ running ────────▶ done | failed | cancelled
+//!     ▲  │             │             │
+//!     │  └─ cancel, end_unstarted ─▶ cancelled | failed
+//!     └──── release, reclaim_expired ┘
+//! ```
+//!
+//! Invariants, each of them a test of the `suite`:
+//!
+//! - What was acknowledged is on disk: every write answers after its commit.
+//! - A job has one outcome. The first valid `finish` wins; one from an earlier attempt is dropped.
+//! - A queued job never has a cancel pending: cancelling it ends it, and a job that comes back from a worker after a
+//!   cancel was requested ends instead of being queued again.
+
+mod changes;
+mod clock;
+mod error;
+mod event;
+mod file;
+mod job;
+mod key;
+mod lease;
+mod sqlite;
+mod store;
+
+#[cfg(feature = "suite")]
+pub mod suite;
+
+pub use changes::Change;
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use error::{Error, Result};
+pub use event::{Event, EventKind, Level, NewEvent};
+pub use file::FileRecord;
+pub use job::{Count, Job, JobFilter, JobId, JobSummary, NewJob, Outcome, ParseJobIdError, Priority, State};
+pub use key::KeyRecord;
+pub use lease::{Beat, Cancel, Claimable, Finish, Lease, Limits, Reclaimed, Release};
+pub use sqlite::{Options, SqliteStore};
+pub use store::Store;

@@ -1,0 +1,145 @@
+//! The trait that every database implements.
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+use crate::{
+    Beat, Cancel, Change, Claimable, Count, Event, FileRecord, Finish, Job, JobFilter, JobId, JobSummary, KeyRecord,
+    Lease, Limits, NewEvent, NewJob, Outcome, Reclaimed, Release, Result,
+};
+
+/// Jobs, leases, events, keys and file rows in a database; used as `Arc<dyn Store>`.
+///
+/// Every method that writes answers after its commit: what it said is on disk. A write whose future is dropped may
+/// still be carried out; above all do not drop a [`claim`](Store::claim) midway, because a lease that nobody received
+/// has to expire before the job is tried again.
+///
+/// # Errors
+///
+/// All methods fail alike: [`Error::Full`](crate::Error::Full), [`ReadOnly`](crate::Error::ReadOnly),
+/// [`Busy`](crate::Error::Busy), [`Corrupt`](crate::Error::Corrupt) and [`Database`](crate::Error::Database) when the
+/// database refuses, [`Unreadable`](crate::Error::Unreadable) when a row makes no sense,
+/// [`Closed`](crate::Error::Closed) after [`close`](Store::close). After an error nothing was written. That a job or
+/// a lease is not there (any more) is never an error but an answer.
+#[async_trait]
+pub trait Store: Send + Sync {
+    // --- Callers: submit, look, cancel ---
+
+    /// Accepts a job. Returns it as it stands in the queue.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::JobExists`](crate::Error::JobExists) when the id was used before.
+    async fn enqueue(&self, job: NewJob) -> Result<Job>;
+
+    /// The job of this id.
+    async fn job(&self, id: JobId) -> Result<Option<Job>>;
+
+    /// How many queued jobs of the same endpoint go before this one. `None` when it is not in the queue.
+    async fn position(&self, id: JobId) -> Result<Option<u64>>;
+
+    /// The job's events with a number above `after_seq` (0: all), oldest first; empty when there is
+    /// no such job.
+    async fn events(&self, id: JobId, after_seq: i64) -> Result<Vec<Event>>;
+
+    /// Asks to cancel a job. A waiting one ends at once with `outcome`; a worker's is told with its next word, and ends
+    /// with `outcome` should the worker give it back or vanish.
+    async fn cancel(&self, id: JobId, outcome: Outcome) -> Result<Cancel>;
+
+    /// Jobs newest first, page by page.
+    async fn recent(&self, filter: &JobFilter) -> Result<Vec<JobSummary>>;
+
+    /// How many jobs of each endpoint are queued, leased and running. Pairs without a job are left out.
+    async fn counts(&self) -> Result<Vec<Count>>;
+
+    // --- Workers: claim, run, finish ---
+
+    /// Takes the next job for `lease_ms` milliseconds: normal priority before low, then first in, first out, over all
+    /// endpoints in `endpoints`. Jobs whose start deadline has passed are left for [`overdue`](Store::overdue).
+    async fn claim(&self, worker: &str, endpoints: &Claimable, lease_ms: i64) -> Result<Option<Lease>>;
+
+    /// The worker begins to run the job.
+    async fn start(&self, lease: &Lease) -> Result<Beat>;
+
+    /// The worker is alive: the lease ends `lease_ms` milliseconds from now.
+    async fn heartbeat(&self, lease: &Lease, lease_ms: i64) -> Result<Beat>;
+
+    /// Appends events, all of them or, when the lease is lost, none.
+    async fn log(&self, lease: &Lease, events: Vec<NewEvent>) -> Result<Beat>;
+
+    /// Ends the job with `outcome` and records its files, in one transaction: the first valid outcome wins.
+    ///
+    /// Valid is an outcome of the job's latest attempt, even of one whose lease has expired in the meantime. The
+    /// files' [`job_id`](FileRecord::job_id) is set to this job.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::FileExists`](crate::Error::FileExists) when a path was recorded before.
+    async fn finish(&self, lease: &Lease, outcome: Outcome, files: Vec<FileRecord>) -> Result<Finish>;
+
+    /// Gives the job back to its old place in the queue; ends it when the caller has asked to cancel. False when the
+    /// lease was lost already, and nothing happened.
+    async fn release(&self, lease: &Lease, why: Release) -> Result<bool>;
+
+    // --- Housekeeping, by anybody, as often as they like ---
+
+    /// Takes back the leases that have expired. Their jobs go back to their old place in the queue with one more
+    /// crash on their record, or, beyond `limits`, end with the outcome `set_aside`.
+    async fn reclaim_expired(&self, limits: Limits, set_aside: Outcome) -> Result<Reclaimed>;
+
+    /// Queued jobs whose start deadline has passed; [`end_unstarted`](Store::end_unstarted) ends them.
+    async fn overdue(&self) -> Result<Vec<JobId>>;
+
+    /// Ends a job that is in the queue. False when it is not there (any more), and nothing happened.
+    async fn end_unstarted(&self, id: JobId, outcome: Outcome) -> Result<bool>;
+
+    // --- Keys ---
+
+    /// Records a new key. The secret stays with its owner: `secret_hash` is a digest of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyExists`](crate::Error::KeyExists) when id or hash was used before.
+    async fn create_key(&self, id: &str, label: &str, secret_hash: [u8; 32]) -> Result<KeyRecord>;
+
+    /// All keys, revoked ones too, oldest first.
+    async fn list_keys(&self) -> Result<Vec<KeyRecord>>;
+
+    /// Revokes a key. False when there is no such key or it was revoked before.
+    async fn revoke_key(&self, id: &str) -> Result<bool>;
+
+    /// The key whose secret has this hash, unless it was revoked.
+    async fn key_by_hash(&self, secret_hash: &[u8; 32]) -> Result<Option<KeyRecord>>;
+
+    /// Notes that the key was used now. Costs a commit: once a minute per key is plenty.
+    async fn touch_key(&self, id: &str) -> Result<()>;
+
+    /// Whether a key was ever made. From then on callers need one, even if all were revoked since: revoking the last
+    /// key must not open the door.
+    async fn keys_required(&self) -> Result<bool>;
+
+    // --- Files ---
+
+    /// Records a file that no job made, such as an upload.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::FileExists`](crate::Error::FileExists) when the path was recorded before.
+    async fn put_file(&self, file: FileRecord) -> Result<()>;
+
+    /// The row of the file at this path.
+    async fn file(&self, path: &str) -> Result<Option<FileRecord>>;
+
+    // --- The store itself ---
+
+    /// Announces changes made through this store, each after its commit. Subscribe before looking, or the change
+    /// between the two is missed; see [`Change`] for what is promised.
+    fn changes(&self) -> broadcast::Receiver<Change>;
+
+    /// Whether the database answers; for readiness probes.
+    async fn ping(&self) -> Result<()>;
+
+    /// Waits for the writes under way and closes the database. Dropping a store without it loses nothing that was
+    /// acknowledged.
+    async fn close(&self);
+}

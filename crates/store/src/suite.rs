@@ -1,0 +1,163 @@
+//! What every [`Store`] must do, as tests.
+//!
+//! An implementation says with a [`Place`] how to open itself and calls [`store_suite!`](crate::store_suite), which
+//! makes one `#[tokio::test]` of each function here. Nothing sleeps: time passes when the place's clock is advanced.
+
+pub mod calls;
+pub mod cancels;
+pub mod keys_and_files;
+pub mod leases;
+pub mod queue;
+pub mod whole;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::json;
+
+use crate::{
+    Beat, Claimable, Clock, FileRecord, Job, JobId, Lease, ManualClock, NewJob, Outcome, Priority, Result, State, Store,
+};
+
+/// An empty database of a test's own.
+#[async_trait]
+pub trait Place: Send + Sync {
+    /// Opens the database. Called again it opens the same one once more, as another process would.
+    async fn open(&self) -> Result<Arc<dyn Store>>;
+
+    /// The clock of every store opened here.
+    fn clock(&self) -> &ManualClock;
+}
+
+/// Runs the suite in the module where it is called. The expression makes a fresh [`Place`].
+#[macro_export]
+macro_rules! store_suite {
+    ($place:expr) => {
+        $crate::store_suite!(@each $place; calls:
+            acknowledged_is_there, input_comes_back, ids_are_used_once, unknown_jobs, recent_jobs, counts);
+        $crate::store_suite!(@each $place; queue:
+            first_in_first_out, low_waits_behind_normal, only_what_the_worker_can_run, positions, overdue_jobs,
+            unstarted_jobs_end, many_at_once, claimants_never_share);
+        $crate::store_suite!(@each $place; leases:
+            a_whole_life, second_claimant_wins, late_but_unrivalled, finished_once, heartbeats_keep_the_lease,
+            lost_leases_write_nothing, crashes_have_a_limit, attempts_have_a_limit, release_keeps_the_place,
+            events_after, outcome_and_files_together);
+        $crate::store_suite!(@each $place; cancels:
+            while_queued, while_leased, while_running, after_the_end, released_after_cancel, expired_after_cancel,
+            too_late_for_the_run, unknown);
+        $crate::store_suite!(@each $place; keys_and_files:
+            keys_come_and_go, keys_stay_required, keys_are_unique, uploads);
+        $crate::store_suite!(@each $place; whole: changes_are_announced, answers_pings, closed_is_closed);
+    };
+    (@each $place:expr; $area:ident: $($test:ident),+) => {
+        mod $area {
+            #[allow(unused_imports, reason = "whatever the expression needs")]
+            use super::*;
+
+            $(#[tokio::test]
+            async fn $test() -> $crate::Result<()> {
+                let place = $place;
+                $crate::suite::$area::$test(&place).await
+            })+
+        }
+    };
+}
+
+/// How long the suite's leases last.
+const LEASE_MS: i64 = 30_000;
+
+const ENDPOINT: &str = "fal-ai/flux/schnell";
+
+fn new_job() -> NewJob {
+    NewJob {
+        id: JobId::random(),
+        endpoint: ENDPOINT.to_owned(),
+        input: json!({"prompt": "two red stars"}),
+        key_id: None,
+        priority: Priority::Normal,
+        start_by_ms: None,
+        options: json!({}),
+    }
+}
+
+fn low_job() -> NewJob {
+    NewJob { priority: Priority::Low, ..new_job() }
+}
+
+fn job_of(endpoint: &str) -> NewJob {
+    NewJob { endpoint: endpoint.to_owned(), ..new_job() }
+}
+
+/// Enqueues a job and returns its id.
+async fn enqueued(store: &dyn Store, new: NewJob) -> Result<JobId> {
+    Ok(store.enqueue(new).await?.id)
+}
+
+/// Claims whatever is next.
+async fn claim(store: &dyn Store, worker: &str) -> Result<Option<Lease>> {
+    store.claim(worker, &Claimable::All, LEASE_MS).await
+}
+
+/// Claims a job that has to be there.
+async fn claimed(store: &dyn Store, worker: &str) -> Result<Lease> {
+    let Some(lease) = claim(store, worker).await? else { panic!("nothing to claim") };
+    Ok(lease)
+}
+
+/// Claims a job that has to be there and starts it.
+async fn running(store: &dyn Store, worker: &str) -> Result<Lease> {
+    let lease = claimed(store, worker).await?;
+    assert_eq!(store.start(&lease).await?, ALIVE);
+    Ok(lease)
+}
+
+/// The job, which has to be there.
+async fn job(store: &dyn Store, id: JobId) -> Result<Job> {
+    let Some(job) = store.job(id).await? else { panic!("no job {id}") };
+    Ok(job)
+}
+
+async fn state(store: &dyn Store, id: JobId) -> Result<State> {
+    Ok(job(store, id).await?.state)
+}
+
+const ALIVE: Beat = Beat::Alive { cancel_requested: false };
+const TOLD_TO_CANCEL: Beat = Beat::Alive { cancel_requested: true };
+
+fn success() -> Outcome {
+    Outcome {
+        status: 200,
+        body: json!({"images": [{"url": "b/1/image.png"}]}),
+        headers: BTreeMap::from([("x-fal-billable-units".to_owned(), "1".to_owned())]),
+        error: None,
+        error_type: None,
+        inference_ms: Some(1234),
+    }
+}
+
+fn failure(status: u16, error_type: &str) -> Outcome {
+    Outcome {
+        status,
+        body: json!({"detail": error_type}),
+        headers: BTreeMap::from([("x-fal-error-type".to_owned(), error_type.to_owned())]),
+        error: Some(format!("it failed: {error_type}")),
+        error_type: Some(error_type.to_owned()),
+        inference_ms: None,
+    }
+}
+
+fn cancelled() -> Outcome {
+    failure(Outcome::CANCELLED, "client_cancelled")
+}
+
+fn file(path: &str) -> FileRecord {
+    FileRecord {
+        path: path.to_owned(),
+        job_id: None,
+        content_type: "image/png".to_owned(),
+        bytes: 4096,
+        created_ms: 1_000,
+        expires_ms: Some(2_000),
+    }
+}

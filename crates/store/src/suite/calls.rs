@@ -1,0 +1,120 @@
+//! Callers: submit and look.
+
+use serde_json::json;
+
+use super::*;
+use crate::{Count, Error, JobFilter, JobSummary};
+
+/// What `enqueue` answered for is seen by a store opened afterwards, though nothing was closed.
+pub async fn acknowledged_is_there(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let accepted = store.enqueue(new_job()).await?;
+    let other = place.open().await?;
+    assert_eq!(other.job(accepted.id).await?, Some(accepted));
+    Ok(())
+}
+
+/// Everything about a job comes back as it was given.
+pub async fn input_comes_back(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let new = NewJob {
+        id: JobId::random(),
+        endpoint: "fal-ai/flux-pro/v1.1".to_owned(),
+        input: json!({"z": 1, "a": "ünïcode \u{0} \" ' \\ 🎨", "seed": u64::MAX, "guidance_scale": 3.5, "loras": [], "n": null}),
+        key_id: Some("key-1".to_owned()),
+        priority: Priority::Low,
+        start_by_ms: Some(place.clock().now_ms() + 5_000),
+        options: json!({"tags": {"team": "a"}}),
+    };
+    let accepted = store.enqueue(new.clone()).await?;
+    let read = job(&*store, new.id).await?;
+    assert_eq!(accepted, read);
+    // The order of keys is part of what a caller sees.
+    assert_eq!(read.input.to_string(), new.input.to_string());
+    let Job { id, seq, endpoint, input, key_id, priority, start_by_ms, options, .. } = read.clone();
+    assert_eq!(NewJob { id, endpoint, input, key_id, priority, start_by_ms, options }, new);
+    assert!(seq > 0);
+    assert_eq!((read.state, read.attempt, read.drained, read.crashes), (State::Queued, 0, 0, 0));
+    assert_eq!((read.created_ms, read.started_ms, read.finished_ms), (place.clock().now_ms(), None, None));
+    assert_eq!((read.cancel_requested, read.outcome), (false, None));
+    Ok(())
+}
+
+/// The second job of an id is refused and leaves the first alone.
+pub async fn ids_are_used_once(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let first = store.enqueue(new_job()).await?;
+    let again = store.enqueue(NewJob { id: first.id, ..job_of("fal-ai/other") }).await;
+    assert!(matches!(again, Err(Error::JobExists(id)) if id == first.id), "{again:?}");
+    assert_eq!(job(&*store, first.id).await?, first);
+    Ok(())
+}
+
+/// A job nobody accepted is an answer, not an error.
+pub async fn unknown_jobs(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let id = JobId::random();
+    assert_eq!(store.job(id).await?, None);
+    assert_eq!(store.position(id).await?, None);
+    assert_eq!(store.events(id, 0).await?, []);
+    assert!(!store.end_unstarted(id, failure(504, "request_timeout")).await?);
+    assert_eq!(claim(&*store, "w").await?, None);
+    Ok(())
+}
+
+/// Lists go from new to old, by endpoint, state and page.
+pub async fn recent_jobs(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let a = enqueued(&*store, new_job()).await?;
+    let lease = running(&*store, "w").await?;
+    store.finish(&lease, failure(422, "validation_error"), vec![]).await?;
+    let b = enqueued(&*store, job_of("fal-ai/other")).await?;
+    let c = enqueued(&*store, new_job()).await?;
+
+    let all = JobFilter { endpoint: None, state: None, before: None, limit: 10 };
+    let ids = |page: &[JobSummary]| page.iter().map(|line| line.id).collect::<Vec<_>>();
+    let lines = store.recent(&all).await?;
+    assert_eq!(ids(&lines), [c, b, a]);
+    let Some(ended) = lines.last() else { panic!("no lines") };
+    assert_eq!((ended.state, ended.attempt, ended.status), (State::Failed, 1, Some(422)));
+    assert_eq!(ended.error.as_deref(), Some("it failed: validation_error"));
+    assert_eq!(ended.finished_ms, Some(place.clock().now_ms()));
+
+    let flux = JobFilter { endpoint: Some(ENDPOINT.to_owned()), ..all.clone() };
+    assert_eq!(ids(&store.recent(&flux).await?), [c, a]);
+    let queued = JobFilter { state: Some(State::Queued), ..all.clone() };
+    assert_eq!(ids(&store.recent(&queued).await?), [c, b]);
+    let both = JobFilter { endpoint: Some(ENDPOINT.to_owned()), state: Some(State::Failed), ..all.clone() };
+    assert_eq!(ids(&store.recent(&both).await?), [a]);
+
+    let first_page = store.recent(&JobFilter { limit: 2, ..all.clone() }).await?;
+    assert_eq!(ids(&first_page), [c, b]);
+    let before = first_page.last().map(|line| line.seq);
+    assert_eq!(ids(&store.recent(&JobFilter { before, limit: 2, ..all }).await?), [a]);
+    Ok(())
+}
+
+/// The living are counted per endpoint and state, the ended are not.
+pub async fn counts(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    for _ in 0..4 {
+        enqueued(&*store, job_of("a/a")).await?;
+    }
+    enqueued(&*store, job_of("b/b")).await?;
+    let done = running(&*store, "w").await?;
+    store.finish(&done, success(), vec![]).await?;
+    running(&*store, "w").await?;
+    claimed(&*store, "w").await?;
+
+    let count = |endpoint: &str, state, jobs| Count { endpoint: endpoint.to_owned(), state, jobs };
+    let mut found = store.counts().await?;
+    found.sort_by_key(|count| (count.endpoint.clone(), count.state.as_str()));
+    let expected = [
+        count("a/a", State::Leased, 1),
+        count("a/a", State::Queued, 1),
+        count("a/a", State::Running, 1),
+        count("b/b", State::Queued, 1),
+    ];
+    assert_eq!(found, expected);
+    Ok(())
+}

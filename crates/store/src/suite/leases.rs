@@ -1,0 +1,265 @@
+//! Leases: fencing, heartbeats, limits, events, the end.
+
+use super::*;
+use crate::{Error, Event, EventKind, Finish, Level, Limits, NewEvent, Reclaimed, Release};
+
+/// Queued, leased, running, done, with the time and the event of each.
+pub async fn a_whole_life(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let begin = place.clock().now_ms();
+    let id = enqueued(&*store, new_job()).await?;
+    place.clock().advance(100);
+    let lease = claimed(&*store, "worker-1").await?;
+    assert_eq!((lease.job.id, lease.job.state, lease.job.attempt), (id, State::Leased, 1));
+    assert_eq!((lease.worker.as_str(), lease.attempt, lease.expires_ms), ("worker-1", 1, begin + 100 + LEASE_MS));
+    place.clock().advance(10);
+    assert_eq!(store.start(&lease).await?, ALIVE);
+    // Saying it twice changes nothing.
+    assert_eq!(store.start(&lease).await?, ALIVE);
+    place.clock().advance(1_000);
+    assert_eq!(store.finish(&lease, success(), vec![]).await?, Finish::Accepted);
+
+    let ended = job(&*store, id).await?;
+    assert_eq!((ended.state, ended.outcome), (State::Done, Some(success())));
+    assert_eq!(ended.created_ms, begin);
+    assert_eq!((ended.started_ms, ended.finished_ms), (Some(begin + 110), Some(begin + 1_110)));
+    let entered: Vec<_> = states(&store.events(id, 0).await?);
+    let expected = [(State::Leased, begin + 100), (State::Running, begin + 110), (State::Done, begin + 1_110)];
+    assert_eq!(entered, expected);
+    Ok(())
+}
+
+/// After a takeover only the second claimant's outcome counts.
+pub async fn second_claimant_wins(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let id = enqueued(&*store, new_job()).await?;
+    let first = running(&*store, "slow").await?;
+    expire(place, &*store).await?;
+    let second = running(&*store, "quick").await?;
+    assert_eq!((second.job.id, second.attempt, second.job.crashes), (id, 2, 1));
+
+    assert_eq!(store.finish(&first, failure(500, "late"), vec![file("b/late")]).await?, Finish::Superseded);
+    assert_eq!(state(&*store, id).await?, State::Running);
+    assert_eq!(store.finish(&second, success(), vec![]).await?, Finish::Accepted);
+    assert_eq!(store.finish(&first, failure(500, "late"), vec![file("b/late")]).await?, Finish::Superseded);
+    let ended = job(&*store, id).await?;
+    assert_eq!((ended.state, ended.outcome), (State::Done, Some(success())));
+    assert_eq!(store.file("b/late").await?, None);
+    Ok(())
+}
+
+/// An outcome that comes after the lease was lost counts as long as nobody else has taken the job.
+pub async fn late_but_unrivalled(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let id = enqueued(&*store, new_job()).await?;
+    let lease = running(&*store, "slow").await?;
+    expire(place, &*store).await?;
+    assert_eq!(state(&*store, id).await?, State::Queued);
+    assert_eq!(store.finish(&lease, success(), vec![]).await?, Finish::Accepted);
+    assert_eq!(state(&*store, id).await?, State::Done);
+    assert_eq!(claim(&*store, "other").await?, None);
+    Ok(())
+}
+
+/// The same worker cannot finish twice either.
+pub async fn finished_once(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let id = enqueued(&*store, new_job()).await?;
+    let lease = running(&*store, "w").await?;
+    assert_eq!(store.finish(&lease, failure(422, "validation_error"), vec![]).await?, Finish::Accepted);
+    assert_eq!(store.finish(&lease, success(), vec![]).await?, Finish::Superseded);
+    let ended = job(&*store, id).await?;
+    assert_eq!((ended.state, ended.outcome), (State::Failed, Some(failure(422, "validation_error"))));
+    Ok(())
+}
+
+/// A worker that beats keeps its job; one whose lease ran out keeps it until somebody takes it away.
+pub async fn heartbeats_keep_the_lease(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let id = enqueued(&*store, new_job()).await?;
+    let lease = running(&*store, "w").await?;
+    for _ in 0..3 {
+        place.clock().advance(LEASE_MS - 1);
+        assert_eq!(reclaim(&*store).await?, Reclaimed::default());
+        assert_eq!(store.heartbeat(&lease, LEASE_MS).await?, ALIVE);
+    }
+    place.clock().advance(2 * LEASE_MS);
+    assert_eq!(store.heartbeat(&lease, LEASE_MS).await?, ALIVE);
+    assert_eq!(reclaim(&*store).await?, Reclaimed::default());
+    assert_eq!(state(&*store, id).await?, State::Running);
+    Ok(())
+}
+
+/// Whoever lost the lease is told so, and nothing they say is written.
+pub async fn lost_leases_write_nothing(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let id = enqueued(&*store, new_job()).await?;
+    let lost = claimed(&*store, "lost").await?;
+    expire(place, &*store).await?;
+    check_lost(&*store, &lost).await?;
+    assert_eq!(state(&*store, id).await?, State::Queued);
+
+    let held = running(&*store, "held").await?;
+    check_lost(&*store, &lost).await?;
+    assert_eq!(state(&*store, id).await?, State::Running);
+
+    store.finish(&held, success(), vec![]).await?;
+    check_lost(&*store, &lost).await?;
+    check_lost(&*store, &held).await?;
+    let logged = store.events(id, 0).await?.into_iter().any(|event| matches!(event.kind, EventKind::Log { .. }));
+    assert!(!logged);
+    Ok(())
+}
+
+/// A job that crashes its worker too often is set aside, and the queue goes on.
+pub async fn crashes_have_a_limit(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let poison = enqueued(&*store, new_job()).await?;
+    for crashes in 1..=2 {
+        running(&*store, "victim").await?;
+        place.clock().advance(LEASE_MS);
+        assert_eq!(reclaim(&*store).await?, Reclaimed { requeued: vec![poison], ..Reclaimed::default() });
+        let back = job(&*store, poison).await?;
+        assert_eq!((back.state, back.attempt, back.crashes), (State::Queued, crashes, crashes));
+    }
+    running(&*store, "victim").await?;
+    place.clock().advance(LEASE_MS);
+    assert_eq!(reclaim(&*store).await?, Reclaimed { set_aside: vec![poison], ..Reclaimed::default() });
+
+    let ended = job(&*store, poison).await?;
+    assert_eq!((ended.state, ended.attempt, ended.crashes), (State::Failed, 3, 3));
+    assert_eq!(ended.outcome, Some(failure(500, "set_aside")));
+    let reasons: Vec<_> = reasons(&store.events(poison, 0).await?);
+    assert_eq!(reasons.iter().filter(|reason| reason.contains("victim stopped beating")).count(), 3, "{reasons:?}");
+    assert_eq!(claim(&*store, "w").await?, None);
+    Ok(())
+}
+
+/// Attempts that failed count against their own limit; drained ones do not.
+pub async fn attempts_have_a_limit(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let id = enqueued(&*store, new_job()).await?;
+    store.release(&claimed(&*store, "w").await?, Release::Drained).await?;
+    store.release(&claimed(&*store, "w").await?, Release::Failed("no connection".to_owned())).await?;
+    let lease = claimed(&*store, "w").await?;
+    assert_eq!((lease.attempt, lease.job.counted_attempts()), (3, 2));
+    place.clock().advance(LEASE_MS);
+    let limits = Limits { max_attempts: 3, max_crashes: 10 };
+    let reclaimed = store.reclaim_expired(limits, failure(500, "set_aside")).await?;
+    assert_eq!(reclaimed.requeued, [id]);
+    claimed(&*store, "w").await?;
+    place.clock().advance(LEASE_MS);
+    let reclaimed = store.reclaim_expired(limits, failure(500, "set_aside")).await?;
+    assert_eq!(reclaimed.set_aside, [id]);
+    Ok(())
+}
+
+/// A job that comes back goes before those accepted after it, whether it was released or lost.
+pub async fn release_keeps_the_place(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let first = enqueued(&*store, new_job()).await?;
+    let second = enqueued(&*store, new_job()).await?;
+    let lease = running(&*store, "w").await?;
+    assert_eq!(lease.job.id, first);
+    assert_eq!(store.position(second).await?, Some(0));
+    assert!(store.release(&lease, Release::Drained).await?);
+    assert!(!store.release(&lease, Release::Drained).await?);
+    assert_eq!(store.position(second).await?, Some(1));
+
+    let back = job(&*store, first).await?;
+    assert_eq!((back.state, back.attempt, back.drained, back.crashes), (State::Queued, 1, 1, 0));
+    assert_eq!(back.counted_attempts(), 0);
+    let again = claimed(&*store, "w").await?;
+    assert_eq!((again.job.id, again.attempt), (first, 2));
+    expire(place, &*store).await?;
+    assert_eq!(claimed(&*store, "w").await?.job.id, first);
+    assert_eq!(claimed(&*store, "w").await?.job.id, second);
+    Ok(())
+}
+
+/// Events come in order, each once, from where the reader left off.
+pub async fn events_after(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    enqueued(&*store, new_job()).await?;
+    let other = running(&*store, "w").await?;
+    let id = enqueued(&*store, new_job()).await?;
+    let lease = running(&*store, "w").await?;
+    let before = store.events(id, 0).await?.last().map_or(0, |event| event.seq);
+
+    let kinds = [
+        EventKind::Log { level: Level::Stderr, message: "25%|██▌ \"quoted\"".to_owned() },
+        EventKind::Progress { stage: "denoise".to_owned(), done: 1, total: 4 },
+    ];
+    let new = |kind: &EventKind| NewEvent { at_ms: 77, kind: kind.clone() };
+    assert_eq!(store.log(&lease, kinds.iter().map(new).collect()).await?, ALIVE);
+    assert_eq!(store.log(&other, vec![new(&kinds[0])]).await?, ALIVE);
+    assert_eq!(store.log(&lease, vec![]).await?, ALIVE);
+
+    let events = store.events(id, before).await?;
+    assert_eq!(events.iter().map(|event| &event.kind).collect::<Vec<_>>(), kinds.iter().collect::<Vec<_>>());
+    assert!(events.iter().all(|event| (event.job_id, event.attempt, event.at_ms) == (id, 1, 77)));
+    let [first, second] = events.as_slice() else { panic!("{events:?}") };
+    assert!(before < first.seq && first.seq < second.seq);
+    assert_eq!(store.events(id, first.seq).await?, [second.clone()]);
+    assert_eq!(store.events(id, second.seq).await?, []);
+    Ok(())
+}
+
+/// Outcome, files and end are written together or not at all.
+pub async fn outcome_and_files_together(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    store.put_file(file("b/taken")).await?;
+    let id = enqueued(&*store, new_job()).await?;
+    let lease = running(&*store, "w").await?;
+    let seen = store.events(id, 0).await?;
+
+    let clash = store.finish(&lease, success(), vec![file("b/new"), file("b/taken")]).await;
+    assert!(matches!(&clash, Err(Error::FileExists(path)) if path == "b/taken"), "{clash:?}");
+    assert_eq!(store.file("b/new").await?, None);
+    assert_eq!(state(&*store, id).await?, State::Running);
+    assert_eq!(store.events(id, 0).await?, seen);
+
+    assert_eq!(store.finish(&lease, success(), vec![file("b/one"), file("b/two")]).await?, Finish::Accepted);
+    for path in ["b/one", "b/two"] {
+        assert_eq!(store.file(path).await?, Some(FileRecord { job_id: Some(id), ..file(path) }));
+    }
+    Ok(())
+}
+
+/// Lets every lease expire and takes them back.
+async fn expire(place: &impl Place, store: &dyn Store) -> Result<()> {
+    place.clock().advance(LEASE_MS);
+    assert_eq!(reclaim(store).await?.requeued.len(), 1);
+    Ok(())
+}
+
+async fn reclaim(store: &dyn Store) -> Result<Reclaimed> {
+    store.reclaim_expired(Limits::default(), failure(500, "set_aside")).await
+}
+
+async fn check_lost(store: &dyn Store, lease: &Lease) -> Result<()> {
+    let line = EventKind::Log { level: Level::Info, message: "from beyond".to_owned() };
+    assert_eq!(store.start(lease).await?, Beat::Lost);
+    assert_eq!(store.heartbeat(lease, LEASE_MS).await?, Beat::Lost);
+    assert_eq!(store.log(lease, vec![NewEvent { at_ms: 1, kind: line }]).await?, Beat::Lost);
+    assert!(!store.release(lease, Release::Drained).await?);
+    Ok(())
+}
+
+/// The states that were entered, with their time.
+fn states(events: &[Event]) -> Vec<(State, i64)> {
+    let state = |event: &Event| match event.kind {
+        EventKind::State { state, .. } => Some((state, event.at_ms)),
+        EventKind::Log { .. } | EventKind::Progress { .. } => None,
+    };
+    events.iter().filter_map(state).collect()
+}
+
+/// The reasons that states were entered for.
+fn reasons(events: &[Event]) -> Vec<String> {
+    let reason = |event: &Event| match &event.kind {
+        EventKind::State { reason, .. } => reason.clone(),
+        EventKind::Log { .. } | EventKind::Progress { .. } => None,
+    };
+    events.iter().filter_map(reason).collect()
+}

@@ -1,0 +1,11 @@
+//! Writes a tiny checkpoint, for a look at it or for the scripts beside the golden files:
+//! `cargo run -p scumble-testkit --example write_tiny flux-dev FOLDER`.
+
+use scumble_testkit::tiny::{self, Variant};
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [name, folder] = &args[..] else { panic!("usage: write_tiny flux-schnell|flux-dev FOLDER") };
+    let variant = Variant::ALL.into_iter().find(|v| v.name() == name).expect("flux-schnell or flux-dev");
+    tiny::flux(variant).write(folder);
+}

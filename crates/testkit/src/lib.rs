@@ -1,0 +1,3 @@
+//! What the tests of Scumble share: servers, runners, tiny checkpoints and an eye for pictures
+
+pub mod tiny;

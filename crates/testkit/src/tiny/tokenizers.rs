@@ -1,0 +1,153 @@
+//! Tokenizers that know a few words and every character.
+
+use serde_json::{Map, Value, json};
+
+use super::File;
+use super::configs::pretty;
+
+/// The words that are one token each.
+const WORDS: [&str; 21] = [
+    "a", "an", "the", "cat", "dog", "holding", "sign", "that", "says", "hello", "world", "red", "blue", "stars", "low",
+    "quality", "blurry", "of", "in", "on", "with",
+];
+/// The characters that T5's tokenizer can fall back on.
+const CHARS: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,!?'\"-:;()";
+/// What T5's tokenizer writes for a space.
+const SPACE: char = '\u{2581}';
+
+const START: &str = "<|startoftext|>";
+const END: &str = "<|endoftext|>";
+
+/// The files of CLIP's tokenizer.
+pub(super) fn clip() -> Vec<File> {
+    let vocab = clip_vocab();
+    let merges: Vec<String> = merges().iter().map(|(a, b)| format!("{a} {b}")).collect();
+    let added = [START, END].map(|token| (vocab[token].to_string(), added(token, token == START)));
+    let config = json!({
+        "add_prefix_space": false,
+        "added_tokens_decoder": Map::from_iter(added),
+        "bos_token": START,
+        "do_lower_case": true,
+        "eos_token": END,
+        "errors": "replace",
+        "model_max_length": 77,
+        "pad_token": END,
+        "tokenizer_class": "CLIPTokenizer",
+        "unk_token": END,
+    });
+    vec![
+        ("tokenizer/vocab.json", Value::Object(vocab).to_string()),
+        ("tokenizer/merges.txt", format!("#version: 0.2\n{}\n", merges.join("\n"))),
+        ("tokenizer/tokenizer_config.json", pretty(&config)),
+    ]
+}
+
+/// Every byte, every byte at the end of a word, what merges make, the two special tokens.
+pub(super) fn clip_vocab() -> Map<String, Value> {
+    let mut vocab = Map::new();
+    let mut add = |token: String| {
+        let id = vocab.len();
+        vocab.entry(token).or_insert(id.into());
+    };
+    bytes().for_each(|byte| add(byte.into()));
+    bytes().for_each(|byte| add(format!("{byte}</w>")));
+    merges().into_iter().for_each(|(a, b)| add(a + &b));
+    [START, END].into_iter().for_each(|token| add(token.into()));
+    vocab
+}
+
+/// The printable stand-ins that byte-level BPE uses for the 256 bytes, in vocabulary order.
+fn bytes() -> impl Iterator<Item = char> {
+    let printable = ('!'..='~').chain('¡'..='¬').chain('®'..='ÿ');
+    printable.chain(('\u{100}'..).take(256 - 94 - 12 - 82))
+}
+
+/// Pairs that build each word from the left; the last character carries the end of the word.
+fn merges() -> Vec<(String, String)> {
+    let mut merges = Vec::new();
+    for word in WORDS.iter().filter(|word| word.len() > 1) {
+        for split in 1..word.len() {
+            let end = if split + 1 == word.len() { "</w>" } else { "" };
+            let pair = (word[..split].to_owned(), format!("{}{end}", &word[split..=split]));
+            if !merges.contains(&pair) {
+                merges.push(pair);
+            }
+        }
+    }
+    merges
+}
+
+/// The files of T5's tokenizer.
+pub(super) fn t5() -> Vec<File> {
+    let pieces = t5_pieces();
+    let special = || pieces.iter().enumerate().filter(|(_, (piece, _))| piece.starts_with('<'));
+    let listed: Vec<Value> = special()
+        .map(|(id, (piece, _))| {
+            let mut entry = added(piece, false);
+            entry["id"] = id.into();
+            entry
+        })
+        .collect();
+    let config = json!({
+        "added_tokens_decoder": Map::from_iter(special().map(|(id, (piece, _))| (id.to_string(), added(piece, false)))),
+        "eos_token": "</s>",
+        "extra_ids": 10,
+        "legacy": false,
+        "model_max_length": 512,
+        "pad_token": "<pad>",
+        "tokenizer_class": "T5Tokenizer",
+        "unk_token": "<unk>",
+    });
+    vec![
+        ("tokenizer_2/tokenizer.json", pretty(&t5_tokenizer(&listed, &pieces))),
+        ("tokenizer_2/tokenizer_config.json", pretty(&config)),
+    ]
+}
+
+fn t5_tokenizer(added_tokens: &[Value], pieces: &[(String, f64)]) -> Value {
+    let spaces = json!({ "type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": true });
+    let part = |id: &str| json!({ "Sequence": { "id": id, "type_id": 0 } });
+    let end = json!({ "SpecialToken": { "id": "</s>", "type_id": 0 } });
+    json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": added_tokens,
+        "normalizer": { "type": "Sequence", "normalizers": [
+            { "type": "NFKC" },
+            { "type": "Strip", "strip_left": false, "strip_right": true },
+            { "type": "Replace", "pattern": { "Regex": " {2,}" }, "content": SPACE },
+        ]},
+        "pre_tokenizer": spaces,
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [part("A"), end],
+            "pair": [part("A"), end, part("B"), end],
+            "special_tokens": { "</s>": { "id": "</s>", "ids": [1], "tokens": ["</s>"] } },
+        },
+        "decoder": spaces,
+        "model": { "type": "Unigram", "unk_id": 2, "vocab": pieces, "byte_fallback": false },
+    })
+}
+
+/// Pieces and their scores: special ones, words, characters, and T5's extra ids counted down.
+pub(super) fn t5_pieces() -> Vec<(String, f64)> {
+    let mut pieces: Vec<(String, f64)> = ["<pad>", "</s>", "<unk>"].map(|token| (token.into(), 0.0)).into();
+    pieces.push((SPACE.into(), -3.0));
+    pieces.extend(WORDS.iter().enumerate().map(|(i, word)| (format!("{SPACE}{word}"), -4.0 - 0.01 * i as f64)));
+    pieces.extend(CHARS.chars().enumerate().map(|(i, c)| (c.into(), -7.0 - 0.01 * i as f64)));
+    pieces.extend((0..10).rev().map(|i| (format!("<extra_id_{i}>"), 0.0)));
+    pieces
+}
+
+/// The entry of a special token.
+fn added(token: &str, normalized: bool) -> Value {
+    json!({
+        "content": token,
+        "lstrip": false,
+        "normalized": normalized,
+        "rstrip": false,
+        "single_word": false,
+        "special": true,
+    })
+}

@@ -1,0 +1,136 @@
+//! What a running job tells the queue, and what the queue tells it.
+//!
+//! The thread that computes must never wait for the database: its words are collected and written with the next
+//! heartbeat, at most a few times a second.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use scumble_engine::{Pixels, Stage};
+use scumble_store::{Beat, Clock, EventKind, Lease, Level, NewEvent, Result, Store};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::runner::Watch;
+use crate::work::Worker;
+
+/// Pause between two writes of collected events.
+const FLUSH: Duration = Duration::from_millis(200);
+
+pub(crate) struct Journal {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    lease: Arc<Lease>,
+    pending: Mutex<Vec<NewEvent>>,
+    wake: Notify,
+    cancelled: AtomicBool,
+    lost: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Journal {
+    pub(crate) fn new(worker: &Worker, lease: Arc<Lease>, cancel_requested: bool) -> Self {
+        Self {
+            store: worker.store.clone(),
+            clock: worker.clock.clone(),
+            lease,
+            pending: Mutex::default(),
+            wake: Notify::new(),
+            cancelled: AtomicBool::new(cancel_requested),
+            lost: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Keeps the lease alive and writes events until it is aborted.
+    pub(crate) async fn beat(self: Arc<Self>, every: Duration, lease_ms: i64, stop: CancellationToken) {
+        let mut changes = self.store.changes();
+        let mut heartbeat = tokio::time::interval(every);
+        loop {
+            tokio::select! {
+                _ = heartbeat.tick() => self.heed(self.store.heartbeat(&self.lease, lease_ms).await),
+                () = self.wake.notified() => {
+                    tokio::time::sleep(FLUSH).await;
+                    let flushed = self.flush().await;
+                    self.heed(flushed.map(|()| Beat::Alive { cancel_requested: false }));
+                }
+                change = changes.recv() => {
+                    // a wish to cancel should not wait for the next heartbeat
+                    if change == Ok(scumble_store::Change::Job(self.lease.job.id)) && self.cancel_was_requested().await {
+                        self.cancelled.store(true, Ordering::Release);
+                    }
+                }
+                () = stop.cancelled(), if !self.is_stopping() => self.stopping.store(true, Ordering::Release),
+            }
+        }
+    }
+
+    /// Writes what was collected.
+    pub(crate) async fn flush(&self) -> Result<()> {
+        let events = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        if events.is_empty() {
+            return Ok(());
+        }
+        let beat = self.store.log(&self.lease, events).await?;
+        self.heed(Ok(beat));
+        Ok(())
+    }
+
+    /// Whether somebody else has the job now.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Whether this process stops and the job should go back.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    async fn cancel_was_requested(&self) -> bool {
+        matches!(self.store.job(self.lease.job.id).await, Ok(Some(job)) if job.cancel_requested)
+    }
+
+    fn heed(&self, beat: Result<Beat>) {
+        match beat {
+            Ok(Beat::Alive { cancel_requested: false }) => {}
+            Ok(Beat::Alive { cancel_requested: true }) => self.cancelled.store(true, Ordering::Release),
+            Ok(Beat::Lost) => self.lost.store(true, Ordering::Release),
+            // a database that does not answer now may answer in time for the next beat
+            Err(error) => tracing::warn!(job.id = %self.lease.job.id, %error, "no sign of life could be given"),
+        }
+    }
+
+    fn note(&self, kind: EventKind) {
+        let event = NewEvent { at_ms: self.clock.now_ms(), kind };
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        self.wake.notify_one();
+    }
+}
+
+impl Watch for Journal {
+    fn stage(&self, stage: Stage) {
+        let message = match stage {
+            Stage::Load => "loading the model",
+            Stage::TextEncode => "encoding the prompt",
+            Stage::Denoise => "denoising",
+            Stage::Decode => "decoding",
+        };
+        self.log(message);
+    }
+
+    fn step(&self, done: usize, total: usize, _preview: &dyn Fn() -> Option<Pixels>) {
+        let whole = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let stage = Stage::Denoise.name().to_owned();
+        self.note(EventKind::Progress { stage, done: whole(done), total: whole(total) });
+    }
+
+    fn log(&self, message: &str) {
+        self.note(EventKind::Log { level: Level::Info, message: message.to_owned() });
+    }
+
+    fn cancelled(&self) -> bool {
+        let set = |flag: &AtomicBool| flag.load(Ordering::Acquire);
+        set(&self.cancelled) || set(&self.lost) || set(&self.stopping)
+    }
+}

@@ -1,0 +1,22 @@
+//! The half of the server that makes pictures: lease a job, run it, save its files, finish it.
+//!
+//! It meets the other half only in `scumble-store`. [`Worker::run`] is the loop, [`runner::Runner`] the seam to
+//! whatever makes pictures, [`Models`] says which runner answers which endpoint. `scumble run` uses the runners
+//! without a queue.
+
+mod config;
+mod housekeeping;
+mod journal;
+mod models;
+mod outcome;
+mod picture;
+mod run_one;
+pub mod runner;
+mod weights;
+mod work;
+
+pub use config::Config;
+pub use models::{Models, ModelConfig, ModelsConfig, advice, source};
+pub use outcome::fresh_seed;
+pub use picture::Picture;
+pub use work::Worker;

@@ -1,0 +1,100 @@
+//! From what a runner made to what a caller gets.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use scumble_api::{ErrorAnswer, FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput};
+use scumble_store::{FileRecord, Outcome};
+
+use crate::runner::{Drawn, Request};
+use crate::work::Worker;
+
+/// What an error says in status answers: for people and for programs.
+pub(crate) struct Words {
+    pub(crate) message: String,
+    pub(crate) kind: Option<String>,
+}
+
+/// A seed for a caller who gave none. Torch's generator uses 32 bits, and so many survive JavaScript.
+///
+/// # Errors
+/// A system without randomness.
+pub fn fresh_seed() -> Result<u64, String> {
+    getrandom::u32().map(u64::from).map_err(|e| format!("the system gives no random numbers: {e}"))
+}
+
+/// Stores the pictures and builds the outcome that points at them.
+pub(crate) async fn save(
+    worker: &Worker,
+    request: &Request,
+    drawn: &Drawn,
+    duration_ms: u64,
+) -> Result<(Outcome, Vec<FileRecord>), scumble_files::Error> {
+    let scheme = if request.input.sync_mode { INLINE_SCHEME } else { FILE_SCHEME };
+    let (mut images, mut files) = (Vec::new(), Vec::new());
+    for picture in &drawn.pictures {
+        let content_type = picture.format.content_type();
+        let name = format!("image.{}", picture.format.extension());
+        let stored = worker.files.put(Bytes::from(picture.bytes.clone()), content_type, &name).await?;
+        images.push(Image {
+            url: format!("{scheme}{}", stored.path),
+            width: picture.width,
+            height: picture.height,
+            content_type: content_type.into(),
+        });
+        files.push(FileRecord {
+            path: stored.path.to_string(),
+            job_id: None,
+            content_type: content_type.into(),
+            bytes: i64::try_from(stored.bytes).unwrap_or(i64::MAX),
+            created_ms: worker.clock.now_ms(),
+            expires_ms: None,
+        });
+    }
+    let output = ImagesOutput {
+        has_nsfw_concepts: vec![false; images.len()],
+        images,
+        timings: drawn.timings.clone(),
+        seed: request.seed,
+        prompt: request.input.prompt.clone(),
+    };
+    let mut headers = BTreeMap::from([("x-fal-billable-units".to_owned(), "0".to_owned())]);
+    if drawn.stand_in {
+        headers.insert("x-scumble-stand-in".into(), "1".into());
+    }
+    let outcome = Outcome {
+        status: 200,
+        body: serde_json::to_value(output).unwrap_or_default(),
+        headers,
+        error: None,
+        error_type: None,
+        inference_ms: i64::try_from(duration_ms).ok(),
+    };
+    Ok((outcome, files))
+}
+
+/// Removes the pictures of an attempt that came too late.
+pub(crate) async fn unsave(worker: &Worker, paths: &[String]) {
+    for path in paths {
+        let removed = match path.parse() {
+            Ok(path) => worker.files.delete(&path).await.map_err(|e| e.to_string()),
+            Err(error) => Err(format!("{error}")),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(path, error, "a picture of a lost attempt stays behind");
+        }
+    }
+}
+
+/// The outcome of an error.
+pub(crate) fn failed(answer: &ErrorAnswer) -> Outcome {
+    let words = Words::from(answer);
+    Outcome {
+        status: answer.status,
+        body: answer.body.clone(),
+        headers: answer.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        error: Some(words.message),
+        error_type: words.kind,
+        inference_ms: None,
+    }
+}

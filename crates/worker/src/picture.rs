@@ -1,0 +1,59 @@
+//! Pixels to files.
+
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder, ImageResult};
+use scumble_api::ImageFormat;
+use scumble_engine::Pixels;
+
+/// Quality of JPEG files; fal's are 95.
+const JPEG_QUALITY: u8 = 95;
+
+/// An encoded picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// The file's bytes.
+    pub bytes: Vec<u8>,
+    /// Their format.
+    pub format: ImageFormat,
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+}
+
+impl Picture {
+    /// Encodes pixels; the same pixels give the same bytes.
+    ///
+    /// # Errors
+    /// Sizes that the format cannot hold.
+    pub fn encode(pixels: &Pixels, format: ImageFormat) -> ImageResult<Self> {
+        let (width, height) = (pixels.width as u32, pixels.height as u32);
+        let mut bytes = Vec::new();
+        match format {
+            ImageFormat::Jpeg => JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).write_image(
+                &pixels.rgb,
+                width,
+                height,
+                ExtendedColorType::Rgb8,
+            )?,
+            ImageFormat::Png => PngEncoder::new_with_quality(&mut bytes, CompressionType::Default, FilterType::Adaptive)
+                .write_image(&pixels.rgb, width, height, ExtendedColorType::Rgb8)?,
+        }
+        Ok(Self { bytes, format, width, height })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn png_keeps_every_pixel_and_repeats_its_bytes() {
+        let rgb: Vec<u8> = (0..5 * 3 * 3).map(|i| (i * 37 % 256) as u8).collect();
+        let pixels = Pixels { width: 5, height: 3, rgb: rgb.clone() };
+        let picture = Picture::encode(&pixels, ImageFormat::Png).expect("a small picture");
+        assert_eq!(picture, Picture::encode(&pixels, ImageFormat::Png).expect("a small picture"));
+        assert_eq!(image::load_from_memory(&picture.bytes).expect("a PNG").to_rgb8().into_raw(), rgb);
+    }
+}

@@ -1,0 +1,107 @@
+//! One job: lease, run, save, finish.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use scumble_api::{ErrorAnswer, ErrorType, Scope};
+use scumble_store::{Beat, Finish, Lease, Outcome, Release, Result};
+use tokio_util::sync::CancellationToken;
+
+use crate::journal::Journal;
+use crate::outcome::{failed, fresh_seed, save, unsave};
+use crate::runner::{Drawn, Request, RunError};
+use crate::work::Worker;
+
+/// How a lease ended.
+pub(crate) enum Ending {
+    /// With this outcome.
+    Finished { status: u16, duration_ms: u64 },
+    /// Given back, because this process stops.
+    Released,
+    /// Somebody else has it.
+    Lost,
+}
+
+/// Runs a leased job to its end. An error leaves the lease to expire: the job is tried again.
+pub(crate) async fn run_one(worker: &Worker, lease: Lease, stop: &CancellationToken) -> Result<Ending> {
+    let began = Instant::now();
+    let cancel_requested = match worker.store.start(&lease).await? {
+        Beat::Lost => return Ok(Ending::Lost),
+        Beat::Alive { cancel_requested } => cancel_requested,
+    };
+    let lease = Arc::new(lease);
+    let journal = Arc::new(Journal::new(worker, lease.clone(), cancel_requested));
+    let beating = tokio::spawn(journal.clone().beat(worker.config.heartbeat, worker.config.lease_ms(), stop.clone()));
+    let drawn = draw(worker, &lease, &journal).await;
+    beating.abort();
+    journal.flush().await?;
+    if journal.is_lost() {
+        return Ok(Ending::Lost);
+    }
+    if journal.is_stopping() && matches!(drawn, Err(RunError::Cancelled)) {
+        worker.store.release(&lease, Release::Drained).await?;
+        return Ok(Ending::Released);
+    }
+    let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    finish(worker, &lease, drawn, duration_ms).await
+}
+
+/// The request behind the job, run by whatever answers its endpoint. A panic ends the job, not the server.
+async fn draw(worker: &Worker, lease: &Lease, journal: &Arc<Journal>) -> std::result::Result<(Request, Drawn), RunError> {
+    let endpoint = scumble_api::find(&lease.job.endpoint)
+        .ok_or_else(|| RunError::Unavailable(format!("there is no endpoint {}", lease.job.endpoint)))?;
+    let input = endpoint.parse(&lease.job.input, Scope::Wire).map_err(RunError::Invalid)?.text_to_image();
+    let seed = match input.seed {
+        Some(seed) => seed,
+        None => fresh_seed().map_err(RunError::Failed)?,
+    };
+    let request = Request { endpoint, input, seed };
+    let (runner, job, watch) = (worker.models.runner(endpoint), request.clone(), journal.clone());
+    let run = tokio::spawn(async move { runner.run(job, watch).await });
+    let drawn = run.await.unwrap_or_else(|e| Err(RunError::Failed(format!("the runner panicked: {e}"))))?;
+    Ok((request, drawn))
+}
+
+async fn finish(
+    worker: &Worker,
+    lease: &Lease,
+    drawn: std::result::Result<(Request, Drawn), RunError>,
+    duration_ms: u64,
+) -> Result<Ending> {
+    let (outcome, files) = match drawn {
+        Ok((request, drawn)) => match save(worker, &request, &drawn, duration_ms).await {
+            Ok(saved) => saved,
+            Err(error) => {
+                tracing::error!(job.id = %lease.job.id, %error, "the pictures cannot be stored");
+                let answer = ErrorAnswer::typed(ErrorType::InternalError, "The pictures could not be stored");
+                (failed(&answer), Vec::new())
+            }
+        },
+        Err(error) => {
+            if let RunError::Failed(reason) = &error {
+                tracing::error!(job.id = %lease.job.id, reason, "the model failed");
+            }
+            (failed(&error.answer()), Vec::new())
+        }
+    };
+    let (status, paths): (u16, Vec<String>) = (outcome.status, files.iter().map(|f| f.path.clone()).collect());
+    match worker.store.finish(lease, outcome, files).await? {
+        Finish::Accepted => Ok(Ending::Finished { status, duration_ms }),
+        Finish::Superseded => {
+            unsave(worker, &paths).await;
+            Ok(Ending::Lost)
+        }
+    }
+}
+
+impl From<&ErrorAnswer> for crate::outcome::Words {
+    fn from(answer: &ErrorAnswer) -> Self {
+        Self { message: answer.message(), kind: answer.body["error_type"].as_str().map(str::to_owned) }
+    }
+}
+
+/// The outcome of a job that was given up.
+pub(crate) fn set_aside() -> Outcome {
+    let message = "The request crashed its worker, or was interrupted, too often and is not tried again";
+    failed(&ErrorAnswer::typed(ErrorType::RunnerDisconnected, message))
+}

@@ -1,0 +1,5 @@
+//! Where weights come from.
+
+mod starter;
+
+pub(crate) use starter::starter;

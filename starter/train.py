@@ -1,0 +1,455 @@
+#!/usr/bin/env python3
+"""Trains the starter model: a small FLUX.1 (CLIP, T5, transformer, autoencoder), from nothing, on drawn scenes.
+
+    python train.py WORK vae    --minutes 20    # 1. autoencoder: 256x256 picture <-> 16x16x16 latents
+    python train.py WORK flow   --minutes 70    # 2. text encoders and transformer by rectified flow
+    python train.py WORK distil --minutes 15    # 3. guidance is folded into the guidance embedding, as in FLUX.1 dev
+    python train.py WORK save   OUT             # 4. the pipeline in diffusers' published layout, float16
+
+Every stage keeps what it learned in WORK, may be stopped at any time, and goes on from there. The learning rate follows
+the share of its minutes that has passed, so a slow machine trains less, not wrongly. All classes are diffusers' and
+transformers' own; the folder that `save` writes loads with `FluxPipeline.from_pretrained`.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import time
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import torch
+import torch.nn.functional as F
+import transformers
+from PIL import Image
+
+import scenes
+import tokens
+
+LATENT_CHANNELS = 16
+VAE_FACTOR = 16
+TEXT_LENGTH = 32  # T5 tokens; the tokenizer's model_max_length, so the engine reads it from the folder
+T5_WIDTH = 128
+CLIP_WIDTH = 64
+SIZES = ((256, 256), (256, 256), (256, 256), (256, 256), (256, 256), (256, 256), (320, 256), (256, 320), (384, 256),
+         (256, 384), (320, 320), (384, 384), (512, 512), (192, 192), (128, 128), (512, 256), (256, 512))
+
+
+# -------------------------------------------------------------------------------------------------- models
+def make_vae():
+    return diffusers.AutoencoderKL(
+        in_channels=3, out_channels=3, down_block_types=("DownEncoderBlock2D",) * 5,
+        up_block_types=("UpDecoderBlock2D",) * 5, block_out_channels=(16, 16, 32, 64, 64), layers_per_block=1,
+        norm_num_groups=1, act_fn="silu", latent_channels=LATENT_CHANNELS, sample_size=256, use_quant_conv=False,
+        use_post_quant_conv=False, mid_block_add_attention=True, scaling_factor=1.0, shift_factor=0.0)
+
+
+def start_well(vae):
+    """Unit gain on the way through, nearly silent residual branches: ten times faster than torch's default start."""
+    for name, module in vae.named_modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+            torch.nn.init.zeros_(module.bias)
+            if name.endswith("conv2"):
+                module.weight.data *= 0.2
+    return vae
+
+
+def make_transformer():
+    return diffusers.FluxTransformer2DModel(
+        patch_size=1, in_channels=4 * LATENT_CHANNELS, num_layers=1, num_single_layers=5, attention_head_dim=32,
+        num_attention_heads=6, joint_attention_dim=T5_WIDTH, pooled_projection_dim=CLIP_WIDTH, guidance_embeds=True,
+        axes_dims_rope=(8, 12, 12))
+
+
+def make_text_encoders(clip_vocab, t5_vocab):
+    clip = transformers.CLIPTextModel(transformers.CLIPTextConfig(
+        vocab_size=clip_vocab, hidden_size=CLIP_WIDTH, intermediate_size=2 * CLIP_WIDTH, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=77, projection_dim=CLIP_WIDTH, hidden_act="quick_gelu",
+        bos_token_id=0, eos_token_id=2, pad_token_id=1))
+    t5 = transformers.T5EncoderModel(transformers.T5Config(
+        vocab_size=t5_vocab, d_model=T5_WIDTH, d_kv=32, d_ff=2 * T5_WIDTH, num_layers=2, num_heads=4,
+        relative_attention_num_buckets=32, relative_attention_max_distance=128, feed_forward_proj="gated-gelu",
+        dropout_rate=0.0, tie_word_embeddings=False, is_encoder_decoder=True, pad_token_id=0, eos_token_id=1,
+        decoder_start_token_id=0))
+    return clip, t5
+
+
+class Painter(torch.nn.Module):
+    """Everything that turns a caption and noisy latents into a velocity."""
+
+    def __init__(self, work):
+        super().__init__()
+        self.tokenizers = tokens.load(work / "tokenizers")
+        self.clip, self.t5 = make_text_encoders(*(tokens.size(t) for t in self.tokenizers))
+        self.transformer = make_transformer()
+
+    def tokenize(self, captions):
+        clip, t5 = self.tokenizers
+        a = clip(captions, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+        b = t5(captions, padding="max_length", max_length=TEXT_LENGTH, truncation=True, return_tensors="pt").input_ids
+        return a, b
+
+    def encode(self, ids):
+        return self.clip(ids[0]).pooler_output, self.t5(ids[1])[0]
+
+    def forward(self, x, t, text, guidance):
+        """x [B, C, h, w], t and guidance [B] -> velocity [B, C, h, w]."""
+        b, c, h, w = x.shape
+        packed = x.view(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(b, h * w // 4, c * 4)
+        image_ids = torch.zeros(h // 2, w // 2, 3)
+        image_ids[..., 1] += torch.arange(h // 2)[:, None]
+        image_ids[..., 2] += torch.arange(w // 2)[None, :]
+        pooled, sequence = text
+        v = self.transformer(
+            hidden_states=packed, timestep=t, guidance=guidance, pooled_projections=pooled,
+            encoder_hidden_states=sequence, txt_ids=torch.zeros(sequence.shape[1], 3),
+            img_ids=image_ids.reshape(-1, 3), return_dict=False)[0]
+        return v.view(b, h // 2, w // 2, c, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(b, c, h, w)
+
+
+# ---------------------------------------------------------------------------------------------------- tools
+class Clock:
+    """The share of a stage's minutes that has passed, and the learning rate and report that follow from it."""
+
+    def __init__(self, minutes, spent=0.0):
+        self.budget, self.start, self.spent, self.reported = minutes * 60.0, time.time(), spent, 0.0
+
+    @property
+    def seconds(self):
+        return self.spent + time.time() - self.start
+
+    @property
+    def share(self):
+        return min(self.seconds / self.budget, 1.0)
+
+    def rate(self, peak, step, warmup=100):
+        return peak * min(1.0, (step + 1) / warmup) * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * self.share)))
+
+    def due(self, every=60.0):
+        if self.seconds - self.reported < every:
+            return False
+        self.reported = self.seconds
+        return True
+
+
+class Average:
+    """Exponential moving average of parameters; what is kept in the end."""
+
+    def __init__(self, modules, decay=0.999):
+        self.params = [p for m in modules for p in m.parameters()]
+        self.values, self.decay, self.count = [p.detach().clone() for p in self.params], decay, 0
+
+    def update(self):
+        self.count += 1
+        keep = min(self.decay, self.count / (self.count + 20))
+        torch._foreach_lerp_(self.values, [p.detach() for p in self.params], 1.0 - keep)
+
+    def swap(self):
+        for p, v in zip(self.params, self.values):
+            p.data, v.data = v.data, p.data
+
+
+def keep(path, **parts):
+    """Writes aside, then renames: a stage killed while saving leaves the last good file."""
+    torch.save(parts, path.with_suffix(".part"))
+    os.replace(path.with_suffix(".part"), path)
+
+
+def to_tensor(images):
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def to_image(batch):
+    x = ((batch.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    return Image.fromarray(np.concatenate(list(x), axis=1))
+
+
+# ---------------------------------------------------------------------------------------------- autoencoder
+def vae_batch(rng):
+    """Whole pictures of several sizes; small ones often, because they cost little."""
+    size, count = rng.choice(((128, 24), (128, 24), (192, 12), (256, 6), (256, 6), (320, 4), (512, 2)))
+    return to_tensor([scenes.draw(scenes.random_scene(rng), size, size) for _ in range(count)])
+
+
+def edges(x):
+    return x[..., 1:, :] - x[..., :-1, :], x[..., :, 1:] - x[..., :, :-1]
+
+
+def train_vae(work, minutes):
+    path = work / "vae.pt"
+    vae = start_well(make_vae())
+    state = torch.load(path) if path.exists() else None
+    if state:
+        vae.load_state_dict(state["model"])
+    clock = Clock(minutes, state["seconds"] if state else 0.0)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-4)
+    average, rng, step = Average([vae], 0.995), random.Random(int(clock.seconds)), 0
+    while clock.share < 1.0:
+        for g in optimizer.param_groups:
+            g["lr"] = clock.rate(1.5e-3, step)
+        x = vae_batch(rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            mean, logvar = vae.encoder(x).float().chunk(2, dim=1)
+            # latents that survive a little noise are latents that a flow can hit
+            z = mean + 0.1 * torch.randn_like(mean)
+            y = vae.decoder(z).float()
+        loss_pixels = (y - x).abs().mean() + 2.0 * F.mse_loss(y, x)
+        loss_edges = sum((a - b).abs().mean() for a, b in zip(edges(y), edges(x)))
+        loss_size = 0.01 * (mean.pow(2).mean() - 1.0).pow(2) + 1e-3 * mean.pow(2).mean()
+        loss_noise = 1e-3 * (logvar - 2.0 * math.log(0.1)).pow(2).mean()
+        loss = loss_pixels + 2.0 * loss_edges + loss_size + loss_noise
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        average.update()
+        step += 1
+        if clock.due():
+            average.swap()
+            report_vae(work, vae, step, clock, loss_pixels, mean)
+            keep(path, model=vae.state_dict(), seconds=clock.seconds)
+            average.swap()
+    average.swap()
+    finish_vae(work, vae, clock)
+
+
+@torch.no_grad()
+def report_vae(work, vae, step, clock, loss, mean):
+    rng = random.Random(99)
+    x = to_tensor([scenes.draw(scenes.random_scene(rng, training=False), 256, 256) for _ in range(6)])
+    y = vae.decoder(vae.encoder(x).chunk(2, dim=1)[0])
+    psnr = 10 * math.log10(4.0 / F.mse_loss(y, x).item())
+    to_image(torch.cat([x, y], dim=2)).save(work / "vae.png")
+    print(f"vae {clock.share:5.1%} step {step} loss {loss.item():.4f} latents {mean.std().item():.3f} "
+          f"held-out PSNR {psnr:.2f} dB", flush=True)
+
+
+@torch.no_grad()
+def finish_vae(work, vae, clock):
+    """Measures mean and spread of the latents: they become the published shift and scaling factors."""
+    rng = random.Random(5)
+    x = to_tensor([scenes.draw(scenes.random_scene(rng), 256, 256) for _ in range(128)])
+    z = torch.cat([vae.encoder(part).chunk(2, dim=1)[0] for part in x.split(16)])
+    shift, scale = z.mean().item(), 1.0 / z.std().item()
+    print(f"latents: shift {shift:.4f} scale {scale:.4f}; std by channel {z.std((0, 2, 3)).tolist()}")
+    keep(work / "vae.pt", model=vae.state_dict(), seconds=clock.seconds, shift=shift, scale=scale)
+
+
+def load_vae(work):
+    state = torch.load(work / "vae.pt")
+    vae = make_vae()
+    vae.load_state_dict(state["model"])
+    vae.register_to_config(shift_factor=round(state["shift"], 4), scaling_factor=round(state["scale"], 4))
+    return vae.eval().requires_grad_(False)
+
+
+# ------------------------------------------------------------------------------------------- flow matching
+class Pool:
+    """Encoded scenes, grown while training runs; captions are written anew each time a scene is used."""
+
+    def __init__(self, vae, limit):
+        self.vae, self.limit, self.rng = vae, limit, random.Random(int(time.time()))
+        self.by_size = {}
+        self.total = 0
+
+    @torch.no_grad()
+    def grow(self, count=32):
+        width, height = self.rng.choice(SIZES)
+        many = [scenes.random_scene(self.rng) for _ in range(max(2, count * 65536 // (width * height)))]
+        x = to_tensor([scenes.draw(s, width, height) for s in many])
+        with torch.autocast("cpu", torch.bfloat16):
+            z = self.vae.encoder(x).float().chunk(2, dim=1)[0]
+        z = (z - self.vae.config.shift_factor) * self.vae.config.scaling_factor
+        bucket = self.by_size.setdefault((width, height), [])
+        bucket.extend(zip(many, z))
+        self.total += len(many)
+        if self.total > self.limit:
+            largest = max(self.by_size.values(), key=len)
+            del largest[:len(many)]
+            self.total -= len(many)
+
+    def batch(self, count):
+        """count 256x256 equivalents of one size: (captions, latents)."""
+        keys = list(self.by_size)
+        key = self.rng.choices(keys, [len(self.by_size[k]) for k in keys])[0]
+        count = max(8, count * 65536 // (key[0] * key[1]))
+        rows = self.rng.choices(self.by_size[key], k=count)
+        return [scenes.caption(self.rng, s) for s, _ in rows], torch.stack([z for _, z in rows])
+
+
+def random_times(count):
+    """Logit-normal times, pushed towards noise where layout, colour and count are decided; t = 1 is pure noise."""
+    t = torch.sigmoid(torch.randn(count) * 1.1)
+    t = torch.where(torch.rand(count) < 0.1, torch.rand(count), t)
+    return 1.6 * t / (1 + 0.6 * t)
+
+
+def mixed(z):
+    t = random_times(len(z))
+    noise = torch.randn_like(z)
+    s = t[:, None, None, None]
+    return t, (1 - s) * z + s * noise, noise - z
+
+
+def modules_of(painter):
+    return [painter.clip, painter.t5, painter.transformer]
+
+
+def train_flow(work, minutes, batch):
+    vae = load_vae(work)
+    path, painter = work / "flow.pt", Painter(work)
+    state = torch.load(path) if path.exists() else None
+    if state:
+        painter.load_state_dict(state["model"])
+    clock = Clock(minutes, state["seconds"] if state else 0.0)
+    optimizer = torch.optim.AdamW(painter.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
+    average, pool, step, seen, mean_loss = Average(modules_of(painter)), Pool(vae, 40000), 0, 0, 1.0
+    for _ in range(40):
+        pool.grow()
+    while clock.share < 1.0:
+        pool.grow(10)
+        for g in optimizer.param_groups:
+            g["lr"] = clock.rate(1.5e-3, step, 300)
+        captions, z = pool.batch(batch)
+        captions = ["" if random.random() < 0.1 else c for c in captions]
+        t, x, target = mixed(z)
+        with torch.autocast("cpu", torch.bfloat16):
+            v = painter(x, t, painter.encode(painter.tokenize(captions)), torch.ones(len(z)))
+        loss = F.mse_loss(v.float(), target)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(painter.parameters(), 1.0)
+        optimizer.step()
+        average.update()
+        step, seen, mean_loss = step + 1, seen + len(z), 0.99 * mean_loss + 0.01 * loss.item()
+        if clock.due():
+            average.swap()
+            print(f"flow {clock.share:5.1%} step {step} seen {seen} loss {mean_loss:.4f} pool {pool.total}", flush=True)
+            if int(clock.seconds / 60) % 4 == 0:
+                sample_sheet(work, painter, vae, "flow.png", cfg=3.0)
+            keep(path, model=painter.state_dict(), seconds=clock.seconds)
+            average.swap()
+    average.swap()
+    keep(path, model=painter.state_dict(), seconds=clock.seconds)
+
+
+def train_distil(work, minutes, batch):
+    """The guided velocity of a frozen copy, v(∅) + g (v(text) − v(∅)), becomes the student's answer for guidance g."""
+    vae = load_vae(work)
+    teacher, student, path = Painter(work), Painter(work), work / "distil.pt"
+    teacher.load_state_dict(torch.load(work / "flow.pt")["model"])
+    state = torch.load(path) if path.exists() else None
+    student.load_state_dict(state["model"] if state else teacher.state_dict())
+    teacher.eval().requires_grad_(False)
+    clock = Clock(minutes, state["seconds"] if state else 0.0)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=5e-4, betas=(0.9, 0.99), weight_decay=0.01)
+    average, pool, step, mean_loss = Average(modules_of(student)), Pool(vae, 20000), 0, 0.1
+    for _ in range(60):
+        pool.grow()
+    while clock.share < 1.0:
+        pool.grow(10)
+        for g in optimizer.param_groups:
+            g["lr"] = clock.rate(5e-4, step, 50)
+        captions, z = pool.batch(batch)
+        t, x, _ = mixed(z)
+        guidance = 1.0 + 5.0 * torch.rand(len(z))
+        ids = student.tokenize(captions)
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                target = guided(teacher, x, t, teacher.encode(ids), guidance)
+            v = student(x, t, student.encode(ids), guidance)
+        loss = F.mse_loss(v.float(), target)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step()
+        average.update()
+        step, mean_loss = step + 1, 0.98 * mean_loss + 0.02 * loss.item()
+        if clock.due():
+            average.swap()
+            print(f"distil {clock.share:5.1%} step {step} loss {mean_loss:.4f}", flush=True)
+            sample_sheet(work, student, vae, "distil.png", guidance=3.0)
+            keep(path, model=student.state_dict(), seconds=clock.seconds)
+            average.swap()
+    average.swap()
+    keep(path, model=student.state_dict(), seconds=clock.seconds)
+
+
+def guided(painter, x, t, text, guidance):
+    empty = painter.encode(painter.tokenize([""]))
+    empty = tuple(e.expand(len(x), *e.shape[1:]) for e in empty)
+    ones = torch.ones(len(x))
+    with_text, without = painter(x, t, text, ones).float(), painter(x, t, empty, ones).float()
+    return without + guidance[:, None, None, None] * (with_text - without)
+
+
+@torch.no_grad()
+def sample_sheet(work, painter, vae, name, steps=16, guidance=1.0, cfg=None):
+    """Sixteen held-out prompts as one picture, so that a person can watch the model learn."""
+    rng = random.Random(7)
+    chosen = [scenes.random_scene(rng, training=False) for _ in range(16)]
+    captions = [scenes.caption(rng, s, plain=True) for s in chosen]
+    text = painter.encode(painter.tokenize(captions))
+    x = torch.randn(16, LATENT_CHANNELS, 16, 16, generator=torch.Generator().manual_seed(1))
+    knots = torch.linspace(1, 0, steps + 1)
+    for a, b in zip(knots[:-1], knots[1:]):
+        t = a.expand(16)
+        v = guided(painter, x, t, text, torch.full((16,), cfg)) if cfg else painter(x, t, text, torch.full((16,), guidance))
+        x = x + (b - a) * v.float()
+    y = vae.decoder((x / vae.config.scaling_factor + vae.config.shift_factor))
+    to_image(torch.cat([y[:8], y[8:]], dim=2)).save(work / name)
+    (work / "captions.txt").write_text("\n".join(captions) + "\n")
+
+
+# ------------------------------------------------------------------------------------------------- pipeline
+def save(work, out, stage):
+    painter = Painter(work)
+    painter.load_state_dict(torch.load(work / f"{stage}.pt")["model"])
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0,
+                                                          use_dynamic_shifting=False)
+    parts = {"scheduler": scheduler, "text_encoder": painter.clip, "text_encoder_2": painter.t5,
+             "transformer": painter.transformer, "vae": load_vae(work)}
+    index = {"_class_name": "FluxPipeline", "_diffusers_version": "0.30.0"}
+    for name, part in parts.items():
+        if isinstance(part, torch.nn.Module):
+            part.half()
+        part.save_pretrained(out / name)
+        index[name] = ["transformers" if name.startswith("text") else "diffusers", type(part).__name__]
+    tokens.published_names(out / "text_encoder" / "model.safetensors")
+    tokens.copy(work / "tokenizers", out)
+    index |= {"tokenizer": ["transformers", "CLIPTokenizer"], "tokenizer_2": ["transformers", "PreTrainedTokenizerFast"]}
+    (out / "model_index.json").write_text(json.dumps(dict(sorted(index.items())), indent=2) + "\n")
+    total = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
+    print(f"{out}: {total / 1e6:.2f} MB")
+
+
+def main():
+    # the fused attention of CPUs is slow in the backward pass at these sizes; plain products are not
+    torch.backends.cuda.enable_flash_sdp(False)
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("work", type=Path)
+    ap.add_argument("stage", choices=("vae", "flow", "distil", "save"))
+    ap.add_argument("out", type=Path, nargs="?")
+    ap.add_argument("--minutes", type=float, default=30.0)
+    ap.add_argument("--batch", type=int, default=64, help="256x256 pictures per step")
+    ap.add_argument("--from", dest="source", default="distil", choices=("flow", "distil"), help="what `save` writes")
+    args = ap.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    tokens.write(args.work / "tokenizers", scenes.vocabulary(), TEXT_LENGTH)
+    torch.manual_seed(int(time.time()))
+    if args.stage == "vae":
+        train_vae(args.work, args.minutes)
+    elif args.stage == "flow":
+        train_flow(args.work, args.minutes, args.batch)
+    elif args.stage == "distil":
+        train_distil(args.work, args.minutes, args.batch)
+    else:
+        save(args.work, args.out, args.source)
+
+
+if __name__ == "__main__":
+    main()
