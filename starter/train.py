@@ -308,12 +308,12 @@ def train_flow(work, minutes, batch):
     clock = Clock(minutes, state["seconds"] if state else 0.0)
     optimizer = torch.optim.AdamW(painter.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
     average, pool, step, seen, mean_loss = Average(modules_of(painter)), Pool(vae, 40000), 0, 0, 1.0
-    for _ in range(40):
+    for _ in range(60):
         pool.grow()
     while clock.share < 1.0:
         pool.grow(10)
         for g in optimizer.param_groups:
-            g["lr"] = clock.rate(1.5e-3, step, 300)
+            g["lr"] = clock.rate(1.3e-3, step, 60 if state else 300)
         captions, z = pool.batch(batch)
         captions = ["" if random.random() < 0.1 else c for c in captions]
         t, x, target = mixed(z)
@@ -329,7 +329,7 @@ def train_flow(work, minutes, batch):
         if clock.due():
             average.swap()
             print(f"flow {clock.share:5.1%} step {step} seen {seen} loss {mean_loss:.4f} pool {pool.total}", flush=True)
-            if int(clock.seconds / 60) % 4 == 0:
+            if int(clock.seconds / 60) % 5 == 0:
                 sample_sheet(work, painter, vae, "flow.png", cfg=3.0)
             keep(path, model=painter.state_dict(), seconds=clock.seconds)
             average.swap()
@@ -435,7 +435,7 @@ def main():
     ap.add_argument("stage", choices=("vae", "flow", "distil", "save"))
     ap.add_argument("out", type=Path, nargs="?")
     ap.add_argument("--minutes", type=float, default=30.0)
-    ap.add_argument("--batch", type=int, default=64, help="256x256 pictures per step")
+    ap.add_argument("--batch", type=int, default=32, help="256x256 pictures per step")
     ap.add_argument("--from", dest="source", default="distil", choices=("flow", "distil"), help="what `save` writes")
     args = ap.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,7 @@
 //! What a caller may ask of an open pipeline, and how to watch it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops and shows where")]
+
 use std::sync::Mutex;
 
 use scumble_engine::checkpoint::{Precision, Source};

@@ -1,5 +1,7 @@
 //! Checkpoints as they are found: in several types, in several files, and broken in every way that downloads break.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops and shows where")]
+
 use std::collections::HashMap;
 use std::path::Path;
 

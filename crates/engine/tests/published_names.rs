@@ -3,6 +3,8 @@
 //! `tensors/*.json.gz` list `{name: shape}` of the released files. With the released configurations every loader is run
 //! against a recorder, which has no weights but writes down what it is asked for.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops and shows where")]
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;

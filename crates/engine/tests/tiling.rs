@@ -30,7 +30,8 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
 
 #[test]
 fn tiled_decoding_agrees_with_diffusers() {
-    let golden = candle_core::safetensors::load("tests/golden/tiling.safetensors", &Device::Cpu).expect("the golden file");
+    let golden =
+        candle_core::safetensors::load("tests/golden/tiling.safetensors", &Device::Cpu).expect("the golden file");
     let tiled = vae().decode(&noise(), &TILED).expect("a picture");
     assert_eq!(tiled.dims(), [1, 3, 104, 144]);
     // seen: 5.2e-6, for values up to about 4
@@ -42,7 +43,8 @@ fn tiled_decoding_agrees_with_diffusers() {
 fn one_tile_is_the_whole() {
     let small = noise().narrow(2, 0, 8).and_then(|z| z.narrow(3, 0, 8)).expect("one tile");
     let vae = vae();
-    let (tiled, whole) = (vae.decode(&small, &TILED).expect("a picture"), vae.decode(&small, &WHOLE).expect("a picture"));
+    let (tiled, whole) =
+        (vae.decode(&small, &TILED).expect("a picture"), vae.decode(&small, &WHOLE).expect("a picture"));
     assert_eq!(largest_difference(&tiled, &whole), 0.0);
 }
 
@@ -51,16 +53,16 @@ fn one_tile_is_the_whole() {
 #[test]
 fn tiles_draw_what_the_whole_draws() {
     let vae = vae();
-    let (tiled, whole) = (vae.decode(&noise(), &TILED).expect("a picture"), vae.decode(&noise(), &WHOLE).expect("a picture"));
+    let (tiled, whole) =
+        (vae.decode(&noise(), &TILED).expect("a picture"), vae.decode(&noise(), &WHOLE).expect("a picture"));
     let correlation = correlation(&tiled, &whole);
-    eprintln!("{correlation}");
+    // seen: 0.87
     assert!(correlation > 0.8, "{correlation}");
 }
 
 fn correlation(a: &Tensor, b: &Tensor) -> f64 {
-    let numbers = |x: &Tensor| -> Vec<f64> {
-        x.to_dtype(DType::F64).and_then(|x| x.flatten_all()?.to_vec1()).expect("numbers")
-    };
+    let numbers =
+        |x: &Tensor| -> Vec<f64> { x.to_dtype(DType::F64).and_then(|x| x.flatten_all()?.to_vec1()).expect("numbers") };
     let centred = |x: Vec<f64>| {
         let mean = x.iter().sum::<f64>() / x.len() as f64;
         x.into_iter().map(move |v| v - mean).collect::<Vec<f64>>()

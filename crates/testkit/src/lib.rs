@@ -1,3 +1,5 @@
-//! What the tests of Scumble share: servers, runners, tiny checkpoints and an eye for pictures
+//! What the tests of Scumble share: tiny checkpoints, an eye for pictures, prompts with known answers.
 
+pub mod picture;
+pub mod prompts;
 pub mod tiny;

@@ -98,6 +98,7 @@ impl Config {
     }
 
     /// The error for a value that this engine cannot follow.
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand over numbers and literals")]
     pub fn unsupported(&self, key: &str, value: impl ToString, supported: &str) -> Error {
         Error::Unsupported {
             path: self.path.clone(),

@@ -19,7 +19,7 @@ def draw(folder, dtype, count):
     images = pipe(
         PROMPT, height=64, width=96, num_inference_steps=4, max_sequence_length=48, guidance_scale=3.5,
         num_images_per_prompt=count, generator=torch.Generator("cpu").manual_seed(1234), output_type="np").images
-    return torch.from_numpy((images * 255).round().astype("uint8"))
+    return torch.from_numpy((images * 255).round().astype("uint8")).contiguous()
 
 
 def main(folder, out):

@@ -105,10 +105,7 @@ pub(super) async fn release(tx: &mut Tx, token: Token, why: Release) -> Result<b
 }
 
 pub(super) async fn reclaim_expired(tx: &mut Tx, limits: Limits, set_aside: Outcome) -> Result<Reclaimed> {
-    let expired = sqlx::query("SELECT * FROM jobs WHERE lease_expires_ms <= ?1 ORDER BY seq")
-        .bind(tx.now_ms)
-        .fetch_all(&mut tx.conn)
-        .await?;
+    let expired = sqlx::query(include_str!("queries/expired.sql")).bind(tx.now_ms).fetch_all(&mut tx.conn).await?;
     let mut reclaimed = Reclaimed::default();
     for row in &expired {
         reclaim(tx, Standing::from_row(row)?, limits, &set_aside, &mut reclaimed).await?;

@@ -9,6 +9,8 @@ mod keys;
 mod leases;
 mod migrate;
 mod open;
+#[cfg(test)]
+mod plans;
 mod reads;
 mod rows;
 mod steps;

@@ -10,7 +10,7 @@ pub(super) async fn job(db: impl SqliteExecutor<'_>, id: JobId) -> Result<Option
     row.as_ref().map(rows::job).transpose()
 }
 
-/// A job that this transaction has just written.
+/// A job that this transaction has just claimed.
 pub(super) async fn known_job(db: impl SqliteExecutor<'_>, id: JobId) -> Result<Job> {
     job(db, id).await?.ok_or_else(|| Error::Unreadable { what: "job", reason: format!("{id} has no input") })
 }
@@ -50,8 +50,6 @@ pub(super) async fn counts(db: impl SqliteExecutor<'_>) -> Result<Vec<Count>> {
 }
 
 pub(super) async fn overdue(db: impl SqliteExecutor<'_>, now_ms: i64) -> Result<Vec<JobId>> {
-    let found = sqlx::query("SELECT id FROM jobs WHERE state = 'queued' AND start_by_ms <= ?1 ORDER BY start_by_ms")
-        .bind(now_ms)
-        .fetch_all(db);
+    let found = sqlx::query(include_str!("queries/overdue.sql")).bind(now_ms).fetch_all(db);
     found.await?.iter().map(|row| rows::job_id(row, "id")).collect()
 }

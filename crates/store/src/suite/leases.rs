@@ -200,7 +200,7 @@ pub async fn events_after(place: &impl Place) -> Result<()> {
     assert!(events.iter().all(|event| (event.job_id, event.attempt, event.at_ms) == (id, 1, 77)));
     let [first, second] = events.as_slice() else { panic!("{events:?}") };
     assert!(before < first.seq && first.seq < second.seq);
-    assert_eq!(store.events(id, first.seq).await?, [second.clone()]);
+    assert_eq!(store.events(id, first.seq).await?, std::slice::from_ref(second));
     assert_eq!(store.events(id, second.seq).await?, []);
     Ok(())
 }

@@ -23,10 +23,11 @@ CREATE TABLE jobs (
     finished_ms      INTEGER                        -- not null exactly in the three end states
 ) STRICT;
 
--- The queue in claiming order. It covers what a claim asks, so that passing over other endpoints' jobs is cheap.
-CREATE INDEX jobs_queue ON jobs (priority, seq, endpoint, start_by_ms) WHERE state = 'queued';
+-- The queue in claiming order. Here and below the index holds everything its query asks, its own condition too, so
+-- that passing over jobs of other endpoints does not touch their rows.
+CREATE INDEX jobs_queue ON jobs (priority, seq, endpoint, start_by_ms, state) WHERE state = 'queued';
 -- The living per endpoint, for positions and counts.
-CREATE INDEX jobs_living ON jobs (endpoint, state, priority, seq) WHERE finished_ms IS NULL;
+CREATE INDEX jobs_living ON jobs (endpoint, state, priority, seq, finished_ms) WHERE finished_ms IS NULL;
 -- Leases by their end, for taking back the expired.
 CREATE INDEX jobs_leases ON jobs (lease_expires_ms) WHERE lease_expires_ms IS NOT NULL;
 -- Start deadlines of the waiting.

@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""Scumble against diffusers: the same checkpoint, seed and parameters give the same picture.
+
+Every case makes a tiny random checkpoint, lets diffusers (float32, CPU, generator on the CPU) and the `scumble` binary
+draw from it, and compares everything on the way: token ids, noise and schedule bit for bit, embeddings, the first step
+and every step's latents within rounding, pictures within one level. The starter model is compared in the same way.
+
+    python test_parity.py            # all cases
+    python test_parity.py -k tiles   # some
+
+SCUMBLE_BIN names another binary than target/release/scumble.
+"""
+
+import copy
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+import unittest.mock
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+# Read when the libraries are imported: nothing is fetched, and only results are printed.
+os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "DIFFUSERS_VERBOSITY": "error",
+               "TRANSFORMERS_VERBOSITY": "error"}
+
+import numpy as np
+import torch
+from diffusers import FluxPipeline
+from PIL import Image
+from safetensors.torch import load_file
+
+import make_reference
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = os.environ.get("SCUMBLE_BIN", ROOT / "target/release/scumble")
+# Largest difference allowed, as a share of the largest magnitude of a tensor. Seen: 2e-6 in most calls, 1.5e-5 where
+# pictures are large: there torch's own convolutions are 1.3e-5 away from a float64 decoder, Scumble's 8e-7.
+TOLERANCE = 1e-4
+# Levels that a byte of a picture may be off by. Seen: one byte in 1,500 or fewer is off by 1, none by 2.
+LEVELS = 1
+EXACT = ("noise.first_draw", "schedule.sigmas", "schedule.timesteps", "prompt.tokenizer.input_ids",
+         "prompt.tokenizer_2.input_ids", "step0.transformer.in.txt_ids", "step0.transformer.in.img_ids")
+# How a call is written on the command line.
+FIELDS = {
+    "num_images": lambda call: call.images,
+    "num_inference_steps": lambda call: call.steps,
+    "guidance_scale": lambda call: call.guidance,
+    "image_size": lambda call: {"width": call.width, "height": call.height},
+    "max_sequence_length": lambda call: call.max_sequence_length,
+}
+# The picture before it is rounded to bytes.
+NOT_TRACED = {"image.float_nhwc"}
+
+
+@dataclass
+class Call:
+    """One picture, or several from one draw."""
+
+    prompt: str = make_reference.PROMPT
+    seed: int = 1234
+    steps: int = 4
+    width: int = 96
+    height: int = 64
+    images: int = 1
+    guidance: float | None = None
+    max_sequence_length: int | None = 48
+    # entries of make_reference.TINY: other weights, other architectures
+    tiny: dict = field(default_factory=dict)
+
+
+# What the endpoint does when nothing but the prompt is given.
+STARTER = Call(steps=12, width=256, height=256, guidance=3.0, max_sequence_length=None)
+
+
+class Parity(unittest.TestCase):
+    """Each line is a checkpoint and a call."""
+
+    tensors = pictures = 0
+    worst = 0.0
+
+    @classmethod
+    def tearDownClass(cls):
+        print(f"\n{cls.tensors} tensors and {cls.pictures} pictures compared; latents and embeddings at most "
+              f"{cls.worst:.1e} of their magnitude apart")
+
+    # ---------------------------------------------------------------------------------------- FLUX.1 [schnell]
+    def test_schnell_as_it_is_used(self):
+        self.flux("schnell", Call())
+
+    def test_schnell_in_one_step_of_the_smallest_size(self):
+        self.flux("schnell", Call(seed=0, steps=1, width=16, height=16, tiny={"weights.tag": "one"}))
+
+    def test_schnell_with_the_largest_seed_and_many_steps(self):
+        self.flux("schnell", Call(seed=2**64 - 1, steps=12, tiny={"weights.tag": "two"}))
+
+    def test_schnell_draws_four_pictures_from_one_draw(self):
+        self.flux("schnell", Call(seed=7, images=4, width=48, height=80))
+
+    def test_schnell_rounds_sizes_down(self):
+        self.flux("schnell", Call(seed=8, steps=2, width=125, height=79))
+
+    def test_schnell_with_more_text_than_tokens(self):
+        self.flux("schnell", Call(prompt="the red stars of the cat in the hat " * 20, max_sequence_length=24, seed=9))
+
+    def test_schnell_with_512_tokens_and_a_square(self):
+        self.flux("schnell", Call(seed=10, steps=2, width=512, height=512, max_sequence_length=512))
+
+    def test_schnell_decodes_large_pictures_in_tiles_as_enable_tiling_does(self):
+        self.flux("schnell", Call(seed=11, steps=1, width=1552, height=1536, tiny={"call.tiling": True}))
+
+    # -------------------------------------------------------------------------------------------- FLUX.1 [dev]
+    def test_dev_as_it_is_used(self):
+        self.flux("dev", Call(steps=28, guidance=3.5))
+
+    def test_dev_shifts_its_schedule_with_the_size(self):
+        self.flux("dev", Call(seed=2, steps=8, width=256, height=384, guidance=7.25, images=2))
+
+    def test_dev_without_words(self):
+        self.flux("dev", Call(prompt="", seed=3, guidance=1.0))
+
+    def test_dev_with_words_that_no_vocabulary_has(self):
+        # no line breaks or ligatures: transformers 5 takes normalizers from a T5 tokenizer.json only where they are
+        # precompiled, as published ones are; this one has NFKC, which Scumble applies and transformers does not
+        self.flux("dev", Call(prompt="  Ünïcödé 猫, 3×4 = 12! 🦊  a Cat's  hello  ", seed=4, guidance=3.5))
+
+    def test_dev_with_another_architecture(self):
+        tiny = {"weights.tag": "deep", "flux.num_layers": 3, "flux.num_single_layers": 1, "flux.num_attention_heads": 6,
+                "flux.attention_head_dim": 24, "flux.axes_dims_rope": [8, 8, 8], "flux_t5.num_layers": 3,
+                "flux_t5.d_model": 64, "flux_clip.hidden": 48, "flux_clip.layers": 3,
+                "vae.block_out_channels": [8, 16, 24, 40], "vae.layers_per_block": 2}
+        self.flux("dev", Call(seed=5, steps=6, guidance=4.5, tiny=tiny))
+
+    # -------------------------------------------------------------------------------------------- scumble/starter
+    def test_starter_as_it_is_used(self):
+        self.starter(replace(STARTER, prompt="two small yellow stars on a purple background", seed=1))
+
+    def test_starter_with_other_prompts(self):
+        for seed, prompt in enumerate(["a red circle", "three blue squares on a white background", ""], start=2**31):
+            self.starter(replace(STARTER, prompt=prompt, seed=seed))
+
+    def test_starter_with_several_pictures_of_another_size(self):
+        several = replace(STARTER, steps=5, width=128, height=192, images=3, guidance=1.5)
+        self.starter(replace(several, prompt="a green triangle"))
+
+    # ------------------------------------------------------------------------------------------------------- how
+    def flux(self, variant, call):
+        """diffusers and Scumble draw from the same tiny checkpoint."""
+        with tempfile.TemporaryDirectory() as folder:
+            reference = make_checkpoint(folder, f"flux-{variant}", call)
+            weights = Path(folder, f"flux-{variant}", "pipeline")
+            drawn = draw(folder, f"fal-ai/flux/{variant}", call, "--weights", weights)
+            self.compare(call, reference, *drawn)
+
+    def starter(self, call):
+        """diffusers draws from the starter's files, Scumble from the same ones inside the binary, as users do."""
+        # stored in float16, computed with in float32 by both
+        pipe = FluxPipeline.from_pretrained(ROOT / "starter/weights", torch_dtype=torch.float32)
+        reference = make_reference.record(pipe, call.seed, {
+            "prompt": call.prompt, "num_images_per_prompt": call.images, "num_inference_steps": call.steps,
+            "guidance_scale": call.guidance, "width": call.width, "height": call.height,
+            "max_sequence_length": pipe.tokenizer_2.model_max_length}).tensors
+        with tempfile.TemporaryDirectory() as folder:
+            self.compare(call, reference, *draw(folder, "scumble/starter", call, assumed=STARTER))
+
+    def compare(self, call, reference, trace, pictures):
+        missing = reference.keys() - trace.keys() - NOT_TRACED
+        self.assertFalse(missing, "not in the trace")
+        worst = 0.0, "nothing"
+        for name in sorted(reference.keys() & trace.keys()):
+            expected, got = reference[name], trace[name]
+            self.assertEqual((expected.shape, expected.dtype), (got.shape, got.dtype), name)
+            if name in EXACT:
+                self.assertTrue(torch.equal(expected, got), f"{name} is not the same bit for bit")
+            elif name != "image.uint8_nhwc":
+                apart = ((expected.double() - got.double()).abs().max() / expected.abs().max()).item()
+                self.assertLessEqual(apart, TOLERANCE, name)
+                worst = max(worst, (apart, name))
+        np.testing.assert_array_equal(pictures, trace["image.uint8_nhwc"].numpy(), "the file is what was computed")
+        levels = np.abs(pictures.astype(int) - reference["image.uint8_nhwc"].numpy().astype(int))
+        self.assertLessEqual(levels.max(), LEVELS, "the picture")
+
+        exact = sum(name in EXACT for name in reference)
+        print(f"{self.id().rpartition('.')[2]}, seed {call.seed}: {exact} tensors bit for bit, "
+              f"{len(reference) - exact - 2} within {worst[0]:.1e} ({worst[1]}), "
+              f"{np.count_nonzero(levels)} of {levels.size} bytes off by 1")
+        Parity.tensors += len(reference) - 1
+        Parity.pictures += len(pictures)
+        Parity.worst = max(Parity.worst, worst[0])
+
+
+def make_checkpoint(folder, variant, call):
+    """A tiny checkpoint in `folder`, and what diffusers computed with it."""
+    tiny = {"call.prompt": call.prompt, "call.num_images": call.images, "call.guidance_scale": call.guidance}
+    tiny |= call.tiny
+    words = ["--only", variant, "--seed", call.seed, "--steps", call.steps, "--height", call.height,
+             "--width", call.width, "--max-sequence-length", call.max_sequence_length]
+    for path, value in tiny.items():
+        words += ["--set", f"{path}={json.dumps(value)}"]
+    with unittest.mock.patch.dict(make_reference.TINY, copy.deepcopy(make_reference.TINY)):
+        make_reference.main([str(folder), *map(str, words)])
+    return load_file(Path(folder, variant, "reference.safetensors"))
+
+
+def draw(folder, endpoint, call, *flags, assumed=None):
+    """What `scumble run` computes, and its pictures as one array. Fields that are as `assumed` are not mentioned."""
+    words = []
+    for name, get in FIELDS.items():
+        value = get(call)
+        if value is not None and (assumed is None or value != get(assumed)):
+            words += ["-i", f"{name}={json.dumps(value)}"]
+    trace, picture = Path(folder, "trace.safetensors"), Path(folder, "picture.png")
+    words += [*flags, "--seed", str(call.seed), "--trace", trace, "-o", picture]
+    done = subprocess.run([BINARY, "run", endpoint, call.prompt, *words], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise AssertionError(f"{' '.join(map(str, done.args))}\nended with {done.returncode}:\n{done.stderr}")
+    return load_file(trace), np.stack([np.asarray(Image.open(path)) for path in done.stdout.splitlines()])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=0)

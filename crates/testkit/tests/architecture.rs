@@ -1,0 +1,74 @@
+//! Dependencies point one way: what docs/ARCHITECTURE.md says, read from the manifests.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Which of our crates a crate may depend on at run time.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("api", &[]),
+    ("kernels", &[]),
+    ("files", &[]),
+    ("store", &["api"]),
+    ("engine", &["kernels"]),
+    ("worker", &["api", "engine", "files", "store"]),
+    ("server", &["api", "files", "store"]),
+    ("cli", &["api", "engine", "files", "server", "store", "worker"]),
+    ("testkit", &["api", "engine", "files", "server", "store", "worker"]),
+];
+
+fn crates() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Our crates among the `[dependencies]` (not the dev-dependencies) of each manifest.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(crates()).unwrap() {
+        let folder = entry.unwrap().path();
+        let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        let section = manifest.split("\n[").find(|s| s.starts_with("dependencies]")).unwrap_or_default().to_owned();
+        let ours = section.lines().filter_map(|line| line.strip_prefix("scumble-"));
+        let ours = ours.map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_owned());
+        found.insert(folder.file_name().unwrap().to_str().unwrap().to_owned(), ours.collect());
+    }
+    found
+}
+
+#[test]
+fn every_crate_depends_only_on_those_below_it() {
+    let found = dependencies();
+    let known: BTreeSet<_> = ALLOWED.iter().map(|(name, _)| *name).collect();
+    assert_eq!(found.keys().map(String::as_str).collect::<BTreeSet<_>>(), known);
+    for (name, allowed) in ALLOWED {
+        let extra: Vec<_> = found[*name].iter().filter(|d| !allowed.contains(&d.as_str())).collect();
+        assert!(extra.is_empty(), "{name} must not depend on {extra:?}");
+    }
+    assert!(found["worker"].contains("engine"), "the manifests were not understood");
+}
+
+#[test]
+fn only_the_command_line_reads_the_environment() {
+    for name in ["api", "engine", "files", "kernels", "server", "store", "worker"] {
+        for file in sources(&crates().join(name).join("src")) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for call in ["env::var", "env::args"] {
+                assert!(!text.contains(call), "{} uses {call}; settings come from crates/cli", file.display());
+            }
+        }
+    }
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
