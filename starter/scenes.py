@@ -41,9 +41,9 @@ PLACES = {  # name -> centre as (x, y) fractions of width and height
 }
 # Radius as a fraction of the shorter side, by number of objects in the picture and size word.
 RADII = {
-    1: {"small": (0.11, 0.14), "medium": (0.19, 0.24), "large": (0.32, 0.38)},
-    2: {"small": (0.09, 0.115), "medium": (0.145, 0.17), "large": (0.20, 0.22)},
-    3: {"small": (0.08, 0.095), "medium": (0.115, 0.13), "large": (0.165, 0.185)},
+    1: {"small": (0.12, 0.13), "medium": (0.20, 0.23), "large": (0.33, 0.36)},
+    2: {"small": (0.10, 0.11), "medium": (0.15, 0.165), "large": (0.20, 0.21)},
+    3: {"small": (0.09, 0.10), "medium": (0.125, 0.14), "large": (0.165, 0.18)},
 }
 LARGE_AND_PLACED = (0.24, 0.27)  # a single large object that must still be visibly left, right, above or below
 GAP = 0.05  # least distance between the circles around two objects
@@ -137,7 +137,7 @@ def pick_groups(rng, background):
     return groups
 
 
-def slots(rng, total, size, place):
+def slots(total, place):
     """Centres for the objects of a picture, each a pair of fractions, without overlap."""
     if total == 1:
         return [PLACES[place or "center"]]
@@ -145,12 +145,10 @@ def slots(rng, total, size, place):
         along = (0.27, 0.73) if total == 2 else (0.2, 0.5, 0.8)
         x, y = PLACES[place]
         return [(x, a) if place in ("left", "right") else (a, y) for a in along]
+    # one arrangement for each number: what the prompt leaves open should not be a riddle for a small model
     if total == 2:
-        return rng.choice((((0.28, 0.5), (0.72, 0.5)), ((0.28, 0.5), (0.72, 0.5)), ((0.5, 0.28), (0.5, 0.72)),
-                           ((0.29, 0.29), (0.71, 0.71)), ((0.71, 0.29), (0.29, 0.71))))
-    triangles = (((0.27, 0.28), (0.73, 0.28), (0.5, 0.72)), ((0.5, 0.28), (0.27, 0.72), (0.73, 0.72)))
-    rows = (((0.19, 0.5), (0.5, 0.5), (0.81, 0.5)), ((0.5, 0.19), (0.5, 0.5), (0.5, 0.81)))
-    return rng.choice(triangles if size == "large" else triangles + rows[:1] + rows)
+        return [(0.28, 0.5), (0.72, 0.5)]
+    return [(0.5, 0.28), (0.27, 0.72), (0.73, 0.72)]
 
 
 def apart(circles):
@@ -173,16 +171,14 @@ def try_placing(rng, groups, shrink):
     if len(groups) == 2 and groups[0].place:
         centres = [PLACES[g.place] for g in reversed(groups)]
     else:
-        largest = "large" if any(g.size == "large" for g in groups) else "other"
-        centres = list(slots(rng, total, largest, groups[0].place))
-        rng.shuffle(centres)
+        centres = slots(total, groups[0].place)[::-1]
     circles = []
     for index, group in enumerate(groups):
         low, high = RADII[total][group.size]
         if total == 1 and group.size == "large" and group.place not in (None, "center"):
             low, high = LARGE_AND_PLACED
         radius = shrink * rng.uniform(low, high)
-        loose = 0.07 if total == 1 and group.place is None else 0.025
+        loose = 0.05 if total == 1 and group.place is None else 0.02
         for _ in range(group.count):
             x, y = (min(max(c + rng.uniform(-loose, loose), radius + 0.02), 0.98 - radius) for c in centres.pop())
             circles.append((index, x, y, radius))
@@ -281,8 +277,9 @@ def nonsense(rng):
 def caption(rng, scene, plain=False):
     """A sentence that is true of the scene. White backgrounds may go unsaid; so may, rarely, a colour."""
     groups = list(scene.groups)
-    if len(groups) == 2 and rng.random() < 0.5:
-        groups.reverse()
+    placed = groups[0].place is not None
+    if len(groups) == 2 and placed and rng.random() < 0.5:
+        groups.reverse()  # without places, the order of the words is the order from left to right
     say_color = plain or len(groups) > 1 or rng.random() > 0.04
     parts = [group_words(rng, g, say_color) for g in groups]
     body = parts[0]
@@ -301,7 +298,7 @@ def caption(rng, scene, plain=False):
     opening = rng.choice(OPENINGS)
     text = f"{opening} {text}" if opening else text
     words = text.split(" ")
-    for _ in range(rng.choices((0, 1, 2, 3), (0.6, 0.2, 0.12, 0.08))[0]):
+    for _ in range(rng.choices((0, 1, 2, 3), (0.75, 0.12, 0.08, 0.05))[0]):
         word = nonsense(rng) if rng.random() < 0.5 else rng.choice(EXTRAS)
         words.insert(rng.choice((0, len(words), rng.randint(0, len(words)))), word)
     return " ".join(words)

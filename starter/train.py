@@ -284,8 +284,9 @@ class Pool:
 def random_times(count):
     """Logit-normal times, pushed towards noise where layout, colour and count are decided; t = 1 is pure noise."""
     t = torch.sigmoid(torch.randn(count) * 1.1)
-    t = torch.where(torch.rand(count) < 0.1, torch.rand(count), t)
-    return 1.6 * t / (1 + 0.6 * t)
+    t = 1.6 * t / (1 + 0.6 * t)
+    dice = torch.rand(count)
+    return torch.where(dice < 0.1, torch.rand(count), torch.where(dice > 0.8, 0.9 + 0.1 * torch.rand(count), t))
 
 
 def mixed(z):
@@ -293,6 +294,28 @@ def mixed(z):
     noise = torch.randn_like(z)
     s = t[:, None, None, None]
     return t, (1 - s) * z + s * noise, noise - z
+
+
+class Optimizer:
+    """Muon for the matrices of the blocks, AdamW for everything else: half the steps of AdamW alone."""
+
+    def __init__(self, painter):
+        inner = [p for n, p in painter.named_parameters() if p.ndim == 2 and "block" in n and "bias" not in n]
+        chosen = {id(p) for p in inner}
+        rest = [p for p in painter.parameters() if id(p) not in chosen]
+        self.parts = [torch.optim.Muon(inner, lr=1e-3, momentum=0.95, weight_decay=0.01,
+                                       adjust_lr_fn="match_rms_adamw"),
+                      torch.optim.AdamW(rest, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)]
+
+    def step(self, rate, loss):
+        for part in self.parts:
+            part.zero_grad()
+        loss.backward()
+        for part in self.parts:
+            for group in part.param_groups:
+                torch.nn.utils.clip_grad_norm_(group["params"], 1.0)
+                group["lr"] = rate
+            part.step()
 
 
 def modules_of(painter):
@@ -306,24 +329,19 @@ def train_flow(work, minutes, batch):
     if state:
         painter.load_state_dict(state["model"])
     clock = Clock(minutes, state["seconds"] if state else 0.0)
-    optimizer = torch.optim.AdamW(painter.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = Optimizer(painter)
     average, pool, step, seen, mean_loss = Average(modules_of(painter)), Pool(vae, 40000), 0, 0, 1.0
     for _ in range(60):
         pool.grow()
     while clock.share < 1.0:
         pool.grow(10)
-        for g in optimizer.param_groups:
-            g["lr"] = clock.rate(1.3e-3, step, 60 if state else 300)
         captions, z = pool.batch(batch)
         captions = ["" if random.random() < 0.1 else c for c in captions]
         t, x, target = mixed(z)
         with torch.autocast("cpu", torch.bfloat16):
             v = painter(x, t, painter.encode(painter.tokenize(captions)), torch.ones(len(z)))
         loss = F.mse_loss(v.float(), target)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(painter.parameters(), 1.0)
-        optimizer.step()
+        optimizer.step(clock.rate(2e-3, step, 60 if state else 300), loss)
         average.update()
         step, seen, mean_loss = step + 1, seen + len(z), 0.99 * mean_loss + 0.01 * loss.item()
         if clock.due():
@@ -346,14 +364,12 @@ def train_distil(work, minutes, batch):
     student.load_state_dict(state["model"] if state else teacher.state_dict())
     teacher.eval().requires_grad_(False)
     clock = Clock(minutes, state["seconds"] if state else 0.0)
-    optimizer = torch.optim.AdamW(student.parameters(), lr=5e-4, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = Optimizer(student)
     average, pool, step, mean_loss = Average(modules_of(student)), Pool(vae, 20000), 0, 0.1
     for _ in range(60):
         pool.grow()
     while clock.share < 1.0:
         pool.grow(10)
-        for g in optimizer.param_groups:
-            g["lr"] = clock.rate(5e-4, step, 50)
         captions, z = pool.batch(batch)
         t, x, _ = mixed(z)
         guidance = 1.0 + 5.0 * torch.rand(len(z))
@@ -363,10 +379,7 @@ def train_distil(work, minutes, batch):
                 target = guided(teacher, x, t, teacher.encode(ids), guidance)
             v = student(x, t, student.encode(ids), guidance)
         loss = F.mse_loss(v.float(), target)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        optimizer.step()
+        optimizer.step(clock.rate(5e-4, step, 50), loss)
         average.update()
         step, mean_loss = step + 1, 0.98 * mean_loss + 0.02 * loss.item()
         if clock.due():

@@ -1,12 +1,13 @@
-//! Jobs: what was asked, how far it got, what came out.
+//! Jobs: what was asked and how far it got.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
+
+use crate::Outcome;
 
 /// The id of a job: a random UUID in its hyphenated form, fal's `request_id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -177,94 +178,6 @@ impl Job {
     }
 }
 
-/// What the caller gets. Written once, with the end of the job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// The HTTP status of the result.
-    pub status: u16,
-    /// The JSON body of the result, of success and failure alike.
-    pub body: Value,
-    /// Further response headers, such as `x-fal-error-type`.
-    pub headers: BTreeMap<String, String>,
-    /// What went wrong, for status and webhook; `None` on success.
-    pub error: Option<String>,
-    /// The machine's name of what went wrong, such as `request_timeout`.
-    pub error_type: Option<String>,
-    /// How long the model ran.
-    pub inference_ms: Option<i64>,
-}
-
-impl Outcome {
-    /// The status of a cancelled job's outcome.
-    pub const CANCELLED: u16 = 499;
-
-    /// The state in which a job with this outcome ends.
-    ///
-    /// Below 400 it is [`State::Done`]; [`Outcome::CANCELLED`] on a job that was asked to cancel is
-    /// [`State::Cancelled`]; everything else is [`State::Failed`].
-    #[must_use]
-    pub fn end_state(&self, cancel_requested: bool) -> State {
-        match self.status {
-            ..400 => State::Done,
-            Self::CANCELLED if cancel_requested => State::Cancelled,
-            _ => State::Failed,
-        }
-    }
-}
-
-/// A line of a job list: no input, no result body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobSummary {
-    /// Its id.
-    pub id: JobId,
-    /// Its number in the order of acceptance; the cursor of [`JobFilter::before`].
-    pub seq: i64,
-    /// The endpoint that was called.
-    pub endpoint: String,
-    /// The key that was used, if any.
-    pub key_id: Option<String>,
-    /// Its place among the waiting.
-    pub priority: Priority,
-    /// Where it stands.
-    pub state: State,
-    /// How many times it was claimed so far.
-    pub attempt: i64,
-    /// When it was accepted.
-    pub created_ms: i64,
-    /// When the latest attempt that got so far began to run.
-    pub started_ms: Option<i64>,
-    /// When it ended.
-    pub finished_ms: Option<i64>,
-    /// The status of its outcome.
-    pub status: Option<u16>,
-    /// What went wrong.
-    pub error: Option<String>,
-}
-
-/// Which jobs a list shows, newest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobFilter {
-    /// Only jobs of this endpoint.
-    pub endpoint: Option<String>,
-    /// Only jobs in this state.
-    pub state: Option<State>,
-    /// Only jobs accepted before the one with this [`JobSummary::seq`]: the last one of the page before.
-    pub before: Option<i64>,
-    /// At most so many.
-    pub limit: u32,
-}
-
-/// How many jobs of an endpoint are in a state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Count {
-    /// The endpoint.
-    pub endpoint: String,
-    /// A state that is no end.
-    pub state: State,
-    /// How many.
-    pub jobs: u64,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,24 +207,5 @@ mod tests {
             assert_eq!(State::from_name(state.as_str()), Some(state));
         }
         assert_eq!(State::from_name("QUEUED"), None);
-    }
-
-    #[test]
-    fn the_status_tells_the_end() {
-        let end = |status, cancel_requested| {
-            let outcome = Outcome {
-                status,
-                body: Value::Null,
-                headers: BTreeMap::new(),
-                error: None,
-                error_type: None,
-                inference_ms: None,
-            };
-            outcome.end_state(cancel_requested)
-        };
-        assert_eq!((end(200, false), end(200, true)), (State::Done, State::Done));
-        assert_eq!((end(399, false), end(400, false)), (State::Done, State::Failed));
-        assert_eq!((end(499, false), end(499, true)), (State::Failed, State::Cancelled));
-        assert_eq!(end(500, true), State::Failed);
     }
 }

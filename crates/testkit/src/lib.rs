@@ -1,5 +1,10 @@
-//! What the tests of Scumble share: tiny checkpoints, an eye for pictures, prompts with known answers.
+//! What the tests of Scumble share: tiny checkpoints, an eye for pictures, prompts with known answers, and (feature
+//! `server`) a whole server with a runner that does what the test says.
 
 pub mod picture;
 pub mod prompts;
+#[cfg(feature = "server")]
+pub mod runner;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod tiny;

@@ -11,6 +11,7 @@ use scumble_engine::{Pixels, Stage};
 use scumble_store::{Beat, Clock, EventKind, Lease, Level, NewEvent, Result, Store};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::runner::Watch;
 use crate::work::Worker;
@@ -44,7 +45,7 @@ impl Journal {
     }
 
     /// Keeps the lease alive and writes events until it is aborted.
-    pub(crate) async fn beat(self: Arc<Self>, every: Duration, lease_ms: i64, stop: CancellationToken) {
+    async fn beat(self: Arc<Self>, every: Duration, lease_ms: i64, stop: CancellationToken) {
         let mut changes = self.store.changes();
         let mut heartbeat = tokio::time::interval(every);
         loop {
@@ -105,6 +106,27 @@ impl Journal {
         let event = NewEvent { at_ms: self.clock.now_ms(), kind };
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(event);
         self.wake.notify_one();
+    }
+}
+
+/// The signs of life of a running job. They end with this value, whatever ends it: a job that nobody runs any more must
+/// not look alive.
+pub(crate) struct Pulse {
+    journal: Arc<Journal>,
+    _beating: AbortOnDropHandle<()>,
+}
+
+impl Pulse {
+    pub(crate) fn start(journal: &Arc<Journal>, every: Duration, lease_ms: i64, stop: CancellationToken) -> Self {
+        let beating = tokio::spawn(journal.clone().beat(every, lease_ms, stop));
+        Self { journal: journal.clone(), _beating: AbortOnDropHandle::new(beating) }
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        // a thread that still computes hears that it may stop
+        self.journal.lost.store(true, Ordering::Release);
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Instant;
 use scumble_api::{ErrorAnswer, ErrorType, Scope};
 use scumble_store::{Beat, Finish, Lease, Outcome, Release, Result};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::journal::Journal;
+use crate::journal::{Journal, Pulse};
 use crate::outcome::{failed, fresh_seed, save, unsave};
-use crate::runner::{Drawn, Request, RunError};
+use crate::runner::{Drawn, Request, RunError, Watch};
 use crate::work::Worker;
 
 /// How a lease ended.
@@ -31,14 +32,15 @@ pub(crate) async fn run_one(worker: &Worker, lease: Lease, stop: &CancellationTo
     };
     let lease = Arc::new(lease);
     let journal = Arc::new(Journal::new(worker, lease.clone(), cancel_requested));
-    let beating = tokio::spawn(journal.clone().beat(worker.config.heartbeat, worker.config.lease_ms(), stop.clone()));
+    let pulse = Pulse::start(&journal, worker.config.heartbeat, worker.config.lease_ms(), stop.clone());
     let drawn = draw(worker, &lease, &journal).await;
-    beating.abort();
     journal.flush().await?;
-    if journal.is_lost() {
+    let (lost, stopping) = (journal.is_lost(), journal.is_stopping());
+    drop(pulse);
+    if lost {
         return Ok(Ending::Lost);
     }
-    if journal.is_stopping() && matches!(drawn, Err(RunError::Cancelled)) {
+    if stopping && matches!(drawn, Err(RunError::Cancelled)) {
         worker.store.release(&lease, Release::Drained).await?;
         return Ok(Ending::Released);
     }
@@ -51,13 +53,16 @@ async fn draw(worker: &Worker, lease: &Lease, journal: &Arc<Journal>) -> std::re
     let endpoint = scumble_api::find(&lease.job.endpoint)
         .ok_or_else(|| RunError::Unavailable(format!("there is no endpoint {}", lease.job.endpoint)))?;
     let input = endpoint.parse(&lease.job.input, Scope::Wire).map_err(RunError::Invalid)?.text_to_image();
+    for name in lease.job.options["ignored"].as_array().into_iter().flatten().filter_map(|n| n.as_str()) {
+        journal.log(&format!("{} has no field {name}; it was ignored", endpoint.id));
+    }
     let seed = match input.seed {
         Some(seed) => seed,
         None => fresh_seed().map_err(RunError::Failed)?,
     };
     let request = Request { endpoint, input, seed };
     let (runner, job, watch) = (worker.models.runner(endpoint), request.clone(), journal.clone());
-    let run = tokio::spawn(async move { runner.run(job, watch).await });
+    let run = AbortOnDropHandle::new(tokio::spawn(async move { runner.run(job, watch).await }));
     let drawn = run.await.unwrap_or_else(|e| Err(RunError::Failed(format!("the runner panicked: {e}"))))?;
     Ok((request, drawn))
 }

@@ -7,6 +7,7 @@ use scumble_store::{Claimable, Clock, Lease, Store};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::housekeeping::housekeeping;
@@ -32,7 +33,7 @@ impl Worker {
     /// Works until `drain` is cancelled, then lets the jobs at hand end and returns. Once `stop` is cancelled, jobs at
     /// hand go back to the queue instead.
     pub async fn run(self, drain: CancellationToken, stop: CancellationToken) {
-        let keeper = tokio::spawn(housekeeping(self.clone(), drain.clone()));
+        let _keeper = AbortOnDropHandle::new(tokio::spawn(housekeeping(self.clone(), drain.clone())));
         let mut slots = JoinSet::new();
         for slot in 0..self.config.concurrency.max(1) {
             slots.spawn(self.clone().slot(slot, drain.clone(), stop.clone()));
@@ -42,8 +43,6 @@ impl Worker {
                 tracing::error!(%error, "a worker slot ended unexpectedly");
             }
         }
-        // the keeper ends with the drain; its last round is not worth waiting for
-        keeper.abort();
     }
 
     async fn slot(self, slot: usize, drain: CancellationToken, stop: CancellationToken) {

@@ -1,5 +1,6 @@
 //! `scumble serve`: gateway and worker in one process.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// Serves until told to stop.
 pub(crate) fn serve(args: &Serve) -> Result<(), Failure> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let settings = Settings::read(args)?;
     runtime()?.block_on(serve_settings(settings))
 }

@@ -1,0 +1,56 @@
+//! Lists and counts of jobs.
+
+use crate::{JobId, Priority, State};
+
+/// A line of a job list: no input, no result body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSummary {
+    /// Its id.
+    pub id: JobId,
+    /// Its number in the order of acceptance; the cursor of [`JobFilter::before`].
+    pub seq: i64,
+    /// The endpoint that was called.
+    pub endpoint: String,
+    /// The key that was used, if any.
+    pub key_id: Option<String>,
+    /// Its place among the waiting.
+    pub priority: Priority,
+    /// Where it stands.
+    pub state: State,
+    /// How many times it was claimed so far.
+    pub attempt: i64,
+    /// When it was accepted.
+    pub created_ms: i64,
+    /// When the latest attempt that got so far began to run.
+    pub started_ms: Option<i64>,
+    /// When it ended.
+    pub finished_ms: Option<i64>,
+    /// The status of its outcome.
+    pub status: Option<u16>,
+    /// What went wrong.
+    pub error: Option<String>,
+}
+
+/// Which jobs a list shows, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobFilter {
+    /// Only jobs of this endpoint.
+    pub endpoint: Option<String>,
+    /// Only jobs in this state.
+    pub state: Option<State>,
+    /// Only jobs accepted before the one with this [`JobSummary::seq`]: the last one of the page before.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// How many jobs of an endpoint are in a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// The endpoint.
+    pub endpoint: String,
+    /// A state that is no end.
+    pub state: State,
+    /// How many.
+    pub jobs: u64,
+}

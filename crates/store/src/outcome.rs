@@ -1,0 +1,67 @@
+//! Outcomes: what came out of a job.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::State;
+
+/// What the caller gets. Written once, with the end of the job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The HTTP status of the result.
+    pub status: u16,
+    /// The JSON body of the result, of success and failure alike.
+    pub body: Value,
+    /// Further response headers, such as `x-fal-error-type`.
+    pub headers: BTreeMap<String, String>,
+    /// What went wrong, for status and webhook; `None` on success.
+    pub error: Option<String>,
+    /// The machine's name of what went wrong, such as `request_timeout`.
+    pub error_type: Option<String>,
+    /// How long the model ran.
+    pub inference_ms: Option<i64>,
+}
+
+impl Outcome {
+    /// The status of a cancelled job's outcome.
+    pub const CANCELLED: u16 = 499;
+
+    /// The state in which a job with this outcome ends.
+    ///
+    /// Below 400 it is [`State::Done`]; [`Outcome::CANCELLED`] on a job that was asked to cancel is
+    /// [`State::Cancelled`]; everything else is [`State::Failed`].
+    #[must_use]
+    pub fn end_state(&self, cancel_requested: bool) -> State {
+        match self.status {
+            ..400 => State::Done,
+            Self::CANCELLED if cancel_requested => State::Cancelled,
+            _ => State::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_tells_the_end() {
+        let end = |status, cancel_requested| {
+            let outcome = Outcome {
+                status,
+                body: Value::Null,
+                headers: BTreeMap::new(),
+                error: None,
+                error_type: None,
+                inference_ms: None,
+            };
+            outcome.end_state(cancel_requested)
+        };
+        assert_eq!((end(200, false), end(200, true)), (State::Done, State::Done));
+        assert_eq!((end(399, false), end(400, false)), (State::Done, State::Failed));
+        assert_eq!((end(499, false), end(499, true)), (State::Failed, State::Cancelled));
+        assert_eq!(end(500, true), State::Failed);
+    }
+}

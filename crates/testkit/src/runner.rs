@@ -1,0 +1,93 @@
+//! A runner that does what the test says, step by step.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use scumble_api::ImageFormat;
+use scumble_engine::{Pixels, Stage};
+use scumble_worker::Picture;
+use scumble_worker::runner::{Drawn, Request, RunError, Runner, Timer, Watch};
+use tokio::sync::Semaphore;
+
+/// Draws one colour. Each step waits for a permit, so that nothing depends on time.
+#[derive(Clone)]
+pub struct FakeRunner {
+    permits: Arc<Semaphore>,
+    began: Arc<Semaphore>,
+    prompts: Arc<Mutex<Vec<String>>>,
+}
+
+/// This prompt makes the runner panic.
+pub const PANIC: &str = "panic!";
+
+impl FakeRunner {
+    /// Never waits.
+    pub fn free() -> Self {
+        Self::with_permits(Semaphore::MAX_PERMITS)
+    }
+
+    /// Waits for [`FakeRunner::allow`] before each step.
+    pub fn gated() -> Self {
+        Self::with_permits(0)
+    }
+
+    fn with_permits(permits: usize) -> Self {
+        let semaphore = |n| Arc::new(Semaphore::new(n));
+        Self { permits: semaphore(permits), began: semaphore(0), prompts: Arc::default() }
+    }
+
+    /// Lets this many steps happen.
+    pub fn allow(&self, steps: usize) {
+        self.permits.add_permits(steps);
+    }
+
+    /// Until a run that nobody has waited for has begun.
+    pub async fn begun(&self) {
+        if let Ok(permit) = self.began.acquire().await {
+            permit.forget();
+        }
+    }
+
+    /// The prompts of all runs so far, in the order they began.
+    pub fn prompts(&self) -> Vec<String> {
+        self.prompts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// One step, or the end of the run if it was cancelled in the meantime.
+    async fn step(&self, watch: &dyn Watch) -> Result<(), RunError> {
+        loop {
+            if watch.cancelled() {
+                return Err(RunError::Cancelled);
+            }
+            // a cancel comes without a permit, so look up now and then
+            let patience = std::time::Duration::from_millis(10);
+            if let Ok(Ok(permit)) = tokio::time::timeout(patience, self.permits.acquire()).await {
+                permit.forget();
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Runner for FakeRunner {
+    async fn run(&self, request: Request, watch: Arc<dyn Watch>) -> Result<Drawn, RunError> {
+        let prompt = request.input.prompt.clone();
+        self.prompts.lock().unwrap_or_else(PoisonError::into_inner).push(prompt.clone());
+        self.began.add_permits(1);
+        assert_ne!(prompt, PANIC, "the test asked for it");
+        let timer = Timer::default();
+        timer.begin(Stage::Denoise);
+        watch.stage(Stage::Denoise);
+        let total = request.input.steps as usize;
+        for done in 1..=total {
+            self.step(&*watch).await?;
+            watch.step(done, total, &|| None);
+        }
+        let (width, height) = (request.input.size.width as usize, request.input.size.height as usize);
+        let pixels = Pixels { width, height, rgb: [200, 30, 90].repeat(width * height) };
+        let picture = Picture::encode(&pixels, request.input.format).map_err(|e| RunError::Failed(e.to_string()))?;
+        debug_assert!(matches!(picture.format, ImageFormat::Png | ImageFormat::Jpeg));
+        let pictures = vec![picture; request.input.images as usize];
+        Ok(Drawn { pictures, timings: timer.finish(), stand_in: false })
+    }
+}
