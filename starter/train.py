@@ -34,8 +34,7 @@ VAE_FACTOR = 16
 TEXT_LENGTH = 32  # T5 tokens; the tokenizer's model_max_length, so the engine reads it from the folder
 T5_WIDTH = 128
 CLIP_WIDTH = 64
-SIZES = ((256, 256), (256, 256), (256, 256), (256, 256), (256, 256), (256, 256), (320, 256), (256, 320), (384, 256),
-         (256, 384), (320, 320), (384, 384), (512, 512), (192, 192), (128, 128), (512, 256), (256, 512))
+SIZES = ((256, 256),) * 12 + ((320, 256), (256, 320), (384, 256), (256, 384), (384, 384), (512, 512))
 
 
 # -------------------------------------------------------------------------------------------------- models
@@ -78,6 +77,30 @@ def make_text_encoders(clip_vocab, t5_vocab):
     return clip, t5
 
 
+@torch.no_grad()
+def teach_positions(transformer):
+    """Gives four heads of every block a sense of place to start from.
+
+    FLUX knows where a token is only through rotary angles, and text tokens all sit at the origin: a query that always
+    holds the same vector scores them by cos and sin of its own row or column. Small models take very long to find that
+    out, so their biases begin there.
+    """
+    width = transformer.config.attention_head_dim
+    still, rows, _ = transformer.config.axes_dims_rope
+    for head, axis, phase in ((0, 0, 0.0), (1, 0, 0.5 * math.pi), (2, 1, 0.0), (3, 1, 0.5 * math.pi)):
+        pair = head * width + still + axis * rows + 2  # the second slowest-but-useful frequency, 0.2 per token
+        for block in [*transformer.transformer_blocks, *transformer.single_transformer_blocks]:
+            attention = block.attn
+            for name in ("to_q", "add_q_proj", "to_k", "add_k_proj"):
+                linear = getattr(attention, name, None)
+                if linear is None:
+                    continue
+                turn = phase if "q" in name else 0.0
+                linear.bias[pair] += 2.5 * math.cos(turn)
+                linear.bias[pair + 1] -= 2.5 * math.sin(turn)
+    return transformer
+
+
 class Painter(torch.nn.Module):
     """Everything that turns a caption and noisy latents into a velocity."""
 
@@ -85,7 +108,7 @@ class Painter(torch.nn.Module):
         super().__init__()
         self.tokenizers = tokens.load(work / "tokenizers")
         self.clip, self.t5 = make_text_encoders(*(tokens.size(t) for t in self.tokenizers))
-        self.transformer = make_transformer()
+        self.transformer = teach_positions(make_transformer())
 
     def tokenize(self, captions):
         clip, t5 = self.tokenizers

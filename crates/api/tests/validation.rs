@@ -91,7 +91,8 @@ fn a_problem_names_its_limit_its_input_and_its_page() {
 
 #[test]
 fn numbers_are_read_as_leniently_as_pydantic_reads_them() {
-    let body = json!({ "prompt": "x", "num_inference_steps": "3", "num_images": 2.0, "sync_mode": "yes", "seed": u64::MAX });
+    let body =
+        json!({ "prompt": "x", "num_inference_steps": "3", "num_images": 2.0, "sync_mode": "yes", "seed": u64::MAX });
     let input = parse("scumble/starter", &body).expect("valid");
     assert_eq!((input.steps, input.images, input.sync_mode, input.seed), (3, 2, true, Some(u64::MAX)));
     refused("scumble/starter", &json!({ "prompt": "x", "seed": 1.5 }), &[("body.seed", "int_from_float")]);
@@ -103,7 +104,11 @@ fn numbers_are_read_as_leniently_as_pydantic_reads_them() {
 
 #[test]
 fn pictures_that_would_not_fit_are_refused() {
-    refused("scumble/starter", &json!({ "prompt": "x", "image_size": "square_hd" }), &[("body.image_size", "image_too_large")]);
+    refused(
+        "scumble/starter",
+        &json!({ "prompt": "x", "image_size": "square_hd" }),
+        &[("body.image_size", "image_too_large")],
+    );
     let body = json!({ "prompt": "x", "image_size": { "width": 14142, "height": 14142 } });
     refused("fal-ai/flux/dev", &body, &[("body.image_size", "image_too_large")]);
 }
@@ -122,5 +127,7 @@ fn the_owner_may_go_beyond_the_page() {
     let input = parse_in(Scope::Local, "fal-ai/flux/schnell", &body).expect("valid at home");
     assert_eq!((input.steps, input.max_sequence_length), (30, Some(48)));
     assert!(parse("fal-ai/flux/schnell", &body).is_err());
-    assert!(parse_in(Scope::Local, "fal-ai/flux/schnell", &json!({ "prompt": "x", "num_inference_steps": 0 })).is_err());
+    assert!(
+        parse_in(Scope::Local, "fal-ai/flux/schnell", &json!({ "prompt": "x", "num_inference_steps": 0 })).is_err()
+    );
 }

@@ -1,7 +1,7 @@
 //! The progress bar of `scumble run`: stage, step, time left, on stderr.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use scumble_engine::{Pixels, Stage};

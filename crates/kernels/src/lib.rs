@@ -7,6 +7,7 @@
 //! one. Reduced types are computed in float32 and rounded once.
 
 mod activation;
+mod conv;
 mod element;
 mod math;
 mod multiversion;
@@ -15,6 +16,7 @@ mod rotate;
 mod softmax;
 
 pub use activation::{Activation, activate, gate_gelu_tanh};
+pub use conv::{Conv, ConvKind};
 pub use element::Element;
 pub use norm::{GroupNorm, group_norm, layer_norm, rms_norm};
 pub use rotate::rotate_pairs;

@@ -19,12 +19,8 @@ macro_rules! multiversion {
                 #[target_feature(enable = "avx2")]
                 fn avx2($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
 
-                if is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl")
-                {
-                    // SAFETY: exactly the features that `avx512` enables were detected above.
+                if $crate::multiversion::has_avx512() {
+                    // SAFETY: exactly the features that `avx512` enables were detected by `has_avx512`.
                     return unsafe { avx512($($arg),*) };
                 }
                 if is_x86_feature_detected!("avx2") {
@@ -38,3 +34,17 @@ macro_rules! multiversion {
 }
 
 pub(crate) use multiversion;
+
+/// Whether the widest version will run, whose registers hold more: for the shape of a kernel's tiles, never for the
+/// order of its sums.
+pub(crate) fn has_avx512() -> bool {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    false
+}

@@ -28,6 +28,8 @@ pub enum Service {
     Rest,
     /// Files.
     Cdn,
+    /// HTTP over WebSocket.
+    Ws,
 }
 
 /// fal's host names.
@@ -40,10 +42,11 @@ const HOSTS: &[(&str, Service)] = &[
     ("rest.alpha.fal.ai", Service::Rest),
     ("v3.fal.media", Service::Cdn),
     ("v3b.fal.media", Service::Cdn),
+    ("ws.fal.run", Service::Ws),
 ];
 
 impl Service {
-    const ALL: [Self; 4] = [Self::Run, Self::Queue, Self::Rest, Self::Cdn];
+    const ALL: [Self; 5] = [Self::Run, Self::Queue, Self::Rest, Self::Cdn, Self::Ws];
 
     /// The path prefix of the service, with its slash.
     pub const fn prefix(self) -> &'static str {
@@ -52,7 +55,13 @@ impl Service {
             Self::Queue => "/queue",
             Self::Rest => "/rest",
             Self::Cdn => "/cdn",
+            Self::Ws => "/ws",
         }
+    }
+
+    /// Whether a path is below the prefix of any service.
+    pub(crate) fn has_path(path: &str) -> bool {
+        Self::ALL.iter().any(|service| path.strip_prefix(service.prefix()).is_some_and(|rest| rest.starts_with('/')))
     }
 
     /// The service that a host name stands for.
@@ -138,8 +147,7 @@ fn proxy_path(target: &str, caller: &Caller) -> Option<PathAndQuery> {
             return format!("{}{path_and_query}", service.prefix()).parse().ok();
         }
     }
-    let own = authority.as_str() == caller.authority
-        && Service::ALL.iter().any(|s| path_and_query.starts_with(&format!("{}/", s.prefix())));
+    let own = authority.as_str() == caller.authority && Service::has_path(uri.path());
     own.then(|| path_and_query.parse().ok())?
 }
 

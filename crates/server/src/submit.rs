@@ -32,7 +32,12 @@ impl Call {
     ///
     /// # Errors
     /// The problems of the input, before anything is stored.
-    pub(crate) async fn enqueue(self, state: &AppState, caller: &Authorized, headers: &HeaderMap) -> Result<Job, Refusal> {
+    pub(crate) async fn enqueue(
+        self,
+        state: &AppState,
+        caller: &Authorized,
+        headers: &HeaderMap,
+    ) -> Result<Job, Refusal> {
         let input = self.endpoint.parse(&self.body, Scope::Wire).map_err(|p| ErrorAnswer::invalid(&p))?;
         let options = json!({ "ignored": input.ignored() });
         let job = new_job(state, self.endpoint, input.to_json(), options, caller, headers);

@@ -67,7 +67,10 @@ async fn the_queue_goes_from_waiting_to_work_to_result() {
     runner.begun().await;
     let second = server.submit(&small("second")).await;
     let third = server.submit(&small("third")).await;
-    assert_eq!((&second["status"], &second["queue_position"], &third["queue_position"]), (&"IN_QUEUE".into(), &0.into(), &1.into()));
+    assert_eq!(
+        (&second["status"], &second["queue_position"], &third["queue_position"]),
+        (&"IN_QUEUE".into(), &0.into(), &1.into())
+    );
     let base = format!("{}/queue/scumble/starter/requests/{}", server.url, third["request_id"].as_str().unwrap());
     assert_eq!(third["response_url"], base);
     assert_eq!(third["cancel_url"], format!("{base}/cancel"));
@@ -75,7 +78,10 @@ async fn the_queue_goes_from_waiting_to_work_to_result() {
     let waiting = reqwest::get(third["status_url"].as_str().unwrap()).await.unwrap();
     assert_eq!(waiting.status(), 202);
     let waiting: Value = waiting.json().await.unwrap();
-    assert_eq!((&waiting["status"], &waiting["queue_position"], &waiting["logs"]), (&"IN_QUEUE".into(), &1.into(), &Value::Null));
+    assert_eq!(
+        (&waiting["status"], &waiting["queue_position"], &waiting["logs"]),
+        (&"IN_QUEUE".into(), &1.into(), &Value::Null)
+    );
     let working: Value = reqwest::get(first["status_url"].as_str().unwrap()).await.unwrap().json().await.unwrap();
     assert_eq!(working["status"], "IN_PROGRESS");
     let early = reqwest::get(first["response_url"].as_str().unwrap()).await.unwrap();
@@ -130,7 +136,10 @@ async fn a_request_can_be_cancelled_at_every_stage() {
     assert_eq!(cancel(&running).await, (400, "ALREADY_COMPLETED".into()));
     let unknown = "/queue/scumble/starter/requests/00000000-0000-4000-8000-000000000000/cancel";
     let unknown = server.request(Method::PUT, unknown).send().await.unwrap();
-    assert_eq!((unknown.status().as_u16(), unknown.json::<Value>().await.unwrap()), (404, json!({ "status": "NOT_FOUND" })));
+    assert_eq!(
+        (unknown.status().as_u16(), unknown.json::<Value>().await.unwrap()),
+        (404, json!({ "status": "NOT_FOUND" }))
+    );
 }
 
 #[tokio::test]

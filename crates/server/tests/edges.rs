@@ -66,6 +66,15 @@ async fn a_proxy_opens_nothing_but_fals_own_services() {
 }
 
 #[tokio::test]
+async fn other_services_run_no_models() {
+    let server = TestServer::new(&FakeRunner::free()).await;
+    for host in ["rest.fal.ai", "v3.fal.media", "ws.fal.run"] {
+        let request = server.request(Method::POST, "/scumble/starter").header("host", host).json(&star());
+        assert_eq!(status_and_body(request).await.0, 404, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn keys_open_the_door_and_revoking_the_last_one_leaves_it_shut() {
     let server = TestServer::new(&FakeRunner::free()).await;
     let key = server.key().await;
@@ -95,7 +104,10 @@ async fn wrong_input_is_refused_by_calls_and_reported_by_the_queue() {
     let server = TestServer::new(&FakeRunner::free()).await;
     let missing = server.request(Method::POST, "/run/scumble/starter");
     let (status, body) = status_and_body(missing).await;
-    assert_eq!((status, &body["detail"][0]["type"], &body["detail"][0]["loc"]), (422, &"missing".into(), &json!(["body", "prompt"])));
+    assert_eq!(
+        (status, &body["detail"][0]["type"], &body["detail"][0]["loc"]),
+        (422, &"missing".into(), &json!(["body", "prompt"]))
+    );
     let wrong = json!({ "prompt": "x", "num_inference_steps": 0, "image_size": { "width": 7, "height": 7 } });
     let submitted = server.submit(&wrong).await;
     let ended = server.ended(&submitted).await;

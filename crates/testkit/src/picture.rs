@@ -80,7 +80,8 @@ pub fn inside(shape: &str, x: f32, y: f32) -> bool {
 pub fn read(width: usize, height: usize, rgb: &[u8]) -> Seen {
     let picture = Picture { width, height, rgb };
     let ground = picture.border_color();
-    let mut objects: Vec<(usize, Object)> = picture.blobs(ground).iter().filter_map(|b| picture.object(b, ground)).collect();
+    let mut objects: Vec<(usize, Object)> =
+        picture.blobs(ground).iter().filter_map(|b| picture.object(b, ground)).collect();
     objects.sort_by_key(|(area, _)| std::cmp::Reverse(*area));
     Seen { background: nearest(ground), objects: objects.into_iter().map(|(_, object)| object).collect() }
 }
@@ -102,16 +103,14 @@ impl Picture<'_> {
     /// The mean of the border pixels of the border's most frequent colour.
     fn border_color(&self) -> Color {
         let (w, h) = (self.width, self.height);
-        let border: Vec<usize> = (0..w * h)
-            .filter(|i| i / w < 2 || i / w >= h - 2 || i % w < 2 || i % w >= w - 2)
-            .collect();
+        let border: Vec<usize> =
+            (0..w * h).filter(|i| i / w < 2 || i / w >= h - 2 || i % w < 2 || i % w >= w - 2).collect();
         let mut votes = [0usize; PALETTE.len()];
         for i in &border {
             votes[nearest_index(self.at(*i))] += 1;
         }
         let winner = (0..votes.len()).max_by_key(|c| votes[*c]).unwrap_or(0);
-        let same: Vec<Color> =
-            border.iter().map(|i| self.at(*i)).filter(|c| nearest_index(*c) == winner).collect();
+        let same: Vec<Color> = border.iter().map(|i| self.at(*i)).filter(|c| nearest_index(*c) == winner).collect();
         mean(&same)
     }
 
@@ -143,12 +142,8 @@ impl Picture<'_> {
 
     fn neighbours(&self, i: usize) -> impl Iterator<Item = usize> {
         let (x, y, w, h) = (i % self.width, i / self.width, self.width, self.height);
-        let sides = [
-            (x > 0).then(|| i - 1),
-            (x + 1 < w).then(|| i + 1),
-            (y > 0).then(|| i - w),
-            (y + 1 < h).then(|| i + w),
-        ];
+        let sides =
+            [(x > 0).then(|| i - 1), (x + 1 < w).then(|| i + 1), (y > 0).then(|| i - w), (y + 1 < h).then(|| i + w)];
         sides.into_iter().flatten()
     }
 
@@ -228,7 +223,9 @@ fn outline_box(shape: &str) -> [f32; 4] {
     const N: i32 = 200;
     let points = (-N..=N).flat_map(|y| (-N..=N).map(move |x| (x as f32 / N as f32, y as f32 / N as f32)));
     let start = [f32::MAX, f32::MAX, f32::MIN, f32::MIN];
-    points.filter(|(x, y)| inside(shape, *x, *y)).fold(start, |b, (x, y)| [b[0].min(x), b[1].min(y), b[2].max(x), b[3].max(y)])
+    points
+        .filter(|(x, y)| inside(shape, *x, *y))
+        .fold(start, |b, (x, y)| [b[0].min(x), b[1].min(y), b[2].max(x), b[3].max(y)])
 }
 
 fn mean(colors: &[Color]) -> Color {

@@ -30,7 +30,8 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
         let section = manifest.split("\n[").find(|s| s.starts_with("dependencies]")).unwrap_or_default().to_owned();
         let ours = section.lines().filter_map(|line| line.strip_prefix("scumble-"));
-        let ours = ours.map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_owned());
+        let ours =
+            ours.map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_owned());
         found.insert(folder.file_name().unwrap().to_str().unwrap().to_owned(), ours.collect());
     }
     found

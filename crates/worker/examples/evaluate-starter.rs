@@ -31,13 +31,15 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let count: usize = args.next().map_or(Ok(240), |a| a.parse())?;
     let least: f64 = args.next().map_or(Ok(0.95), |a| a.parse())?;
-    let overrides: Vec<Option<f64>> = (0..2).map(|_| args.next().map(|a| a.parse()).transpose()).collect::<Result<_, _>>()?;
+    let overrides: Vec<Option<f64>> =
+        (0..2).map(|_| args.next().map(|a| a.parse()).transpose()).collect::<Result<_, _>>()?;
     let endpoint = find("scumble/starter").ok_or("no starter")?;
-    let weights = source(endpoint, std::env::var_os("WEIGHTS").as_deref().map(std::path::Path::new)).ok_or("no weights")?;
-    let local = Local::new(Model { source: weights, precision: scumble_engine::checkpoint::Precision {
-        device: scumble_engine::Device::Cpu,
-        dtype: None,
-    } });
+    let weights =
+        source(endpoint, std::env::var_os("WEIGHTS").as_deref().map(std::path::Path::new)).ok_or("no weights")?;
+    let local = Local::new(Model {
+        source: weights,
+        precision: scumble_engine::checkpoint::Precision { device: scumble_engine::Device::Cpu, dtype: None },
+    });
     let (mut tally, mut wrong, began) = (BTreeMap::<&str, usize>::new(), Vec::new(), Instant::now());
     for (seed, prompt) in held_out(count).into_iter().enumerate() {
         let mut body = serde_json::json!({ "prompt": prompt.text, "seed": seed });
@@ -88,8 +90,16 @@ fn report(tally: &BTreeMap<&str, usize>, count: usize, seconds: f64) {
     for name in ["background", "count", "color", "shape"] {
         println!("{name:10} {:5.1} %", percent(tally[name], count));
     }
-    println!("place      {:5.1} % of the {} prompts that say one", percent(tally["place"], tally["placed"]), tally["placed"]);
-    println!("all right  {:5.1} % of {count} unseen prompts, {:.2} s each", percent(tally["right"], count), seconds / count as f64);
+    println!(
+        "place      {:5.1} % of the {} prompts that say one",
+        percent(tally["place"], tally["placed"]),
+        tally["placed"]
+    );
+    println!(
+        "all right  {:5.1} % of {count} unseen prompts, {:.2} s each",
+        percent(tally["right"], count),
+        seconds / count as f64
+    );
 }
 
 fn write_sheet(wrong: &[image::RgbImage]) -> Result<(), image::ImageError> {

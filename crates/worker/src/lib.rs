@@ -16,7 +16,7 @@ mod weights;
 mod work;
 
 pub use config::Config;
-pub use models::{Models, ModelConfig, ModelsConfig, advice, source};
+pub use models::{ModelConfig, Models, ModelsConfig, advice, source};
 pub use outcome::fresh_seed;
 pub use picture::Picture;
 pub use work::Worker;

@@ -37,8 +37,12 @@ impl Picture {
                 height,
                 ExtendedColorType::Rgb8,
             )?,
-            ImageFormat::Png => PngEncoder::new_with_quality(&mut bytes, CompressionType::Default, FilterType::Adaptive)
-                .write_image(&pixels.rgb, width, height, ExtendedColorType::Rgb8)?,
+            ImageFormat::Png => PngEncoder::new_with_quality(
+                &mut bytes,
+                CompressionType::Default,
+                FilterType::Adaptive,
+            )
+            .write_image(&pixels.rgb, width, height, ExtendedColorType::Rgb8)?,
         }
         Ok(Self { bytes, format, width, height })
     }

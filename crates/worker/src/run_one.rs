@@ -49,7 +49,11 @@ pub(crate) async fn run_one(worker: &Worker, lease: Lease, stop: &CancellationTo
 }
 
 /// The request behind the job, run by whatever answers its endpoint. A panic ends the job, not the server.
-async fn draw(worker: &Worker, lease: &Lease, journal: &Arc<Journal>) -> std::result::Result<(Request, Drawn), RunError> {
+async fn draw(
+    worker: &Worker,
+    lease: &Lease,
+    journal: &Arc<Journal>,
+) -> std::result::Result<(Request, Drawn), RunError> {
     let endpoint = scumble_api::find(&lease.job.endpoint)
         .ok_or_else(|| RunError::Unavailable(format!("there is no endpoint {}", lease.job.endpoint)))?;
     let input = endpoint.parse(&lease.job.input, Scope::Wire).map_err(RunError::Invalid)?.text_to_image();

@@ -69,7 +69,9 @@ impl Worker {
                 tracing::info!(job.id = %job, endpoint.id = endpoint, status, duration_ms, "job finished");
             }
             Ok(Ending::Released) => tracing::info!(job.id = %job, endpoint.id = endpoint, "job given back"),
-            Ok(Ending::Lost) => tracing::warn!(job.id = %job, endpoint.id = endpoint, "job taken over by another worker"),
+            Ok(Ending::Lost) => {
+                tracing::warn!(job.id = %job, endpoint.id = endpoint, "job taken over by another worker")
+            }
             // the lease ends by itself, and the job is tried again
             Err(error) => tracing::error!(job.id = %job, endpoint.id = endpoint, %error, "job could not be finished"),
         }

@@ -51,7 +51,10 @@ fn other_sizes_are_tolerated() {
     let local = starter();
     for (width, height, expected) in [(512, 512, (512, 512)), (384, 256, (384, 256)), (300, 200, (288, 192))] {
         let size = serde_json::json!({ "width": width, "height": height });
-        let image = draw(&local, &serde_json::json!({ "prompt": "a blue circle on a white background", "seed": 1, "image_size": size }));
+        let image = draw(
+            &local,
+            &serde_json::json!({ "prompt": "a blue circle on a white background", "seed": 1, "image_size": size }),
+        );
         assert_eq!(image.dimensions(), expected);
         let seen = picture::read(image.width() as usize, image.height() as usize, image.as_raw());
         assert_eq!(seen.background, "white", "{width}×{height}");

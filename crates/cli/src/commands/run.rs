@@ -142,8 +142,8 @@ fn check_writable(paths: &[PathBuf]) -> Result<(), Failure> {
 }
 
 fn draw(args: &Run, request: &Request, trace: Option<&Trace>) -> Result<Drawn, Failure> {
-    let source = source(request.endpoint, args.weights.as_deref())
-        .ok_or_else(|| Failure::Weights(advice(request.endpoint)))?;
+    let source =
+        source(request.endpoint, args.weights.as_deref()).ok_or_else(|| Failure::Weights(advice(request.endpoint)))?;
     let dtype = args.dtype.map(|d| match d {
         Dtype::Float32 => DType::F32,
         Dtype::Bfloat16 => DType::BF16,

@@ -2,13 +2,13 @@
 
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::{OriginalUri, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
 use scumble_api::ErrorAnswer;
 use serde_json::{Map, Value};
 
-use crate::addressing::Caller;
+use crate::addressing::{Caller, Service};
 use crate::answer::{Refusal, about, outcome};
 use crate::auth::Authorized;
 use crate::state::AppState;
@@ -41,17 +41,18 @@ pub(super) async fn with_query(
     run(&state, &caller, &authorized, &headers, call).await
 }
 
-/// `POST /{id}` on a host that is none of fal's.
+/// `POST /{id}` on a host that is none of fal's. What addressing has put under a service's prefix and no route took is
+/// not meant as an endpoint.
 pub(super) async fn bare(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
     authorized: Authorized,
     method: Method,
-    OriginalUri(uri): OriginalUri,
+    uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    if method != Method::POST {
+    if method != Method::POST || Service::has_path(uri.path()) {
         return Err(no_such_page(&uri));
     }
     run(&state, &caller, &authorized, &headers, Call::read(uri.path(), &body)?).await
@@ -73,6 +74,8 @@ async fn run(
     let job = call.enqueue(state, authorized, headers).await?;
     match Wait::new(state, job.id).outcome(state, changes).await? {
         Some(result) => Ok(outcome(job.id, result, &state.files, caller).await),
-        None => Ok(about(job.id, axum::response::IntoResponse::into_response(Refusal::plain(404, "Request not found")))),
+        None => {
+            Ok(about(job.id, axum::response::IntoResponse::into_response(Refusal::plain(404, "Request not found"))))
+        }
     }
 }

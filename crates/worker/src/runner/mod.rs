@@ -93,7 +93,9 @@ impl From<scumble_engine::Error> for RunError {
             scumble_engine::Error::Parameter { name, problem } => {
                 Self::Invalid(vec![Problem::new(&[name], "value_error", format!("{name} {problem}"))])
             }
-            error if error.is_checkpoint() => Self::Unavailable(format!("This endpoint's weights cannot be used: {error}")),
+            error if error.is_checkpoint() => {
+                Self::Unavailable(format!("This endpoint's weights cannot be used: {error}"))
+            }
             error => Self::Failed(error.to_string()),
         }
     }

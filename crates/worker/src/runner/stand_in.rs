@@ -30,20 +30,29 @@ impl Runner for StandIn {
         watch.stage(Stage::Denoise);
         let steps = request.input.steps.max(1) as usize;
         for done in 1..=steps {
-            if watch.cancelled() {
-                return Err(RunError::Cancelled);
-            }
-            tokio::time::sleep(self.pause / steps as u32).await;
+            pause(self.pause / steps as u32, &*watch).await?;
             watch.step(done, steps, &|| None);
-        }
-        if watch.cancelled() {
-            return Err(RunError::Cancelled);
         }
         let pictures = (0..request.input.images)
             .map(|index| Picture::encode(&card(&request, index), request.input.format))
             .collect::<Result<_, _>>()
             .map_err(|e| RunError::Failed(e.to_string()))?;
         Ok(Drawn { pictures, timings: timer.finish(), stand_in: true })
+    }
+}
+
+/// Waits, but not much longer than somebody wants it to.
+async fn pause(mut left: Duration, watch: &dyn Watch) -> Result<(), RunError> {
+    const SLICE: Duration = Duration::from_millis(50);
+    loop {
+        if watch.cancelled() {
+            return Err(RunError::Cancelled);
+        }
+        if left.is_zero() {
+            return Ok(());
+        }
+        tokio::time::sleep(left.min(SLICE)).await;
+        left = left.saturating_sub(SLICE);
     }
 }
 
