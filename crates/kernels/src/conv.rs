@@ -14,13 +14,8 @@ use crate::multiversion::{has_avx512, multiversion};
 const BLOCK: usize = 4;
 /// Input channels that are summed before the sum is added to the total, in this order on every machine.
 const GROUP: usize = 16;
-/// Positions that are computed side by side.
+/// Positions in a vector.
 const LANE: usize = 16;
-/// About how many positions a task takes.
-const BAND: usize = 1024;
-/// About how many numbers are padded at a time: they stay in the cache while all output channels read them.
-const SLAB: usize = 1 << 20;
-
 /// Where a convolution takes its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConvKind {
@@ -80,33 +75,51 @@ impl Conv {
         Self { kind, input: row / taps, output, weights, bias: bias.to_vec() }
     }
 
+    /// Where it takes its input.
+    pub fn kind(&self) -> ConvKind {
+        self.kind
+    }
+
+    /// Channels of the input.
+    pub fn input(&self) -> usize {
+        self.input
+    }
+
+    /// Channels of the output.
+    pub fn output(&self) -> usize {
+        self.output
+    }
+
     /// Convolves `[batch, input, height, width]` to `[batch, output, side(height), side(width)]`.
     ///
     /// # Panics
     /// Where the lengths do not fit.
-    pub fn run(&self, input: &[f32], (height, width): (usize, usize), output: &mut [f32]) {
-        let (rows, columns) = (self.kind.side(height), self.kind.side(width));
-        let (from, to) = (self.input * height * width, self.output * rows * columns);
+    pub fn run(&self, input: &[f32], size: (usize, usize), output: &mut [f32]) {
+        self.run_tiled(&Tiling::of_machine(), input, size, output);
+    }
+
+    fn run_tiled(&self, tiling: &Tiling, input: &[f32], (height, width): (usize, usize), output: &mut [f32]) {
+        let shape = Geometry::new(self.kind, (height, width));
+        let (from, to) = (self.input * height * width, self.output * shape.rows * shape.columns);
         assert!(from > 0 && input.len().is_multiple_of(from) && output.len() == input.len() / from * to);
         if to == 0 {
             return;
         }
-        let shape = Geometry::new(self.kind, (height, width));
-        let slab = (SLAB / (self.input * shape.phases() * shape.row)).clamp(1, rows);
+        let slab = (tiling.slab / (self.input * shape.phases() * shape.row)).clamp(1, shape.rows);
         let mut padded = vec![0f32; self.input * shape.channel(slab)];
         for (input, output) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)) {
-            for start in (0..rows).step_by(slab) {
-                let taken = start..rows.min(start + slab);
+            for start in (0..shape.rows).step_by(slab) {
+                let taken = start..shape.rows.min(start + slab);
                 let padded = &mut padded[..self.input * shape.channel(taken.len())];
                 shape.pad(input, &taken, padded);
-                self.slab(&shape, padded, &taken, output);
+                self.slab(tiling, &shape, padded, &taken, output);
             }
         }
     }
 
     /// Computes some rows of every output plane.
-    fn slab(&self, shape: &Geometry, padded: &[f32], taken: &Range<usize>, output: &mut [f32]) {
-        let band = (BAND / shape.row).clamp(1, taken.len());
+    fn slab(&self, tiling: &Tiling, shape: &Geometry, padded: &[f32], taken: &Range<usize>, output: &mut [f32]) {
+        let band = (tiling.band / shape.row).clamp(1, taken.len());
         let bands = taken.len().div_ceil(band);
         let mut tasks: Vec<Vec<&mut [f32]>> = Vec::new();
         tasks.resize_with(bands * self.output.div_ceil(BLOCK), Vec::new);
@@ -118,36 +131,52 @@ impl Conv {
         }
         let offsets = shape.offsets(taken.len());
         let reads = Reads { padded, channel: shape.channel(taken.len()), offsets: &offsets };
-        let most = shape.positions(band);
         tasks.into_par_iter().enumerate().for_each_init(
-            || vec![0f32; BLOCK * most],
-            |sums, (task, parts)| self.band(shape, &reads, (task / bands, task % bands * band), sums, parts),
+            || vec![0f32; BLOCK * shape.positions(band)],
+            |sums, (task, parts)| {
+                let (block, first) = (task / bands, task % bands * band * shape.row);
+                let rows = parts.first().map_or(0, |part| part.len() / shape.columns);
+                let sums = &mut sums[..BLOCK * shape.positions(rows)];
+                self.band(tiling, &reads, (block, first), sums);
+                store(shape, sums, parts);
+            },
         );
     }
 
-    /// Computes some rows of one block of output planes.
-    fn band(
-        &self,
-        shape: &Geometry,
-        reads: &Reads<'_>,
-        (block, first): (usize, usize),
-        sums: &mut [f32],
-        parts: Vec<&mut [f32]>,
-    ) {
-        let rows = parts.first().map_or(0, |part| part.len() / shape.columns);
-        let length = shape.positions(rows);
-        let sums = &mut sums[..BLOCK * length];
+    /// Computes the sums of one block of output channels, `[BLOCK, positions]`, from position `first`.
+    fn band(&self, tiling: &Tiling, reads: &Reads<'_>, (block, first): (usize, usize), sums: &mut [f32]) {
         let bias = &self.bias[block * BLOCK..];
+        let length = sums.len() / BLOCK;
         for (o, sums) in sums.chunks_exact_mut(length).enumerate() {
             sums.fill(bias.get(o).copied().unwrap_or(0.0));
         }
         let size = self.input * reads.offsets.len() * BLOCK;
-        accumulate(reads, &self.weights[block * size..][..size], first * shape.row, sums);
-        for (part, sums) in parts.into_iter().zip(sums.chunks_exact(length)) {
-            for (target, source) in part.chunks_exact_mut(shape.columns).zip(sums.chunks(shape.row)) {
-                target.copy_from_slice(&source[..shape.columns]);
-            }
+        accumulate(tiling.wide, reads, &self.weights[block * size..][..size], first, sums);
+    }
+}
+
+/// Copies a band's sums to the rows they belong to, without what was computed between rows.
+fn store(shape: &Geometry, sums: &[f32], parts: Vec<&mut [f32]>) {
+    for (part, sums) in parts.into_iter().zip(sums.chunks_exact(sums.len() / BLOCK)) {
+        for (target, source) in part.chunks_exact_mut(shape.columns).zip(sums.chunks(shape.row)) {
+            target.copy_from_slice(&source[..shape.columns]);
         }
+    }
+}
+
+/// How the work is cut. Every cut gives the same bits.
+struct Tiling {
+    /// About how many numbers are padded at a time: they stay in the cache while all output channels read them.
+    slab: usize,
+    /// About how many positions a task takes.
+    band: usize,
+    /// Whether a block of output channels may take four vectors of positions at once.
+    wide: bool,
+}
+
+impl Tiling {
+    fn of_machine() -> Self {
+        Self { slab: 1 << 20, band: 1024, wide: has_avx512() }
     }
 }
 
@@ -261,8 +290,8 @@ struct Reads<'a> {
 
 multiversion! {
     /// Adds to a band's sums, `[BLOCK, positions]`, what all input channels give; the band starts at position `first`.
-    fn accumulate(reads: &Reads<'_>, weights: &[f32], first: usize, sums: &mut [f32]) {
-        let (length, wide) = (sums.len() / BLOCK, has_avx512());
+    fn accumulate(wide: bool, reads: &Reads<'_>, weights: &[f32], first: usize, sums: &mut [f32]) {
+        let length = sums.len() / BLOCK;
         let size = reads.offsets.len() * BLOCK;
         for (padded, weights) in reads.padded.chunks(GROUP * reads.channel).zip(weights.chunks(GROUP * size)) {
             let reads = Reads { padded, ..*reads };
@@ -305,7 +334,7 @@ macro_rules! unrolled {
     }};
 }
 
-/// Sums up one strip of `LANES` times sixteen positions in registers.
+/// Sums up one strip of `LANES` vectors of positions in registers.
 #[inline(always)]
 fn strip<const LANES: usize>(reads: &Reads<'_>, weights: &[f32], first: usize, sums: &mut [f32], length: usize) {
     let mut registers = [[[0f32; LANE]; LANES]; BLOCK];
@@ -330,4 +359,86 @@ fn strip<const LANES: usize>(reads: &Reads<'_>, weights: &[f32], first: usize, s
             sums[i] += registers[o][lane][i];
         }
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [ConvKind; 4] =
+        [ConvKind::Same { kernel: 1 }, ConvKind::Same { kernel: 3 }, ConvKind::Same { kernel: 5 }, ConvKind::Halve];
+
+    fn ramp(n: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 7919 % 1009) as f32 - 504.0) / 500.0).collect()
+    }
+
+    /// One output by the definition, in float64, and the sum of what was added without signs.
+    fn plain(
+        kind: ConvKind,
+        weight: &[f32],
+        x: &[f32],
+        (height, width): (usize, usize),
+        y: usize,
+        x0: usize,
+    ) -> (f64, f64) {
+        let kernel = kind.kernel();
+        let (stride, before) = if kind == ConvKind::Halve { (2, 0) } else { (1, kernel / 2) };
+        let (mut sum, mut size) = (0.0, 0.0);
+        for (weight, plane) in weight.chunks(kernel * kernel).zip(x.chunks(height * width)) {
+            for (tap, weight) in weight.iter().enumerate() {
+                let (row, column) = (y * stride + tap / kernel, x0 * stride + tap % kernel);
+                if (before..height + before).contains(&row) && (before..width + before).contains(&column) {
+                    let product = f64::from(*weight) * f64::from(plane[(row - before) * width + column - before]);
+                    (sum, size) = (sum + product, size + product.abs());
+                }
+            }
+        }
+        (sum, size)
+    }
+
+    fn check(kind: ConvKind, batch: usize, (input, output): (usize, usize), (height, width): (usize, usize)) {
+        let taps = kind.kernel() * kind.kernel();
+        let (weight, bias, x) = (ramp(output * input * taps), ramp(output), ramp(batch * input * height * width));
+        let (rows, columns) = (kind.side(height), kind.side(width));
+        let conv = Conv::new(kind, &weight, &bias);
+        let mut y = vec![f32::NAN; batch * output * rows * columns];
+        conv.run(&x, (height, width), &mut y);
+        for (i, got) in y.iter().enumerate() {
+            let (o, image) = (i / (rows * columns) % output, i / (rows * columns * output));
+            let weight = &weight[o * input * taps..][..input * taps];
+            let x = &x[image * input * height * width..][..input * height * width];
+            let (sum, size) = plain(kind, weight, x, (height, width), i / columns % rows, i % columns);
+            let error = (f64::from(*got) - sum - f64::from(bias[o])).abs();
+            assert!(
+                error <= 1e-6 * (1.0 + size),
+                "{kind:?} {input}->{output} {height}x{width} at {i}: off by {error:e}"
+            );
+        }
+        for tiling in [Tiling { slab: 1, band: 1, wide: false }, Tiling { slab: 700, band: 70, wide: true }] {
+            let mut other = vec![f32::NAN; y.len()];
+            conv.run_tiled(&tiling, &x, (height, width), &mut other);
+            assert!(y.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits()), "the cut changes the result");
+        }
+    }
+
+    #[test]
+    fn small_pictures_agree_with_the_definition() {
+        for kind in KINDS {
+            for size in [(1, 1), (1, 7), (6, 1), (2, 2), (5, 4), (3, 17), (9, 8)] {
+                check(kind, 1, (3, 5), size);
+            }
+            check(kind, 2, (1, 1), (4, 6));
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "slow there, and nothing new")]
+    fn larger_pictures_agree_with_the_definition() {
+        for kind in KINDS {
+            check(kind, 2, (33, 6), (20, 37));
+            check(kind, 1, (16, 3), (64, 64));
+            check(kind, 1, (40, 8), (2, 131));
+            check(kind, 1, (4, 4), (33, 1));
+        }
+    }
 }

@@ -1,5 +1,5 @@
 //! CPU kernels for the operations where a tensor library's general code loses: transcendental activations, softmax,
-//! normalisations, rotations.
+//! normalisations, rotations, convolutions.
 //!
 //! Safe functions over slices; nothing of diffusion and no tensor type in here. Every kernel is plain Rust that the
 //! compiler vectorises; [`multiversion`](macro@multiversion) compiles it for AVX-512 and AVX2 too and picks at run

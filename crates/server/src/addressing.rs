@@ -6,7 +6,7 @@
 
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::uri::{PathAndQuery, Uri};
+use axum::http::uri::{Authority, PathAndQuery, Uri};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -90,7 +90,7 @@ impl Caller {
     /// The caller of a request, by its `Host` header.
     fn of(parts: &Parts, public_url: Option<String>) -> Self {
         let header = parts.headers.get(header::HOST).and_then(|h| h.to_str().ok());
-        let authority = header.or_else(|| parts.uri.authority().map(|a| a.as_str())).unwrap_or("localhost");
+        let authority = header.or_else(|| parts.uri.authority().map(Authority::as_str)).unwrap_or("localhost");
         let authority = authority.to_owned();
         let by_host = Service::of_host(host_name(&authority)).is_some();
         Self { scheme: "http", authority, by_host, public_url }
@@ -142,10 +142,12 @@ fn proxy_path(target: &str, caller: &Caller) -> Option<PathAndQuery> {
     let uri: Uri = target.parse().ok()?;
     let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
     let path_and_query = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    if scheme == "https" && authority.port().is_none() && !authority.as_str().contains('@') {
-        if let Some(service) = Service::of_host(authority.host()) {
-            return format!("{}{path_and_query}", service.prefix()).parse().ok();
-        }
+    if scheme == "https"
+        && authority.port().is_none()
+        && !authority.as_str().contains('@')
+        && let Some(service) = Service::of_host(authority.host())
+    {
+        return format!("{}{path_and_query}", service.prefix()).parse().ok();
     }
     let own = authority.as_str() == caller.authority && Service::has_path(uri.path());
     own.then(|| path_and_query.parse().ok())?

@@ -70,7 +70,7 @@ impl Worker {
             }
             Ok(Ending::Released) => tracing::info!(job.id = %job, endpoint.id = endpoint, "job given back"),
             Ok(Ending::Lost) => {
-                tracing::warn!(job.id = %job, endpoint.id = endpoint, "job taken over by another worker")
+                tracing::warn!(job.id = %job, endpoint.id = endpoint, "job taken over by another worker");
             }
             // the lease ends by itself, and the job is tried again
             Err(error) => tracing::error!(job.id = %job, endpoint.id = endpoint, %error, "job could not be finished"),

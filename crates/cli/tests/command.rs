@@ -1,0 +1,165 @@
+//! The binary as a person types it: what it prints, what it leaves, how it ends.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use scumble_testkit::tiny::{self, Variant};
+use tempfile::TempDir;
+
+/// A folder of its own for each test; commands run inside it with a bare environment.
+struct Desk(TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn scumble(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_scumble"))
+            .args(args)
+            .current_dir(self.0.path())
+            .env_clear()
+            .env("HOME", self.0.path())
+            .output()
+            .unwrap()
+    }
+
+    /// Expects an exit code and words on stderr, and nothing on stdout.
+    fn refuses(&self, args: &[&str], code: i32, words: &[&str]) {
+        let out = self.scumble(args);
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(code), "{args:?}: {stderr}");
+        for word in words {
+            assert!(stderr.contains(word), "{args:?} should mention {word:?}: {stderr}");
+        }
+        assert_eq!(String::from_utf8_lossy(&out.stdout), "", "{args:?}");
+    }
+}
+
+fn succeeded(out: &Output) -> String {
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout.clone()).unwrap()
+}
+
+const STARS: &str = "two small yellow stars on a purple background";
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_another_seed_another_picture() {
+    let desk = Desk::new();
+    for (seed, name) in [("7", "a.png"), ("7", "b.png"), ("8", "c.png")] {
+        assert_eq!(succeeded(&desk.scumble(&["run", STARS, "--seed", seed, "-o", name])), format!("{name}\n"));
+    }
+    let read = |name: &str| std::fs::read(desk.path(name)).unwrap();
+    assert_eq!(read("a.png"), read("b.png"));
+    assert_ne!(read("a.png"), read("c.png"));
+}
+
+#[test]
+fn names_formats_and_several_images() {
+    let desk = Desk::new();
+    let quick = ["-i", "num_inference_steps=1", "--seed", "3"];
+    let run = |args: &[&str]| succeeded(&desk.scumble(&[&["run"], args, &quick].concat()));
+    assert_eq!(run(&["A red star!"]), "a-red-star-3.png\n");
+    assert_eq!(run(&["x", "-o", "p.jpeg", "-i", "num_images=2"]), "p-1.jpeg\np-2.jpeg\n");
+    assert_eq!(image::ImageFormat::from_path(desk.path("p-1.jpeg")).unwrap(), image::ImageFormat::Jpeg);
+    let picture = image::open(desk.path("p-2.jpeg")).unwrap();
+    assert_eq!((picture.width(), picture.height()), (256, 256));
+}
+
+#[test]
+fn json_prints_the_endpoints_output() {
+    let desk = Desk::new();
+    std::fs::write(desk.path("in.json"), r#"{"prompt": "from the file", "num_inference_steps": 1, "seed": 1}"#).unwrap();
+    let size = r#"image_size={"width":128,"height":64}"#;
+    let out = desk.scumble(&["run", "--input", "in.json", "-i", size, "--seed", "9", "--json", "-o", "x.png"]);
+    let output: serde_json::Value = serde_json::from_str(&succeeded(&out)).unwrap();
+    assert_eq!((&output["prompt"], &output["seed"]), (&"from the file".into(), &9.into()));
+    assert_eq!((&output["images"][0]["width"], &output["images"][0]["height"]), (&128.into(), &64.into()));
+    assert!(output["images"][0]["url"].as_str().unwrap().starts_with("file:///"));
+    assert!(output["timings"]["denoise"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_tiny_checkpoint_runs_and_can_be_traced() {
+    let desk = Desk::new();
+    tiny::flux(Variant::Dev).write(desk.path("weights"));
+    let size = r#"image_size={"width":96,"height":64}"#;
+    let fields = ["-i", size, "-i", "num_inference_steps=2", "-i", "max_sequence_length=48"];
+    let args = [&["run", "fal-ai/flux/dev", "a cat", "--weights", "weights", "--trace", "t.safetensors"], &fields[..]];
+    succeeded(&desk.scumble(&args.concat()));
+    let bytes = std::fs::read(desk.path("t.safetensors")).unwrap();
+    let header = String::from_utf8_lossy(&bytes[8..8 + usize::from(bytes[0]) + 256 * usize::from(bytes[1])]);
+    for name in ["noise.first_draw", "schedule.sigmas", "step0.transformer.out", "step1.latents", "image.uint8_nhwc"] {
+        assert!(header.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn wrong_input_is_code_2() {
+    let desk = Desk::new();
+    desk.refuses(&["run"], 2, &["prompt", "required"]);
+    desk.refuses(&["run", "nobody/nothing", "x"], 2, &["nobody/nothing", "scumble/starter"]);
+    desk.refuses(&["run", "two", "stars"], 2, &["quotes"]);
+    desk.refuses(&["run", "x", "-i", "num_inference_steps=0"], 2, &["num_inference_steps", "1"]);
+    desk.refuses(&["run", "x", "-i", r#"image_size={"width":7,"height":7}"#], 2, &["image_size.width", "64"]);
+    desk.refuses(&["run", "x", "-o", "x.gif"], 2, &["x.gif", ".png"]);
+    desk.refuses(&["run", "x", "--device", "tpu"], 2, &["tpu", "cpu"]);
+    desk.refuses(&["serve", "--listen", "0.0.0.0:0"], 2, &["keys create", "--open"]);
+    std::fs::write(desk.path("scumble.toml"), "[worker]\nconcurency = 2\n").unwrap();
+    desk.refuses(&["serve", "--config", "scumble.toml"], 2, &["concurency", "concurrency"]);
+}
+
+#[test]
+fn weights_that_cannot_be_used_are_code_3() {
+    let desk = Desk::new();
+    desk.refuses(&["run", "fal-ai/flux/schnell", "x"], 3, &["no weights", "--weights"]);
+    let run = |folder: &str, words: &[&str]| {
+        desk.refuses(&["run", "fal-ai/flux/schnell", "x", "--weights", folder], 3, words);
+    };
+    run("nowhere", &["nowhere", "no such folder"]);
+    std::fs::create_dir(desk.path("empty")).unwrap();
+    run("empty", &["model_index.json"]);
+    tiny::flux(Variant::Schnell).write(desk.path("cut"));
+    cut_short(&desk.path("cut/transformer/diffusion_pytorch_model.safetensors"));
+    run("cut", &["transformer/diffusion_pytorch_model.safetensors", "damaged"]);
+}
+
+fn cut_short(path: &Path) {
+    let bytes = std::fs::read(path).unwrap();
+    std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+#[test]
+fn folders_that_cannot_be_used_are_code_4() {
+    let desk = Desk::new();
+    desk.refuses(&["run", "x", "-o", "no/such/folder/x.png"], 4, &["no/such/folder"]);
+    std::fs::write(desk.path("file"), "not a folder").unwrap();
+    desk.refuses(&["serve", "--data-dir", "file"], 4, &["file"]);
+    std::fs::create_dir(desk.path("data")).unwrap();
+    std::fs::write(desk.path("data/scumble.db"), "this is no database, and long enough to be mistaken for one").unwrap();
+    desk.refuses(&["serve", "--data-dir", "data"], 4, &["database"]);
+}
+
+#[test]
+fn keys_are_made_listed_and_revoked_with_the_server_down() {
+    let desk = Desk::new();
+    let keys = |args: &[&str]| desk.scumble(&[&["keys"], args, &["--data-dir", "data"]].concat());
+    let key = succeeded(&keys(&["create", "--label", "laptop"]));
+    assert!(key.trim().len() >= 16 && key.split_whitespace().count() == 1, "{key}");
+    let id = key.split(':').next().unwrap();
+    let list = succeeded(&keys(&["list"]));
+    assert!(list.contains(id) && list.contains("laptop") && list.contains("valid"), "{list}");
+    assert!(!list.contains(key.trim()), "the secret is shown once");
+    succeeded(&keys(&["revoke", id]));
+    assert!(succeeded(&keys(&["list"])).contains("revoked"));
+    assert_eq!(keys(&["revoke", id]).status.code(), Some(2));
+    let database = std::fs::read(desk.path("data/scumble.db")).unwrap();
+    let secret = key.trim().split(':').nth(1).unwrap().as_bytes();
+    assert!(!database.windows(secret.len()).any(|w| w == secret), "only a hash is stored");
+}
