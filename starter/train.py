@@ -5,6 +5,7 @@
     python train.py WORK flow   --minutes 70    # 2. text encoders and transformer by rectified flow
     python train.py WORK distil --minutes 15    # 3. guidance is folded into the guidance embedding, as in FLUX.1 dev
     python train.py WORK save   OUT             # 4. the pipeline in diffusers' published layout, float16
+    python train.py WORK resume OUT             #    published weights back into WORK, to go on from
 
 Every stage keeps what it learned in WORK, may be stopped at any time, and goes on from there. The learning rate follows
 the share of its minutes that has passed, so a slow machine trains less, not wrongly. All classes are diffusers' and
@@ -296,12 +297,12 @@ class Pool:
             self.total -= len(many)
 
     def batch(self, count):
-        """count 256x256 equivalents of one size: (captions, latents)."""
+        """count 256x256 equivalents of one size: (scenes, latents)."""
         keys = list(self.by_size)
         key = self.rng.choices(keys, [len(self.by_size[k]) for k in keys])[0]
         count = max(8, count * 65536 // (key[0] * key[1]))
         rows = self.rng.choices(self.by_size[key], k=count)
-        return [scenes.caption(self.rng, s) for s, _ in rows], torch.stack([z for _, z in rows])
+        return [s for s, _ in rows], torch.stack([z for _, z in rows])
 
 
 def random_times(count):
@@ -317,34 +318,50 @@ def mixed(z):
     return t, (1 - s) * z + s * noise, noise - z
 
 
-class PlaceProbe(torch.nn.Module):
-    """Training wheels: early blocks must know each image token's row and column.
+class Probe(torch.nn.Module):
+    """Training wheels: early blocks must know where each image token is and what the caption asks for.
 
-    Where a token is shows only in rotary angles between it and others, which a small model takes very long to use. Two
-    linear readers of the image stream ask for the row and the column; they are thrown away with the training.
+    Where a token is shows only in rotary angles between it and others, and what to draw there only in words that it has
+    to look up; from the flow's loss alone a small model takes very long to find either. Linear readers of the image
+    stream ask every token for its row and column and for the facts of the scene. They are thrown away afterwards.
     """
 
     BINS = 8
+    FACTS = {"total": 3, "size": 3, "place": 10, "shape": 7, "second": 8}
 
     def __init__(self, transformer):
         super().__init__()
         width = transformer.config.attention_head_dim * transformer.config.num_attention_heads
-        self.readers = torch.nn.ModuleList(torch.nn.Linear(width, 2 * self.BINS) for _ in range(2))
+        blocks = (transformer.transformer_blocks[0], transformer.single_transformer_blocks[1])
+        self.places = torch.nn.ModuleList(torch.nn.Linear(width, 2 * self.BINS) for _ in blocks)
+        self.facts = torch.nn.ModuleList(torch.nn.Linear(width, sum(self.FACTS.values())) for _ in blocks)
         self.seen = {}
-        for i, block in enumerate((transformer.transformer_blocks[0], transformer.single_transformer_blocks[1])):
+        for i, block in enumerate(blocks):
             block.register_forward_hook(lambda m, a, out, i=i: self.seen.__setitem__(i, out[1]))
 
-    def loss(self, height, width):
-        """Of the last forward pass over a grid of height x width image tokens."""
+    def loss(self, height, width, chosen, told):
+        """Of the last forward pass over a grid of height x width image tokens; `told` says which captions were given."""
         rows = torch.arange(height).repeat_interleave(width) * self.BINS // height
         columns = torch.arange(width).repeat(height) * self.BINS // width
+        truth = torch.tensor([self.facts_of(s) for s in chosen])[told]
         total = 0.0
-        for i, reader in enumerate(self.readers):
-            x = self.seen[i].float()
-            guess = reader(F.layer_norm(x, x.shape[-1:])).view(-1, 2 * self.BINS)
-            for part, truth in zip(guess.split(self.BINS, dim=1), (rows, columns)):
-                total = total + F.cross_entropy(part, truth.repeat(len(x)))
-        return total / 4
+        for i in self.seen:
+            x = F.layer_norm(self.seen[i].float(), self.seen[i].shape[-1:])
+            guess = self.places[i](x).view(-1, 2 * self.BINS)
+            for part, target in zip(guess.split(self.BINS, dim=1), (rows, columns)):
+                total = total + 0.5 * F.cross_entropy(part, target.repeat(len(x)))
+            guess = self.facts[i](x[told]).split(tuple(self.FACTS.values()), dim=2)
+            for column, part in enumerate(guess):
+                target = truth[:, column, None].expand(part.shape[:2])
+                total = total + F.cross_entropy(part.flatten(0, 1), target.flatten())
+        return total / 6
+
+    @staticmethod
+    def facts_of(scene):
+        first, second = scene.groups[0], scene.groups[1] if len(scene.groups) > 1 else None
+        return (scene.total - 1, list(scenes.RADII[1]).index(first.size),
+                1 + list(scenes.PLACES).index(first.place) if first.place else 0, scenes.SHAPES.index(first.shape),
+                1 + scenes.SHAPES.index(second.shape) if second else 0)
 
 
 class Optimizer:
@@ -381,26 +398,27 @@ def train_flow(work, minutes, batch):
     if state:
         painter.load_state_dict(state["model"])
     clock = Clock(minutes, state["seconds"] if state else 0.0)
-    probe = PlaceProbe(painter.transformer)
+    probe = Probe(painter.transformer)
     optimizer = Optimizer(painter, probe)
     average, pool, step, seen, mean_loss = Average(modules_of(painter)), Pool(vae, 40000), 0, 0, 1.0
     for _ in range(60):
         pool.grow()
     while clock.share < 1.0:
         pool.grow(5)
-        captions, z = pool.batch(batch)
-        captions = ["" if random.random() < 0.1 else c for c in captions]
+        chosen, z = pool.batch(batch)
+        told = torch.rand(len(z)) > 0.07
+        captions = [scenes.caption(pool.rng, s) if t else "" for s, t in zip(chosen, told)]
         t, x, target = mixed(z)
         with torch.autocast("cpu", torch.bfloat16):
             v = painter(x, t, painter.encode(painter.tokenize(captions)), torch.ones(len(z)))
         loss = F.mse_loss(v.float(), target)
-        places = probe.loss(z.shape[2] // 2, z.shape[3] // 2)
-        optimizer.step(clock.rate(2e-3, step, 60 if state else 300), loss + 0.3 * places)
+        wheels = probe.loss(z.shape[2] // 2, z.shape[3] // 2, chosen, told)
+        optimizer.step(clock.rate(2e-3, step, 60 if state else 300), loss + 0.5 * wheels)
         average.update()
         step, seen, mean_loss = step + 1, seen + len(z), 0.99 * mean_loss + 0.01 * loss.item()
         if clock.due():
             average.swap()
-            print(f"flow {clock.share:5.1%} step {step} seen {seen} loss {mean_loss:.4f} places {places.item():.3f} pool {pool.total}", flush=True)
+            print(f"flow {clock.share:5.1%} step {step} seen {seen} loss {mean_loss:.4f} wheels {wheels.item():.3f} pool {pool.total}", flush=True)
             if int(clock.seconds / 60) % 3 == 0:
                 sample_sheet(work, painter, vae, "flow.png", cfg=3.0)
             keep(path, model=painter.state_dict(), seconds=clock.seconds)
@@ -424,7 +442,8 @@ def train_distil(work, minutes, batch):
         pool.grow()
     while clock.share < 1.0:
         pool.grow(10)
-        captions, z = pool.batch(batch)
+        chosen, z = pool.batch(batch)
+        captions = [scenes.caption(pool.rng, s) for s in chosen]
         t, x, _ = mixed(z)
         guidance = 1.0 + 5.0 * torch.rand(len(z))
         ids = student.tokenize(captions)
@@ -494,13 +513,26 @@ def save(work, out, stage):
     print(f"{out}: {total / 1e6:.2f} MB")
 
 
+def resume(work, weights):
+    """Unpacks published weights into WORK, so that `flow` can go on from them."""
+    painter = Painter(work)
+    painter.clip.load_state_dict(transformers.CLIPTextModel.from_pretrained(weights / "text_encoder").state_dict())
+    painter.t5.load_state_dict(transformers.T5EncoderModel.from_pretrained(weights / "text_encoder_2").state_dict())
+    published = diffusers.FluxTransformer2DModel.from_pretrained(weights / "transformer", torch_dtype=torch.float32)
+    painter.transformer.load_state_dict(published.state_dict())
+    vae = diffusers.AutoencoderKL.from_pretrained(weights / "vae", torch_dtype=torch.float32)
+    keep(work / "flow.pt", model=painter.float().state_dict(), seconds=0.0)
+    keep(work / "vae.pt", model=vae.state_dict(), seconds=0.0, shift=vae.config.shift_factor,
+         scale=vae.config.scaling_factor)
+
+
 def main():
     # the fused attention of CPUs is slow in the backward pass at these sizes; plain products are not
     torch.backends.cuda.enable_flash_sdp(False)
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("work", type=Path)
-    ap.add_argument("stage", choices=("vae", "flow", "distil", "save"))
-    ap.add_argument("out", type=Path, nargs="?")
+    ap.add_argument("stage", choices=("vae", "flow", "distil", "save", "resume"))
+    ap.add_argument("out", type=Path, nargs="?", help="the folder of `save` and `resume`")
     ap.add_argument("--minutes", type=float, default=30.0)
     ap.add_argument("--batch", type=int, default=48, help="256x256 pictures per step")
     ap.add_argument("--from", dest="source", default="distil", choices=("flow", "distil"), help="what `save` writes")
@@ -514,8 +546,10 @@ def main():
         train_flow(args.work, args.minutes, args.batch)
     elif args.stage == "distil":
         train_distil(args.work, args.minutes, args.batch)
-    else:
+    elif args.stage == "save":
         save(args.work, args.out, args.source)
+    else:
+        resume(args.work, args.out)
 
 
 if __name__ == "__main__":

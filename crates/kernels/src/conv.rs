@@ -16,6 +16,7 @@ const BLOCK: usize = 4;
 const GROUP: usize = 16;
 /// Positions in a vector.
 const LANE: usize = 16;
+
 /// Where a convolution takes its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConvKind {

@@ -5,6 +5,8 @@
 //! Draws COUNT prompts (240) that training never saw, reads the pictures back, and fails below LEAST SHARE (0.95).
 //! With `SHEET=file.png` in the environment it also writes the wrong ones side by side, for people.
 
+#![allow(clippy::print_stdout, reason = "a report")]
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
