@@ -306,9 +306,9 @@ class Pool:
 
 
 def random_times(count):
-    """t = 1 is pure noise. Two thirds of the draws are noisy, where layout, colour and count are decided."""
-    t = torch.sigmoid(torch.randn(count))
-    return torch.where(torch.rand(count) < 0.67, 1.0 - 0.35 * torch.rand(count) ** 1.5, t)
+    """t = 1 is pure noise. Most draws are noisy: there layout, colour and count are decided, then shapes."""
+    t = torch.sigmoid(0.7 + torch.randn(count))
+    return torch.where(torch.rand(count) < 0.4, 1.0 - 0.4 * torch.rand(count) ** 1.3, t)
 
 
 def mixed(z):
@@ -413,7 +413,7 @@ def train_flow(work, minutes, batch):
             v = painter(x, t, painter.encode(painter.tokenize(captions)), torch.ones(len(z)))
         loss = F.mse_loss(v.float(), target)
         wheels = probe.loss(z.shape[2] // 2, z.shape[3] // 2, chosen, told)
-        optimizer.step(clock.rate(2e-3, step, 60 if state else 300), loss + 0.5 * wheels)
+        optimizer.step(clock.rate(2e-3, step, 60 if state else 300), loss + 0.2 * wheels)
         average.update()
         step, seen, mean_loss = step + 1, seen + len(z), 0.99 * mean_loss + 0.01 * loss.item()
         if clock.due():

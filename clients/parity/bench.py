@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SCUMBLE = Path(os.environ.get("SCUMBLE_BIN", ROOT / "target" / "release" / "scumble"))
 STAGES = ("load", "text_encode", "denoise", "decode")
 
-STARTER = {"endpoint": "scumble/starter", "prompt": "two small yellow stars on a purple background", "steps": 12,
-           "guidance": 3.0, "size": 256, "tokens": 32}
+STARTER = {"endpoint": "scumble/starter", "prompt": "two small yellow stars on a purple background", "steps": 16,
+           "guidance": 2.0, "size": 256, "tokens": 32}
 FLUX = {"endpoint": "fal-ai/flux/schnell", "prompt": "a cat holding a red sign", "steps": 4, "guidance": 0.0,
         "size": 512, "tokens": 256}
 FLUX_SIZES = {"flux": {"num_layers": 4, "num_single_layers": 8, "attention_head_dim": 128, "num_attention_heads": 8,
@@ -67,7 +67,7 @@ def diffusers_run(case, weights):
 
     pipe.vae.decode, pipe.encode_prompt = timed_decode, timed_encode
     pipe(case["prompt"], height=case["size"], width=case["size"], num_inference_steps=case["steps"],
-         guidance_scale=case["guidance"], max_sequence_length=case["tokens"],
+         guidance_scale=1.0, true_cfg_scale=case["guidance"], negative_prompt="", max_sequence_length=case["tokens"],
          generator=torch.Generator("cpu").manual_seed(1))
     marks["end"] = time.perf_counter()
     order = ("begin", "loaded", "encoded", "denoised", "end")

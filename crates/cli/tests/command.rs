@@ -75,7 +75,8 @@ fn names_formats_and_several_images() {
 #[test]
 fn json_prints_the_endpoints_output() {
     let desk = Desk::new();
-    std::fs::write(desk.path("in.json"), r#"{"prompt": "from the file", "num_inference_steps": 1, "seed": 1}"#).unwrap();
+    std::fs::write(desk.path("in.json"), r#"{"prompt": "from the file", "num_inference_steps": 1, "seed": 1}"#)
+        .unwrap();
     let size = r#"image_size={"width":128,"height":64}"#;
     let out = desk.scumble(&["run", "--input", "in.json", "-i", size, "--seed", "9", "--json", "-o", "x.png"]);
     let output: serde_json::Value = serde_json::from_str(&succeeded(&out)).unwrap();
@@ -142,7 +143,8 @@ fn folders_that_cannot_be_used_are_code_4() {
     std::fs::write(desk.path("file"), "not a folder").unwrap();
     desk.refuses(&["serve", "--data-dir", "file"], 4, &["file"]);
     std::fs::create_dir(desk.path("data")).unwrap();
-    std::fs::write(desk.path("data/scumble.db"), "this is no database, and long enough to be mistaken for one").unwrap();
+    std::fs::write(desk.path("data/scumble.db"), "this is no database, and long enough to be mistaken for one")
+        .unwrap();
     desk.refuses(&["serve", "--data-dir", "data"], 4, &["database"]);
 }
 

@@ -13,8 +13,10 @@ pub struct Params {
     pub height: usize,
     /// Denoising steps, at least 1.
     pub steps: usize,
-    /// Guidance scale; ignored by models without guidance.
+    /// Guidance that the model takes as an input; ignored by models that do not.
     pub guidance: f64,
+    /// True guidance against the empty prompt, in two passes per step; none at 1 or below.
+    pub true_cfg: f64,
     /// Seed of torch's CPU generator.
     pub seed: u64,
     /// Pictures from one batch of noise, at least 1.
@@ -35,7 +37,7 @@ impl Params {
         };
         at_least_one("num_inference_steps", self.steps)?;
         at_least_one("num_images", self.images)?;
-        if !self.guidance.is_finite() {
+        if !(self.guidance.is_finite() && self.true_cfg.is_finite()) {
             return Err(Error::Parameter { name: "guidance_scale", problem: "must be a finite number".into() });
         }
         Ok(())

@@ -51,6 +51,7 @@ impl Variant {
             height: 64,
             steps: 4,
             guidance: if self == Self::Schnell { 0.0 } else { 3.5 },
+            true_cfg: 1.0,
             seed: 1234,
             images: 1,
             max_sequence_length: Some(48),

@@ -45,7 +45,13 @@ struct Grid {
     images: usize,
 }
 
-/// What the prompt became.
+/// What the prompts became.
+struct Texts {
+    prompt: Text,
+    negative: Option<Text>,
+}
+
+/// What one prompt became.
 struct Text {
     /// `[images, tokens, width]`.
     sequence: Tensor,
@@ -90,31 +96,40 @@ impl Flux {
         })
     }
 
-    fn encode(&self, params: &Params, context: &Context<'_>) -> Result<Text> {
+    /// The prompt, and the empty prompt where true guidance needs it.
+    fn encode(&self, params: &Params, context: &Context<'_>) -> Result<Texts> {
         context.observer.stage(Stage::TextEncode).check()?;
+        let prompt = self.encode_text("prompt", &params.prompt, params, context)?;
+        let negative = || self.encode_text("negative", "", params, context);
+        Ok(Texts { prompt, negative: (params.true_cfg > 1.0).then(negative).transpose()? })
+    }
+
+    fn encode_text(&self, label: &str, text: &str, params: &Params, context: &Context<'_>) -> Result<Text> {
         let default = if self.transformer.config().guidance { TOKENS_GUIDED } else { TOKENS_SCHNELL };
         let length = params.max_sequence_length.unwrap_or(default.min(self.t5_tokenizer.max_length));
         if length == 0 || length > 512 {
             let problem = format!("must be 1 to 512, got {length}");
             return Err(Error::Parameter { name: "max_sequence_length", problem });
         }
-        let clip_ids = self.clip_tokenizer.encode(&params.prompt)?;
-        let t5_ids = self.t5_tokenizer.encode(&params.prompt, length)?;
+        let clip_ids = self.clip_tokenizer.encode(text)?;
+        let t5_ids = self.t5_tokenizer.encode(text, length)?;
         let clip = self.clip.forward(&clip_ids)?;
         let sequence = self.t5.forward(&t5_ids)?;
         if let Some(trace) = context.trace {
-            trace.put("prompt.tokenizer.input_ids", &ids_tensor(&clip_ids)?)?;
-            trace.put("prompt.tokenizer_2.input_ids", &ids_tensor(&t5_ids)?)?;
-            trace.put("prompt.text_encoder.last_hidden_state", &clip.last_hidden_state)?;
-            trace.put("prompt.text_encoder.pooled", &clip.pooled)?;
-            trace.put("prompt.text_encoder_2.last_hidden_state", &sequence)?;
+            let put = |name: &str, tensor: &Tensor| trace.put(&format!("{label}.{name}"), tensor);
+            put("tokenizer.input_ids", &ids_tensor(&clip_ids)?)?;
+            put("tokenizer_2.input_ids", &ids_tensor(&t5_ids)?)?;
+            put("text_encoder.last_hidden_state", &clip.last_hidden_state)?;
+            put("text_encoder.pooled", &clip.pooled)?;
+            put("text_encoder_2.last_hidden_state", &sequence)?;
         }
         let each = |t: &Tensor| -> Result<Tensor> { Ok(t.to_dtype(self.dtype)?.repeat(copies(t, params.images))?) };
         Ok(Text { sequence: each(&sequence)?, pooled: each(&clip.pooled)? })
     }
 
-    fn denoise(&self, grid: Grid, text: &Text, params: &Params, context: &Context<'_>) -> Result<Tensor> {
+    fn denoise(&self, grid: Grid, texts: &Texts, params: &Params, context: &Context<'_>) -> Result<Tensor> {
         context.observer.stage(Stage::Denoise).check()?;
+        let Texts { prompt: text, negative } = texts;
         let (rows, columns) = (grid.height / 2, grid.width / 2);
         let noise = Generator::new(params.seed).noise(&[grid.images, grid.channels, grid.height, grid.width])?;
         let schedule = self.scheduler.schedule(params.steps, rows * columns);
@@ -136,7 +151,11 @@ impl Flux {
                 guidance: guidance.as_ref(),
                 rotary: &rotary,
             };
-            let velocity = self.predict(&inputs, index, (rows, columns), context)?;
+            let mut velocity = self.predict(&inputs, index, (rows, columns), context)?;
+            if let Some(negative) = negative {
+                let inputs = FluxInputs { text: &negative.sequence, pooled: &negative.pooled, ..inputs };
+                velocity = guided(&velocity, &self.transformer.forward(&inputs, None)?, params.true_cfg)?;
+            }
             let destination = schedule.destination(index, &latents, &velocity)?;
             latents = schedule.step(index, &latents, &velocity)?;
             if let Some(trace) = context.trace {
@@ -212,9 +231,9 @@ impl Pipeline for Flux {
             channels: self.vae.config().latent_channels,
             images: params.images,
         };
-        let text = self.encode(params, context)?;
-        let latents = self.denoise(grid, &text, params, context)?;
-        drop(text);
+        let texts = self.encode(params, context)?;
+        let latents = self.denoise(grid, &texts, params, context)?;
+        drop(texts);
         self.decode(&latents, grid, context)
     }
 
@@ -274,6 +293,11 @@ fn t5_precision(precision: &Precision) -> Precision {
         Some(DType::F16) => Precision { dtype: Some(DType::BF16), ..precision.clone() },
         _ => precision.clone(),
     }
+}
+
+/// True guidance: away from what the empty prompt would draw.
+fn guided(prompt: &Tensor, negative: &Tensor, scale: f64) -> Result<Tensor> {
+    Ok((negative + ((prompt - negative)? * scale)?)?)
 }
 
 fn copies(t: &Tensor, images: usize) -> Vec<usize> {

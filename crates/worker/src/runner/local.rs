@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use scumble_api::Family;
 use scumble_engine::checkpoint::{Precision, Source};
 use scumble_engine::pipelines::{self, Context, Pipeline};
 use scumble_engine::{Control, Observer, Params, Pixels, Stage, Step, Trace};
@@ -67,12 +68,19 @@ impl Runner for Local {
 
 fn params(request: &Request) -> Params {
     let input = &request.input;
+    let scale = input.guidance.unwrap_or(1.0);
+    // the starter was not distilled: its guidance is the true one, against the empty prompt
+    let (guidance, true_cfg) = match request.endpoint.family {
+        Family::Starter => (1.0, scale),
+        Family::FluxSchnell | Family::FluxDev => (scale, 1.0),
+    };
     Params {
         prompt: input.prompt.clone(),
         width: input.size.width as usize,
         height: input.size.height as usize,
         steps: input.steps as usize,
-        guidance: input.guidance.unwrap_or(1.0),
+        guidance,
+        true_cfg,
         seed: request.seed,
         images: input.images as usize,
         max_sequence_length: input.max_sequence_length.map(|n| n as usize),
