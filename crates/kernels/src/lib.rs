@@ -2,7 +2,7 @@
 //! normalisations, rotations, convolutions.
 //!
 //! Safe functions over slices; nothing of diffusion and no tensor type in here. Every kernel is plain Rust that the
-//! compiler vectorises; [`multiversion`](macro@multiversion) compiles it for AVX-512 and AVX2 too and picks at run
+//! compiler vectorises; `multiversion!` compiles it for AVX-512 and AVX2 too and picks at run
 //! time. There is no fused multiply-add and sums have a fixed shape, so each level gives the same bits as the portable
 //! one. Reduced types are computed in float32 and rounded once.
 

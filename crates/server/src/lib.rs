@@ -2,9 +2,9 @@
 //!
 //! [`router`] is the whole of it. A request passes, from the outside in:
 //!
-//! 1. [`addressing`]: host, path prefix or proxy target name one of fal's services; the path is rewritten to
+//! 1. `addressing`: host, path prefix or proxy target name one of fal's services; the path is rewritten to
 //!    `/run/…`, `/queue/…`, `/cdn/…`.
-//! 2. request id, CORS, panic guard ([`middleware`]).
+//! 2. request id, CORS, panic guard (`middleware`).
 //! 3. the routes, which authenticate, validate, make one call to the store, and answer.
 
 mod addressing;

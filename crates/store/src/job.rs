@@ -136,7 +136,7 @@ pub struct NewJob {
 pub struct Job {
     /// Its id.
     pub id: JobId,
-    /// Its number in the order of acceptance; the cursor of [`JobFilter::before`].
+    /// Its number in the order of acceptance; the cursor of [`JobFilter::before`](crate::JobFilter::before).
     pub seq: i64,
     /// The endpoint that was called.
     pub endpoint: String,
