@@ -18,7 +18,7 @@ test("subscribe reports the queue, the progress with log lines, and gives a PNG 
   const updates = [];
   let enqueued;
   const result = await fal.subscribe(STARTER, {
-    input: { prompt, seed: 7 },
+    input: { prompt, seed: 7, num_inference_steps: 12 },
     logs: true,
     pollInterval: 10,
     onEnqueue: (requestId) => (enqueued = requestId),
