@@ -81,7 +81,7 @@ def mid_size_flux(folder):
 
     for section, sizes in FLUX_SIZES.items():
         make_reference.TINY[section].update(sizes)
-    make_reference.write_pipeline(folder, make_reference.build_flux, "flux-schnell")
+    make_reference.write_pipeline(folder, "flux-schnell")
     return folder
 
 
