@@ -3,8 +3,7 @@
 
     python train.py WORK vae    --minutes 20    # 1. autoencoder: 256x256 picture <-> 16x16x16 latents
     python train.py WORK flow   --minutes 70    # 2. text encoders and transformer by rectified flow
-    python train.py WORK distil --minutes 15    # 3. guidance is folded into the guidance embedding, as in FLUX.1 dev
-    python train.py WORK save   OUT             # 4. the pipeline in diffusers' published layout, float16
+    python train.py WORK save   OUT             # 3. the pipeline in diffusers' published layout, float16
     python train.py WORK resume OUT             #    published weights back into WORK, to go on from
 
 Every stage keeps what it learned in WORK, may be stopped at any time, and goes on from there. The learning rate follows
@@ -427,45 +426,8 @@ def train_flow(work, minutes, batch):
     keep(path, model=painter.state_dict(), seconds=clock.seconds)
 
 
-def train_distil(work, minutes, batch):
-    """The guided velocity of a frozen copy, v(∅) + g (v(text) − v(∅)), becomes the student's answer for guidance g."""
-    vae = load_vae(work)
-    teacher, student, path = Painter(work), Painter(work), work / "distil.pt"
-    teacher.load_state_dict(torch.load(work / "flow.pt")["model"])
-    state = torch.load(path) if path.exists() else None
-    student.load_state_dict(state["model"] if state else teacher.state_dict())
-    teacher.eval().requires_grad_(False)
-    clock = Clock(minutes, state["seconds"] if state else 0.0)
-    optimizer = Optimizer(student)
-    average, pool, step, mean_loss = Average(modules_of(student)), Pool(vae, 20000), 0, 0.1
-    for _ in range(60):
-        pool.grow()
-    while clock.share < 1.0:
-        pool.grow(10)
-        chosen, z = pool.batch(batch)
-        captions = [scenes.caption(pool.rng, s) for s in chosen]
-        t, x, _ = mixed(z)
-        guidance = 1.0 + 5.0 * torch.rand(len(z))
-        ids = student.tokenize(captions)
-        with torch.autocast("cpu", torch.bfloat16):
-            with torch.no_grad():
-                target = guided(teacher, x, t, teacher.encode(ids), guidance)
-            v = student(x, t, student.encode(ids), guidance)
-        loss = F.mse_loss(v.float(), target)
-        optimizer.step(clock.rate(5e-4, step, 50), loss)
-        average.update()
-        step, mean_loss = step + 1, 0.98 * mean_loss + 0.02 * loss.item()
-        if clock.due():
-            average.swap()
-            print(f"distil {clock.share:5.1%} step {step} loss {mean_loss:.4f}", flush=True)
-            sample_sheet(work, student, vae, "distil.png", guidance=3.0)
-            keep(path, model=student.state_dict(), seconds=clock.seconds)
-            average.swap()
-    average.swap()
-    keep(path, model=student.state_dict(), seconds=clock.seconds)
-
-
 def guided(painter, x, t, text, guidance):
+    """Away from what the empty caption would draw; the guidance embedding itself only ever sees 1."""
     empty = painter.encode(painter.tokenize([""]))
     empty = tuple(e.expand(len(x), *e.shape[1:]) for e in empty)
     ones = torch.ones(len(x))
@@ -474,7 +436,7 @@ def guided(painter, x, t, text, guidance):
 
 
 @torch.no_grad()
-def sample_sheet(work, painter, vae, name, steps=16, guidance=1.0, cfg=None):
+def sample_sheet(work, painter, vae, name, cfg, steps=16):
     """Sixteen held-out prompts as one picture, so that a person can watch the model learn."""
     rng = random.Random(7)
     chosen = [scenes.random_scene(rng, training=False) for _ in range(16)]
@@ -484,7 +446,7 @@ def sample_sheet(work, painter, vae, name, steps=16, guidance=1.0, cfg=None):
     knots = torch.linspace(1, 0, steps + 1)
     for a, b in zip(knots[:-1], knots[1:]):
         t = a.expand(16)
-        v = guided(painter, x, t, text, torch.full((16,), cfg)) if cfg else painter(x, t, text, torch.full((16,), guidance))
+        v = guided(painter, x, t, text, torch.full((16,), cfg))
         x = x + (b - a) * v.float()
     y = vae.decoder((x / vae.config.scaling_factor + vae.config.shift_factor))
     to_image(torch.cat([y[:8], y[8:]], dim=2)).save(work / name)
@@ -492,9 +454,9 @@ def sample_sheet(work, painter, vae, name, steps=16, guidance=1.0, cfg=None):
 
 
 # ------------------------------------------------------------------------------------------------- pipeline
-def save(work, out, stage):
+def save(work, out):
     painter = Painter(work)
-    painter.load_state_dict(torch.load(work / f"{stage}.pt")["model"])
+    painter.load_state_dict(torch.load(work / "flow.pt")["model"])
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0,
                                                           use_dynamic_shifting=False)
     parts = {"scheduler": scheduler, "text_encoder": painter.clip, "text_encoder_2": painter.t5,
@@ -531,11 +493,10 @@ def main():
     torch.backends.cuda.enable_flash_sdp(False)
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("work", type=Path)
-    ap.add_argument("stage", choices=("vae", "flow", "distil", "save", "resume"))
+    ap.add_argument("stage", choices=("vae", "flow", "save", "resume"))
     ap.add_argument("out", type=Path, nargs="?", help="the folder of `save` and `resume`")
     ap.add_argument("--minutes", type=float, default=30.0)
     ap.add_argument("--batch", type=int, default=48, help="256x256 pictures per step")
-    ap.add_argument("--from", dest="source", default="distil", choices=("flow", "distil"), help="what `save` writes")
     args = ap.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     tokens.write(args.work / "tokenizers", scenes.vocabulary(), TEXT_LENGTH)
@@ -544,10 +505,8 @@ def main():
         train_vae(args.work, args.minutes)
     elif args.stage == "flow":
         train_flow(args.work, args.minutes, args.batch)
-    elif args.stage == "distil":
-        train_distil(args.work, args.minutes, args.batch)
     elif args.stage == "save":
-        save(args.work, args.out, args.source)
+        save(args.work, args.out)
     else:
         resume(args.work, args.out)
 
