@@ -12,22 +12,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use scumble_api::{Scope, find};
-use scumble_engine::{Pixels, Stage};
 use scumble_testkit::picture;
 use scumble_testkit::prompts::{Prompt, Verdict, held_out};
-use scumble_worker::runner::{Local, Model, Request, Watch};
+use scumble_testkit::runner::Quiet;
+use scumble_worker::runner::{Local, Model, Request};
 use scumble_worker::source;
-
-struct Quiet;
-
-impl Watch for Quiet {
-    fn stage(&self, _: Stage) {}
-    fn step(&self, _: usize, _: usize, _: &dyn Fn() -> Option<Pixels>) {}
-    fn log(&self, _: &str) {}
-    fn cancelled(&self) -> bool {
-        false
-    }
-}
 
 fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);

@@ -9,12 +9,6 @@ use scumble_store::{FileRecord, Outcome};
 use crate::runner::{Drawn, Request};
 use crate::work::Worker;
 
-/// What an error says in status answers: for people and for programs.
-pub(crate) struct Words {
-    pub(crate) message: String,
-    pub(crate) kind: Option<String>,
-}
-
 /// A seed for a caller who gave none. Torch's generator uses 32 bits, and so many survive JavaScript.
 ///
 /// # Errors
@@ -88,13 +82,12 @@ pub(crate) async fn unsave(worker: &Worker, paths: &[String]) {
 
 /// The outcome of an error.
 pub(crate) fn failed(answer: &ErrorAnswer) -> Outcome {
-    let words = Words::from(answer);
     Outcome {
         status: answer.status,
         body: answer.body.clone(),
         headers: answer.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
-        error: Some(words.message),
-        error_type: words.kind,
+        error: Some(answer.message()),
+        error_type: answer.body["error_type"].as_str().map(str::to_owned),
         inference_ms: None,
     }
 }

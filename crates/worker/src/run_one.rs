@@ -103,12 +103,6 @@ async fn finish(
     }
 }
 
-impl From<&ErrorAnswer> for crate::outcome::Words {
-    fn from(answer: &ErrorAnswer) -> Self {
-        Self { message: answer.message(), kind: answer.body["error_type"].as_str().map(str::to_owned) }
-    }
-}
-
 /// The outcome of a job that was given up.
 pub(crate) fn set_aside() -> Outcome {
     let message = "The request crashed its worker, or was interrupted, too often and is not tried again";

@@ -4,22 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use scumble_api::{Scope, find};
+use scumble_engine::Device;
 use scumble_engine::checkpoint::Precision;
-use scumble_engine::{Device, Pixels, Stage};
 use scumble_testkit::picture;
 use scumble_testkit::prompts::{Verdict, held_out};
-use scumble_worker::runner::{Local, Model, Request, Watch};
-
-struct Quiet;
-
-impl Watch for Quiet {
-    fn stage(&self, _: Stage) {}
-    fn step(&self, _: usize, _: usize, _: &dyn Fn() -> Option<Pixels>) {}
-    fn log(&self, _: &str) {}
-    fn cancelled(&self) -> bool {
-        false
-    }
-}
+use scumble_testkit::runner::Quiet;
+use scumble_worker::runner::{Local, Model, Request};
 
 fn starter() -> Local {
     let source = scumble_worker::source(find("scumble/starter").unwrap(), None).unwrap();
