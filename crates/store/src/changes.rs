@@ -16,4 +16,6 @@ pub enum Change {
     },
     /// This job entered another state, got events, or was asked to cancel.
     Job(JobId),
+    /// A webhook can be delivered.
+    Delivery,
 }

@@ -48,6 +48,11 @@ pub enum EventKind {
         /// Steps in all.
         total: u32,
     },
+    /// How the picture looks by now. Forgotten when the job ends.
+    Preview {
+        /// A small picture as a data URI.
+        image: String,
+    },
     /// The job entered a state. Written by the store itself.
     State {
         /// The state it entered.

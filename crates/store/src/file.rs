@@ -1,5 +1,7 @@
 //! File rows: what is known about bytes that `scumble-files` keeps.
 
+use serde::{Deserialize, Serialize};
+
 use crate::JobId;
 
 /// The row about one stored file.
@@ -17,4 +19,40 @@ pub struct FileRecord {
     pub created_ms: i64,
     /// When it may be deleted; `None` keeps it.
     pub expires_ms: Option<i64>,
+    /// The key whose call or upload made it; `None` where no key was needed.
+    pub owner: Option<String>,
+    /// Who may read it.
+    pub access: Access,
+}
+
+/// Who may read a file. The owner always may.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// For everybody whom no rule names.
+    pub default: Decision,
+    /// For some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<AccessRule>,
+}
+
+/// What holds for one reader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessRule {
+    /// The id of a key.
+    pub user: String,
+    /// What holds for it.
+    pub decision: Decision,
+}
+
+/// Whether a reader gets a file, in fal's words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// Gets it.
+    #[default]
+    Allow,
+    /// Is told that it is not for them.
+    Forbid,
+    /// Is told that there is no such file.
+    Hide,
 }

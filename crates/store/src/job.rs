@@ -127,8 +127,75 @@ pub struct NewJob {
     pub priority: Priority,
     /// Not worth starting from this moment on.
     pub start_by_ms: Option<i64>,
+    /// Who wants to be told of the outcome.
+    pub webhook: Option<String>,
+    /// Jobs with the same hint would like the same worker.
+    pub hint: Option<String>,
+    /// Whether input and outcome are kept after the caller had time to fetch them.
+    pub keep_io: bool,
     /// Whatever else came with the call (tags, retry rules, …); opaque here.
     pub options: Value,
+}
+
+impl NewJob {
+    /// A job with a random id and nothing special about it.
+    #[must_use]
+    pub fn new(endpoint: impl Into<String>, input: Value) -> Self {
+        Self {
+            id: JobId::random(),
+            endpoint: endpoint.into(),
+            input,
+            key_id: None,
+            priority: Priority::Normal,
+            start_by_ms: None,
+            webhook: None,
+            hint: None,
+            keep_io: true,
+            options: Value::Object(serde_json::Map::new()),
+        }
+    }
+}
+
+/// What has to hold for a job to be accepted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// Not when more jobs of its endpoint than this wait already.
+    pub max_waiting: Option<u64>,
+    /// Not when its key (or, for jobs without one, all of those together) has this many jobs alive, waiting ones
+    /// included.
+    pub max_alive: Option<u64>,
+    /// Not twice.
+    pub once: Option<Once>,
+}
+
+/// Marks submits that mean the same job, because a client repeats what was not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Once {
+    /// The caller's word for it (`Idempotency-Key`); each key's words are its own.
+    pub word: String,
+    /// A digest of what was asked: the same word for something else is a mistake.
+    pub digest: [u8; 32],
+}
+
+/// What became of a job that asked to be accepted.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "it lives for one match, and nearly always is the large one")]
+pub enum Enqueued {
+    /// It is in the queue.
+    New {
+        /// As it stands there.
+        job: Job,
+        /// How many of its endpoint go before it.
+        position: u64,
+    },
+    /// The caller has submitted this before; here is the job of then, as it stands now.
+    Repeated(Job),
+    /// The caller has used the same [`Once::word`] for something else. Nothing was written.
+    WordReused,
+    /// More than [`Admission::max_waiting`] wait. Nothing was written.
+    TooManyWaiting(u64),
+    /// [`Admission::max_alive`] are alive. Nothing was written.
+    TooManyAlive(u64),
 }
 
 /// A job as it stands, with input and outcome.
@@ -148,6 +215,14 @@ pub struct Job {
     pub priority: Priority,
     /// Not worth starting from this moment on.
     pub start_by_ms: Option<i64>,
+    /// Not to be tried again before this moment.
+    pub not_before_ms: Option<i64>,
+    /// Who wants to be told of the outcome.
+    pub webhook: Option<String>,
+    /// Jobs with the same hint would like the same worker.
+    pub hint: Option<String>,
+    /// Whether input and outcome are kept after the caller had time to fetch them.
+    pub keep_io: bool,
     /// Whatever else came with the call.
     pub options: Value,
     /// Where it stands.

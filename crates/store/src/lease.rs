@@ -28,6 +28,19 @@ pub enum Claimable {
     Only(Vec<String>),
 }
 
+/// A worker looking for a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The worker's name: `process/slot`. What stands before the slash has the affinity to hints.
+    pub worker: String,
+    /// What it can run.
+    pub endpoints: Claimable,
+    /// How long it may be silent.
+    pub lease_ms: i64,
+    /// How many jobs of one key may be leased or running at the same time; further ones wait.
+    pub per_key: Option<u32>,
+}
+
 /// What the holder of a lease learns whenever it says something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beat {
@@ -56,7 +69,12 @@ pub enum Release {
     Drained,
     /// The attempt failed in a way that another may survive, for this reason. The attempt counts; the worker gives up
     /// with `finish` instead once [`Job::counted_attempts`] has reached [`Limits::max_attempts`].
-    Failed(String),
+    Failed {
+        /// What went wrong.
+        reason: String,
+        /// How long the job rests before it may be claimed again.
+        rest_ms: i64,
+    },
 }
 
 /// What became of a wish to cancel.

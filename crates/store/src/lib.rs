@@ -33,6 +33,7 @@
 
 mod changes;
 mod clock;
+mod delivery;
 mod error;
 mod event;
 mod file;
@@ -41,6 +42,7 @@ mod key;
 mod lease;
 mod list;
 mod outcome;
+mod secret;
 mod sqlite;
 mod store;
 
@@ -49,13 +51,15 @@ pub mod suite;
 
 pub use changes::Change;
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use delivery::{Delivery, DeliveryAttempt, DeliveryRecord, DeliveryState, NextDelivery};
 pub use error::{Error, Result};
 pub use event::{Event, EventKind, Level, NewEvent};
-pub use file::FileRecord;
-pub use job::{Job, JobId, NewJob, ParseJobIdError, Priority, State};
+pub use file::{Access, AccessRule, Decision, FileRecord};
+pub use job::{Admission, Enqueued, Job, JobId, NewJob, Once, ParseJobIdError, Priority, State};
 pub use key::KeyRecord;
-pub use lease::{Beat, Cancel, Claimable, Finish, Lease, Limits, Reclaimed, Release};
-pub use list::{Count, JobFilter, JobSummary};
+pub use lease::{Beat, Cancel, Claim, Claimable, Finish, Lease, Limits, Reclaimed, Release};
+pub use list::{Count, JobFilter, JobSummary, Retention};
 pub use outcome::Outcome;
+pub use secret::{SecretBytes, SecretRecord};
 pub use sqlite::{Options, SqliteStore};
 pub use store::Store;

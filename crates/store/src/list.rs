@@ -38,10 +38,21 @@ pub struct JobFilter {
     pub endpoint: Option<String>,
     /// Only jobs in this state.
     pub state: Option<State>,
+    /// Only jobs of this key.
+    pub key_id: Option<String>,
     /// Only jobs accepted before the one with this [`JobSummary::seq`]: the last one of the page before.
     pub before: Option<i64>,
     /// At most so many.
     pub limit: u32,
+}
+
+/// How long ended jobs are kept. A job whose webhook is still on its way is kept in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Those of callers who want them kept; `None` is for ever.
+    pub kept_ms: Option<i64>,
+    /// Those of callers who do not ([`Job::keep_io`](crate::Job::keep_io)).
+    pub unkept_ms: i64,
 }
 
 /// How many jobs of an endpoint are in a state.

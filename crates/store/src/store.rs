@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use crate::{
-    Beat, Cancel, Change, Claimable, Count, Event, FileRecord, Finish, Job, JobFilter, JobId, JobSummary, KeyRecord,
-    Lease, Limits, NewEvent, NewJob, Outcome, Reclaimed, Release, Result,
+    Admission, Beat, Cancel, Change, Claim, Count, Delivery, DeliveryAttempt, DeliveryRecord, Enqueued, Event,
+    FileRecord, Finish, Job, JobFilter, JobId, JobSummary, KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery,
+    Outcome, Reclaimed, Release, Result, Retention, SecretBytes, SecretRecord,
 };
 
 /// Jobs, leases, events, keys and file rows in a database; used as `Arc<dyn Store>`.
@@ -25,12 +26,20 @@ use crate::{
 pub trait Store: Send + Sync {
     // --- Callers: submit, look, cancel ---
 
-    /// Accepts a job. Returns it as it stands in the queue.
+    /// Accepts a job, if `admission` allows. What it checks and the job are one transaction.
     ///
     /// # Errors
     ///
     /// [`Error::JobExists`](crate::Error::JobExists) when the id was used before.
-    async fn enqueue(&self, job: NewJob) -> Result<Job>;
+    async fn enqueue(&self, job: NewJob, admission: Admission) -> Result<Enqueued>;
+
+    /// Records a job that ends at once with `outcome`, such as one whose input is wrong. It is never in the queue;
+    /// its webhook is delivered as any other's.
+    ///
+    /// # Errors
+    ///
+    /// As for [`enqueue`](Store::enqueue).
+    async fn enqueue_ended(&self, job: NewJob, admission: Admission, outcome: Outcome) -> Result<Enqueued>;
 
     /// The job of this id.
     async fn job(&self, id: JobId) -> Result<Option<Job>>;
@@ -54,9 +63,12 @@ pub trait Store: Send + Sync {
 
     // --- Workers: claim, run, finish ---
 
-    /// Takes the next job for `lease_ms` milliseconds: normal priority before low, then first in, first out, over all
-    /// endpoints in `endpoints`. Jobs whose start deadline has passed are left for [`overdue`](Store::overdue).
-    async fn claim(&self, worker: &str, endpoints: &Claimable, lease_ms: i64) -> Result<Option<Lease>>;
+    /// Takes the next job: normal priority before low; keys take turns, the one with the fewest jobs at work first;
+    /// the jobs of one key, and those without a key, first in, first out. Left alone are jobs that rest
+    /// ([`Job::not_before_ms`](crate::Job::not_before_ms)), those of a key that has [`Claim::per_key`] at work, those
+    /// whose start deadline has passed (see [`overdue`](Store::overdue)), and for their first second those whose hint
+    /// another worker has served lately.
+    async fn claim(&self, claim: &Claim) -> Result<Option<Lease>>;
 
     /// The worker begins to run the job.
     async fn start(&self, lease: &Lease) -> Result<Beat>;
@@ -67,7 +79,8 @@ pub trait Store: Send + Sync {
     /// Appends events, all of them or, when the lease is lost, none.
     async fn log(&self, lease: &Lease, events: Vec<NewEvent>) -> Result<Beat>;
 
-    /// Ends the job with `outcome` and records its files, in one transaction: the first valid outcome wins.
+    /// Ends the job with `outcome`, records its files and the delivery of its webhook, in one transaction: the first
+    /// valid outcome wins. However a job ends, its delivery is recorded with its outcome.
     ///
     /// Valid is an outcome of the job's latest attempt, even of one whose lease has expired in the meantime. The
     /// files' [`job_id`](FileRecord::job_id) is set to this job.
@@ -92,6 +105,49 @@ pub trait Store: Send + Sync {
 
     /// Ends a job that is in the queue. False when it is not there (any more), and nothing happened.
     async fn end_unstarted(&self, id: JobId, outcome: Outcome) -> Result<bool>;
+
+    /// Deletes ended jobs, with all that belongs to them but their files, that have been kept long enough. Returns how
+    /// many, at most `limit`.
+    async fn purge(&self, retention: Retention, limit: u32) -> Result<u64>;
+
+    /// Deletes an ended job and all that belongs to it but its files' rows, which it returns. `None` when there is no
+    /// such job or it has not ended.
+    async fn delete_job(&self, id: JobId) -> Result<Option<Vec<FileRecord>>>;
+
+    // --- Webhooks ---
+
+    /// Takes up to `limit` deliveries that are due, for `lease_ms` milliseconds.
+    async fn claim_deliveries(&self, limit: u32, lease_ms: i64) -> Result<Vec<Delivery>>;
+
+    /// Records how an attempt went and what follows. False when somebody else has claimed the delivery since; nothing
+    /// was written then.
+    async fn delivery_attempted(
+        &self,
+        delivery: &Delivery,
+        attempt: DeliveryAttempt,
+        next: NextDelivery,
+    ) -> Result<bool>;
+
+    /// When the next delivery will be due, leases included.
+    async fn next_delivery_ms(&self) -> Result<Option<i64>>;
+
+    /// The deliveries of a job, oldest first.
+    async fn deliveries(&self, id: JobId) -> Result<Vec<DeliveryRecord>>;
+
+    /// Delivers a job's webhook once more, to the same URL. False when the job has none or has not ended.
+    async fn redeliver(&self, id: JobId) -> Result<bool>;
+
+    // --- Secrets ---
+
+    /// The secrets for a purpose, oldest first. When there are none, `first` becomes the first, for everybody who asks
+    /// at the same time.
+    async fn secrets(&self, purpose: &str, first: SecretBytes) -> Result<Vec<SecretRecord>>;
+
+    /// Adds a secret for a purpose.
+    async fn add_secret(&self, purpose: &str, value: SecretBytes) -> Result<SecretRecord>;
+
+    /// Removes a secret. False when there is none of that number.
+    async fn remove_secret(&self, id: i64) -> Result<bool>;
 
     // --- Keys ---
 
@@ -129,6 +185,12 @@ pub trait Store: Send + Sync {
 
     /// The row of the file at this path.
     async fn file(&self, path: &str) -> Result<Option<FileRecord>>;
+
+    /// The rows of up to `limit` files that have expired. Delete the bytes, then [`forget`](Store::forget_file) them.
+    async fn expired_files(&self, limit: u32) -> Result<Vec<FileRecord>>;
+
+    /// Removes the row of a file. False when there is none.
+    async fn forget_file(&self, path: &str) -> Result<bool>;
 
     // --- The store itself ---
 
