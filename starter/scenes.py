@@ -41,11 +41,11 @@ PLACES = {  # name -> centre as (x, y) fractions of width and height
 }
 # Radius as a fraction of the shorter side, by number of objects in the picture and size word.
 RADII = {
-    1: {"small": (0.12, 0.13), "medium": (0.20, 0.23), "large": (0.33, 0.36)},
-    2: {"small": (0.10, 0.11), "medium": (0.15, 0.165), "large": (0.20, 0.21)},
-    3: {"small": (0.09, 0.10), "medium": (0.125, 0.14), "large": (0.165, 0.18)},
+    1: {"small": (0.125, 0.13), "medium": (0.21, 0.22), "large": (0.34, 0.355)},
+    2: {"small": (0.105, 0.11), "medium": (0.155, 0.162), "large": (0.20, 0.208)},
+    3: {"small": (0.097, 0.102), "medium": (0.13, 0.137), "large": (0.168, 0.175)},
 }
-LARGE_AND_PLACED = (0.24, 0.27)  # a single large object that must still be visibly left, right, above or below
+LARGE_AND_PLACED = (0.25, 0.26)  # a single large object that must still be visibly left, right, above or below
 GAP = 0.05  # least distance between the circles around two objects
 
 
@@ -178,7 +178,8 @@ def try_placing(rng, groups, shrink):
         if total == 1 and group.size == "large" and group.place not in (None, "center"):
             low, high = LARGE_AND_PLACED
         radius = shrink * rng.uniform(low, high)
-        loose = 0.05 if total == 1 and group.place is None else 0.02
+        # little is left to chance: a shape that may lie anywhere takes a small model ten times longer to draw sharply
+        loose = 0.02 if total == 1 and group.place is None else 0.008
         for _ in range(group.count):
             x, y = (min(max(c + rng.uniform(-loose, loose), radius + 0.02), 0.98 - radius) for c in centres.pop())
             circles.append((index, x, y, radius))

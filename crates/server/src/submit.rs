@@ -3,7 +3,7 @@
 use axum::body::Bytes;
 use axum::http::HeaderMap;
 use scumble_api::{Endpoint, EndpointId, ErrorAnswer, Scope};
-use scumble_store::{Job, JobId, NewJob, Outcome, Priority};
+use scumble_store::{Admission, Enqueued, Job, NewJob, Outcome, Priority};
 use serde_json::{Value, json};
 
 use crate::answer::Refusal;
@@ -37,11 +37,11 @@ impl Call {
         state: &AppState,
         caller: &Authorized,
         headers: &HeaderMap,
-    ) -> Result<Job, Refusal> {
+    ) -> Result<Accepted, Refusal> {
         let input = self.endpoint.parse(&self.body, Scope::Wire).map_err(|p| ErrorAnswer::invalid(&p))?;
         let options = json!({ "ignored": input.ignored() });
         let job = new_job(state, self.endpoint, input.to_json(), options, caller, headers);
-        Ok(state.store.enqueue(job).await?)
+        Accepted::from(state.store.enqueue(job, Admission::default()).await?)
     }
 
     /// Puts the call on the queue even if its input is wrong: fal's queue accepts every request and reports the
@@ -51,16 +51,33 @@ impl Call {
         state: &AppState,
         caller: &Authorized,
         headers: &HeaderMap,
-    ) -> Result<Job, Refusal> {
+    ) -> Result<Accepted, Refusal> {
         let problems = match self.endpoint.parse(&self.body, Scope::Wire) {
             Ok(_) => return self.enqueue(state, caller, headers).await,
             Err(problems) => problems,
         };
         let job = new_job(state, self.endpoint, self.body, json!({}), caller, headers);
-        let job = state.store.enqueue(job).await?;
-        // should a worker be quicker, it finds the same problems
-        state.store.end_unstarted(job.id, failed(&ErrorAnswer::invalid(&problems))).await?;
-        Ok(job)
+        let outcome = failed(&ErrorAnswer::invalid(&problems));
+        Accepted::from(state.store.enqueue_ended(job, Admission::default(), outcome).await?)
+    }
+}
+
+/// A call that became a job.
+pub(crate) struct Accepted {
+    pub(crate) job: Job,
+    /// How many of its endpoint go before it.
+    pub(crate) position: u64,
+}
+
+impl Accepted {
+    fn from(enqueued: Enqueued) -> Result<Self, Refusal> {
+        match enqueued {
+            Enqueued::New { job, position } => Ok(Self { job, position }),
+            Enqueued::Repeated(job) => Ok(Self { job, position: 0 }),
+            Enqueued::WordReused | Enqueued::TooManyWaiting(_) | Enqueued::TooManyAlive(_) => {
+                Err(Refusal::plain(429, "Too many requests"))
+            }
+        }
     }
 }
 
@@ -79,13 +96,11 @@ fn new_job(
     headers: &HeaderMap,
 ) -> NewJob {
     NewJob {
-        id: JobId::random(),
-        endpoint: endpoint.id.into(),
-        input,
         key_id: caller.key_id.clone(),
         priority: priority(headers),
         start_by_ms: start_timeout_ms(headers).map(|ms| state.clock.now_ms().saturating_add(ms)),
         options,
+        ..NewJob::new(endpoint.id, input)
     }
 }
 

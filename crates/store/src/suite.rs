@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use crate::{
-    Beat, Claimable, Clock, FileRecord, Job, JobId, Lease, ManualClock, NewJob, Outcome, Priority, Result, State, Store,
+    Admission, Beat, Claim, Claimable, Clock, Enqueued, FileRecord, Job, JobId, Lease, ManualClock, NewJob, Outcome, Priority, Result, State, Store,
 };
 
 /// An empty database of a test's own.
@@ -70,15 +70,7 @@ const LEASE_MS: i64 = 30_000;
 const ENDPOINT: &str = "fal-ai/flux/schnell";
 
 fn new_job() -> NewJob {
-    NewJob {
-        id: JobId::random(),
-        endpoint: ENDPOINT.to_owned(),
-        input: json!({"prompt": "two red stars"}),
-        key_id: None,
-        priority: Priority::Normal,
-        start_by_ms: None,
-        options: json!({}),
-    }
+    NewJob::new(ENDPOINT, json!({"prompt": "two red stars"}))
 }
 
 fn low_job() -> NewJob {
@@ -91,12 +83,24 @@ fn job_of(endpoint: &str) -> NewJob {
 
 /// Enqueues a job and returns its id.
 async fn enqueued(store: &dyn Store, new: NewJob) -> Result<JobId> {
-    Ok(store.enqueue(new).await?.id)
+    Ok(accepted(store, new).await?.id)
+}
+
+/// Enqueues a job that nothing speaks against, and returns it.
+async fn accepted(store: &dyn Store, new: NewJob) -> Result<Job> {
+    match store.enqueue(new, Admission::default()).await? {
+        Enqueued::New { job, .. } => Ok(job),
+        other => panic!("the job was not accepted: {other:?}"),
+    }
 }
 
 /// Claims whatever is next.
 async fn claim(store: &dyn Store, worker: &str) -> Result<Option<Lease>> {
-    store.claim(worker, &Claimable::All, LEASE_MS).await
+    store.claim(&claim_of(worker, Claimable::All)).await
+}
+
+fn claim_of(worker: &str, endpoints: Claimable) -> Claim {
+    Claim { worker: worker.to_owned(), endpoints, lease_ms: LEASE_MS, per_key: None }
 }
 
 /// Claims a job that has to be there.
@@ -159,5 +163,7 @@ fn file(path: &str) -> FileRecord {
         bytes: 4096,
         created_ms: 1_000,
         expires_ms: Some(2_000),
+        owner: None,
+        access: Default::default(),
     }
 }

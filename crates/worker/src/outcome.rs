@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use scumble_api::{ErrorAnswer, FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput};
-use scumble_store::{FileRecord, Outcome};
+use scumble_store::{Access, FileRecord, Outcome};
 
 use crate::runner::{Drawn, Request};
 use crate::work::Worker;
@@ -43,6 +43,8 @@ pub(crate) async fn save(
             bytes: i64::try_from(stored.bytes).unwrap_or(i64::MAX),
             created_ms: worker.clock.now_ms(),
             expires_ms: None,
+            owner: None,
+            access: Access::default(),
         });
     }
     let output = ImagesOutput {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use scumble_files::Files;
-use scumble_store::{Claimable, Clock, Lease, Store};
+use scumble_store::{Claim, Claimable, Clock, Lease, Store};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -47,10 +47,12 @@ impl Worker {
 
     async fn slot(self, slot: usize, drain: CancellationToken, stop: CancellationToken) {
         let name = format!("{}/{slot}", self.config.name);
+        let lease_ms = self.config.lease_ms();
+        let claim = Claim { worker: name, endpoints: Claimable::All, lease_ms, per_key: None };
         // ask to be woken before looking, so that nothing slips in between
         let mut changes = self.store.changes();
         while !drain.is_cancelled() {
-            match self.store.claim(&name, &Claimable::All, self.config.lease_ms()).await {
+            match self.store.claim(&claim).await {
                 Ok(Some(lease)) => self.work_on(lease, &stop).await,
                 Ok(None) => self.wait(&mut changes, &drain).await,
                 Err(error) => {
@@ -87,7 +89,7 @@ impl Worker {
             loop {
                 match changes.recv().await {
                     Ok(scumble_store::Change::Queued { .. }) | Err(RecvError::Lagged(_)) => return,
-                    Ok(scumble_store::Change::Job(_)) => {}
+                    Ok(scumble_store::Change::Job(_) | scumble_store::Change::Delivery) => {}
                     // no announcements any more: polling remains
                     Err(RecvError::Closed) => std::future::pending::<()>().await,
                 }

@@ -71,7 +71,7 @@ async fn run(
 ) -> Result<Response, Refusal> {
     // subscribed before the job exists, so that its end cannot be missed
     let changes = state.store.changes();
-    let job = call.enqueue(state, authorized, headers).await?;
+    let job = call.enqueue(state, authorized, headers).await?.job;
     match Wait::new(state, job.id).outcome(state, changes).await? {
         Some(result) => Ok(outcome(job.id, result, &state.files, caller).await),
         None => {

@@ -2,15 +2,15 @@
 
 use sqlx::SqliteExecutor;
 
-use super::rows;
+use super::{rows, steps};
 use super::writer::Tx;
 use crate::{Error, FileRecord, Result};
 
 pub(super) async fn insert(tx: &mut Tx, file: FileRecord) -> Result<()> {
-    let FileRecord { path, job_id, content_type, bytes, created_ms, expires_ms } = file;
+    let FileRecord { path, job_id, content_type, bytes, created_ms, expires_ms, owner, access } = file;
     let inserted = sqlx::query(
-        "INSERT INTO files (path, job_id, content_type, bytes, created_ms, expires_ms) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (path) DO NOTHING",
+        "INSERT INTO files (path, job_id, content_type, bytes, created_ms, expires_ms, owner, access) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (path) DO NOTHING",
     )
     .bind(&path)
     .bind(job_id.map(|id| id.to_string()))
@@ -18,6 +18,8 @@ pub(super) async fn insert(tx: &mut Tx, file: FileRecord) -> Result<()> {
     .bind(bytes)
     .bind(created_ms)
     .bind(expires_ms)
+    .bind(owner)
+    .bind(steps::to_json("access", &access)?)
     .execute(&mut tx.conn)
     .await?;
     if inserted.rows_affected() == 0 { Err(Error::FileExists(path)) } else { Ok(()) }

@@ -4,10 +4,11 @@ use super::steps::{self, Back, Standing};
 use super::writer::Tx;
 use super::{files, reads};
 use crate::{
-    Beat, Claimable, FileRecord, Finish, JobId, Lease, Limits, NewEvent, Outcome, Reclaimed, Release, Result, State,
+    Beat, Claim, Claimable, FileRecord, Finish, JobId, Lease, Limits, NewEvent, Outcome, Reclaimed, Release, Result, State,
 };
 
-pub(super) async fn claim(tx: &mut Tx, worker: String, endpoints: Claimable, lease_ms: i64) -> Result<Option<Lease>> {
+pub(super) async fn claim(tx: &mut Tx, claim: Claim) -> Result<Option<Lease>> {
+    let Claim { worker, endpoints, lease_ms, per_key: _ } = claim;
     let expires_ms = tx.now_ms.saturating_add(lease_ms);
     let only = match endpoints {
         Claimable::All => None,
@@ -95,7 +96,7 @@ pub(super) async fn release(tx: &mut Tx, token: Token, why: Release) -> Result<b
     let Some(job) = held(tx, token).await? else { return Ok(false) };
     let why = match why {
         Release::Drained => Back::Drained,
-        Release::Failed(reason) => Back::Failed(reason),
+        Release::Failed { reason, rest_ms: _ } => Back::Failed(reason),
     };
     match &job.cancel {
         Some(outcome) => steps::end(tx, &job, State::Cancelled, outcome, None).await?,

@@ -13,6 +13,7 @@ mod open;
 mod plans;
 mod reads;
 mod rows;
+mod secrets;
 mod steps;
 mod writer;
 
@@ -24,8 +25,9 @@ use self::leases::Token;
 pub use self::open::Options;
 use self::writer::Writer;
 use crate::{
-    Beat, Cancel, Change, Claimable, Clock, Count, Event, FileRecord, Finish, Job, JobFilter, JobId, JobSummary,
-    KeyRecord, Lease, Limits, NewEvent, NewJob, Outcome, Reclaimed, Release, Result, Store,
+    Admission, Beat, Cancel, Change, Claim, Clock, Count, Delivery, DeliveryAttempt, DeliveryRecord, Enqueued, Error,
+    Event, FileRecord, Finish, Job, JobFilter, JobId, JobSummary, KeyRecord, Lease, Limits, NewEvent, NewJob,
+    NextDelivery, Outcome, Reclaimed, Release, Result, Retention, SecretBytes, SecretRecord, Store,
 };
 
 pub(crate) use self::open::sorted;
@@ -50,8 +52,12 @@ impl std::fmt::Debug for SqliteStore {
 // Writes go to the writer as closures over owned values, because they outlive a caller who goes away.
 #[async_trait]
 impl Store for SqliteStore {
-    async fn enqueue(&self, job: NewJob) -> Result<Job> {
-        self.writer.write(|tx| Box::pin(calls::enqueue(tx, job))).await
+    async fn enqueue(&self, job: NewJob, admission: Admission) -> Result<Enqueued> {
+        self.writer.write(|tx| Box::pin(calls::enqueue(tx, job, admission))).await
+    }
+
+    async fn enqueue_ended(&self, job: NewJob, admission: Admission, outcome: Outcome) -> Result<Enqueued> {
+        self.writer.write(|tx| Box::pin(calls::enqueue_ended(tx, job, admission, outcome))).await
     }
 
     async fn job(&self, id: JobId) -> Result<Option<Job>> {
@@ -78,9 +84,9 @@ impl Store for SqliteStore {
         reads::counts(&self.readers).await
     }
 
-    async fn claim(&self, worker: &str, endpoints: &Claimable, lease_ms: i64) -> Result<Option<Lease>> {
-        let (worker, endpoints) = (worker.to_owned(), endpoints.clone());
-        self.writer.write(move |tx| Box::pin(leases::claim(tx, worker, endpoints, lease_ms))).await
+    async fn claim(&self, claim: &Claim) -> Result<Option<Lease>> {
+        let claim = claim.clone();
+        self.writer.write(move |tx| Box::pin(leases::claim(tx, claim))).await
     }
 
     async fn start(&self, lease: &Lease) -> Result<Beat> {
@@ -120,6 +126,57 @@ impl Store for SqliteStore {
         self.writer.write(move |tx| Box::pin(calls::end_unstarted(tx, id, outcome))).await
     }
 
+    async fn purge(&self, _retention: Retention, _limit: u32) -> Result<u64> {
+        Err(Error::Closed)
+    }
+
+    async fn delete_job(&self, _id: JobId) -> Result<Option<Vec<FileRecord>>> {
+        Err(Error::Closed)
+    }
+
+    async fn claim_deliveries(&self, _limit: u32, _lease_ms: i64) -> Result<Vec<Delivery>> {
+        Err(Error::Closed)
+    }
+
+    async fn delivery_attempted(
+        &self,
+        _delivery: &Delivery,
+        _attempt: DeliveryAttempt,
+        _next: NextDelivery,
+    ) -> Result<bool> {
+        Err(Error::Closed)
+    }
+
+    async fn next_delivery_ms(&self) -> Result<Option<i64>> {
+        Err(Error::Closed)
+    }
+
+    async fn deliveries(&self, _id: JobId) -> Result<Vec<DeliveryRecord>> {
+        Err(Error::Closed)
+    }
+
+    async fn redeliver(&self, _id: JobId) -> Result<bool> {
+        Err(Error::Closed)
+    }
+
+    async fn secrets(&self, purpose: &str, first: SecretBytes) -> Result<Vec<SecretRecord>> {
+        let found = secrets::list(&self.readers, purpose).await?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let purpose = purpose.to_owned();
+        self.writer.write(|tx| Box::pin(secrets::of_purpose(tx, purpose, first))).await
+    }
+
+    async fn add_secret(&self, purpose: &str, value: SecretBytes) -> Result<SecretRecord> {
+        let purpose = purpose.to_owned();
+        self.writer.write(|tx| Box::pin(secrets::add(tx, purpose, value))).await
+    }
+
+    async fn remove_secret(&self, id: i64) -> Result<bool> {
+        self.writer.write(move |tx| Box::pin(secrets::remove(tx, id))).await
+    }
+
     async fn create_key(&self, id: &str, label: &str, secret_hash: [u8; 32]) -> Result<KeyRecord> {
         let (id, label) = (id.to_owned(), label.to_owned());
         self.writer.write(move |tx| Box::pin(keys::create(tx, id, label, secret_hash))).await
@@ -153,6 +210,14 @@ impl Store for SqliteStore {
 
     async fn file(&self, path: &str) -> Result<Option<FileRecord>> {
         files::by_path(&self.readers, path).await
+    }
+
+    async fn expired_files(&self, _limit: u32) -> Result<Vec<FileRecord>> {
+        Err(Error::Closed)
+    }
+
+    async fn forget_file(&self, _path: &str) -> Result<bool> {
+        Err(Error::Closed)
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {

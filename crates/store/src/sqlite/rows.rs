@@ -26,6 +26,10 @@ pub(super) fn job(row: &SqliteRow) -> Result<Job> {
         key_id: row.try_get("key_id")?,
         priority: priority(row)?,
         start_by_ms: row.try_get("start_by_ms")?,
+        not_before_ms: row.try_get("not_before_ms")?,
+        webhook: row.try_get("webhook")?,
+        hint: row.try_get("hint")?,
+        keep_io: row.try_get("keep_io")?,
         options: json(row, "options")?,
         state,
         attempt: row.try_get("attempt")?,
@@ -89,6 +93,8 @@ pub(super) fn file(row: &SqliteRow) -> Result<FileRecord> {
         bytes: row.try_get("bytes")?,
         created_ms: row.try_get("created_ms")?,
         expires_ms: row.try_get("expires_ms")?,
+        owner: row.try_get("owner")?,
+        access: json(row, "access")?,
     })
 }
 

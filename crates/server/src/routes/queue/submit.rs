@@ -12,7 +12,7 @@ use crate::addressing::Caller;
 use crate::answer::{Refusal, about};
 use crate::auth::Authorized;
 use crate::state::AppState;
-use crate::submit::Call;
+use crate::submit::{Accepted, Call};
 
 /// Answers after the commit that holds the job.
 pub(in crate::routes) async fn submit(
@@ -23,7 +23,7 @@ pub(in crate::routes) async fn submit(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let job = Call::read(&id, &body)?.enqueue_any(&state, &authorized, &headers).await?;
+    let Accepted { job, position } = Call::read(&id, &body)?.enqueue_any(&state, &authorized, &headers).await?;
     let urls = Urls::of(&job, &caller);
     let answer = Submitted {
         status: Status::InQueue,
@@ -31,7 +31,7 @@ pub(in crate::routes) async fn submit(
         response_url: urls.response,
         status_url: urls.status,
         cancel_url: urls.cancel,
-        queue_position: state.store.position(job.id).await?.unwrap_or(0),
+        queue_position: position,
         logs: None,
         metrics: Metrics::default(),
     };
