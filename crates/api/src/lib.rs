@@ -12,11 +12,13 @@ mod input;
 mod output;
 mod queue;
 mod validate;
+mod webhook;
 
 pub use endpoint::{AppPath, Endpoint, EndpointId, Family, Field, Fill, Kind, Scope};
 pub use endpoints::{ENDPOINTS, find};
 pub use error::{ErrorAnswer, ErrorType, Problem};
 pub use image_size::{ImageSize, PRESETS};
 pub use input::{ImageFormat, Input, TextToImage};
-pub use output::{FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput};
+pub use output::{Delivered, FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput, OwnFile, own_files};
 pub use queue::{LogLine, Metrics, QueueStatus, Status, Submitted};
+pub use webhook::{Jwk, Jwks, KEY_PURPOSE, KeyRing, NO_USER, Notice, UnusableKey, WebhookBody, WebhookStatus};

@@ -17,6 +17,30 @@ pub struct Config {
     pub poll: Duration,
     /// When a job is given up.
     pub limits: Limits,
+    /// Telling callers that their requests have ended.
+    pub webhooks: WebhooksConfig,
+    /// Reading files that callers name.
+    pub fetch: FetchConfig,
+}
+
+/// Settings of `[webhooks]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhooksConfig {
+    /// Whether webhooks may lead to addresses that are not on the public internet.
+    pub allow_private: bool,
+    /// How long a receiver may take at the first attempt; later ones may take two minutes.
+    pub timeout: Duration,
+}
+
+/// Settings of `[fetch]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchConfig {
+    /// Whether files may be read from addresses that are not on the public internet.
+    pub allow_private: bool,
+    /// Largest file.
+    pub max_bytes: u64,
+    /// Largest picture, in pixels.
+    pub max_pixels: u64,
 }
 
 impl Default for Config {
@@ -27,7 +51,21 @@ impl Default for Config {
             heartbeat: Duration::from_secs(5),
             poll: Duration::from_secs(1),
             limits: Limits::default(),
+            webhooks: WebhooksConfig::default(),
+            fetch: FetchConfig::default(),
         }
+    }
+}
+
+impl Default for WebhooksConfig {
+    fn default() -> Self {
+        Self { allow_private: false, timeout: Duration::from_secs(15) }
+    }
+}
+
+impl Default for FetchConfig {
+    fn default() -> Self {
+        Self { allow_private: false, max_bytes: 50 * 1024 * 1024, max_pixels: 8192 * 8192 }
     }
 }
 

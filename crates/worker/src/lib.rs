@@ -12,10 +12,11 @@ mod outcome;
 mod picture;
 mod run_one;
 pub mod runner;
+mod webhooks;
 mod weights;
 mod work;
 
-pub use config::Config;
+pub use config::{Config, FetchConfig, WebhooksConfig};
 pub use models::{ModelConfig, Models, ModelsConfig, advice, source};
 pub use outcome::fresh_seed;
 pub use picture::Picture;
