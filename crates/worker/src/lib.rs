@@ -6,6 +6,7 @@
 
 mod config;
 mod housekeeping;
+mod inputs;
 mod journal;
 mod models;
 mod outcome;
@@ -17,6 +18,7 @@ mod weights;
 mod work;
 
 pub use config::{Config, FetchConfig, WebhooksConfig};
+pub use inputs::{InputImage, InputPixels, Inputs};
 pub use models::{ModelConfig, Models, ModelsConfig, advice, source};
 pub use outcome::fresh_seed;
 pub use picture::Picture;
