@@ -56,7 +56,7 @@ impl KeyRing {
     /// A secret of another length, or none at all.
     pub fn new<'a>(secrets: impl IntoIterator<Item = (i64, &'a [u8])>) -> Result<Self, UnusableKey> {
         let key = |(created_ms, seed): (i64, &[u8])| {
-            let seed = seed.try_into().map_err(|_| UnusableKey { bytes: Some(seed.len()) })?;
+            let seed = <&[u8; 32]>::try_from(seed).map_err(|_| UnusableKey { bytes: Some(seed.len()) })?;
             Ok(Key { created_ms, signing: SigningKey::from_bytes(seed) })
         };
         let keys = secrets.into_iter().map(key).collect::<Result<Vec<_>, _>>()?;

@@ -97,7 +97,7 @@ impl Deliverer {
         };
         let mut headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         for (name, value) in notice.headers(keys::load(&*self.store).await?.signer(now_ms)) {
-            let value = value.try_into().map_err(|_| format!("{name} cannot be sent"))?;
+            let value = HeaderValue::try_from(value).map_err(|_| format!("{name} cannot be sent"))?;
             headers.push((HeaderName::from_static(name), value));
         }
         Ok((headers, body))

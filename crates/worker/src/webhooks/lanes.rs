@@ -45,16 +45,21 @@ impl Lanes {
 
     /// Takes a claimed delivery in. What comes back is to be run now.
     pub(super) fn admit(&mut self, claimed: Claimed) -> Option<Claimed> {
-        let lane = self.lanes.entry(receiver(&claimed.delivery.url)).or_default();
-        if self.running < RUNNING && lane.running < RUNNING_PER_LANE {
-            lane.running += 1;
-            self.running += 1;
-            return Some(claimed);
+        let name = receiver(&claimed.delivery.url);
+        match self.lanes.get_mut(&name) {
+            Some(lane) if lane.running >= RUNNING_PER_LANE => {
+                if lane.waiting.len() < WAITING_PER_LANE {
+                    lane.waiting.push_back(claimed);
+                }
+                None
+            }
+            _ if self.running >= RUNNING => None,
+            _ => {
+                self.lanes.entry(name).or_default().running += 1;
+                self.running += 1;
+                Some(claimed)
+            }
         }
-        if lane.waiting.len() < WAITING_PER_LANE {
-            lane.waiting.push_back(claimed);
-        }
-        None
     }
 
     /// Notes that an attempt to a URL has ended. What comes back is to be run now in its place: the next in its lane
@@ -131,6 +136,6 @@ mod tests {
         for n in 0..RUNNING as i64 {
             lanes.ended(&format!("https://{n}.example/"), 1);
         }
-        assert_eq!(lanes.room(), RUNNING);
+        assert_eq!((lanes.room(), lanes.lanes.len()), (RUNNING, 0));
     }
 }
