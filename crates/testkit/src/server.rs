@@ -86,7 +86,7 @@ impl TestServer {
         let worker = Worker { store: store.clone(), files: files.clone(), models, clock: clock.clone(), config };
         let working = tokio::spawn(worker.run(drain.clone(), stop.clone()));
         let config = scumble_server::Config { body_bytes: 64 * 1024, ..Default::default() };
-        let state = AppState { store: store.clone(), files, clock, config: Arc::new(config) };
+        let state = AppState::new(store.clone(), files, clock, config);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let serving = tokio::spawn(axum::serve(listener, scumble_server::router(state)).into_future());
