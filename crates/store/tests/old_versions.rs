@@ -34,8 +34,7 @@ async fn version_1_opens() -> Result<()> {
 async fn version_2_opens() -> Result<()> {
     let place = SqlitePlace::new();
     let store = open(&place, "v2.db").await?;
-    let expected =
-        [(RESTING, State::Queued), (QUEUED, State::Queued), (RUNNING, State::Running), (DONE, State::Done)];
+    let expected = [(RESTING, State::Queued), (QUEUED, State::Queued), (RUNNING, State::Running), (DONE, State::Done)];
     check_common(&store, &expected).await?;
     let file = store.file("b/1/image.png").await?;
     assert_eq!(file, Some(FileRecord { job_id: Some(id(DONE)), ..made_file() }));

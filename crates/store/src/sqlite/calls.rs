@@ -20,12 +20,7 @@ pub(super) fn enqueue(tx: &mut Tx, new: NewJob, admission: &Admission) -> Result
     Ok(Enqueued::New { job, position })
 }
 
-pub(super) fn enqueue_ended(
-    tx: &mut Tx,
-    new: NewJob,
-    admission: &Admission,
-    outcome: Outcome,
-) -> Result<Enqueued> {
+pub(super) fn enqueue_ended(tx: &mut Tx, new: NewJob, admission: &Admission, outcome: Outcome) -> Result<Enqueued> {
     if let Answer::Refused(why) = admission::ask(tx, &new, admission)? {
         return Ok(why);
     }
@@ -44,8 +39,17 @@ fn insert(tx: &mut Tx, new: NewJob, admission: &Admission, state: State) -> Resu
          (id, endpoint, key_id, priority, start_by_ms, webhook, hint, keep_io, state, created_ms, finished_ms) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id) DO NOTHING RETURNING seq",
         params![
-            id.to_string(), endpoint, key_id, priority_number, start_by_ms, webhook, hint, keep_io,
-            state.as_str(), tx.now_ms, finished_ms
+            id.to_string(),
+            endpoint,
+            key_id,
+            priority_number,
+            start_by_ms,
+            webhook,
+            hint,
+            keep_io,
+            state.as_str(),
+            tx.now_ms,
+            finished_ms
         ],
         |row| Ok(row.get("seq")?),
     )?;

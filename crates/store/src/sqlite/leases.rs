@@ -27,10 +27,8 @@ impl From<&Lease> for Token {
 pub(super) fn start(tx: &mut Tx, token: Token) -> Result<Beat> {
     let Some(job) = held(tx, token)? else { return Ok(Beat::Lost) };
     if job.state == State::Leased {
-        tx.conn.run(
-            "UPDATE jobs SET state = 'running', started_ms = ?2 WHERE seq = ?1",
-            params![job.seq, tx.now_ms],
-        )?;
+        tx.conn
+            .run("UPDATE jobs SET state = 'running', started_ms = ?2 WHERE seq = ?1", params![job.seq, tx.now_ms])?;
         steps::entered(tx, &job, State::Running, None)?;
     }
     Ok(alive(&job))
