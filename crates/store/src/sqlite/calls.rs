@@ -1,8 +1,10 @@
 //! Writes on behalf of callers: accept a job, cancel it, end it unstarted.
 
+use std::ops::ControlFlow;
+
 use rusqlite::params;
 
-use super::admission::{self, Answer};
+use super::admission;
 use super::db::Db;
 use super::rows::{self, priority_number};
 use super::steps::{self, Standing};
@@ -11,8 +13,8 @@ use crate::{Admission, Cancel, Change, Enqueued, Error, Job, JobId, NewJob, Outc
 
 pub(super) fn enqueue(tx: &mut Tx, new: NewJob, admission: &Admission) -> Result<Enqueued> {
     let position = match admission::ask(tx, &new, admission)? {
-        Answer::Admitted { position } => position,
-        Answer::Refused(why) => return Ok(why),
+        ControlFlow::Continue(position) => position,
+        ControlFlow::Break(why) => return Ok(why),
     };
     let job = insert(tx, new, admission, State::Queued)?;
     tx.changes.push(Change::Queued { endpoint: job.endpoint.clone() });
@@ -21,7 +23,7 @@ pub(super) fn enqueue(tx: &mut Tx, new: NewJob, admission: &Admission) -> Result
 }
 
 pub(super) fn enqueue_ended(tx: &mut Tx, new: NewJob, admission: &Admission, outcome: Outcome) -> Result<Enqueued> {
-    if let Answer::Refused(why) = admission::ask(tx, &new, admission)? {
+    if let ControlFlow::Break(why) = admission::ask(tx, &new, admission)? {
         return Ok(why);
     }
     let job = insert(tx, new, admission, outcome.end_state(false))?;

@@ -1,7 +1,7 @@
 //! Opening a SQLite file.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ fn open(path: &Path, options: Options) -> Result<SqliteStore> {
 }
 
 fn make_folder(path: &Path) -> Result<()> {
-    let folder = path.parent().map(Path::to_owned).unwrap_or_else(PathBuf::new);
+    let folder = path.parent().unwrap_or(Path::new(""));
     std::fs::create_dir_all(folder).map_err(|error| cannot_open(path, &error))
 }
 
