@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 use super::SqliteStore;
 use super::migrate::migrate;
 use super::writer::Writer;
-use crate::{Clock, Error, Result, SystemClock};
+use crate::{Cause, Clock, Error, Result, SystemClock};
 
 /// Changes a receiver may be behind before it misses some.
 const CHANGES_KEPT: usize = 1024;
@@ -124,7 +124,7 @@ pub(crate) fn sorted(error: sqlx::Error) -> Error {
     if matches!(error, sqlx::Error::PoolClosed) {
         return Error::Closed;
     }
-    let error = Arc::new(error);
+    let error = Cause::new(error);
     match code {
         Some(5 | 6) => Error::Busy(error),      // SQLITE_BUSY, SQLITE_LOCKED
         Some(8) => Error::ReadOnly(error),      // SQLITE_READONLY
