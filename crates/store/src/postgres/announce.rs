@@ -55,14 +55,15 @@ struct Payload {
 
 
 impl Announcer {
-    /// Begins to tell and to listen.
-    pub(super) fn start(pool: PgPool, listeners: PgPool, channel: String) -> Self {
+    /// Listens, and begins to tell.
+    pub(super) async fn start(pool: PgPool, listeners: PgPool, channel: String) -> sqlx::Result<Self> {
         let (here, _) = broadcast::channel(CHANGES_KEPT);
         let (there, untold) = mpsc::channel(UNTOLD_MAX);
         let myself = Uuid::new_v4().simple().to_string();
-        let listening = tokio::spawn(listen(listeners.clone(), channel.clone(), myself.clone(), here.clone()));
+        let listener = listener_on(&listeners, &channel).await?;
+        let listening = tokio::spawn(listen(listener, listeners.clone(), channel.clone(), myself.clone(), here.clone()));
         tokio::spawn(tell(pool, channel, myself, untold));
-        Self { here, there, listening, listeners }
+        Ok(Self { here, there, listening, listeners })
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Change> {
@@ -160,32 +161,47 @@ fn payloads(myself: &str, changes: HashSet<Change>) -> Vec<String> {
 
 /// Announces here what other processes have told. A connection that is lost is made anew; what was told meanwhile is
 /// lost, and found by polling.
-async fn listen(pool: PgPool, channel: String, myself: String, here: broadcast::Sender<Change>) {
-    while !pool.is_closed() {
-        if let Err(error) = listen_until_lost(&pool, &channel, &myself, &here).await {
-            tracing::debug!(%error, "changes of other processes are not heard; trying again");
-        }
-        tokio::time::sleep(RELISTEN).await;
+async fn listen(
+    mut listener: PgListener,
+    listeners: PgPool,
+    channel: String,
+    myself: String,
+    here: broadcast::Sender<Change>,
+) {
+    loop {
+        let lost = hear(&mut listener, &myself, &here).await;
+        tracing::debug!(error = %lost, "changes of other processes are not heard; listening again");
+        listener = loop {
+            tokio::time::sleep(RELISTEN).await;
+            match listener_on(&listeners, &channel).await {
+                Ok(listener) => break listener,
+                Err(sqlx::Error::PoolClosed) => return,
+                Err(error) => tracing::debug!(%error, "changes of other processes are not heard; trying again"),
+            }
+        };
     }
 }
 
-async fn listen_until_lost(
-    pool: &PgPool,
-    channel: &str,
-    myself: &str,
-    here: &broadcast::Sender<Change>,
-) -> sqlx::Result<()> {
-    let mut listener = PgListener::connect_with(pool).await?;
+async fn listener_on(listeners: &PgPool, channel: &str) -> sqlx::Result<PgListener> {
+    let mut listener = PgListener::connect_with(listeners).await?;
     listener.listen(channel).await?;
+    Ok(listener)
+}
+
+/// Announces until the connection is lost: the error that it is lost with.
+async fn hear(listener: &mut PgListener, myself: &str, here: &broadcast::Sender<Change>) -> sqlx::Error {
     loop {
-        let notification = listener.recv().await?;
+        let notification = match listener.recv().await {
+            Ok(notification) => notification,
+            Err(error) => return error,
+        };
         // Anybody with access to the database may notify anything.
         let Ok(payload) = serde_json::from_str::<Payload>(notification.payload()) else { continue };
-        if payload.from == myself {
-            continue;
-        }
-        for change in changes(payload) {
-            let _ = here.send(change);
+        if payload.from != myself {
+            for change in changes(payload) {
+                // Nobody listening is fine.
+                let _ = here.send(change);
+            }
         }
     }
 }

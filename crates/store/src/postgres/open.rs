@@ -57,7 +57,7 @@ impl PostgresStore {
         let channel = retried!(prepare(&server, busy_timeout, now_ms))??;
         let pool = pool(server.clone(), connections.max(1), busy_timeout);
         let listening = pool_of_one(server, busy_timeout);
-        let announcer = Announcer::start(pool.clone(), listening, channel);
+        let announcer = Announcer::start(pool.clone(), listening, channel).await?;
         Ok(Self { pool, clock, announcer })
     }
 }

@@ -8,7 +8,7 @@ use crate::{Count, Error, JobFilter, JobSummary};
 /// What `enqueue` answered for is seen by a store opened afterwards, though nothing was closed.
 pub async fn acknowledged_is_there(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
-    let accepted = store.enqueue(new_job()).await?;
+    let accepted = accepted(&*store, new_job()).await?;
     let other = place.open().await?;
     assert_eq!(other.job(accepted.id).await?, Some(accepted));
     Ok(())
@@ -24,15 +24,21 @@ pub async fn input_comes_back(place: &impl Place) -> Result<()> {
         key_id: Some("key-1".to_owned()),
         priority: Priority::Low,
         start_by_ms: Some(place.clock().now_ms() + 5_000),
+        webhook: Some("https://example.com/hook".to_owned()),
+        hint: Some("warm".to_owned()),
+        keep_io: false,
         options: json!({"tags": {"team": "a"}}),
     };
-    let accepted = store.enqueue(new.clone()).await?;
+    let accepted = accepted(&*store, new.clone()).await?;
     let read = job(&*store, new.id).await?;
     assert_eq!(accepted, read);
     // The order of keys is part of what a caller sees.
     assert_eq!(read.input.to_string(), new.input.to_string());
-    let Job { id, seq, endpoint, input, key_id, priority, start_by_ms, options, .. } = read.clone();
-    assert_eq!(NewJob { id, endpoint, input, key_id, priority, start_by_ms, options }, new);
+    let Job { id, seq, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options, .. } = read.clone();
+    assert_eq!(
+        NewJob { id, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options },
+        new
+    );
     assert!(seq > 0);
     assert_eq!((read.state, read.attempt, read.drained, read.crashes), (State::Queued, 0, 0, 0));
     assert_eq!((read.created_ms, read.started_ms, read.finished_ms), (place.clock().now_ms(), None, None));
@@ -43,8 +49,8 @@ pub async fn input_comes_back(place: &impl Place) -> Result<()> {
 /// The second job of an id is refused and leaves the first alone.
 pub async fn ids_are_used_once(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
-    let first = store.enqueue(new_job()).await?;
-    let again = store.enqueue(NewJob { id: first.id, ..job_of("fal-ai/other") }).await;
+    let first = accepted(&*store, new_job()).await?;
+    let again = store.enqueue(NewJob { id: first.id, ..job_of("fal-ai/other") }, Admission::default()).await;
     assert!(matches!(again, Err(Error::JobExists(id)) if id == first.id), "{again:?}");
     assert_eq!(job(&*store, first.id).await?, first);
     Ok(())
@@ -71,7 +77,7 @@ pub async fn recent_jobs(place: &impl Place) -> Result<()> {
     let b = enqueued(&*store, job_of("fal-ai/other")).await?;
     let c = enqueued(&*store, new_job()).await?;
 
-    let all = JobFilter { endpoint: None, state: None, before: None, limit: 10 };
+    let all = JobFilter { endpoint: None, state: None, key_id: None, before: None, limit: 10 };
     let ids = |page: &[JobSummary]| page.iter().map(|line| line.id).collect::<Vec<_>>();
     let lines = store.recent(&all).await?;
     assert_eq!(ids(&lines), [c, b, a]);

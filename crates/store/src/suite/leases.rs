@@ -140,7 +140,7 @@ pub async fn attempts_have_a_limit(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
     let id = enqueued(&*store, new_job()).await?;
     store.release(&claimed(&*store, "w").await?, Release::Drained).await?;
-    store.release(&claimed(&*store, "w").await?, Release::Failed("no connection".to_owned())).await?;
+    store.release(&claimed(&*store, "w").await?, Release::Failed { reason: "no connection".to_owned(), rest_ms: 0 }).await?;
     let lease = claimed(&*store, "w").await?;
     assert_eq!((lease.attempt, lease.job.counted_attempts()), (3, 2));
     place.clock().advance(LEASE_MS);
@@ -250,7 +250,7 @@ async fn check_lost(store: &dyn Store, lease: &Lease) -> Result<()> {
 fn states(events: &[Event]) -> Vec<(State, i64)> {
     let state = |event: &Event| match event.kind {
         EventKind::State { state, .. } => Some((state, event.at_ms)),
-        EventKind::Log { .. } | EventKind::Progress { .. } => None,
+        EventKind::Log { .. } | EventKind::Progress { .. } | EventKind::Preview { .. } => None,
     };
     events.iter().filter_map(state).collect()
 }
@@ -259,7 +259,7 @@ fn states(events: &[Event]) -> Vec<(State, i64)> {
 fn reasons(events: &[Event]) -> Vec<String> {
     let reason = |event: &Event| match &event.kind {
         EventKind::State { reason, .. } => reason.clone(),
-        EventKind::Log { .. } | EventKind::Progress { .. } => None,
+        EventKind::Log { .. } | EventKind::Progress { .. } | EventKind::Preview { .. } => None,
     };
     events.iter().filter_map(reason).collect()
 }
