@@ -100,12 +100,3 @@ impl fmt::Debug for Cause {
         fmt::Debug::fmt(&self.0, f)
     }
 }
-
-// Both databases speak through one library for now.
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        let sqlite =
-            error.as_database_error().is_some_and(|said| said.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some());
-        if sqlite { crate::sqlite::sorted(error) } else { crate::postgres::sorted(error) }
-    }
-}

@@ -6,11 +6,17 @@ use sqlx::postgres::PgDatabaseError;
 
 use crate::{Cause, Error};
 
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        sorted(error)
+    }
+}
+
 /// Our own conditions, raised in the migrations' functions.
 const FILE_EXISTS: &str = "SC001";
 
 /// What an error means to whoever has to act on it.
-pub(crate) fn sorted(error: sqlx::Error) -> Error {
+fn sorted(error: sqlx::Error) -> Error {
     if matches!(error, sqlx::Error::PoolClosed) {
         return Error::Closed;
     }

@@ -27,7 +27,6 @@ use sqlx::PgPool;
 use tokio::sync::broadcast;
 
 use self::announce::Announcer;
-pub(crate) use self::errors::sorted;
 pub use self::open::PostgresOptions;
 use crate::{
     Admission, Beat, Cancel, Change, Claim, Clock, Count, Delivery, DeliveryAttempt, DeliveryRecord, Enqueued, Event,
