@@ -53,7 +53,6 @@ struct Payload {
     delivery: bool,
 }
 
-
 impl Announcer {
     /// Listens, and begins to tell.
     pub(super) async fn start(pool: PgPool, listeners: PgPool, channel: String) -> sqlx::Result<Self> {
@@ -61,7 +60,8 @@ impl Announcer {
         let (there, untold) = mpsc::channel(UNTOLD_MAX);
         let myself = Uuid::new_v4().simple().to_string();
         let listener = listener_on(&listeners, &channel).await?;
-        let listening = tokio::spawn(listen(listener, listeners.clone(), channel.clone(), myself.clone(), here.clone()));
+        let listening =
+            tokio::spawn(listen(listener, listeners.clone(), channel.clone(), myself.clone(), here.clone()));
         tokio::spawn(tell(pool, channel, myself, untold));
         Ok(Self { here, there, listening, listeners })
     }

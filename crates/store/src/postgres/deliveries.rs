@@ -54,9 +54,8 @@ pub(super) async fn next_ms(store: &PostgresStore) -> Result<Option<i64>> {
 }
 
 pub(super) async fn of_job(store: &PostgresStore, id: JobId) -> Result<Vec<DeliveryRecord>> {
-    let found = retried!(
-        sqlx::query(include_str!("queries/deliveries.sql")).bind(id.to_string()).fetch_all(&store.pool)
-    )?;
+    let found =
+        retried!(sqlx::query(include_str!("queries/deliveries.sql")).bind(id.to_string()).fetch_all(&store.pool))?;
     let mut deliveries: Vec<DeliveryRecord> = Vec::new();
     for row in &found {
         let id = row.try_get("id")?;
@@ -81,7 +80,10 @@ pub(super) async fn of_job(store: &PostgresStore, id: JobId) -> Result<Vec<Deliv
 pub(super) async fn redeliver(store: &PostgresStore, id: JobId) -> Result<bool> {
     let now_ms = store.now_ms();
     let row = retried!(
-        sqlx::query(include_str!("queries/redeliver.sql")).bind(id.to_string()).bind(now_ms).fetch_optional(&store.pool)
+        sqlx::query(include_str!("queries/redeliver.sql"))
+            .bind(id.to_string())
+            .bind(now_ms)
+            .fetch_optional(&store.pool)
     )?;
     if row.is_some() {
         store.announce(Change::Delivery);

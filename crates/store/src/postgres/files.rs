@@ -32,7 +32,8 @@ pub(super) async fn put(store: &PostgresStore, file: FileRecord) -> Result<()> {
 }
 
 pub(super) async fn by_path(store: &PostgresStore, path: &str) -> Result<Option<FileRecord>> {
-    let row = retried!(sqlx::query("SELECT * FROM files WHERE path = $1").bind(plain(path)).fetch_optional(&store.pool))?;
+    let row =
+        retried!(sqlx::query("SELECT * FROM files WHERE path = $1").bind(plain(path)).fetch_optional(&store.pool))?;
     row.as_ref().map(rows::file).transpose()
 }
 

@@ -41,7 +41,10 @@ pub(super) async fn revoke(store: &PostgresStore, id: &str) -> Result<bool> {
 pub(super) async fn touch(store: &PostgresStore, id: &str) -> Result<()> {
     let now_ms = store.now_ms();
     retried!(
-        sqlx::query("UPDATE keys SET last_used_ms = $2 WHERE id = $1").bind(plain(id)).bind(now_ms).execute(&store.pool)
+        sqlx::query("UPDATE keys SET last_used_ms = $2 WHERE id = $1")
+            .bind(plain(id))
+            .bind(now_ms)
+            .execute(&store.pool)
     )?;
     Ok(())
 }

@@ -65,8 +65,21 @@ impl PostgresStore {
 /// Parameters that a URL may have. Others are refused, because what is ignored was meant to matter, and by name alone,
 /// because their value may be a misspelt password's.
 const PARAMETERS: [&str; 15] = [
-    "application_name", "dbname", "host", "hostaddr", "options", "password", "port", "ssl-ca", "ssl-cert", "ssl-key",
-    "sslcert", "sslkey", "sslmode", "sslrootcert", "user",
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "user",
 ];
 
 fn parse(url: &str) -> Result<PgConnectOptions> {
@@ -110,9 +123,7 @@ fn pool(server: PgConnectOptions, connections: u32, busy_timeout: Duration) -> P
         // A round trip before every statement. What the server has cut in the meantime is tried again instead, on
         // another connection; only those that lay idle for longer are asked.
         .test_before_acquire(false)
-        .before_acquire(|conn, meta| {
-            Box::pin(async move { Ok(meta.idle_for < RESTED || conn.ping().await.is_ok()) })
-        })
+        .before_acquire(|conn, meta| Box::pin(async move { Ok(meta.idle_for < RESTED || conn.ping().await.is_ok()) }))
         .after_connect(move |conn, _| Box::pin(settle(conn, busy_timeout)))
         .connect_lazy_with(server)
 }
@@ -132,9 +143,6 @@ fn pool_of_one(server: PgConnectOptions, busy_timeout: Duration) -> PgPool {
 
 /// What this program relies on, whatever the server's defaults are.
 async fn settle(conn: &mut PgConnection, busy_timeout: Duration) -> sqlx::Result<()> {
-    sqlx::query(include_str!("queries/settle.sql"))
-        .bind(busy_timeout.as_millis().to_string())
-        .execute(conn)
-        .await?;
+    sqlx::query(include_str!("queries/settle.sql")).bind(busy_timeout.as_millis().to_string()).execute(conn).await?;
     Ok(())
 }

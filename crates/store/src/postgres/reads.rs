@@ -2,9 +2,9 @@
 
 use sqlx::{Postgres, QueryBuilder, Row};
 
+use super::PostgresStore;
 use super::errors::retried;
 use super::rows::{self, plain};
-use super::PostgresStore;
 use crate::{Count, Event, Job, JobFilter, JobId, JobSummary, Result};
 
 pub(super) async fn job(store: &PostgresStore, id: JobId) -> Result<Option<Job>> {
@@ -20,9 +20,8 @@ pub(super) async fn known_job(store: &PostgresStore, id: JobId) -> Result<Job> {
 }
 
 pub(super) async fn position(store: &PostgresStore, id: JobId) -> Result<Option<u64>> {
-    let row = retried!(
-        sqlx::query(include_str!("queries/position.sql")).bind(id.to_string()).fetch_optional(&store.pool)
-    )?;
+    let row =
+        retried!(sqlx::query(include_str!("queries/position.sql")).bind(id.to_string()).fetch_optional(&store.pool))?;
     row.map(|row| rows::number("position", row.try_get::<i64, _>("ahead")?)).transpose()
 }
 

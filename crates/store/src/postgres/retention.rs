@@ -30,9 +30,8 @@ pub(super) async fn purge(store: &PostgresStore, retention: Retention, limit: u3
 }
 
 pub(super) async fn delete_job(store: &PostgresStore, id: JobId) -> Result<Option<Vec<FileRecord>>> {
-    let found = retried!(
-        sqlx::query(include_str!("queries/delete_job.sql")).bind(id.to_string()).fetch_all(&store.pool)
-    )?;
+    let found =
+        retried!(sqlx::query(include_str!("queries/delete_job.sql")).bind(id.to_string()).fetch_all(&store.pool))?;
     if found.is_empty() {
         return Ok(None);
     }

@@ -20,7 +20,10 @@ pub(super) async fn of_purpose(store: &PostgresStore, purpose: &str, first: &Sec
 async fn list_or_begin(store: &PostgresStore, purpose: &str, first: &SecretBytes) -> sqlx::Result<Vec<PgRow>> {
     let now_ms = store.now_ms();
     let mut tx = store.pool.begin().await?;
-    sqlx::query("SELECT pg_advisory_xact_lock(lock_number('secrets', $1))").bind(plain(purpose)).execute(&mut *tx).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(lock_number('secrets', $1))")
+        .bind(plain(purpose))
+        .execute(&mut *tx)
+        .await?;
     let mut found = list(&mut *tx, purpose).await?;
     if found.is_empty() {
         found.push(insert(&mut *tx, purpose, first, now_ms).await?);

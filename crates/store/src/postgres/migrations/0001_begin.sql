@@ -29,6 +29,10 @@ CREATE TABLE jobs (
     created_ms       bigint   NOT NULL,
     started_ms       bigint,
     finished_ms      bigint                          -- not null exactly in the three end states
+) WITH (
+    -- A queue turns over quickly, and counting what waits is cheap only behind a recent vacuum.
+    autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02,
+    autovacuum_analyze_scale_factor = 0.02
 );
 
 -- The queue, a lane per priority, caller and endpoint. Claiming looks at the heads of the lanes.
@@ -48,6 +52,16 @@ CREATE INDEX jobs_by_endpoint ON jobs (endpoint, seq);
 CREATE INDEX jobs_by_key ON jobs (key_id, seq) WHERE key_id IS NOT NULL;
 -- The ended by age, for retention.
 CREATE INDEX jobs_ended ON jobs (keep_io, finished_ms) WHERE finished_ms IS NOT NULL;
+
+-- How many jobs wait, so that nobody has to count a long queue: the sum over the shards. A shard belongs to few
+-- connections, so that writers do not wait for each other; it may well be negative.
+CREATE TABLE waiting (
+    endpoint text     COLLATE "C" NOT NULL,
+    priority smallint NOT NULL,
+    shard    integer  NOT NULL,
+    number   bigint   NOT NULL,
+    PRIMARY KEY (endpoint, priority, shard)
+) WITH (fillfactor = 50);
 
 -- Numbers the claims of everybody.
 CREATE SEQUENCE turns AS bigint;

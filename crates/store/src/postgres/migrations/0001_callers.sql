@@ -17,7 +17,7 @@ DECLARE
     the_caller CONSTANT text := coalesce('k' || p_key_id, '');
     the_word words;
     the_job jobs;
-    waiting bigint;
+    in_all bigint;
     alive bigint;
 BEGIN
     delivery := false;
@@ -49,11 +49,12 @@ BEGIN
         END IF;
     END IF;
 
-    SELECT count(*) FILTER (WHERE priority <= p_priority), count(*) INTO number, waiting
-    FROM jobs WHERE endpoint = p_endpoint AND state = 'queued' AND finished_ms IS NULL;
-    IF waiting > p_max_waiting THEN
+    SELECT coalesce(sum(shards.number) FILTER (WHERE priority <= p_priority), 0), coalesce(sum(shards.number), 0)
+    INTO number, in_all
+    FROM waiting AS shards WHERE endpoint = p_endpoint;
+    IF in_all > p_max_waiting THEN
         verdict := 'waiting';
-        number := waiting;
+        number := in_all;
         RETURN;
     END IF;
     IF p_max_alive IS NOT NULL THEN
@@ -65,7 +66,7 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    IF NOT p_strict AND (waiting + margin > p_max_waiting OR alive + margin > p_max_alive) THEN
+    IF NOT p_strict AND (in_all + margin > p_max_waiting OR alive + margin > p_max_alive) THEN
         verdict := 'crowded';
         RETURN;
     END IF;
@@ -82,7 +83,11 @@ BEGIN
     IF p_word IS NOT NULL THEN
         INSERT INTO words (caller, word, digest, job_seq) VALUES (the_caller, p_word, p_digest, the_job.seq);
     END IF;
-    IF p_status IS NOT NULL THEN
+    IF p_status IS NULL THEN
+        PERFORM now_waiting(the_job, 1);
+    ELSE
+        -- It was never in the queue.
+        the_job.state := NULL;
         PERFORM put_outcome(the_job.seq, p_status, p_body, p_headers, p_error, p_error_type, p_inference_ms);
         delivery := end_job(p_now, the_job, p_end_state, NULL);
         number := 0;

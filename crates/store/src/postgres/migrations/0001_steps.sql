@@ -10,6 +10,13 @@ CREATE FUNCTION held(p_id text, p_attempt bigint) RETURNS jobs LANGUAGE sql AS $
     SELECT * FROM jobs WHERE id = p_id AND attempt = p_attempt AND state IN ('leased', 'running') FOR NO KEY UPDATE
 $$;
 
+-- One waits more, or one less.
+CREATE FUNCTION now_waiting(p_job jobs, p_more integer) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO waiting (endpoint, priority, shard, number)
+    VALUES (p_job.endpoint, p_job.priority, pg_backend_pid() % 64, p_more)
+    ON CONFLICT (endpoint, priority, shard) DO UPDATE SET number = waiting.number + excluded.number
+$$;
+
 -- Records that a job entered a state.
 CREATE FUNCTION entered(p_now bigint, p_job jobs, p_state text, p_reason text) RETURNS void LANGUAGE sql AS $$
     INSERT INTO events (job_seq, attempt, at_ms, data)
@@ -35,6 +42,9 @@ BEGIN
     SET state = p_state, finished_ms = p_now, crashes = p_job.crashes, worker = NULL, lease_expires_ms = NULL,
         not_before_ms = NULL
     WHERE seq = p_job.seq;
+    IF p_job.state = 'queued' THEN
+        PERFORM now_waiting(p_job, -1);
+    END IF;
     IF p_job.attempt > 0 THEN
         DELETE FROM events WHERE job_seq = p_job.seq AND preview;
     END IF;
@@ -55,5 +65,6 @@ BEGIN
     SET state = 'queued', worker = NULL, lease_expires_ms = NULL, drained = drained + p_drained,
         crashes = crashes + p_crashed, not_before_ms = p_not_before_ms
     WHERE seq = p_job.seq;
+    PERFORM now_waiting(p_job, 1);
     PERFORM entered(p_now, p_job, 'queued', p_reason);
 END $$;

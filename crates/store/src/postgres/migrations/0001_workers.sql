@@ -5,6 +5,85 @@ CREATE FUNCTION served_elsewhere(p_hint text, p_process text, p_since bigint) RE
     SELECT EXISTS (SELECT FROM hints WHERE hint = p_hint AND process <> p_process AND served_ms > p_since)
 $$;
 
+-- The heads of a caller's lanes: of each endpoint the first job that may go. Each lane is found with one look into the
+-- index behind the one before.
+CREATE FUNCTION heads(
+    p_priority smallint, p_caller text, p_endpoints text[], p_now bigint, p_process text, p_first_ms bigint,
+    p_since bigint
+) RETURNS TABLE (lane text, head bigint) STABLE LANGUAGE sql AS $$
+    WITH RECURSIVE lanes AS (
+        (
+            SELECT endpoint
+            FROM jobs
+            WHERE state = 'queued' AND priority = p_priority AND caller = p_caller
+            ORDER BY endpoint
+            LIMIT 1
+        )
+        UNION ALL
+        SELECT next.endpoint
+        FROM lanes
+        CROSS JOIN LATERAL (
+            SELECT endpoint
+            FROM jobs
+            WHERE state = 'queued' AND priority = p_priority AND caller = p_caller AND endpoint > lanes.endpoint
+            ORDER BY endpoint
+            LIMIT 1
+        ) AS next
+    )
+    SELECT lanes.endpoint, first.seq
+    FROM lanes
+    CROSS JOIN LATERAL (
+        SELECT seq
+        FROM jobs
+        WHERE state = 'queued' AND priority = p_priority AND caller = p_caller AND endpoint = lanes.endpoint
+          -- The same three conditions as in claim.
+          AND (start_by_ms IS NULL OR start_by_ms > p_now)
+          AND (not_before_ms IS NULL OR not_before_ms <= p_now)
+          AND (hint IS NULL OR created_ms + p_first_ms <= p_now OR NOT served_elsewhere(hint, p_process, p_since))
+        ORDER BY seq
+        LIMIT 1
+    ) AS first
+    -- Only what this worker can run.
+    WHERE p_endpoints IS NULL OR lanes.endpoint = ANY (p_endpoints)
+$$;
+
+-- Whose turn it is, in order: normal before low; then who has the fewest at work; then who waited longest for a turn;
+-- those who never had one in the order they came.
+CREATE FUNCTION whose_turn(
+    p_endpoints text[], p_now bigint, p_process text, p_per_key bigint, p_first_ms bigint, p_since bigint
+) RETURNS TABLE (priority smallint, caller text) STABLE LANGUAGE sql AS $$
+    WITH RECURSIVE queues AS (
+        (SELECT priority, caller FROM jobs WHERE state = 'queued' ORDER BY priority, caller LIMIT 1)
+        UNION ALL
+        SELECT next.*
+        FROM queues
+        CROSS JOIN LATERAL (
+            SELECT priority, caller
+            FROM jobs
+            WHERE state = 'queued' AND (priority, caller) > (queues.priority, queues.caller)
+            ORDER BY priority, caller
+            LIMIT 1
+        ) AS next
+    ),
+    -- Few: not more than there are workers.
+    at_work AS MATERIALIZED (
+        SELECT caller, count(*) AS jobs FROM jobs WHERE lease_expires_ms IS NOT NULL GROUP BY caller
+    ),
+    parties AS MATERIALIZED (
+        SELECT queues.priority, caller, coalesce(at_work.jobs, 0) AS at_work,
+               (SELECT max(turn) FROM jobs WHERE jobs.caller = queues.caller AND turn IS NOT NULL) AS turn
+        FROM queues
+        LEFT JOIN at_work USING (caller)
+        -- A key at its limit waits; those without a key know none.
+        WHERE p_per_key IS NULL OR caller = '' OR coalesce(at_work.jobs, 0) < p_per_key
+    )
+    SELECT priority, caller
+    FROM parties
+    ORDER BY priority, at_work, turn NULLS FIRST, CASE WHEN turn IS NULL THEN (
+        SELECT min(head) FROM heads(priority, caller, p_endpoints, p_now, p_process, p_first_ms, p_since)
+    ) END
+$$;
+
 -- Leases the next job and returns it, at most one row. A job with a hint is left for p_first_ms to another process that
 -- has served the hint after p_since.
 CREATE FUNCTION claim(
@@ -12,95 +91,52 @@ CREATE FUNCTION claim(
     p_first_ms bigint, p_since bigint
 ) RETURNS SETOF whole_jobs LANGUAGE plpgsql AS $$
 DECLARE
-    lane record;
+    party record;
+    the_lane text;
     the_job jobs;
 BEGIN
-    FOR lane IN
-        -- The lanes of the queue, each found with one look into the index behind the one before.
-        WITH RECURSIVE lanes AS (
-            (
-                SELECT priority, caller, endpoint
-                FROM jobs
-                WHERE state = 'queued'
-                ORDER BY priority, caller, endpoint
-                LIMIT 1
-            )
-            UNION ALL
-            SELECT next.*
-            FROM lanes
-            CROSS JOIN LATERAL (
-                SELECT priority, caller, endpoint
-                FROM jobs
-                WHERE state = 'queued'
-                  AND (priority, caller, endpoint) > (lanes.priority, lanes.caller, lanes.endpoint)
-                ORDER BY priority, caller, endpoint
-                LIMIT 1
-            ) AS next
-        ),
-        -- Few: not more than there are workers.
-        at_work AS MATERIALIZED (
-            SELECT caller, count(*) AS jobs FROM jobs WHERE lease_expires_ms IS NOT NULL GROUP BY caller
-        ),
-        callers AS MATERIALIZED (
-            SELECT caller, coalesce(at_work.jobs, 0) AS at_work,
-                   (SELECT max(turn) FROM jobs WHERE jobs.caller = known.caller AND turn IS NOT NULL) AS turn
-            FROM (SELECT DISTINCT caller FROM lanes) AS known
-            LEFT JOIN at_work USING (caller)
-        )
-        SELECT lanes.priority, lanes.caller, lanes.endpoint
-        FROM lanes
-        JOIN callers USING (caller)
-        CROSS JOIN LATERAL (
-            SELECT seq
-            FROM jobs
-            WHERE state = 'queued'
-              AND priority = lanes.priority AND caller = lanes.caller AND endpoint = lanes.endpoint
-              -- The same three conditions as below.
-              AND (start_by_ms IS NULL OR start_by_ms > p_now)
-              AND (not_before_ms IS NULL OR not_before_ms <= p_now)
-              AND (hint IS NULL OR created_ms + p_first_ms <= p_now OR NOT served_elsewhere(hint, p_process, p_since))
-            ORDER BY seq
-            LIMIT 1
-        ) AS head
-        -- Only what this worker can run.
-        WHERE (p_endpoints IS NULL OR lanes.endpoint = ANY (p_endpoints))
-          -- A key at its limit waits.
-          AND (p_per_key IS NULL OR lanes.caller = '' OR callers.at_work < p_per_key)
-        -- Normal before low; then who has the fewest at work; then who waited longest for a turn; then first in, first
-        -- out.
-        ORDER BY lanes.priority, callers.at_work, callers.turn NULLS FIRST, head.seq
-    LOOP
-        -- A block of its own lets the lock go when nothing comes of it: whoever waits for a second one holds no first.
-        BEGIN
-            IF p_per_key IS NOT NULL AND lane.caller <> '' THEN
-                -- One claim of a key at a time, and each counts those before it.
-                PERFORM pg_advisory_xact_lock(lock_number('turn', lane.caller));
-                IF p_per_key <= (
-                    SELECT count(*) FROM jobs WHERE lease_expires_ms IS NOT NULL AND caller = lane.caller
-                ) THEN
-                    RAISE EXCEPTION 'the key is at its limit' USING ERRCODE = 'SC002';
+    <<turns>>
+    FOR party IN SELECT * FROM whose_turn(p_endpoints, p_now, p_process, p_per_key, p_first_ms, p_since) LOOP
+        FOR the_lane IN
+            -- First in, first out.
+            SELECT lane
+            FROM heads(party.priority, party.caller, p_endpoints, p_now, p_process, p_first_ms, p_since)
+            ORDER BY head
+        LOOP
+            -- A block of its own lets the lock go when nothing comes of it: whoever waits for a second one holds no
+            -- first.
+            BEGIN
+                IF p_per_key IS NOT NULL AND party.caller <> '' THEN
+                    -- One claim of a key at a time, and each counts those before it.
+                    PERFORM pg_advisory_xact_lock(lock_number('turn', party.caller));
+                    IF p_per_key <= (
+                        SELECT count(*) FROM jobs WHERE lease_expires_ms IS NOT NULL AND caller = party.caller
+                    ) THEN
+                        RAISE EXCEPTION 'the key is at its limit' USING ERRCODE = 'SC002';
+                    END IF;
                 END IF;
-            END IF;
-            SELECT jobs.* INTO the_job
-            FROM jobs
-            WHERE state = 'queued' AND priority = lane.priority AND caller = lane.caller AND endpoint = lane.endpoint
-              -- Too late to be worth starting: somebody ends it with a proper outcome instead.
-              AND (start_by_ms IS NULL OR start_by_ms > p_now)
-              -- Rests.
-              AND (not_before_ms IS NULL OR not_before_ms <= p_now)
-              -- Somebody else does it faster, if they come soon.
-              AND (hint IS NULL OR created_ms + p_first_ms <= p_now OR NOT served_elsewhere(hint, p_process, p_since))
-            -- A job that came back has kept its number and goes first again.
-            ORDER BY seq
-            LIMIT 1
-            FOR NO KEY UPDATE SKIP LOCKED;
-            IF NOT FOUND THEN
-                RAISE EXCEPTION 'others were faster' USING ERRCODE = 'SC002';
-            END IF;
-            EXIT;
-        EXCEPTION WHEN SQLSTATE 'SC002' THEN
-            the_job := NULL;
-        END;
+                SELECT jobs.* INTO the_job
+                FROM jobs
+                WHERE state = 'queued' AND priority = party.priority AND caller = party.caller AND endpoint = the_lane
+                  -- Too late to be worth starting: somebody ends it with a proper outcome instead.
+                  AND (start_by_ms IS NULL OR start_by_ms > p_now)
+                  -- Rests.
+                  AND (not_before_ms IS NULL OR not_before_ms <= p_now)
+                  -- Somebody else does it faster, if they come soon.
+                  AND (hint IS NULL OR created_ms + p_first_ms <= p_now
+                       OR NOT served_elsewhere(hint, p_process, p_since))
+                -- A job that came back has kept its number and goes first again.
+                ORDER BY seq
+                LIMIT 1
+                FOR NO KEY UPDATE SKIP LOCKED;
+                IF NOT FOUND THEN
+                    RAISE EXCEPTION 'others were faster' USING ERRCODE = 'SC002';
+                END IF;
+                EXIT turns;
+            EXCEPTION WHEN SQLSTATE 'SC002' THEN
+                the_job := NULL;
+            END;
+        END LOOP;
     END LOOP;
     IF the_job.seq IS NULL THEN
         RETURN;
@@ -111,6 +147,7 @@ BEGIN
         not_before_ms = NULL, turn = nextval('turns')
     WHERE seq = the_job.seq
     RETURNING * INTO the_job;
+    PERFORM now_waiting(the_job, -1);
     PERFORM entered(p_now, the_job, 'leased', 'claimed by ' || p_worker);
     IF the_job.hint IS NOT NULL THEN
         INSERT INTO hints (hint, process, served_ms) VALUES (the_job.hint, p_process, p_now)
