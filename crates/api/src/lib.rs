@@ -14,6 +14,7 @@ mod output;
 mod queue;
 mod retry;
 mod validate;
+mod webhook;
 
 pub use endpoint::{AppPath, Endpoint, EndpointId, Family, Field, Fill, Kind, Scope};
 pub use endpoints::{ENDPOINTS, find};
@@ -21,6 +22,7 @@ pub use error::{ErrorAnswer, ErrorType, Problem};
 pub use image_size::{ImageSize, PRESETS};
 pub use input::{ImageFormat, Input, TextToImage};
 pub use options::{JobOptions, tags};
-pub use output::{FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput};
+pub use output::{Delivered, FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput, OwnFile, own_files};
 pub use queue::{LogLine, Metrics, QueueStatus, Status, Submitted};
 pub use retry::{Fault, RetryRules, rest_ms};
+pub use webhook::{Jwk, Jwks, KEY_PURPOSE, KeyRing, NO_USER, Notice, UnusableKey, WebhookBody, WebhookStatus};

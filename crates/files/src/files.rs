@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -92,6 +94,17 @@ impl Files {
         let (size, range, read) = (found.meta.size, found.range.clone(), path.clone());
         let stream = found.into_stream().map_err(move |e| Error::about(&read, e)).boxed();
         Ok(FileBody { stream, range, size, content_type: content_type_of(path.name()) })
+    }
+
+    /// A whole file as a data URI.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Storage`].
+    pub async fn data_uri(&self, path: &FilePath) -> Result<String> {
+        let file = self.get(path, None).await?;
+        let content_type = file.content_type;
+        Ok(format!("data:{content_type};base64,{}", STANDARD.encode(file.bytes().await?)))
     }
 
     /// The size of a file; `None` when there is no such file.

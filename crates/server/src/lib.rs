@@ -18,9 +18,11 @@ mod routes;
 mod state;
 mod submit;
 mod wait;
+mod webhook_keys;
 
 pub use addressing::{Caller, Service};
 pub use config::Config;
 pub use key::{KeySecret, new_key};
 pub use routes::router;
 pub use state::AppState;
+pub use webhook_keys::{Rotation, WebhookKeysError, rotate_webhook_keys};

@@ -19,6 +19,30 @@ pub struct Config {
     pub limits: Limits,
     /// How many jobs of one key run at once, over all workers; further ones wait.
     pub per_key: Option<u32>,
+    /// Telling callers that their requests have ended.
+    pub webhooks: WebhooksConfig,
+    /// Reading files that callers name.
+    pub fetch: FetchConfig,
+}
+
+/// Settings of `[webhooks]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhooksConfig {
+    /// Whether webhooks may lead to addresses that are not on the public internet.
+    pub allow_private: bool,
+    /// How long a receiver may take at the first attempt; later ones may take two minutes.
+    pub timeout: Duration,
+}
+
+/// Settings of `[fetch]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchConfig {
+    /// Whether files may be read from addresses that are not on the public internet.
+    pub allow_private: bool,
+    /// Largest file.
+    pub max_bytes: u64,
+    /// Largest picture, in pixels.
+    pub max_pixels: u64,
 }
 
 impl Default for Config {
@@ -30,7 +54,21 @@ impl Default for Config {
             poll: Duration::from_secs(1),
             limits: Limits::default(),
             per_key: None,
+            webhooks: WebhooksConfig::default(),
+            fetch: FetchConfig::default(),
         }
+    }
+}
+
+impl Default for WebhooksConfig {
+    fn default() -> Self {
+        Self { allow_private: false, timeout: Duration::from_secs(15) }
+    }
+}
+
+impl Default for FetchConfig {
+    fn default() -> Self {
+        Self { allow_private: false, max_bytes: 50 * 1024 * 1024, max_pixels: 8192 * 8192 }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The routes, grouped by who calls.
 
 mod files;
+mod jwks;
 mod probes;
 mod queue;
 mod run;
@@ -24,6 +25,8 @@ pub fn router(state: AppState) -> Router {
         // anybody with the URL of a file
         .route("/cdn/files/{*path}", get(files::read))
         .route("/files/{*path}", get(files::read))
+        // receivers of webhooks
+        .route("/rest/.well-known/jwks.json", get(jwks::read))
         // machines
         .route("/health", get(probes::health))
         .route("/ready", get(probes::ready))
