@@ -1,6 +1,6 @@
 //! The HTTP face of Scumble. It never runs a model: every call becomes a job in `scumble-store`.
 //!
-//! [`router`] is the whole of it. A request passes, from the outside in:
+//! [`listen::serve`] takes connections, plain and TLS, and hands their requests to [`router`]. A request passes, from the outside in:
 //!
 //! 1. `addressing`: host, path prefix or proxy target name one of fal's services; the path is rewritten to
 //!    `/run/…`, `/queue/…`, `/cdn/…`.
@@ -11,15 +11,19 @@ mod addressing;
 mod answer;
 mod auth;
 mod config;
+mod hosts;
 mod key;
+pub mod listen;
 mod middleware;
 mod routes;
 mod state;
 mod submit;
+pub mod tls;
 mod wait;
 
-pub use addressing::{Caller, Service};
+pub use addressing::{Caller, Scheme};
 pub use config::Config;
+pub use hosts::{Hosts, Service};
 pub use key::{KeySecret, new_key};
 pub use routes::router;
 pub use state::AppState;

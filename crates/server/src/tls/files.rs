@@ -1,0 +1,45 @@
+//! The owner's certificate, from PEM files.
+
+use std::path::Path;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use super::{Error, provider};
+
+/// Reads certificate and key, and checks that they can be used now.
+pub(super) fn read(cert: &Path, key: &Path, now_ms: i64) -> Result<CertifiedKey, Error> {
+    let chain = read_chain(cert)?;
+    let private = PrivateKeyDer::from_pem_slice(&bytes(key)?).map_err(|_| Error::NoKey(key.to_owned()))?;
+    check_time(&chain[0], cert, now_ms)?;
+    CertifiedKey::from_der(chain, private, &provider()).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => Error::Mismatch { cert: cert.to_owned(), key: key.to_owned() },
+        other => Error::Unusable { path: key.to_owned(), reason: other.to_string() },
+    })
+}
+
+/// At least one certificate.
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let bytes = bytes(path)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let chain = chain.map_err(|e| Error::Unusable { path: path.to_owned(), reason: e.to_string() })?;
+    if chain.is_empty() { Err(Error::NoCertificate(path.to_owned())) } else { Ok(chain) }
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::File { what: "read", path: path.to_owned(), source })
+}
+
+fn check_time(certificate: &CertificateDer<'_>, path: &Path, now_ms: i64) -> Result<(), Error> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
+        .map_err(|e| Error::Unusable { path: path.to_owned(), reason: e.to_string() })?;
+    let (validity, now_s) = (parsed.validity(), now_ms / 1000);
+    if now_s > validity.not_after.timestamp() {
+        return Err(Error::Expired { path: path.to_owned(), until: validity.not_after.to_string() });
+    }
+    if now_s < validity.not_before.timestamp() {
+        return Err(Error::NotYetValid { path: path.to_owned(), from: validity.not_before.to_string() });
+    }
+    Ok(())
+}
