@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::hosts::Hosts;
 
+const MIB: u64 = 1024 * 1024;
+
 /// Settings of the HTTP half of the server.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -17,6 +19,14 @@ pub struct Config {
     pub hosts: Arc<Hosts>,
     /// Largest body of a call, in bytes.
     pub body_bytes: usize,
+    /// Largest file that is uploaded, in bytes.
+    pub upload_bytes: u64,
+    /// How many jobs of one endpoint may wait; further submits are refused. `None`: as many as the disk holds.
+    pub queue_length: Option<u64>,
+    /// How many direct calls may wait for their answer at once; further ones are refused. `None`: no limit of its own.
+    pub direct_calls: Option<usize>,
+    /// How long a realtime connection may be silent before it is closed.
+    pub realtime_idle: Duration,
     /// How long to wait before looking at a job that nobody announced.
     pub poll: Duration,
 }
@@ -27,7 +37,11 @@ impl Default for Config {
             public_url: None,
             trusted_proxy: false,
             hosts: Arc::default(),
-            body_bytes: 50 * 1024 * 1024,
+            body_bytes: 50 * MIB as usize,
+            upload_bytes: 10 * 1024 * MIB,
+            queue_length: None,
+            direct_calls: None,
+            realtime_idle: Duration::from_secs(60),
             poll: Duration::from_millis(500),
         }
     }

@@ -25,5 +25,5 @@ pub use addressing::{Caller, Scheme};
 pub use config::Config;
 pub use hosts::{Hosts, Service};
 pub use key::{KeySecret, new_key};
-pub use routes::router;
+pub use routes::{probe_router, router};
 pub use state::AppState;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use scumble_store::Limits;
+use scumble_store::{Limits, Retention};
+
+/// What a caller who does not want results kept has to fetch them.
+const HOUR_MS: i64 = 3600 * 1000;
 
 /// Settings of the working half of the server.
 #[derive(Clone, Debug)]
@@ -17,6 +20,46 @@ pub struct Config {
     pub poll: Duration,
     /// When a job is given up.
     pub limits: Limits,
+    /// How many jobs of one key are worked on at the same time; further ones wait. `None`: as many as there are slots.
+    pub per_key: Option<u32>,
+    /// How webhooks are delivered.
+    pub webhooks: Webhooks,
+    /// How pictures that callers name by URL are fetched.
+    pub fetch: Fetch,
+    /// How long ended jobs are kept.
+    pub retention: Retention,
+}
+
+/// How webhooks are delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Webhooks {
+    /// Whether they may go to addresses that are not on the public internet.
+    pub allow_private: bool,
+    /// How long a receiver may take to answer.
+    pub timeout: Duration,
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        Self { allow_private: false, timeout: Duration::from_secs(15) }
+    }
+}
+
+/// How pictures that callers name by URL are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// Whether addresses that are not on the public internet may be opened.
+    pub allow_private: bool,
+    /// Largest download, in bytes.
+    pub max_bytes: u64,
+    /// Largest picture once it is decoded, in pixels.
+    pub max_pixels: u64,
+}
+
+impl Default for Fetch {
+    fn default() -> Self {
+        Self { allow_private: false, max_bytes: 50 * 1024 * 1024, max_pixels: 64 * 1024 * 1024 }
+    }
 }
 
 impl Default for Config {
@@ -27,6 +70,10 @@ impl Default for Config {
             heartbeat: Duration::from_secs(5),
             poll: Duration::from_secs(1),
             limits: Limits::default(),
+            per_key: None,
+            webhooks: Webhooks::default(),
+            fetch: Fetch::default(),
+            retention: Retention { kept_ms: None, unkept_ms: HOUR_MS },
         }
     }
 }

@@ -15,7 +15,7 @@ pub mod runner;
 mod weights;
 mod work;
 
-pub use config::Config;
+pub use config::{Config, Fetch, Webhooks};
 pub use models::{ModelConfig, Models, ModelsConfig, advice, source};
 pub use outcome::fresh_seed;
 pub use picture::Picture;
