@@ -212,7 +212,10 @@ mod tests {
         assert_eq!(url(https, "fal.run", Some("http://x")), "https://queue.fal.run/fal-ai/flux/requests/1");
         assert_eq!(url(http, "queue.falrun.com:8443", None), "http://queue.fal.run:8443/fal-ai/flux/requests/1");
         assert_eq!(url(https, "img.example", None), "https://queue.img.example/fal-ai/flux/requests/1");
-        assert_eq!(url(http, "10.0.0.1", Some("https://x.example/s/")), "https://x.example/s/queue/fal-ai/flux/requests/1");
+        assert_eq!(
+            url(http, "10.0.0.1", Some("https://x.example/s/")),
+            "https://x.example/s/queue/fal-ai/flux/requests/1"
+        );
         assert_eq!(caller(https, "fal.run", None).url(Service::Platform, "/v1/models"), "https://api.fal.ai/v1/models");
         assert_eq!(caller(http, "h:1", None).url(Service::Platform, "/v1/models"), "http://h:1/v1/models");
     }

@@ -89,9 +89,8 @@ pub(crate) enum Family {
 impl Family {
     /// The host name of a service.
     pub(crate) fn host(&self, service: Service) -> String {
-        let named = |table: &[(&'static str, Service)]| {
-            table.iter().find(|(_, s)| *s == service).map_or("", |(name, _)| name)
-        };
+        let named =
+            |table: &[(&'static str, Service)]| table.iter().find(|(_, s)| *s == service).map_or("", |(name, _)| name);
         match self {
             Self::Fal => named(FAL).to_owned(),
             Self::Own(name) => format!("{}{name}", named(OWN)),
@@ -193,8 +192,28 @@ mod tests {
         check("[::1]", Some(("[::1]", None)));
         check("scumble_1", Some(("scumble_1", None)));
         for bad in [
-            "", ":80", "a:", "a:b", "a:99999", "a:+1", "a b", "a/b", "a@b", "a?b", "a#b", "a..b", ".a", "a%00", "::1", "[::1",
-            "[x]", "[]", "é.example", "a\"b", "<a>", "a,b",
+            "",
+            ":80",
+            "a:",
+            "a:b",
+            "a:99999",
+            "a:+1",
+            "a b",
+            "a/b",
+            "a@b",
+            "a?b",
+            "a#b",
+            "a..b",
+            ".a",
+            "a%00",
+            "::1",
+            "[::1",
+            "[x]",
+            "[]",
+            "é.example",
+            "a\"b",
+            "<a>",
+            "a,b",
         ] {
             check(bad, None);
         }

@@ -20,7 +20,11 @@ pub(crate) enum Database {
 impl Database {
     /// Reads `sqlite:PATH` or `postgres://…`. The message of a refusal never holds what was typed: it may be a password.
     pub(crate) fn parse(url: &str) -> Result<Self, Failure> {
-        let refused = |why: &str| Failure::Usage(format!("the database's URL {why}; expected sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME"));
+        let refused = |why: &str| {
+            Failure::Usage(format!(
+                "the database's URL {why}; expected sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME"
+            ))
+        };
         match url.split_once(':') {
             Some(("sqlite", path)) => {
                 // sqlite:///a/b is the absolute path /a/b, as in other programs

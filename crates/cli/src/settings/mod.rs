@@ -72,7 +72,11 @@ impl Settings {
     }
 }
 
-fn server_config(args: &Serve, section: ServerSection, limits: &LimitsSection) -> Result<scumble_server::Config, Failure> {
+fn server_config(
+    args: &Serve,
+    section: ServerSection,
+    limits: &LimitsSection,
+) -> Result<scumble_server::Config, Failure> {
     let mut config = scumble_server::Config {
         public_url: place::public_url(args.public_url.clone().or(section.public_url))?,
         trusted_proxy: section.trusted_proxy.unwrap_or_default(),
@@ -106,7 +110,8 @@ fn worker_config(
         concurrency: units::positive("[worker] concurrency", concurrency)?.unwrap_or(default.concurrency),
         heartbeat: units::seconds("[worker] heartbeat_s", heartbeat_s.as_ref())?.unwrap_or(default.heartbeat),
         limits: Limits {
-            max_attempts: units::positive("[worker] max_attempts", max_attempts)?.unwrap_or(default.limits.max_attempts),
+            max_attempts: units::positive("[worker] max_attempts", max_attempts)?
+                .unwrap_or(default.limits.max_attempts),
             max_crashes: units::positive("[worker] max_crashes", max_crashes)?.unwrap_or(default.limits.max_crashes),
         },
         per_key: units::positive("[limits] per_key_concurrency", limits.per_key_concurrency)?,

@@ -60,8 +60,11 @@ impl Authority {
     /// The folder cannot be used; or the authority that is there was made without one of the names.
     pub fn open(folder: &Path, names: &[String], now_ms: i64) -> Result<Self, Error> {
         let now = moment(now_ms)?;
-        std::fs::create_dir_all(folder)
-            .map_err(|source| Error::File { what: "make the folder", path: folder.to_owned(), source })?;
+        std::fs::create_dir_all(folder).map_err(|source| Error::File {
+            what: "make the folder",
+            path: folder.to_owned(),
+            source,
+        })?;
         let held = folder.join("ca-key.pem");
         if !held.exists() {
             place_new(&held, &make(names, now)?)?;
@@ -69,8 +72,7 @@ impl Authority {
         let mut authority = Self::read(folder, &held)?;
         if authority.until - Duration::days(RENEW_DAYS) < now {
             tracing::warn!("the local authority is about to end; programs have to trust a new one");
-            std::fs::remove_file(&held)
-                .map_err(|source| Error::File { what: "remove", path: held.clone(), source })?;
+            std::fs::remove_file(&held).map_err(|source| Error::File { what: "remove", path: held.clone(), source })?;
             place_new(&held, &make(names, now)?)?;
             authority = Self::read(folder, &held)?;
         }
@@ -111,8 +113,11 @@ impl Authority {
     /// Key and certificate are in one file, so that they cannot come apart.
     fn read(folder: &Path, held: &Path) -> Result<Self, Error> {
         let unusable = |reason: String| Error::Unusable { path: held.to_owned(), reason };
-        let pem = std::fs::read_to_string(held)
-            .map_err(|source| Error::File { what: "read", path: held.to_owned(), source })?;
+        let pem = std::fs::read_to_string(held).map_err(|source| Error::File {
+            what: "read",
+            path: held.to_owned(),
+            source,
+        })?;
         let key = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| Error::NoKey(held.to_owned()))?;
         let certificate = CertificateDer::from_pem_slice(pem.as_bytes());
         let certificate = certificate.map_err(|_| Error::NoCertificate(held.to_owned()))?;
@@ -132,8 +137,7 @@ impl Authority {
     fn show(&self) -> Result<(), Error> {
         let path = self.certificate_file();
         let held = self.folder.join("ca-key.pem");
-        let pem = std::fs::read_to_string(&held)
-            .map_err(|source| Error::File { what: "read", path: held, source })?;
+        let pem = std::fs::read_to_string(&held).map_err(|source| Error::File { what: "read", path: held, source })?;
         let certificate = pem.find(CERTIFICATE_MARK).map_or("", |at| &pem[at..]);
         if std::fs::read_to_string(&path).is_ok_and(|there| there == certificate) {
             return Ok(());

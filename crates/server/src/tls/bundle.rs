@@ -21,8 +21,8 @@ const SYSTEMS: &[&str] = &[
 /// The file cannot be written.
 pub fn write_bundle(ca: &Path) -> Result<Option<PathBuf>, Error> {
     let Some(system) = SYSTEMS.iter().find_map(|path| std::fs::read_to_string(path).ok()) else { return Ok(None) };
-    let own = std::fs::read_to_string(ca)
-        .map_err(|source| Error::File { what: "read", path: ca.to_owned(), source })?;
+    let own =
+        std::fs::read_to_string(ca).map_err(|source| Error::File { what: "read", path: ca.to_owned(), source })?;
     let (path, aside) = (ca.with_file_name("bundle.pem"), ca.with_file_name(format!("bundle.{}", std::process::id())));
     let written = std::fs::write(&aside, format!("{}\n{own}", system.trim_end()));
     let placed = written.and_then(|()| std::fs::rename(&aside, &path));

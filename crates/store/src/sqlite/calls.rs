@@ -1,9 +1,9 @@
 //! Writes on behalf of callers: accept a job, cancel it, end it unstarted.
 
+use super::reads;
 use super::rows::priority_number;
 use super::steps::{self, Standing};
 use super::writer::Tx;
-use super::reads;
 use crate::{Admission, Cancel, Change, Enqueued, Error, Job, JobId, NewJob, Outcome, Result, State};
 
 pub(super) async fn enqueue(tx: &mut Tx, new: NewJob, _admission: Admission) -> Result<Enqueued> {

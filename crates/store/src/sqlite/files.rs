@@ -2,8 +2,8 @@
 
 use sqlx::SqliteExecutor;
 
-use super::{rows, steps};
 use super::writer::Tx;
+use super::{rows, steps};
 use crate::{Error, FileRecord, Result};
 
 pub(super) async fn insert(tx: &mut Tx, file: FileRecord) -> Result<()> {

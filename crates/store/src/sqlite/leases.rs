@@ -4,7 +4,8 @@ use super::steps::{self, Back, Standing};
 use super::writer::Tx;
 use super::{files, reads};
 use crate::{
-    Beat, Claim, Claimable, FileRecord, Finish, JobId, Lease, Limits, NewEvent, Outcome, Reclaimed, Release, Result, State,
+    Beat, Claim, Claimable, FileRecord, Finish, JobId, Lease, Limits, NewEvent, Outcome, Reclaimed, Release, Result,
+    State,
 };
 
 pub(super) async fn claim(tx: &mut Tx, claim: Claim) -> Result<Option<Lease>> {

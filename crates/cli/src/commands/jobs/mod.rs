@@ -16,10 +16,9 @@ use crate::settings::{Place, open_store, runtime};
 pub(crate) fn jobs(args: &Jobs) -> Result<(), Failure> {
     let place = match &args.command {
         JobsCommand::List(list) => &list.place,
-        JobsCommand::Show(one)
-        | JobsCommand::Cancel(one)
-        | JobsCommand::Retry(one)
-        | JobsCommand::Redeliver(one) => &one.place,
+        JobsCommand::Show(one) | JobsCommand::Cancel(one) | JobsCommand::Retry(one) | JobsCommand::Redeliver(one) => {
+            &one.place
+        }
     };
     let database = Place::of(place)?.database;
     runtime()?.block_on(async {

@@ -15,9 +15,10 @@ pub(super) fn worker() {
 /// The addresses come first; scripts wait for them and read the port, which is real even where 0 was asked for.
 #[expect(clippy::print_stdout, reason = "scripts and people read it")]
 pub(super) fn addresses(address: SocketAddr, https: Option<&Https>, settings: &Settings) {
-    let Some(https) = https else { return println!("Scumble listens on http://{address}") };
+    println!("Scumble listens on http://{address}");
+    let Some(https) = https else { return };
     let here = reachable(address);
-    let mut lines = vec![format!("Scumble listens on http://{address} and https://{address}")];
+    let mut lines = vec![format!("Scumble listens on https://{address}")];
     if let Some(trust) = &https.local {
         lines.push("Programs trust its certificates with:".into());
         lines.push(format!("  export NODE_EXTRA_CA_CERTS={}", shell_word(&trust.ca)));
