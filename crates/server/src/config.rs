@@ -21,10 +21,12 @@ pub struct Config {
     pub body_bytes: usize,
     /// Largest file that is uploaded, in bytes.
     pub upload_bytes: u64,
-    /// How many jobs of one endpoint may wait; further submits are refused. `None`: as many as the disk holds.
+    /// How many jobs of an endpoint may wait; further submits are refused.
     pub queue_length: Option<u64>,
-    /// How many direct calls may wait for their answer at once; further ones are refused. `None`: no limit of its own.
-    pub direct_calls: Option<usize>,
+    /// How many jobs of one key run at once. Queued ones beyond it wait, direct calls beyond it are refused.
+    pub per_key_concurrency: Option<u32>,
+    /// How many direct calls this process has open at once; further ones are refused.
+    pub direct_calls: usize,
     /// How long a realtime connection may be silent before it is closed.
     pub realtime_idle: Duration,
     /// How long to wait before looking at a job that nobody announced.
@@ -40,7 +42,8 @@ impl Default for Config {
             body_bytes: 50 * MIB as usize,
             upload_bytes: 10 * 1024 * MIB,
             queue_length: None,
-            direct_calls: None,
+            per_key_concurrency: None,
+            direct_calls: 1000,
             realtime_idle: Duration::from_secs(60),
             poll: Duration::from_millis(500),
         }

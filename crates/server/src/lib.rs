@@ -15,6 +15,7 @@ mod hosts;
 mod key;
 pub mod listen;
 mod middleware;
+mod platform;
 mod routes;
 mod state;
 mod submit;

@@ -20,7 +20,7 @@ pub struct Config {
     pub poll: Duration,
     /// When a job is given up.
     pub limits: Limits,
-    /// How many jobs of one key are worked on at the same time; further ones wait. `None`: as many as there are slots.
+    /// How many jobs of one key run at once, over all workers; further ones wait.
     pub per_key: Option<u32>,
     /// How webhooks are delivered.
     pub webhooks: Webhooks,

@@ -70,6 +70,9 @@ impl Worker {
             Ok(Ending::Finished { status, duration_ms }) => {
                 tracing::info!(job.id = %job, endpoint.id = endpoint, status, duration_ms, "job finished");
             }
+            Ok(Ending::Again { reason, rest_ms }) => {
+                tracing::warn!(job.id = %job, endpoint.id = endpoint, reason, rest_ms, "job is tried again");
+            }
             Ok(Ending::Released) => tracing::info!(job.id = %job, endpoint.id = endpoint, "job given back"),
             Ok(Ending::Lost) => {
                 tracing::warn!(job.id = %job, endpoint.id = endpoint, "job taken over by another worker");

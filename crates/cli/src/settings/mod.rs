@@ -82,9 +82,12 @@ fn server_config(
         trusted_proxy: section.trusted_proxy.unwrap_or_default(),
         hosts: Arc::new(Hosts::with(&section.hosts).map_err(|e| Failure::Usage(format!("[server] hosts: {e}")))?),
         queue_length: units::positive("[limits] queue_length", limits.queue_length)?,
-        direct_calls: units::positive("[limits] direct_calls", limits.direct_calls)?,
+        per_key_concurrency: units::positive("[limits] per_key_concurrency", limits.per_key_concurrency)?,
         ..Default::default()
     };
+    if let Some(calls) = units::positive("[limits] direct_calls", limits.direct_calls)? {
+        config.direct_calls = calls;
+    }
     if let Some(bytes) = units::bytes("[limits] body_bytes", limits.body_bytes.as_ref())? {
         config.body_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }

@@ -17,10 +17,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use time::{Duration, OffsetDateTime};
-use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
 
-use super::{Error, provider};
+use super::validity::Validity;
+use super::{Error, moment, provider};
 
 const AUTHORITY_DAYS: i64 = 730;
 const CERTIFICATE_DAYS: i64 = 90;
@@ -42,6 +41,7 @@ const NETWORKS: &[(&str, u8)] = &[
 /// A local authority: its certificate for those who should trust it, its key in a file that only the owner reads.
 pub struct Authority {
     folder: PathBuf,
+    named: Vec<String>,
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
     until: OffsetDateTime,
@@ -110,27 +110,26 @@ impl Authority {
         Ok((made, renew_ms))
     }
 
-    /// Key and certificate are in one file, so that they cannot come apart.
+    /// Names, key and certificate are in one file, so that they cannot come apart.
     fn read(folder: &Path, held: &Path) -> Result<Self, Error> {
         let unusable = |reason: String| Error::Unusable { path: held.to_owned(), reason };
-        let pem = std::fs::read_to_string(held).map_err(|source| Error::File {
-            what: "read",
-            path: held.to_owned(),
-            source,
-        })?;
+        let pem = std::fs::read_to_string(held)
+            .map_err(|source| Error::File { what: "read", path: held.to_owned(), source })?;
         let key = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| Error::NoKey(held.to_owned()))?;
         let certificate = CertificateDer::from_pem_slice(pem.as_bytes());
         let certificate = certificate.map_err(|_| Error::NoCertificate(held.to_owned()))?;
-        let key = KeyPair::try_from(key.secret_pkcs8_der()).map_err(|e| unusable(e.to_string()))?;
-        let until = {
-            let parsed = parse(&certificate).map_err(unusable)?;
-            if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
-                return Err(Error::Mismatch { cert: held.to_owned(), key: held.to_owned() });
-            }
-            parsed.validity().not_after.to_datetime()
-        };
-        let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|e| unusable(e.to_string()))?;
-        Ok(Self { folder: folder.to_owned(), issuer, certificate, until })
+        CertifiedKey::from_der(vec![certificate.clone()], PrivateKeyDer::from(key.clone_key()), &provider())
+            .map_err(|e| unusable(e.to_string()))?;
+        let key = KeyPair::try_from(&key).map_err(|e| unusable(e.to_string()))?;
+        let validity = Validity::read(&certificate).ok_or_else(|| Error::NoCertificate(held.to_owned()))?;
+        let named = pem.lines().find_map(|line| line.strip_prefix(NAMES_MARK)).unwrap_or_default();
+        Ok(Self {
+            folder: folder.to_owned(),
+            named: named.split_whitespace().map(str::to_owned).collect(),
+            issuer: Issuer::new(subject(), key),
+            certificate,
+            until: validity.until,
+        })
     }
 
     /// Writes the certificate where everybody may read it.
@@ -146,10 +145,7 @@ impl Authority {
     }
 
     fn permits(&self, name: &str) -> Result<(), Error> {
-        let parsed = parse(&self.certificate).map_err(Error::Make)?;
-        let constraints = parsed.name_constraints().map_err(|e| Error::Make(e.to_string()))?;
-        let permitted = constraints.and_then(|c| c.value.permitted_subtrees.as_ref());
-        if permitted.is_none_or(|trees| trees.iter().any(|tree| covers(&tree.base, name))) {
+        if permitted(&self.named).iter().any(|tree| covers(tree, name)) {
             return Ok(());
         }
         Err(Error::NotPermitted { name: name.to_owned(), folder: self.folder.clone() })
@@ -157,43 +153,47 @@ impl Authority {
 }
 
 const CERTIFICATE_MARK: &str = "-----BEGIN CERTIFICATE-----";
-
-fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {
-    x509_parser::parse_x509_certificate(certificate).map(|(_, parsed)| parsed).map_err(|e| e.to_string())
-}
+/// What stands before the PEM: the names that this authority was made for, beside those that all are made for.
+const NAMES_MARK: &str = "Made for: ";
 
 /// Whether a constraint covers a name or address (RFC 5280, 4.2.1.10).
-fn covers(base: &GeneralName<'_>, name: &str) -> bool {
-    match (base, name.parse::<IpAddr>()) {
-        (GeneralName::DNSName(domain), Err(_)) => {
-            name == *domain || name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
+fn covers(tree: &GeneralSubtree, name: &str) -> bool {
+    let within = |address: &[u8], network: &[u8], mask: &[u8]| {
+        address.iter().zip(network).zip(mask).all(|((byte, network), mask)| byte & mask == network & mask)
+    };
+    match (tree, name.parse::<IpAddr>()) {
+        (GeneralSubtree::DnsName(domain), Err(_)) => {
+            name == domain || name.strip_suffix(domain.as_str()).is_some_and(|rest| rest.ends_with('.'))
         }
-        (GeneralName::IPAddress(bytes), Ok(address)) => {
-            let address = match address {
-                IpAddr::V4(v4) => v4.octets().to_vec(),
-                IpAddr::V6(v6) => v6.octets().to_vec(),
-            };
-            let (network, mask) = bytes.split_at(bytes.len() / 2);
-            network.len() == address.len()
-                && address.iter().zip(network).zip(mask).all(|((byte, network), mask)| byte & mask == network & mask)
+        (GeneralSubtree::IpAddress(CidrSubnet::V4(network, mask)), Ok(IpAddr::V4(address))) => {
+            within(&address.octets(), network, mask)
+        }
+        (GeneralSubtree::IpAddress(CidrSubnet::V6(network, mask)), Ok(IpAddr::V6(address))) => {
+            within(&address.octets(), network, mask)
         }
         _ => false,
     }
 }
 
-/// A new authority: its key and its certificate, as PEM.
-fn make(names: &[String], now: OffsetDateTime) -> Result<String, Error> {
-    let key = KeyPair::generate().map_err(unmade)?;
+/// Who an authority is, in its own certificate and in those that it issues.
+fn subject() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "Scumble, local authority");
-    (params.not_before, params.not_after) = (now - Duration::days(1), now + Duration::days(AUTHORITY_DAYS - 1));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+/// A new authority: its key and its certificate, as PEM.
+fn make(names: &[String], now: OffsetDateTime) -> Result<String, Error> {
+    let key = KeyPair::generate().map_err(unmade)?;
+    let mut params = subject();
+    (params.not_before, params.not_after) = (now - Duration::days(1), now + Duration::days(AUTHORITY_DAYS - 1));
     params.name_constraints =
         Some(NameConstraints { permitted_subtrees: permitted(names), excluded_subtrees: Vec::new() });
     let certificate = params.self_signed(&key).map_err(unmade)?;
-    Ok(format!("{}{}", key.serialize_pem(), certificate.pem()))
+    Ok(format!("{NAMES_MARK}{}\n{}{}", names.join(" "), key.serialize_pem(), certificate.pem()))
 }
 
 fn permitted(names: &[String]) -> Vec<GeneralSubtree> {
@@ -234,10 +234,6 @@ fn write_secret(path: &Path, secret: &str) -> std::io::Result<()> {
     let mut file = options.open(path)?;
     file.write_all(secret.as_bytes())?;
     file.sync_all()
-}
-
-fn moment(ms: i64) -> Result<OffsetDateTime, Error> {
-    OffsetDateTime::from_unix_timestamp(ms / 1000).map_err(|e| Error::Make(e.to_string()))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

@@ -6,7 +6,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use super::{Error, provider};
+use super::validity::Validity;
+use super::{Error, moment, provider};
 
 /// Reads certificate and key, and checks that they can be used now.
 pub(super) fn read(cert: &Path, key: &Path, now_ms: i64) -> Result<CertifiedKey, Error> {
@@ -32,14 +33,15 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 fn check_time(certificate: &CertificateDer<'_>, path: &Path, now_ms: i64) -> Result<(), Error> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
-        .map_err(|e| Error::Unusable { path: path.to_owned(), reason: e.to_string() })?;
-    let (validity, now_s) = (parsed.validity(), now_ms / 1000);
-    if now_s > validity.not_after.timestamp() {
-        return Err(Error::Expired { path: path.to_owned(), until: validity.not_after.to_string() });
+    let now = moment(now_ms)?;
+    let Some(Validity { from, until }) = Validity::read(certificate) else {
+        return Err(Error::Unusable { path: path.to_owned(), reason: "it holds no X.509 certificate".into() });
+    };
+    if now > until {
+        return Err(Error::Expired { path: path.to_owned(), until: until.date().to_string() });
     }
-    if now_s < validity.not_before.timestamp() {
-        return Err(Error::NotYetValid { path: path.to_owned(), from: validity.not_before.to_string() });
+    if now < from {
+        return Err(Error::NotYetValid { path: path.to_owned(), from: from.date().to_string() });
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ mod authority;
 mod bundle;
 mod error;
 mod files;
+mod validity;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use scumble_store::Clock;
+use time::OffsetDateTime;
 
 pub use authority::Authority;
 pub use bundle::write_bundle;
@@ -60,6 +62,10 @@ pub fn config(source: Source, clock: Arc<dyn Clock>) -> Result<Arc<ServerConfig>
 
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn moment(ms: i64) -> Result<OffsetDateTime, Error> {
+    OffsetDateTime::from_unix_timestamp(ms / 1000).map_err(|e| Error::Make(e.to_string()))
 }
 
 impl Source {
@@ -127,8 +133,8 @@ mod tests {
 
     /// The end of a certificate's validity, in days from `since_ms`.
     fn days_left(key: &CertifiedKey, since_ms: i64) -> i64 {
-        let (_, leaf) = x509_parser::parse_x509_certificate(&key.cert[0]).expect("a certificate");
-        (leaf.validity().not_after.timestamp() * 1000 - since_ms) / DAY_MS
+        let until = validity::Validity::read(&key.cert[0]).expect("a certificate").until;
+        (until.unix_timestamp() * 1000 - since_ms) / DAY_MS
     }
 
     #[test]

@@ -43,12 +43,7 @@ async fn serve_settings(settings: Settings) -> Result<(), Failure> {
     let files = Files::open(&settings.files).map_err(|e| Failure::System(e.to_string()))?;
     let models = Arc::new(Models::new(&settings.models).map_err(Failure::Usage)?);
     let clock = Arc::new(SystemClock);
-    let state = AppState {
-        store: store.clone(),
-        files: files.clone(),
-        clock: clock.clone(),
-        config: Arc::new(settings.server.clone()),
-    };
+    let state = AppState::new(store.clone(), files.clone(), clock.clone(), settings.server.clone());
     let closing = CancellationToken::new();
     let serving = start_listening(&settings, state, &closing).await?;
     let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
