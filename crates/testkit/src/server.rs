@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder};
 use scumble_files::Files;
+use scumble_server::listen::{self, Listening};
 use scumble_server::{AppState, new_key};
 use scumble_store::{Clock, Options, SqliteStore, Store, SystemClock};
 use scumble_worker::runner::Runner;
@@ -31,7 +32,7 @@ pub struct TestServer {
     drain: CancellationToken,
     stop: CancellationToken,
     working: JoinHandle<()>,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
     folder: Folder,
 }
 
@@ -98,7 +99,8 @@ impl TestServer {
         let state = AppState::new(store.clone(), files, clock, config);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let serving = tokio::spawn(axum::serve(listener, scumble_server::router(state)).into_future());
+        let router = scumble_server::router(state);
+        let serving = tokio::spawn(listen::serve(listener, router, Listening::default(), CancellationToken::new()));
         Self { url, store, client: Client::new(), drain, stop, working, serving, folder }
     }
 

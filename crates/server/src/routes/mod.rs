@@ -16,6 +16,16 @@ use crate::addressing::address;
 use crate::middleware::{cors, json_errors, panicked, request_id};
 use crate::state::AppState;
 
+/// What a worker on its own answers: that it lives, and that it reaches its database.
+pub fn probe_router(state: AppState) -> Router {
+    Router::new()
+        .route("/health", get(probes::health))
+        .route("/ready", get(probes::ready))
+        .with_state(state)
+        .layer(from_fn(json_errors))
+        .layer(from_fn(request_id))
+}
+
 /// The whole HTTP face.
 pub fn router(state: AppState) -> Router {
     let services = Router::new()
