@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+const MIB: u64 = 1024 * 1024;
+
 /// Settings of the HTTP half of the server.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -9,12 +11,14 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Largest body of a call, in bytes.
     pub body_bytes: usize,
+    /// Largest file that is uploaded, in bytes.
+    pub upload_bytes: u64,
     /// How long to wait before looking at a job that nobody announced.
     pub poll: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { public_url: None, body_bytes: 50 * 1024 * 1024, poll: Duration::from_millis(500) }
+        Self { public_url: None, body_bytes: 50 * MIB as usize, upload_bytes: 10 * 1024 * MIB, poll: Duration::from_millis(500) }
     }
 }

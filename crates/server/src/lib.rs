@@ -16,6 +16,7 @@ mod middleware;
 mod routes;
 mod state;
 mod submit;
+mod uploads;
 mod wait;
 
 pub use addressing::{Caller, Service};

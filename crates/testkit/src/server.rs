@@ -35,6 +35,26 @@ pub struct TestServer {
     folder: Folder,
 }
 
+/// What a test wants otherwise than usual.
+pub struct Setup {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The gateway's settings.
+    pub server: scumble_server::Config,
+    /// The worker's settings.
+    pub worker: scumble_worker::Config,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            server: scumble_server::Config { body_bytes: 64 * 1024, ..Default::default() },
+            worker: scumble_worker::Config { heartbeat: Duration::from_millis(100), ..Default::default() },
+        }
+    }
+}
+
 /// A data dir that may be handed from one server to the next.
 #[derive(Clone)]
 pub struct Folder(Arc<tempfile::TempDir>);
@@ -71,22 +91,30 @@ impl TestServer {
     ///
     /// # Panics
     /// Where database, files or a port cannot be had.
-    #[expect(clippy::expect_used, reason = "a test without a server cannot go on")]
     pub async fn on(folder: Folder, runner: &FakeRunner) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Self::set_up(folder, runner, Setup::default()).await
+    }
+
+    /// A server with a clock and settings of the test's choice.
+    ///
+    /// # Panics
+    /// Where database, files or a port cannot be had.
+    #[expect(clippy::expect_used, reason = "a test without a server cannot go on")]
+    pub async fn set_up(folder: Folder, runner: &FakeRunner, setup: Setup) -> Self {
+        let Setup { clock, server, worker } = setup;
+        // clients that could speak TLS want to know with whose arithmetic; the first to say so decides
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let options = Options { clock: clock.clone(), ..Options::default() };
         let store = SqliteStore::open(&folder.path().join("scumble.db"), options).await.expect("a database");
         let store: Arc<dyn Store> = Arc::new(store);
         let files = folder.path().join("files");
         let files = Files::open(files.to_str().expect("a UTF-8 path")).expect("a folder for files");
         let runners = HashMap::from([(ENDPOINT, Arc::new(runner.clone()) as Arc<dyn Runner>)]);
-        let config = scumble_worker::Config { heartbeat: Duration::from_millis(100), ..Default::default() };
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         let models = Arc::new(Models::with(runners));
-        let worker = Worker { store: store.clone(), files: files.clone(), models, clock: clock.clone(), config };
+        let worker = Worker { store: store.clone(), files: files.clone(), models, clock: clock.clone(), config: worker };
         let working = tokio::spawn(worker.run(drain.clone(), stop.clone()));
-        let config = scumble_server::Config { body_bytes: 64 * 1024, ..Default::default() };
-        let state = AppState { store: store.clone(), files, clock, config: Arc::new(config) };
+        let state = AppState { store: store.clone(), files, clock, config: Arc::new(server) };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let serving = tokio::spawn(axum::serve(listener, scumble_server::router(state)).into_future());
