@@ -9,6 +9,7 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 
 use crate::S3Options;
+use crate::s3::choose_tls;
 
 /// How much of a file is held in memory while it is written, where the place has no wish of its own.
 const PIECE: usize = 1024 * 1024;
@@ -28,6 +29,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn open(location: &str, s3: &S3Options) -> Result<Self, String> {
+        choose_tls();
         match location.split_once("://") {
             None if location == "memory:" => Ok(Self::memory()),
             None => Self::folder(Path::new(location)),

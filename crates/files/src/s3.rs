@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use object_store::aws::AmazonS3Builder;
-use object_store::prefix::PrefixStore;
+#[cfg(feature = "s3")]
+use object_store::{aws::AmazonS3Builder, prefix::PrefixStore};
 
 /// How a bucket is reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,14 +41,13 @@ impl fmt::Debug for S3Credentials {
 
 impl S3Options {
     /// Opens `bucket` or `bucket/prefix`.
+    #[cfg(feature = "s3")]
     pub(crate) fn open(&self, location: &str) -> Result<Arc<dyn ObjectStore>, String> {
         let Self { region, endpoint, credentials, allow_http, virtual_hosted } = self;
         let (bucket, prefix) = location.split_once('/').unwrap_or((location, ""));
         if bucket.is_empty() {
             return Err("the bucket has no name: write s3://bucket or s3://bucket/prefix".to_owned());
         }
-        // TLS takes ring for its arithmetic; whoever has decided on another before keeps it
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
             .with_region(region.as_deref().unwrap_or("us-east-1"))
@@ -69,4 +68,16 @@ impl S3Options {
             prefix => Ok(Arc::new(PrefixStore::new(bucket, prefix))),
         }
     }
+
+    #[cfg(not(feature = "s3"))]
+    pub(crate) fn open(&self, _: &str) -> Result<Arc<dyn ObjectStore>, String> {
+        Err("this program was built without its feature `s3`".to_owned())
+    }
+}
+
+/// Says whose arithmetic TLS uses: ring's. Without a word, any HTTP client of a program that can speak TLS refuses to
+/// be made. Whoever has spoken before keeps what they said.
+pub(crate) fn choose_tls() {
+    #[cfg(feature = "s3")]
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }

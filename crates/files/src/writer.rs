@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use object_store::path::Path as ObjectPath;
-use object_store::{MultipartUpload, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{MultipartUpload, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::path::random_hex;
 use crate::place::Place;
@@ -66,8 +66,8 @@ impl FileWriter {
             self.flush().await?;
             self.publish().await
         } else {
-            let options = PutOptions::from(PutMode::Create);
-            self.place.store.put_opts(&self.target, self.take_waiting(), options).await.map(drop)
+            let whole = self.take_waiting();
+            self.place.store.put_opts(&self.target, whole, PutMode::Create.into()).await.map(drop)
         };
         match published {
             Ok(()) => Ok(self.written),

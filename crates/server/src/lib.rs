@@ -11,6 +11,7 @@ mod addressing;
 mod answer;
 mod auth;
 mod config;
+mod hmac;
 mod key;
 mod middleware;
 mod routes;

@@ -102,8 +102,6 @@ impl TestServer {
     #[expect(clippy::expect_used, reason = "a test without a server cannot go on")]
     pub async fn set_up(folder: Folder, runner: &FakeRunner, setup: Setup) -> Self {
         let Setup { clock, server, worker } = setup;
-        // clients that could speak TLS want to know with whose arithmetic; the first to say so decides
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let options = Options { clock: clock.clone(), ..Options::default() };
         let store = SqliteStore::open(&folder.path().join("scumble.db"), options).await.expect("a database");
         let store: Arc<dyn Store> = Arc::new(store);

@@ -2,14 +2,14 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac};
 use scumble_api::Lifecycle;
 use scumble_files::FilePath;
 use scumble_store::{SecretBytes, SecretRecord};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
+use subtle::ConstantTimeEq;
 
 use crate::answer::Refusal;
+use crate::hmac::hmac;
 use crate::state::AppState;
 
 /// What the signing secrets are for, in the database.
@@ -75,7 +75,7 @@ impl Signer {
         let payload = serde_json::to_vec(&(until_ms, claims)).map_err(|_| unusable())?;
         let payload = URL_SAFE_NO_PAD.encode(payload);
         let secret = self.secrets.last().ok_or_else(unusable)?;
-        let signature = mac(secret, &payload).ok_or_else(unusable)?.finalize().into_bytes();
+        let signature = hmac(secret.value.reveal(), payload.as_bytes());
         Ok(format!("{payload}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
@@ -83,7 +83,9 @@ impl Signer {
     pub(crate) fn open(&self, token: &str, now_ms: i64) -> Result<Claims, Unusable> {
         let (payload, signature) = token.split_once('.').ok_or(Unusable::Forged)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Unusable::Forged)?;
-        let fits = |secret: &SecretRecord| mac(secret, payload).is_some_and(|m| m.verify_slice(&signature).is_ok());
+        let fits = |secret: &SecretRecord| {
+            bool::from(hmac(secret.value.reveal(), payload.as_bytes()).ct_eq(&signature[..]))
+        };
         if !self.secrets.iter().any(fits) {
             return Err(Unusable::Forged);
         }
@@ -91,12 +93,6 @@ impl Signer {
         let (until_ms, claims): (i64, Claims) = serde_json::from_slice(&payload).map_err(|_| Unusable::Forged)?;
         if now_ms < until_ms { Ok(claims) } else { Err(Unusable::Expired) }
     }
-}
-
-fn mac(secret: &SecretRecord, payload: &str) -> Option<Hmac<Sha256>> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.value.reveal()).ok()?;
-    mac.update(payload.as_bytes());
-    Some(mac)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(unreachable_pub, reason = "shared by several test binaries")]
 
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::RequestBuilder;
@@ -32,6 +33,11 @@ pub async fn body_of(url: &str) -> Vec<u8> {
     let answer = reqwest::get(url).await.unwrap();
     assert_eq!(answer.status(), 200, "{url}");
     answer.bytes().await.unwrap().to_vec()
+}
+
+/// How many things are in a folder, which need not be there.
+pub fn entries(folder: &Path) -> usize {
+    std::fs::read_dir(folder).map_or(0, Iterator::count)
 }
 
 /// Waits until something holds, at most half a minute.
