@@ -20,6 +20,12 @@ impl Refusal {
     pub(crate) fn plain(status: u16, detail: &str) -> Self {
         Self(ErrorAnswer::plain(status, detail))
     }
+
+    /// With a header.
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.0.headers.push((name, value.to_owned()));
+        self
+    }
 }
 
 impl From<ErrorAnswer> for Refusal {
@@ -37,6 +43,9 @@ impl From<scumble_store::Error> for Refusal {
 
 impl From<scumble_files::Error> for Refusal {
     fn from(error: scumble_files::Error) -> Self {
+        if let scumble_files::Error::TooLarge { limit } = error {
+            return Self::plain(413, &format!("The file is too large: this server takes {limit} bytes"));
+        }
         tracing::error!(%error, "the file store refused");
         Self(ErrorAnswer::typed(ErrorType::InternalError, "The server cannot reach its files; its log says why"))
     }

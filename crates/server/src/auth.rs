@@ -32,7 +32,7 @@ impl FromRequestParts<AppState> for Authorized {
 }
 
 /// What follows `Key` or `Bearer`, in any letter case. A key is opaque: it is never split.
-fn presented(parts: &Parts) -> Option<&str> {
+pub(crate) fn presented(parts: &Parts) -> Option<&str> {
     let (scheme, key) = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
     let known = ["key", "bearer"].iter().any(|s| scheme.eq_ignore_ascii_case(s));
     known.then(|| key.trim())

@@ -12,6 +12,7 @@ mod answer;
 mod auth;
 mod config;
 mod hosts;
+mod hmac;
 mod key;
 pub mod listen;
 mod middleware;
@@ -20,6 +21,7 @@ mod routes;
 mod state;
 mod submit;
 pub mod tls;
+mod uploads;
 mod wait;
 mod webhook_keys;
 

@@ -4,6 +4,7 @@
 //! whatever makes pictures, [`Models`] says which runner answers which endpoint. `scumble run` uses the runners
 //! without a queue.
 
+mod cleanup;
 mod config;
 mod housekeeping;
 mod inputs;

@@ -5,11 +5,12 @@ mod jwks;
 mod probes;
 mod queue;
 mod run;
+mod uploads;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::get;
+use axum::routing::{get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::addressing::address;
@@ -32,9 +33,17 @@ pub fn router(state: AppState) -> Router {
         // programs: direct calls and the queue
         .route("/run/{*id}", get(run::with_query).post(run::with_body))
         .route("/queue/{*path}", get(queue::read).post(queue::submit).put(queue::cancel))
+        // clients with files: leave to upload
+        .route("/rest/storage/upload/initiate", post(uploads::initiate))
+        .route("/rest/storage/upload/initiate-multipart", post(uploads::initiate_parts))
+        .route("/rest/storage/auth/token", post(uploads::token))
+        // …and the bytes
+        .route("/cdn/put/{*path}", put(uploads::put).post(uploads::complete))
+        .route("/cdn/files/upload", post(uploads::direct))
+        .route("/cdn/files/upload/multipart", post(uploads::begin_parts))
         // anybody with the URL of a file
-        .route("/cdn/files/{*path}", get(files::read))
-        .route("/files/{*path}", get(files::read))
+        .route("/cdn/files/{*path}", get(files::read).put(uploads::put_part).post(files::post))
+        .route("/files/{*path}", get(files::read).put(uploads::put_part).post(files::post))
         // receivers of webhooks
         .route("/rest/.well-known/jwks.json", get(jwks::read))
         // machines
