@@ -22,6 +22,11 @@ impl Refusal {
     pub(crate) fn plain(status: u16, detail: &str) -> Self {
         Self(ErrorAnswer::plain(status, detail))
     }
+
+    /// What the caller gets.
+    pub(crate) fn answer(&self) -> &ErrorAnswer {
+        &self.0
+    }
 }
 
 impl From<ErrorAnswer> for Refusal {
@@ -84,7 +89,7 @@ fn status_code(status: u16) -> StatusCode {
 }
 
 /// Replaces our own schemes anywhere in an output: a URL for a file, a data URI for its bytes.
-async fn resolve_urls(body: &mut Value, files: &Files, caller: &Caller) -> scumble_files::Result<()> {
+pub(crate) async fn resolve_urls(body: &mut Value, files: &Files, caller: &Caller) -> scumble_files::Result<()> {
     let mut places = vec![body];
     while let Some(place) = places.pop() {
         match place {

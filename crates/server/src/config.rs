@@ -11,10 +11,17 @@ pub struct Config {
     pub body_bytes: usize,
     /// How long to wait before looking at a job that nobody announced.
     pub poll: Duration,
+    /// How long a WebSocket stays open without an input.
+    pub realtime_idle: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { public_url: None, body_bytes: 50 * 1024 * 1024, poll: Duration::from_millis(500) }
+        Self {
+            public_url: None,
+            body_bytes: 50 * 1024 * 1024,
+            poll: Duration::from_millis(500),
+            realtime_idle: Duration::from_secs(60),
+        }
     }
 }

@@ -12,10 +12,14 @@ mod answer;
 mod auth;
 mod config;
 mod key;
+mod messages;
 mod middleware;
 mod routes;
+mod session;
+mod sse;
 mod state;
 mod submit;
+mod token;
 mod wait;
 
 pub use addressing::{Caller, Service};

@@ -3,17 +3,20 @@
 use axum::body::Bytes;
 use axum::http::HeaderMap;
 use scumble_api::{Endpoint, EndpointId, ErrorAnswer, Scope};
-use scumble_store::{Admission, Enqueued, Job, NewJob, Outcome, Priority};
+use scumble_store::{Admission, Enqueued, Job, JobId, NewJob, Outcome, Priority};
 use serde_json::{Value, json};
 
 use crate::answer::Refusal;
 use crate::auth::Authorized;
 use crate::state::AppState;
+use crate::wait::Wait;
 
 /// A call that was read but not yet checked against its endpoint's fields.
 pub(crate) struct Call {
     pub(crate) endpoint: &'static Endpoint,
     pub(crate) body: Value,
+    /// Whether somebody watches the job: a worker then shows how it goes.
+    pub(crate) stream: bool,
 }
 
 impl Call {
@@ -25,7 +28,7 @@ impl Call {
         } else {
             serde_json::from_slice(body).map_err(|e| ErrorAnswer::bad_json(&e.to_string()))?
         };
-        Ok(Self { endpoint, body })
+        Ok(Self { endpoint, body, stream: false })
     }
 
     /// Puts the call on the queue; answers after the commit.
@@ -39,7 +42,10 @@ impl Call {
         headers: &HeaderMap,
     ) -> Result<Accepted, Refusal> {
         let input = self.endpoint.parse(&self.body, Scope::Wire).map_err(|p| ErrorAnswer::invalid(&p))?;
-        let options = json!({ "ignored": input.ignored() });
+        let mut options = json!({ "ignored": input.ignored() });
+        if self.stream {
+            options["stream"] = true.into();
+        }
         let job = new_job(state, self.endpoint, input.to_json(), options, caller, headers);
         Accepted::from(state.store.enqueue(job, Admission::default()).await?)
     }
@@ -60,6 +66,26 @@ impl Call {
         let outcome = failed(&ErrorAnswer::invalid(&problems));
         Accepted::from(state.store.enqueue_ended(job, Admission::default(), outcome).await?)
     }
+}
+
+/// Runs a call that came over a connection of many: a refusal of it is an outcome too.
+pub(crate) async fn run_to_outcome(
+    state: &AppState,
+    caller: &Authorized,
+    call: Result<Call, Refusal>,
+) -> (Option<JobId>, Outcome) {
+    let mut id = None;
+    let refused = |refusal: Refusal| failed(refusal.answer());
+    let outcome = async {
+        // subscribed before the job exists, so that its end cannot be missed
+        let changes = state.store.changes();
+        let job = call?.enqueue(state, caller, &HeaderMap::new()).await?.job;
+        id = Some(job.id);
+        let outcome = Wait::new(state, job.id).outcome(state, changes).await?;
+        outcome.ok_or_else(|| Refusal::plain(404, "Request not found"))
+    };
+    let outcome = outcome.await.unwrap_or_else(refused);
+    (id, outcome)
 }
 
 /// A call that became a job.

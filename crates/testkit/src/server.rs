@@ -61,19 +61,41 @@ impl Default for Folder {
     }
 }
 
+/// What a test may want otherwise.
+pub struct Setup {
+    /// A data dir that may have a history.
+    pub folder: Folder,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Settings of the HTTP half.
+    pub config: scumble_server::Config,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let config = scumble_server::Config { body_bytes: 64 * 1024, ..Default::default() };
+        Self { folder: Folder::new(), clock: Arc::new(SystemClock), config }
+    }
+}
+
 impl TestServer {
     /// A server on a new data dir.
     pub async fn new(runner: &FakeRunner) -> Self {
-        Self::on(Folder::new(), runner).await
+        Self::with(Setup::default(), runner).await
     }
 
     /// A server on a data dir that may have a history.
+    pub async fn on(folder: Folder, runner: &FakeRunner) -> Self {
+        Self::with(Setup { folder, ..Setup::default() }, runner).await
+    }
+
+    /// A server to the test's taste.
     ///
     /// # Panics
     /// Where database, files or a port cannot be had.
     #[expect(clippy::expect_used, reason = "a test without a server cannot go on")]
-    pub async fn on(folder: Folder, runner: &FakeRunner) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    pub async fn with(setup: Setup, runner: &FakeRunner) -> Self {
+        let Setup { folder, clock, config: server_config } = setup;
         let options = Options { clock: clock.clone(), ..Options::default() };
         let store = SqliteStore::open(&folder.path().join("scumble.db"), options).await.expect("a database");
         let store: Arc<dyn Store> = Arc::new(store);
@@ -85,8 +107,7 @@ impl TestServer {
         let models = Arc::new(Models::with(runners));
         let worker = Worker { store: store.clone(), files: files.clone(), models, clock: clock.clone(), config };
         let working = tokio::spawn(worker.run(drain.clone(), stop.clone()));
-        let config = scumble_server::Config { body_bytes: 64 * 1024, ..Default::default() };
-        let state = AppState { store: store.clone(), files, clock, config: Arc::new(config) };
+        let state = AppState { store: store.clone(), files, clock, config: Arc::new(server_config) };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let serving = tokio::spawn(axum::serve(listener, scumble_server::router(state)).into_future());

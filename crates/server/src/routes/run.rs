@@ -8,6 +8,8 @@ use axum::response::Response;
 use scumble_api::ErrorAnswer;
 use serde_json::{Map, Value};
 
+use super::realtime::{self, Upgrade};
+use super::stream;
 use crate::addressing::{Caller, Service};
 use crate::answer::{Refusal, about, outcome};
 use crate::auth::Authorized;
@@ -15,7 +17,7 @@ use crate::state::AppState;
 use crate::submit::Call;
 use crate::wait::Wait;
 
-/// `POST /run/{id}`.
+/// `POST /run/{id}` and `POST /run/{id}/stream`.
 pub(super) async fn with_body(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
@@ -24,10 +26,10 @@ pub(super) async fn with_body(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    run(&state, &caller, &authorized, &headers, Call::read(&id, &body)?).await
+    answer(&state, &caller, &authorized, &headers, &id, |id| Call::read(id, &body)).await
 }
 
-/// `GET /run/{id}?prompt=…`: the query is the input.
+/// `GET /run/{id}?prompt=…`: the query is the input, unless a WebSocket is asked for.
 pub(super) async fn with_query(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
@@ -35,13 +37,17 @@ pub(super) async fn with_query(
     Path(id): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
+    Upgrade(upgrade): Upgrade,
 ) -> Result<Response, Refusal> {
-    let mut call = Call::read(&id, &Bytes::new())?;
-    call.body = Value::Object(query.into_iter().map(|(name, value)| (name, value.into())).collect::<Map<_, _>>());
-    run(&state, &caller, &authorized, &headers, call).await
+    if let Some(upgrade) = upgrade {
+        return realtime::open(state, caller, authorized, &id, &query, upgrade);
+    }
+    let input = Value::Object(query.into_iter().map(|(name, value)| (name, value.into())).collect::<Map<_, _>>());
+    let call = |id: &str| Ok(Call { body: input, ..Call::read(id, &Bytes::new())? });
+    answer(&state, &caller, &authorized, &headers, &id, call).await
 }
 
-/// `POST /{id}` on a host that is none of fal's. What addressing has put under a service's prefix and no route took is
+/// `POST /{id}`, or a WebSocket there, on a host that is none of fal's. What addressing has put under a service's prefix and no route took is
 /// not meant as an endpoint.
 pub(super) async fn bare(
     State(state): State<AppState>,
@@ -49,17 +55,40 @@ pub(super) async fn bare(
     authorized: Authorized,
     method: Method,
     uri: Uri,
+    Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
+    Upgrade(upgrade): Upgrade,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    if method != Method::POST || Service::has_path(uri.path()) {
+    if Service::has_path(uri.path()) {
         return Err(no_such_page(&uri));
     }
-    run(&state, &caller, &authorized, &headers, Call::read(uri.path(), &body)?).await
+    if let Some(upgrade) = upgrade {
+        return realtime::open(state, caller, authorized, uri.path(), &query, upgrade);
+    }
+    if method != Method::POST {
+        return Err(no_such_page(&uri));
+    }
+    answer(&state, &caller, &authorized, &headers, uri.path(), |id| Call::read(id, &body)).await
 }
 
 fn no_such_page(uri: &Uri) -> Refusal {
     ErrorAnswer::plain(404, format!("Path {} not found", uri.path())).into()
+}
+
+/// The output, at once or as a stream. The path decides, never `Accept`: proxies rewrite that.
+async fn answer(
+    state: &AppState,
+    caller: &Caller,
+    authorized: &Authorized,
+    headers: &HeaderMap,
+    path: &str,
+    call: impl FnOnce(&str) -> Result<Call, Refusal>,
+) -> Result<Response, Refusal> {
+    match stream::endpoint_of(path) {
+        Some(id) => stream::stream(state, caller, authorized, headers, call(id)?).await,
+        None => run(state, caller, authorized, headers, call(path)?).await,
+    }
 }
 
 async fn run(
