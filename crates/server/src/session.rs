@@ -63,7 +63,7 @@ pub(crate) enum Overflow {
 pub(crate) async fn serve(mut socket: WebSocket, rules: Rules, answer: impl Fn(Input) -> Answering) {
     let mut waiting = Waiting::default();
     let mut answering: Option<Answering> = None;
-    let mut pings = tokio::time::interval(PINGS);
+    let mut pings = tokio::time::interval_at(Instant::now() + PINGS, PINGS);
     let mut quiet_since = Instant::now();
     loop {
         if answering.is_none() {

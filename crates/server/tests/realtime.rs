@@ -67,7 +67,12 @@ async fn text_gets_text_and_a_request_id_comes_back_in_either_coding() {
 #[tokio::test]
 async fn the_same_session_opens_at_every_address() {
     let server = TestServer::new(&FakeRunner::free()).await;
-    for path in [REALTIME, "/run/scumble/starter", "/scumble/starter/realtime", "/run/scumble/starter/realtime?max_buffering=60"] {
+    for path in [
+        REALTIME,
+        "/run/scumble/starter",
+        "/scumble/starter/realtime",
+        "/run/scumble/starter/realtime?max_buffering=60",
+    ] {
         let mut socket = Socket::open(&server, path).await;
         socket.send(&star(path)).await;
         assert_eq!(socket.output().await.prompt, path);

@@ -39,7 +39,8 @@ impl Events {
     async fn try_next(&mut self) -> reqwest::Result<Option<Value>> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
-                let data = event.strip_prefix("data: ").map(|d| serde_json::from_str(d).expect("JSON and nothing else"));
+                let data =
+                    event.strip_prefix("data: ").map(|d| serde_json::from_str(d).expect("JSON and nothing else"));
                 assert!(data.is_some() || event.starts_with(':'), "neither data nor comment: {event}");
                 self.text = rest.to_owned();
                 if data.is_some() {
@@ -181,7 +182,10 @@ async fn errors_before_the_first_event_are_ordinary_answers() {
     let server = TestServer::new(&runner).await;
     let post = |path: &str, body: Value| server.request(Method::POST, path).json(&body).send();
     let invalid = post(STREAM, json!({ "prompt": 3 })).await.unwrap();
-    assert_eq!((invalid.status().as_u16(), &invalid.headers()["content-type"]), (422, &"application/json".parse().unwrap()));
+    assert_eq!(
+        (invalid.status().as_u16(), &invalid.headers()["content-type"]),
+        (422, &"application/json".parse().unwrap())
+    );
     assert_eq!(invalid.json::<Value>().await.unwrap()["detail"][0]["loc"], json!(["body", "prompt"]));
     assert_eq!(post("/run/nobody/nothing/stream", json!({})).await.unwrap().status(), 404);
     let panicked = post(STREAM, star(PANIC, 1)).await.unwrap();
@@ -193,7 +197,10 @@ async fn errors_before_the_first_event_are_ordinary_answers() {
     runner.begun().await;
     let late = server.request(Method::POST, STREAM).header("x-fal-request-timeout", "0.2").json(&star("late", 1));
     let late = late.send().await.unwrap();
-    assert_eq!((late.status().as_u16(), &late.headers()["x-fal-request-timeout-type"]), (504, &"user".parse().unwrap()));
+    assert_eq!(
+        (late.status().as_u16(), &late.headers()["x-fal-request-timeout-type"]),
+        (504, &"user".parse().unwrap())
+    );
 }
 
 #[tokio::test]

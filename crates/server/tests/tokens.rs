@@ -40,7 +40,8 @@ fn ask(server: &TestServer, key: Option<&str>, body: &Value) -> RequestBuilder {
 }
 
 async fn token(server: &TestServer, key: Option<&str>, app: &str) -> String {
-    let (status, body) = status_and_body(ask(server, key, &json!({ "allowed_apps": [app], "token_expiration": 60 }))).await;
+    let (status, body) =
+        status_and_body(ask(server, key, &json!({ "allowed_apps": [app], "token_expiration": 60 }))).await;
     assert_eq!(status, 200);
     body.as_str().expect("a bare JSON string").to_owned()
 }
@@ -226,7 +227,8 @@ async fn tokens_survive_a_restart() {
 #[tokio::test]
 async fn a_token_in_the_wrong_place_gets_into_no_input() {
     let server = TestServer::new(&FakeRunner::free()).await;
-    let answer = server.request(Method::GET, "/run/scumble/starter?fal_jwt_token=secret&prompt=x").send().await.unwrap();
+    let answer =
+        server.request(Method::GET, "/run/scumble/starter?fal_jwt_token=secret&prompt=x").send().await.unwrap();
     assert_eq!(answer.status(), 200);
     let id = answer.headers()["x-fal-request-id"].to_str().unwrap().parse().unwrap();
     let job = server.store.job(id).await.unwrap().unwrap();

@@ -8,9 +8,9 @@
 
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocketUpgrade};
-use axum::extract::{FromRequestParts, ws::rejection::WebSocketUpgradeRejection};
+use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use scumble_api::{Endpoint, FILE_SCHEME, INLINE_SCHEME};
 use scumble_files::Files;
 use scumble_store::Outcome;
@@ -34,16 +34,24 @@ pub(crate) fn endpoint_of(path: &str) -> &str {
 }
 
 /// A request for a WebSocket, where it is one.
-pub(super) struct Upgrade(pub(super) Option<WebSocketUpgrade>);
+pub(super) struct Handshake(pub(super) Option<Opening>);
 
-impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
-    type Rejection = WebSocketUpgradeRejection;
+/// What such a request says.
+pub(super) struct Opening {
+    upgrade: WebSocketUpgrade,
+    query: Vec<(String, String)>,
+}
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        match wants_websocket(&parts.headers) {
-            true => WebSocketUpgrade::from_request_parts(parts, state).await.map(|upgrade| Self(Some(upgrade))),
-            false => Ok(Self(None)),
+impl<S: Send + Sync> FromRequestParts<S> for Handshake {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        if !wants_websocket(&parts.headers) {
+            return Ok(Self(None));
         }
+        let Query(query) = Query::try_from_uri(&parts.uri).map_err(IntoResponse::into_response)?;
+        let upgrade = WebSocketUpgrade::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
+        Ok(Self(Some(Opening { upgrade, query })))
     }
 }
 
@@ -53,12 +61,12 @@ pub(super) fn open(
     caller: Caller,
     authorized: Authorized,
     path: &str,
-    query: &[(String, String)],
-    upgrade: WebSocketUpgrade,
+    opening: Opening,
 ) -> Result<Response, Refusal> {
+    let Opening { upgrade, query } = opening;
     let endpoint = endpoint(endpoint_of(path))?;
     let rules = Rules {
-        waiting: buffering(query)?,
+        waiting: buffering(&query)?,
         bytes: state.config.body_bytes,
         overflow: Overflow::DropOldest,
         idle: state.config.realtime_idle,
@@ -122,7 +130,12 @@ impl Session {
     }
 
     /// The output in the coding of its input. MessagePack carries the pictures themselves beside their URLs.
-    async fn result(&self, mut body: Value, request_id: Option<Value>, as_text: bool) -> Result<Message, axum::BoxError> {
+    async fn result(
+        &self,
+        mut body: Value,
+        request_id: Option<Value>,
+        as_text: bool,
+    ) -> Result<Message, axum::BoxError> {
         let files = &self.state.files;
         let contents = if as_text { Vec::new() } else { contents(&body, files).await? };
         resolve_urls(&mut body, files, &self.caller).await?;

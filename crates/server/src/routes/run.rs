@@ -8,7 +8,7 @@ use axum::response::Response;
 use scumble_api::ErrorAnswer;
 use serde_json::{Map, Value};
 
-use super::realtime::{self, Upgrade};
+use super::realtime::{self, Handshake};
 use super::stream;
 use crate::addressing::{Caller, Service};
 use crate::answer::{Refusal, about, outcome};
@@ -37,10 +37,10 @@ pub(super) async fn with_query(
     Path(id): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
-    Upgrade(upgrade): Upgrade,
+    Handshake(opening): Handshake,
 ) -> Result<Response, Refusal> {
-    if let Some(upgrade) = upgrade {
-        return realtime::open(state, caller, authorized, &id, &query, upgrade);
+    if let Some(opening) = opening {
+        return realtime::open(state, caller, authorized, &id, opening);
     }
     let input = Value::Object(query.into_iter().map(|(name, value)| (name, value.into())).collect::<Map<_, _>>());
     let call = |id: &str| Ok(Call { body: input, ..Call::read(id, &Bytes::new())? });
@@ -53,18 +53,16 @@ pub(super) async fn bare(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
     authorized: Authorized,
-    method: Method,
-    uri: Uri,
-    Query(query): Query<Vec<(String, String)>>,
+    (method, uri): (Method, Uri),
     headers: HeaderMap,
-    Upgrade(upgrade): Upgrade,
+    Handshake(opening): Handshake,
     body: Bytes,
 ) -> Result<Response, Refusal> {
     if Service::has_path(uri.path()) {
         return Err(no_such_page(&uri));
     }
-    if let Some(upgrade) = upgrade {
-        return realtime::open(state, caller, authorized, uri.path(), &query, upgrade);
+    if let Some(opening) = opening {
+        return realtime::open(state, caller, authorized, uri.path(), opening);
     }
     if method != Method::POST {
         return Err(no_such_page(&uri));

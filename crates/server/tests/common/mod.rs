@@ -15,11 +15,11 @@ use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 /// An open connection.
-pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 /// What came over it.
 #[derive(Debug)]
-pub enum Received {
+pub(crate) enum Received {
     /// A binary message.
     Output(Output),
     /// A text message.
@@ -30,25 +30,25 @@ pub enum Received {
 
 /// A result in MessagePack.
 #[derive(Debug, Deserialize)]
-pub struct Output {
-    pub images: Vec<Picture>,
-    pub prompt: String,
-    pub seed: u64,
-    pub request_id: Option<String>,
+pub(crate) struct Output {
+    pub(crate) images: Vec<Picture>,
+    pub(crate) prompt: String,
+    pub(crate) seed: u64,
+    pub(crate) request_id: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-pub struct Picture {
-    pub content: Raw,
-    pub url: String,
-    pub width: u32,
-    pub height: u32,
-    pub content_type: String,
+pub(crate) struct Picture {
+    pub(crate) content: Raw,
+    pub(crate) url: String,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) content_type: String,
 }
 
 /// MessagePack's bytes: not a list of numbers.
 #[derive(Debug)]
-pub struct Raw(pub Vec<u8>);
+pub(crate) struct Raw(pub(crate) Vec<u8>);
 
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -68,12 +68,12 @@ impl<'de> Deserialize<'de> for Raw {
 
 impl Socket {
     /// Opens one without credentials, or with what the path holds.
-    pub async fn open(server: &TestServer, path: &str) -> Self {
+    pub(crate) async fn open(server: &TestServer, path: &str) -> Self {
         Self::try_open(server, path, None).await.expect("an open socket")
     }
 
     /// Opens one, or gives the status of the refusal.
-    pub async fn try_open(server: &TestServer, path: &str, key: Option<&str>) -> Result<Self, u16> {
+    pub(crate) async fn try_open(server: &TestServer, path: &str, key: Option<&str>) -> Result<Self, u16> {
         let url = format!("{}{path}", server.url.replacen("http", "ws", 1));
         let mut request = url.into_client_request().unwrap();
         if let Some(key) = key {
@@ -86,28 +86,31 @@ impl Socket {
         }
     }
 
-    pub async fn send(&mut self, input: &Value) {
+    pub(crate) async fn send(&mut self, input: &Value) {
         self.send_bytes(rmp_serde::to_vec_named(input).unwrap()).await;
     }
 
-    pub async fn send_bytes(&mut self, bytes: Vec<u8>) {
+    pub(crate) async fn send_bytes(&mut self, bytes: Vec<u8>) {
         self.0.send(Message::Binary(bytes.into())).await.unwrap();
     }
 
-    pub async fn send_text(&mut self, text: &str) {
+    pub(crate) async fn send_text(&mut self, text: &str) {
         self.0.send(Message::Text(text.into())).await.unwrap();
     }
 
     /// Until the server has read everything that was sent.
-    pub async fn settled(&mut self) {
+    pub(crate) async fn settled(&mut self) {
         self.0.send(Message::Ping(Vec::new().into())).await.unwrap();
-        match self.message().await {
-            Some(Message::Pong(_)) => {}
-            other => panic!("{other:?} instead of a pong"),
+        loop {
+            match self.message().await {
+                Some(Message::Pong(_)) => return,
+                Some(Message::Ping(_)) => {}
+                other => panic!("{other:?} instead of a pong"),
+            }
         }
     }
 
-    pub async fn next(&mut self) -> Received {
+    pub(crate) async fn next(&mut self) -> Received {
         loop {
             match self.message().await {
                 Some(Message::Binary(bytes)) => return Received::Output(rmp_serde::from_slice(&bytes).unwrap()),
@@ -119,26 +122,26 @@ impl Socket {
         }
     }
 
-    pub async fn message(&mut self) -> Option<Message> {
+    pub(crate) async fn message(&mut self) -> Option<Message> {
         let next = tokio::time::timeout(Duration::from_secs(30), self.0.next()).await;
         next.expect("something happens").map(|message| message.expect("no broken connection"))
     }
 
-    pub async fn output(&mut self) -> Output {
+    pub(crate) async fn output(&mut self) -> Output {
         match self.next().await {
             Received::Output(output) => output,
             other => panic!("{other:?} instead of an output"),
         }
     }
 
-    pub async fn text(&mut self) -> Value {
+    pub(crate) async fn text(&mut self) -> Value {
         match self.next().await {
             Received::Text(value) => value,
             other => panic!("{other:?} instead of text"),
         }
     }
 
-    pub async fn closed(&mut self) -> Option<u16> {
+    pub(crate) async fn closed(&mut self) -> Option<u16> {
         match self.next().await {
             Received::Closed(code) => code,
             other => panic!("{other:?} instead of the end"),
