@@ -26,6 +26,11 @@ impl Refusal {
         self.0.headers.push((name, value.to_owned()));
         self
     }
+
+    /// What the caller gets.
+    pub(crate) fn answer(&self) -> &ErrorAnswer {
+        &self.0
+    }
 }
 
 impl From<ErrorAnswer> for Refusal {
@@ -91,7 +96,7 @@ fn status_code(status: u16) -> StatusCode {
 }
 
 /// Puts what this caller can use in the place of every file of ours: a URL, or a data URI.
-async fn resolve_urls(body: &mut Value, files: &Files, caller: &Caller) -> scumble_files::Result<()> {
+pub(crate) async fn resolve_urls(body: &mut Value, files: &Files, caller: &Caller) -> scumble_files::Result<()> {
     for file in own_files(body) {
         *file.place = match file.delivered {
             Delivered::AsUrl => caller.url(Service::Cdn, &format!("/files/{}", file.path)),

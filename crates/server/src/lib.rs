@@ -15,13 +15,17 @@ mod hosts;
 mod hmac;
 mod key;
 pub mod listen;
+mod messages;
 mod middleware;
 mod platform;
 mod routes;
+mod session;
+mod sse;
 mod state;
 mod submit;
 pub mod tls;
 mod uploads;
+mod token;
 mod wait;
 mod webhook_keys;
 

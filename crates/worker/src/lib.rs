@@ -12,6 +12,7 @@ mod journal;
 mod models;
 mod outcome;
 mod picture;
+mod preview;
 mod run_one;
 pub mod runner;
 mod webhooks;
