@@ -3,7 +3,7 @@
 import { createFalClient } from "@fal-ai/client";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,7 +12,16 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 const BINARY = process.env.SCUMBLE_BIN ?? fileURLToPath(new URL("../../../target/release/scumble", import.meta.url));
-const ANNOUNCED = /^Scumble listens on (http:\/\/\S+)$/m;
+const ANNOUNCED = /^Scumble listens on (https?:\/\/\S+)$/m;
+
+/** Where this server answers for each of fal's services. */
+const SERVICES = [
+  ["://queue.fal.run/", "/queue/"],
+  ["://fal.run/", "/run/"],
+  ["://rest.fal.ai/", "/rest/"],
+  ["://rest.alpha.fal.ai/", "/rest/"],
+  ["://v3.fal.media/", "/cdn/"],
+];
 
 /** Nothing of the caller's own settings reaches the binary, and its home is the folder of the test. */
 const environment = (home) => ({ PATH: process.env.PATH, HOME: home, RUST_LOG: "info", NO_COLOR: "1" });
@@ -37,8 +46,20 @@ export class Place {
     return server;
   }
 
+  /** The same with a scumble.toml of these words. */
+  async configured(settings, ...flags) {
+    const config = join(this.folder, `scumble-${this.#servers.length}.toml`);
+    await writeFile(config, settings);
+    return this.start("--config", config, ...flags);
+  }
+
   get data() {
     return join(this.folder, "data");
+  }
+
+  /** Makes a key. From then on every caller needs one. */
+  key(label = "test") {
+    return this.scumble("keys", "create", "--data-dir", this.data, "--label", label);
   }
 
   /** Runs a command of the binary to its end and gives what it printed. */
@@ -54,7 +75,7 @@ export class Place {
 }
 
 /** Asks again and again until there is an answer that is not undefined, null or false. */
-export async function eventually(what, ask, deadlineMs = 60_000) {
+export async function eventually(what, ask, deadlineMs = 30_000) {
   const deadline = performance.now() + deadlineMs;
   for (;;) {
     const answer = await ask();
@@ -87,17 +108,34 @@ class Server {
     return this.#log;
   }
 
-  /** The official client, pointed here through the proxy route. */
+  /** A URL of fal's as one of this server's, by path prefix. What is not fal's stays as it is. */
+  here(url, scheme = "http") {
+    const [host, prefix] = SERVICES.find(([host]) => url.includes(host)) ?? [];
+    return host ? url.replace(/^\w+/, scheme).replace(host, this.url.slice(this.url.indexOf("://")) + prefix) : url;
+  }
+
+  /** The official client, pointed here through the proxy route: hook A. */
   client(credentials = () => undefined, more = {}) {
     const proxyUrl = { url: `${this.url}/api/fal/proxy`, when: "always" };
     return createFalClient({ credentials, proxyUrl, ...more });
   }
 
+  /** Pointed here by the client's middleware: hook B. */
+  middlewareClient(credentials = () => undefined, more = {}) {
+    const requestMiddleware = async (request) => ({ ...request, url: this.here(request.url) });
+    return createFalClient({ credentials, requestMiddleware, ...more });
+  }
+
+  /** Pointed here by a `fetch` of our own, the widest: hook C. */
+  fetchClient(credentials = () => undefined, { fetch: inner = fetch, ...more } = {}) {
+    return createFalClient({ credentials, fetch: (url, init) => inner(this.here(String(url)), init), ...more });
+  }
+
   /** A request as it is, where no client would send it. */
   async raw(method, path, { headers = {}, body } = {}) {
     const all = { "content-type": "application/json", ...headers };
-    const request = http.request(this.url + path, { method, headers: all });
-    request.end(body === undefined ? undefined : JSON.stringify(body));
+    const request = http.request(new URL(path, this.url), { method, headers: all });
+    request.end(body === undefined || Buffer.isBuffer(body) ? body : JSON.stringify(body));
     const [response] = await once(request, "response");
     const bytes = Buffer.concat(await response.toArray());
     const isJson = response.headers["content-type"]?.startsWith("application/json");
