@@ -124,7 +124,7 @@ for (const [decision, status] of [["allow", 200], ["forbid", 403], ["hide", 404]
 
   test(`57 access: a picture with "${decision}" is ${status} to strangers and there for its owner`, async () => {
     const storageSettings = { initialAcl: { default: decision }, expiresIn: "1h" };
-    const { data } = await watched().fal.run(STARTER, { input, storageSettings });
+    const { data } = await watched().fal.run(FLUX, { input, storageSettings });
     const { url } = data.images[0];
     assert.equal((await read(url)).status, status);
     assert.equal((await read(url, authorized)).status, 200);
