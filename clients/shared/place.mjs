@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 const BINARY = process.env.SCUMBLE_BIN ?? fileURLToPath(new URL("../../target/release/scumble", import.meta.url));
-const ANNOUNCED = /^Scumble listens on (https?:\/\/\S+)$/m;
+const ANNOUNCED = /^Scumble listens on (http:\/\/\S+)/m;
 
 /** Where this server answers for each of fal's services. */
 const SERVICES = [

@@ -43,6 +43,20 @@ for (const [what, input, loc, type, ctx] of wrong) {
   });
 }
 
+test("22 subscribe on a request that fails while it runs is a ValidationError", async (t) => {
+  const standIn = await (await Place.open(t)).start("--stand-in");
+  const updates = [];
+  const call = standIn.client().subscribe("fal-ai/flux/dev", {
+    input: { prompt: "[fail 422]" },
+    pollInterval: 10,
+    onQueueUpdate: (update) => updates.push(update),
+  });
+  const error = await refusal(call);
+  assert.ok(error instanceof ValidationError, String(error));
+  assert.deepEqual([error.status, error.fieldErrors[0].type], [422, "content_policy_violation"]);
+  assert.ok(updates.at(-1).error);
+});
+
 test("13 both sides of a tiny size are named", async () => {
   const error = await refusal(fal.run(STARTER, { input: { prompt, image_size: tiny } }));
   assert.deepEqual(error.fieldErrors.map((p) => p.loc.at(-1)), ["width", "height"]);

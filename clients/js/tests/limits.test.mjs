@@ -88,7 +88,21 @@ test("30 submit: callers who name what they submit get one request for it", asyn
   assert.equal(again.request_id, first.request_id);
   assert.notEqual((await submit("order-2")).request_id, first.request_id);
   const error = await refusal(submit("order-1", { seed: 1 }));
-  assert.ok(error instanceof ApiError && [409, 422].includes(error.status), String(error.status));
+  assert.ok(error instanceof ApiError, String(error));
+  assert.equal(error.status, 422, "not 409, which clients retry");
+});
+
+test("29 retries: a failure that passes is tried again by the server, unless the caller says no", async (t) => {
+  const server = await (await Place.open(t)).start("--stand-in");
+  const fal = server.client();
+  const again = { input: { ...input, prompt: "a card [fail 503 x1]" }, pollInterval: 20 };
+  const { data } = await fal.subscribe(FLUX, again);
+  assert.equal(data.images.length, 1);
+  const { request_id: requestId } = await fal.queue.submit(FLUX, { ...again, headers: { "x-fal-no-retry": "1" } });
+  const status = await untilStatus(fal, FLUX, requestId, "COMPLETED");
+  assert.equal(status.error_type, "runner_connection_error");
+  const { status: code, headers } = await server.raw("GET", `/queue/fal-ai/flux/requests/${requestId}`);
+  assert.deepEqual([code, headers["x-fal-error-type"]], [503, "runner_connection_error"]);
 });
 
 test("61 limits: a body that is too large is a JSON error with a request id", async (t) => {

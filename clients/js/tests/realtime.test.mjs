@@ -67,7 +67,7 @@ test("40 realtime: what goes wrong is a JSON text frame, and an ApiError", async
 });
 
 test("41 realtime: an idle connection is closed with 1000, and the next input opens another", async (t) => {
-  const idle = await (await Place.open(t)).configured("[realtime]\nidle_s = 1\n", "--stand-in");
+  const idle = await (await Place.open(t)).configured("[limits]\nrealtime_idle_s = 1\n", "--stand-in");
   const seen = redirectSockets(t, idle);
   const connection = await opened(t, {}, idle.client());
   await eventually("the server has closed", () => seen.closes.length === 1);
