@@ -9,8 +9,10 @@ mod endpoints;
 mod error;
 mod image_size;
 mod input;
+mod options;
 mod output;
 mod queue;
+mod retry;
 mod validate;
 
 pub use endpoint::{AppPath, Endpoint, EndpointId, Family, Field, Fill, Kind, Scope};
@@ -18,5 +20,7 @@ pub use endpoints::{ENDPOINTS, find};
 pub use error::{ErrorAnswer, ErrorType, Problem};
 pub use image_size::{ImageSize, PRESETS};
 pub use input::{ImageFormat, Input, TextToImage};
+pub use options::{JobOptions, tags};
 pub use output::{FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput};
 pub use queue::{LogLine, Metrics, QueueStatus, Status, Submitted};
+pub use retry::{Fault, RetryRules, rest_ms};

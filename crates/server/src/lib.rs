@@ -13,6 +13,7 @@ mod auth;
 mod config;
 mod key;
 mod middleware;
+mod platform;
 mod routes;
 mod state;
 mod submit;

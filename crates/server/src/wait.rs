@@ -22,6 +22,11 @@ impl Wait {
         Self { store: state.store.clone(), id, armed: true }
     }
 
+    /// The job goes on even if nobody waits any more.
+    pub(crate) fn let_go(&mut self) {
+        self.armed = false;
+    }
+
     /// The outcome, as soon as there is one. `changes` must be older than the job, or its end could be missed until
     /// the next poll.
     pub(crate) async fn outcome(mut self, state: &AppState, mut changes: Receiver<Change>) -> Result<Option<Outcome>> {

@@ -1,7 +1,9 @@
 //! A runner that does what the test says, step by step.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use scumble_api::ErrorType;
 use scumble_engine::{Pixels, Stage};
 use scumble_worker::Picture;
 use scumble_worker::runner::{Drawn, Request, RunError, Runner, Timer, Watch};
@@ -13,6 +15,7 @@ pub struct FakeRunner {
     permits: Arc<Semaphore>,
     began: Arc<Semaphore>,
     prompts: Arc<Mutex<Vec<String>>>,
+    failures: Arc<AtomicUsize>,
 }
 
 /// This prompt makes the runner panic.
@@ -31,12 +34,17 @@ impl FakeRunner {
 
     fn with_permits(permits: usize) -> Self {
         let semaphore = |n| Arc::new(Semaphore::new(n));
-        Self { permits: semaphore(permits), began: semaphore(0), prompts: Arc::default() }
+        Self { permits: semaphore(permits), began: semaphore(0), prompts: Arc::default(), failures: Arc::default() }
     }
 
     /// Lets this many steps happen.
     pub fn allow(&self, steps: usize) {
         self.permits.add_permits(steps);
+    }
+
+    /// Lets the next runs fail in a way that another attempt may survive.
+    pub fn fail_first(&self, runs: usize) {
+        self.failures.store(runs, Ordering::Relaxed);
     }
 
     /// Until a run that nobody has waited for has begun.
@@ -74,6 +82,10 @@ impl Runner for FakeRunner {
         self.prompts.lock().unwrap_or_else(PoisonError::into_inner).push(prompt.clone());
         self.began.add_permits(1);
         assert_ne!(prompt, PANIC, "the test asked for it");
+        if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
+            let kind = ErrorType::RunnerSchedulingFailure;
+            return Err(RunError::Passing { kind, reason: "the test asked for it".into() });
+        }
         let timer = Timer::default();
         timer.begin(Stage::Denoise);
         watch.stage(Stage::Denoise);

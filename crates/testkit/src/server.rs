@@ -67,12 +67,20 @@ impl TestServer {
         Self::on(Folder::new(), runner).await
     }
 
+    /// A server on a new data dir, with settings of the test's choice.
+    pub async fn with(runner: &FakeRunner, set: impl FnOnce(&mut scumble_server::Config)) -> Self {
+        Self::start(Folder::new(), runner, set).await
+    }
+
     /// A server on a data dir that may have a history.
-    ///
+    pub async fn on(folder: Folder, runner: &FakeRunner) -> Self {
+        Self::start(folder, runner, |_| {}).await
+    }
+
     /// # Panics
     /// Where database, files or a port cannot be had.
     #[expect(clippy::expect_used, reason = "a test without a server cannot go on")]
-    pub async fn on(folder: Folder, runner: &FakeRunner) -> Self {
+    async fn start(folder: Folder, runner: &FakeRunner, set: impl FnOnce(&mut scumble_server::Config)) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let options = Options { clock: clock.clone(), ..Options::default() };
         let store = SqliteStore::open(&folder.path().join("scumble.db"), options).await.expect("a database");
@@ -85,8 +93,9 @@ impl TestServer {
         let models = Arc::new(Models::with(runners));
         let worker = Worker { store: store.clone(), files: files.clone(), models, clock: clock.clone(), config };
         let working = tokio::spawn(worker.run(drain.clone(), stop.clone()));
-        let config = scumble_server::Config { body_bytes: 64 * 1024, ..Default::default() };
-        let state = AppState { store: store.clone(), files, clock, config: Arc::new(config) };
+        let mut config = scumble_server::Config { body_bytes: 64 * 1024, ..Default::default() };
+        set(&mut config);
+        let state = AppState::new(store.clone(), files, clock, config);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let serving = tokio::spawn(axum::serve(listener, scumble_server::router(state)).into_future());

@@ -17,6 +17,8 @@ pub struct Config {
     pub poll: Duration,
     /// When a job is given up.
     pub limits: Limits,
+    /// How many jobs of one key run at once, over all workers; further ones wait.
+    pub per_key: Option<u32>,
 }
 
 impl Default for Config {
@@ -27,6 +29,7 @@ impl Default for Config {
             heartbeat: Duration::from_secs(5),
             poll: Duration::from_secs(1),
             limits: Limits::default(),
+            per_key: None,
         }
     }
 }

@@ -40,7 +40,7 @@ async fn serve_settings(settings: Settings) -> Result<(), Failure> {
     let worker =
         Worker { store: store.clone(), files: files.clone(), models, clock: clock.clone(), config: settings.worker };
     let working = tokio::spawn(worker.run(drain.clone(), stop.clone()));
-    let state = AppState { store: store.clone(), files, clock, config: Arc::new(settings.server) };
+    let state = AppState::new(store.clone(), files, clock, settings.server);
     let closing = CancellationToken::new();
     let serving = tokio::spawn(
         axum::serve(listener, scumble_server::router(state))

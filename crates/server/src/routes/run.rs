@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method, Uri};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use scumble_api::ErrorAnswer;
 use serde_json::{Map, Value};
 
@@ -12,7 +12,7 @@ use crate::addressing::{Caller, Service};
 use crate::answer::{Refusal, about, outcome};
 use crate::auth::Authorized;
 use crate::state::AppState;
-use crate::submit::Call;
+use crate::submit::{Call, Origin, too_many};
 use crate::wait::Wait;
 
 /// `POST /run/{id}`.
@@ -24,7 +24,7 @@ pub(super) async fn with_body(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    run(&state, &caller, &authorized, &headers, Call::read(&id, &body)?).await
+    run(Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers }, Call::read(&id, &body)?).await
 }
 
 /// `GET /run/{id}?prompt=…`: the query is the input.
@@ -38,7 +38,7 @@ pub(super) async fn with_query(
 ) -> Result<Response, Refusal> {
     let mut call = Call::read(&id, &Bytes::new())?;
     call.body = Value::Object(query.into_iter().map(|(name, value)| (name, value.into())).collect::<Map<_, _>>());
-    run(&state, &caller, &authorized, &headers, call).await
+    run(Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers }, call).await
 }
 
 /// `POST /{id}` on a host that is none of fal's. What addressing has put under a service's prefix and no route took is
@@ -55,27 +55,27 @@ pub(super) async fn bare(
     if method != Method::POST || Service::has_path(uri.path()) {
         return Err(no_such_page(&uri));
     }
-    run(&state, &caller, &authorized, &headers, Call::read(uri.path(), &body)?).await
+    run(Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers }, Call::read(uri.path(), &body)?).await
 }
 
 fn no_such_page(uri: &Uri) -> Refusal {
     ErrorAnswer::plain(404, format!("Path {} not found", uri.path())).into()
 }
 
-async fn run(
-    state: &AppState,
-    caller: &Caller,
-    authorized: &Authorized,
-    headers: &HeaderMap,
-    call: Call,
-) -> Result<Response, Refusal> {
+async fn run(from: Origin<'_>, call: Call) -> Result<Response, Refusal> {
+    let Origin { state, caller, .. } = from;
+    let _place = state.direct.clone().try_acquire_owned().map_err(|_| too_many())?;
     // subscribed before the job exists, so that its end cannot be missed
     let changes = state.store.changes();
-    let job = call.enqueue(state, authorized, headers).await?.job;
-    match Wait::new(state, job.id).outcome(state, changes).await? {
+    let repeatable = from.headers.contains_key("idempotency-key");
+    let job = call.run(from, false).await?.job;
+    let mut wait = Wait::new(state, job.id);
+    if repeatable {
+        // the caller may come back for it
+        wait.let_go();
+    }
+    match wait.outcome(state, changes).await? {
         Some(result) => Ok(outcome(job.id, result, &state.files, caller).await),
-        None => {
-            Ok(about(job.id, axum::response::IntoResponse::into_response(Refusal::plain(404, "Request not found"))))
-        }
+        None => Ok(about(job.id, Refusal::plain(404, "Request not found").into_response())),
     }
 }

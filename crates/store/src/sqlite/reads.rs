@@ -26,7 +26,7 @@ pub(super) async fn events(db: impl SqliteExecutor<'_>, id: JobId, after_seq: i6
 }
 
 pub(super) async fn recent(db: impl SqliteExecutor<'_>, filter: &JobFilter) -> Result<Vec<JobSummary>> {
-    let JobFilter { endpoint, state, before, limit } = filter;
+    let JobFilter { endpoint, state, key_id, before, limit } = filter;
     // Put together from what is asked, because "or null" conditions would keep SQLite from using its indexes.
     let mut query = QueryBuilder::new(
         "SELECT jobs.*, outcomes.status, outcomes.error \
@@ -37,6 +37,9 @@ pub(super) async fn recent(db: impl SqliteExecutor<'_>, filter: &JobFilter) -> R
     }
     if let Some(state) = state {
         query.push(" AND jobs.state = ").push_bind(state.as_str());
+    }
+    if let Some(key_id) = key_id {
+        query.push(" AND jobs.key_id = ").push_bind(key_id);
     }
     if let Some(before) = before {
         query.push(" AND jobs.seq < ").push_bind(before);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use font8x8::legacy::BASIC_LEGACY;
 use scumble_engine::{Pixels, Stage};
 
-use super::{Drawn, Request, RunError, Runner, Timer, Watch};
+use super::{Drawn, Request, RunError, Runner, Timer, Watch, rehearsal};
 use crate::picture::Picture;
 
 /// Draws a card after a pause that is reported in steps, like a real run.
@@ -32,6 +32,9 @@ impl Runner for StandIn {
         for done in 1..=steps {
             pause(self.pause / steps as u32, &*watch).await?;
             watch.step(done, steps, &|| None);
+        }
+        if let Some(error) = rehearsal::failure(&request.input.prompt, request.attempt) {
+            return Err(error);
         }
         let pictures = (0..request.input.images)
             .map(|index| Picture::encode(&card(&request, index), request.input.format))
