@@ -148,7 +148,7 @@ test("57 access: a signed URL opens what is forbidden, for a while", async () =>
       headers: { ...headers, "content-type": "application/json" },
       body: JSON.stringify({ duration, scope: ["read"] }),
     });
-  assert.equal((await sign(3600, {})).status, 401);
+  assert.equal((await sign(3600, {})).status, 403);
   const signed = await (await sign(3600)).text();
   assert.ok(signed.startsWith(url) && signed.includes("identity="), signed);
   assert.deepEqual((await read(signed)).bytes, text);
