@@ -124,6 +124,15 @@ test("16 an id with a sub path is addressed by its app", async () => {
   assert.deepEqual([data.images[0].width, data.images[0].height], [1024, 768]);
 });
 
+test("6 a request is found under its full id too, as older programs and generated clients ask", async () => {
+  const { requestId } = await fal.subscribe("fal-ai/flux/schnell", { input: { prompt }, pollInterval: 50 });
+  for (const path of ["", "/", "/response", "/status", "/status/"]) {
+    const { status, json } = await server.raw("GET", `/queue/fal-ai/flux/schnell/requests/${requestId}${path}`);
+    assert.equal(status, 200, path);
+    assert.ok(json.images ?? json.status === "COMPLETED", path);
+  }
+});
+
 test("16 ids in namespaces, of any depth and in the old form are understood", async () => {
   const ids = { "workflows/me/wf/x": "workflows/me/wf/x", "comfy/me/wf": "comfy/me/wf", "110602490-myapp": "110602490/myapp" };
   for (const [id, understood] of Object.entries(ids)) {

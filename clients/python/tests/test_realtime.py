@@ -2,7 +2,9 @@
 
 import json
 
+import msgpack
 import pytest
+from fal_client import SyncClient
 from fal_client.client import RealtimeError
 from scumble import CARD, FLUX, constants, eventually
 from websockets.exceptions import InvalidStatus
@@ -26,6 +28,14 @@ def test_39_another_encoding(fal):
     with fal.realtime(FLUX, encode_message=lambda message: json.dumps(message)) as connection:
         connection.send({**CARD, "seed": 9})
         assert connection.recv()["seed"] == 9
+
+
+@pytest.mark.parametrize("use_jwt", [True, False])
+def test_39_a_bare_connection(server, key, use_jwt):
+    """The endpoint's own path, without /realtime."""
+    with SyncClient(key=key).ws_connect(FLUX, use_jwt=use_jwt) as connection:
+        connection.send(msgpack.packb({**CARD, "seed": 4}))
+        assert msgpack.unpackb(connection.recv())["seed"] == 4
 
 
 def test_40_what_goes_wrong_is_a_notice(fal):
