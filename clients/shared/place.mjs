@@ -81,7 +81,7 @@ export class Place {
 }
 
 /** Asks again and again until there is an answer that is not undefined, null or false. */
-export async function eventually(what, ask, deadlineMs = 30_000) {
+export async function eventually(what, ask, deadlineMs = 60_000) {
   const deadline = performance.now() + deadlineMs;
   for (;;) {
     const answer = await ask();

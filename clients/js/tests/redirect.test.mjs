@@ -64,7 +64,7 @@ test("1, 4 hook D: fal's own names over TLS, for everything, with no line of cod
     SCUMBLE_PORT: new URL(tls.url).port,
     NODE_EXTRA_CA_CERTS: own.authority,
   };
-  const { stdout } = await promisify(execFile)(process.execPath, words, { env, timeout: 30_000 });
+  const { stdout } = await promisify(execFile)(process.execPath, words, { env, timeout: 120_000 });
   const { urls, uploaded, picture, ...calls } = JSON.parse(stdout);
   assert.deepEqual(calls, { run: 1, polled: 1, streamed: 1, stream: 1, realtime: 8, text: "hello" });
   for (const url of urls) assert.match(url, /^https:\/\/queue\.fal\.run\/fal-ai\/flux\/requests\//);
@@ -74,6 +74,6 @@ test("1, 4 hook D: fal's own names over TLS, for everything, with no line of cod
 
   // a program that does not trust the authority does not talk to it
   const strange = { ...env, NODE_EXTRA_CA_CERTS: undefined };
-  const failed = await refusal(promisify(execFile)(process.execPath, words, { env: strange, timeout: 30_000 }));
+  const failed = await refusal(promisify(execFile)(process.execPath, words, { env: strange, timeout: 120_000 }));
   assert.match(failed.stderr, /fetch failed/);
 });

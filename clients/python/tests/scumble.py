@@ -21,7 +21,7 @@ CARD = {"prompt": "a card", "image_size": {"width": 64, "height": 64}, "num_infe
 ANNOUNCED = re.compile(r"^Scumble listens on (http://\S+)", re.MULTILINE)
 
 
-def eventually(what, ask, deadline_s=30):
+def eventually(what, ask, deadline_s=60):
     """Asks again and again until there is an answer that is not None or False."""
     deadline = time.monotonic() + deadline_s
     while True:

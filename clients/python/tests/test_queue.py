@@ -110,7 +110,7 @@ except fal_client.FalClientTimeoutError as error:
 """
     environment = {"PATH": os.environ["PATH"], "FAL_KEY": key, "HOME": str(own_place.folder)}
     # the client keeps polling in a thread that Python waits for: it ends only when the server says COMPLETED
-    program = subprocess.run([sys.executable, "-c", ours], env=environment, capture_output=True, text=True, timeout=30)
+    program = subprocess.run([sys.executable, "-c", ours], env=environment, capture_output=True, text=True, timeout=60)
     assert program.returncode == 0, program.stderr
     [request_id] = program.stdout.split()
     path = f"/queue/fal-ai/flux/requests/{request_id}/status"

@@ -18,7 +18,7 @@ def program(place, key, what, environment):
     """What a program that knows nothing of this server prints; `what` is how much it does."""
     words = [sys.executable, str(ROOT / "clients/python/everything.py"), what]
     env = {"PATH": os.environ["PATH"], "HOME": str(place.folder), "FAL_KEY": key, **environment}
-    return subprocess.run(words, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(words, env=env, capture_output=True, text=True, timeout=120)
 
 
 def check(run, urls, files, more=()):
