@@ -24,6 +24,6 @@ pub use lifecycle::{Acl, AclDecision, AclRule, Lifecycle};
 pub use output::{FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput};
 pub use queue::{LogLine, Metrics, QueueStatus, Status, Submitted};
 pub use uploads::{
-    CdnToken, CdnTokenRequest, CompleteUpload, InitiateUpload, InitiatedUpload, MultipartUpload, SignRequest, UploadPart,
-    Uploaded,
+    CdnToken, CdnTokenRequest, CompleteUpload, InitiateUpload, InitiatedUpload, MultipartUpload, SignRequest,
+    UploadPart, Uploaded,
 };

@@ -19,6 +19,11 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { public_url: None, body_bytes: 50 * MIB as usize, upload_bytes: 10 * 1024 * MIB, poll: Duration::from_millis(500) }
+        Self {
+            public_url: None,
+            body_bytes: 50 * MIB as usize,
+            upload_bytes: 10 * 1024 * MIB,
+            poll: Duration::from_millis(500),
+        }
     }
 }
