@@ -29,7 +29,7 @@ pub use output::{Delivered, FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput, Own
 pub use queue::{LogLine, Metrics, QueueStatus, Status, Submitted};
 pub use retry::{Fault, RetryRules, rest_ms};
 pub use uploads::{
-    CdnToken, CdnTokenRequest, CompleteUpload, InitiateUpload, InitiatedUpload, MultipartUpload, SignRequest, UploadPart,
-    Uploaded,
+    CdnToken, CdnTokenRequest, CompleteUpload, InitiateUpload, InitiatedUpload, MultipartUpload, SignRequest,
+    UploadPart, Uploaded,
 };
 pub use webhook::{Jwk, Jwks, KEY_PURPOSE, KeyRing, NO_USER, Notice, UnusableKey, WebhookBody, WebhookStatus};

@@ -188,4 +188,3 @@ impl fmt::Debug for FileBody {
 pub(crate) fn object_path(path: &FilePath) -> ObjectPath {
     ObjectPath::from(path.as_str())
 }
-

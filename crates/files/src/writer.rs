@@ -99,7 +99,9 @@ impl FileWriter {
         let Some(Upload { at, parts }) = &mut self.upload else { return Ok(()) };
         if *at == self.target {
             return match self.place.store.head(at).await {
-                Ok(_) => Err(object_store::Error::AlreadyExists { path: at.to_string(), source: "it came first".into() }),
+                Ok(_) => {
+                    Err(object_store::Error::AlreadyExists { path: at.to_string(), source: "it came first".into() })
+                }
                 Err(object_store::Error::NotFound { .. }) => {
                     parts.complete().await?;
                     self.upload = None;

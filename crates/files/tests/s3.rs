@@ -85,8 +85,20 @@ mod real {
     }
 
     over_s3!(
-        round_trip, empty_file, ranges, bad_ranges, missing, delete_twice, big_in_pieces, hostile_names, streams,
-        stream_limits, the_first_file_stays, dropped_streams, parts_join, parts_are_told_apart,
+        round_trip,
+        empty_file,
+        ranges,
+        bad_ranges,
+        missing,
+        delete_twice,
+        big_in_pieces,
+        hostile_names,
+        streams,
+        stream_limits,
+        the_first_file_stays,
+        dropped_streams,
+        parts_join,
+        parts_are_told_apart,
     );
 
     fn bucket() -> Result<Option<Files>, Error> {

@@ -41,11 +41,15 @@ impl Gallery {
 
     fn upload(&self, content_type: &str, lifecycle: &str) -> RequestBuilder {
         let upload = self.server.request(Method::POST, "/cdn/files/upload").header(LIFECYCLE, lifecycle);
-        upload.header("authorization", format!("Key {}", self.ann)).header("content-type", content_type).body("0123456789")
+        upload
+            .header("authorization", format!("Key {}", self.ann))
+            .header("content-type", content_type)
+            .body("0123456789")
     }
 
     async fn cdn_token(&self, key: &str) -> String {
-        let ask = self.server.request(Method::POST, "/rest/storage/auth/token").header("authorization", format!("Key {key}"));
+        let ask =
+            self.server.request(Method::POST, "/rest/storage/auth/token").header("authorization", format!("Key {key}"));
         json_of(ask).await["token"].as_str().unwrap().to_owned()
     }
 
@@ -137,7 +141,13 @@ async fn a_signed_url_opens_one_file_for_a_while() {
         assert_eq!(get(&format!("{other}?{identity}"), None).await.status(), 403, "another file");
         assert_eq!(get(&format!("{url}?{identity}x"), None).await.status(), 403, "changed");
     }
-    let opens = async || [get(&hour, None).await.status().as_u16(), get(&day, None).await.status().as_u16(), get(&week, None).await.status().as_u16()];
+    let opens = async || {
+        [
+            get(&hour, None).await.status().as_u16(),
+            get(&day, None).await.status().as_u16(),
+            get(&week, None).await.status().as_u16(),
+        ]
+    };
     clock.advance(3_600_000);
     assert_eq!(opens().await, [403, 200, 200]);
     clock.advance(DAY_MS);
@@ -145,7 +155,12 @@ async fn a_signed_url_opens_one_file_for_a_while() {
     clock.advance(6 * DAY_MS);
     assert_eq!(opens().await, [403, 403, 403]);
 
-    for refused in [json!({ "duration": 0 }), json!({ "duration": 604_801 }), json!({ "scope": ["write"] }), json!({ "duration": "1" })] {
+    for refused in [
+        json!({ "duration": 0 }),
+        json!({ "duration": 604_801 }),
+        json!({ "scope": ["write"] }),
+        json!({ "duration": "1" }),
+    ] {
         assert_eq!(status(gallery.sign(&url, ann, &refused)).await, 422, "{refused}");
     }
     assert_eq!(status(gallery.sign(&url, bob, &json!({}))).await, 403);
@@ -158,7 +173,8 @@ async fn a_signed_url_opens_one_file_for_a_while() {
 #[tokio::test]
 async fn on_a_server_without_keys_anybody_signs() {
     let server = TestServer::new(&FakeRunner::free()).await;
-    let upload = server.request(Method::POST, "/cdn/files/upload").header(LIFECYCLE, acl("forbid").to_string()).body("x");
+    let upload =
+        server.request(Method::POST, "/cdn/files/upload").header(LIFECYCLE, acl("forbid").to_string()).body("x");
     let url = json_of(upload).await["access_url"].as_str().unwrap().to_owned();
     assert_eq!(get(&url, None).await.status(), 403);
     let signed = reqwest::Client::new().post(format!("{url}/sign")).send().await.unwrap().text().await.unwrap();
@@ -176,7 +192,10 @@ async fn an_expired_file_is_gone_at_once() {
     let kept = gallery.file("image/png", &json!({ "expiration_duration_seconds": null })).await;
     let signed = gallery.sign(&url, ann, &json!({})).send().await.unwrap().text().await.unwrap();
     let fresh = get(&url, None).await;
-    assert_eq!((fresh.status().as_u16(), &fresh.headers()["cache-control"]), (200, &"public, max-age=60, immutable".parse().unwrap()));
+    assert_eq!(
+        (fresh.status().as_u16(), &fresh.headers()["cache-control"]),
+        (200, &"public, max-age=60, immutable".parse().unwrap())
+    );
     clock.advance(59_999);
     assert_eq!(get(&url, None).await.status(), 200);
     clock.advance(1);
@@ -199,7 +218,10 @@ async fn a_lifecycle_that_cannot_be_read_is_refused() {
         assert_eq!(status(initiate.header("authorization", format!("Key {}", gallery.ann))).await, 422, "{bad}");
     }
     // Python's second name for it, alone
-    let upload = gallery.server.request(Method::POST, "/cdn/files/upload").header("authorization", format!("Key {}", gallery.ann));
+    let upload = gallery
+        .server
+        .request(Method::POST, "/cdn/files/upload")
+        .header("authorization", format!("Key {}", gallery.ann));
     let upload = upload.header("x-fal-object-lifecycle-preference", acl("forbid").to_string()).body("x");
     let url = json_of(upload).await["access_url"].as_str().unwrap().to_owned();
     assert_eq!(get(&url, None).await.status(), 403);
@@ -301,6 +323,10 @@ async fn what_a_browser_could_run_it_shows_in_a_sandbox() {
         assert_eq!(file.headers()["content-type"], content_type);
         assert_eq!(file.headers()["x-content-type-options"], "nosniff");
         let policy = file.headers().get("content-security-policy");
-        assert_eq!(policy.map(|p| p.to_str().unwrap()), sandboxed.then_some("sandbox; default-src 'none'"), "{content_type}");
+        assert_eq!(
+            policy.map(|p| p.to_str().unwrap()),
+            sandboxed.then_some("sandbox; default-src 'none'"),
+            "{content_type}"
+        );
     }
 }

@@ -45,7 +45,10 @@ async fn put(url: &str, body: Vec<u8>) -> reqwest::Response {
 /// Sends a part in JavaScript's way; what it answers.
 async fn put_part(upload_url: &str, number: u32, body: Vec<u8>) -> Value {
     let answer = put(&below(upload_url, &number.to_string()), body).await;
-    assert_eq!((answer.status().as_u16(), &answer.headers()["content-type"]), (200, &"application/json".parse().unwrap()));
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["content-type"]),
+        (200, &"application/json".parse().unwrap())
+    );
     answer.json().await.unwrap()
 }
 
@@ -63,7 +66,8 @@ fn below(url: &str, piece: &str) -> String {
 async fn a_file_is_put_without_a_key_and_can_be_read_at_once() {
     let server = server().await;
     let key = server.key().await;
-    let ask = || server.request(Method::POST, INITIATE).json(&json!({ "content_type": "image/png", "file_name": "a b.png" }));
+    let ask =
+        || server.request(Method::POST, INITIATE).json(&json!({ "content_type": "image/png", "file_name": "a b.png" }));
     assert_eq!(status(ask()).await, 401);
     let answer = json_of(ask().header("authorization", format!("Key {key}"))).await;
     let (upload_url, file_url) = (answer["upload_url"].as_str().unwrap(), answer["file_url"].as_str().unwrap());
@@ -270,7 +274,8 @@ async fn parts_survive_a_restart() {
 async fn pythons_other_repository_initiates_and_puts_with_its_key() {
     let server = server().await;
     let key = format!("Key {}", server.key().await);
-    let ask = server.request(Method::POST, "/rest/storage/upload/initiate?storage_type=gcs").header("authorization", &key);
+    let ask =
+        server.request(Method::POST, "/rest/storage/upload/initiate?storage_type=gcs").header("authorization", &key);
     let answer = json_of(ask.json(&json!({ "file_name": "upload.bin", "content_type": "text/plain" }))).await;
     let put = reqwest::Client::new().put(answer["upload_url"].as_str().unwrap()).header("authorization", &key);
     assert_eq!(put.body("bytes").send().await.unwrap().status(), 200);
@@ -291,7 +296,8 @@ async fn token(server: &TestServer, key: &str) -> String {
 async fn a_token_uploads_until_it_expires_or_its_key_is_revoked() {
     let (server, clock) = with_clock().await;
     let key = server.key().await;
-    let ask = |body: Value| server.request(Method::POST, TOKEN).header("authorization", format!("Key {key}")).json(&body);
+    let ask =
+        |body: Value| server.request(Method::POST, TOKEN).header("authorization", format!("Key {key}")).json(&body);
     let answer = json_of(ask(json!({}))).await;
     assert_eq!((&answer["token_type"], &answer["base_url"]), (&"Bearer".into(), &format!("{}/cdn", server.url).into()));
     let expires_at = answer["expires_at"].as_str().unwrap();
@@ -302,7 +308,8 @@ async fn a_token_uploads_until_it_expires_or_its_key_is_revoked() {
     }
 
     let upload = |token: &str| {
-        let upload = server.request(Method::POST, "/cdn/files/upload").header("authorization", format!("Bearer {token}"));
+        let upload =
+            server.request(Method::POST, "/cdn/files/upload").header("authorization", format!("Bearer {token}"));
         upload.header("content-type", "image/png").header("x-fal-file-name", "cat.png").body("meow")
     };
     let token = answer["token"].as_str().unwrap();
@@ -388,7 +395,8 @@ async fn parts_come_in_parallel_and_are_listed_in_any_order() {
     assert_eq!(status(complete(&bearer, id)).await, 200, "completing twice is fine");
 
     assert!(body_of(access_url).await == **whole, "the file differs");
-    let around = client.get(access_url).header("range", format!("bytes={}-{}", PART - 2, PART + 1)).send().await.unwrap();
+    let around =
+        client.get(access_url).header("range", format!("bytes={}-{}", PART - 2, PART + 1)).send().await.unwrap();
     assert_eq!(around.bytes().await.unwrap(), whole[PART - 2..PART + 2]);
 }
 
@@ -444,7 +452,10 @@ async fn a_disk_that_fails_is_an_error_and_not_a_file() {
     let (parts_url, _) = initiate(&server, INITIATE_PARTS, &json!({ "file_name": "x.bin" })).await;
     for (url, size) in [(&upload_url, 10), (&upload_url, 3_000_000), (&below(&parts_url, "1"), 10)] {
         let refused = put(url, bytes(size)).await;
-        assert_eq!((refused.status().as_u16(), &refused.headers()["content-type"]), (500, &"application/json".parse().unwrap()));
+        assert_eq!(
+            (refused.status().as_u16(), &refused.headers()["content-type"]),
+            (500, &"application/json".parse().unwrap())
+        );
         let detail = refused.text().await.unwrap();
         assert!(!detail.contains(&folder.path().display().to_string()), "nothing internal is told: {detail}");
     }
@@ -463,7 +474,10 @@ async fn urls_look_like_the_callers_address() {
     let by_host = json_of(ask("/storage/upload/initiate").header("host", "rest.fal.ai")).await;
     let upload_url = by_host["upload_url"].as_str().unwrap();
     let path = upload_url.strip_prefix("http://v3.fal.media").unwrap();
-    assert!(path.starts_with("/put/b/") && by_host["file_url"].as_str().unwrap().starts_with("http://v3.fal.media/files/b/"));
+    assert!(
+        path.starts_with("/put/b/")
+            && by_host["file_url"].as_str().unwrap().starts_with("http://v3.fal.media/files/b/")
+    );
     let sent = server.request(Method::PUT, path).header("host", "v3.fal.media").body("by host");
     assert_eq!(status(sent).await, 200);
     let proxied = ask("/api/fal/proxy").header("x-fal-target-url", format!("https://rest.fal.ai{}", &INITIATE[5..]));

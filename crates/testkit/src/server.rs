@@ -111,7 +111,8 @@ impl TestServer {
         let runners = HashMap::from([(ENDPOINT, Arc::new(runner.clone()) as Arc<dyn Runner>)]);
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         let models = Arc::new(Models::with(runners));
-        let worker = Worker { store: store.clone(), files: files.clone(), models, clock: clock.clone(), config: worker };
+        let worker =
+            Worker { store: store.clone(), files: files.clone(), models, clock: clock.clone(), config: worker };
         let working = tokio::spawn(worker.run(drain.clone(), stop.clone()));
         let state = AppState::new(store.clone(), files, clock, server);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -23,7 +23,8 @@ async fn tidy(folder: &Folder) -> (TestServer, Arc<ManualClock>) {
 }
 
 async fn upload(server: &TestServer, lifecycle: &Value) -> String {
-    let upload = server.request(Method::POST, "/cdn/files/upload").header("x-fal-object-lifecycle", lifecycle.to_string());
+    let upload =
+        server.request(Method::POST, "/cdn/files/upload").header("x-fal-object-lifecycle", lifecycle.to_string());
     let answer: Value = upload.body("bytes").send().await.unwrap().json().await.unwrap();
     answer["access_url"].as_str().unwrap().split_once("/files/").unwrap().1.to_owned()
 }

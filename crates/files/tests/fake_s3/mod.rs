@@ -100,7 +100,8 @@ impl Bucket {
         self.begun += 1;
         let id = format!("upload-{}", self.begun);
         self.uploads.insert(id.clone(), (key, BTreeMap::new()));
-        format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>").into_response()
+        format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>")
+            .into_response()
     }
 
     fn put_part(&mut self, id: &str, number: &str, body: Bytes) -> Response {

@@ -75,7 +75,8 @@ fn checked_type(text: &str) -> Result<String, Refusal> {
         return Ok(UNTYPED.to_owned());
     }
     let essence = text.split(';').next().unwrap_or_default().trim();
-    let is_token = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b));
+    let is_token =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b));
     let is_type = essence.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype));
     let is_value = text.len() <= CONTENT_TYPE_LENGTH_MAX && text.bytes().all(|b| (b' '..=b'~').contains(&b));
     if is_type && is_value {
@@ -119,16 +120,23 @@ mod tests {
             assert_eq!(checked_type(given).ok().as_deref(), Some(kept), "{given}");
         }
         let long = format!("image/{}", "x".repeat(200));
-        for refused in ["image", "/", "image/", "/png", "image/p ng", "image/png\r\nx-evil: 1", "bild/größe", "a/b/c", &long] {
+        for refused in
+            ["image", "/", "image/", "/png", "image/p ng", "image/png\r\nx-evil: 1", "bild/größe", "a/b/c", &long]
+        {
             assert!(checked_type(refused).is_err(), "{refused:?}");
         }
     }
 
     #[test]
     fn names_are_decoded_as_far_as_they_are_encoded() {
-        for (given, name) in
-            [("a%20b.png", "a b.png"), ("100%.png", "100%.png"), ("%c3%A4", "ä"), ("%", "%"), ("%+1", "%+1"), ("ä", "ä")]
-        {
+        for (given, name) in [
+            ("a%20b.png", "a b.png"),
+            ("100%.png", "100%.png"),
+            ("%c3%A4", "ä"),
+            ("%", "%"),
+            ("%+1", "%+1"),
+            ("ä", "ä"),
+        ] {
             assert_eq!(percent_decoded(given), name);
         }
     }

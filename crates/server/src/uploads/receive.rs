@@ -99,7 +99,10 @@ fn meant(list: &[UploadPart], stored: Vec<Part>) -> Result<Vec<Part>, Refusal> {
         // in headers etags have quotes, and some clients keep them
         let part = stored.remove(&(*part_number, etag.trim_matches('"').to_owned()));
         parts.push(part.ok_or_else(|| {
-            Refusal::plain(400, &format!("Part {part_number} is not here under this etag, or was listed twice; send it again"))
+            Refusal::plain(
+                400,
+                &format!("Part {part_number} is not here under this etag, or was listed twice; send it again"),
+            )
         })?);
     }
     parts.sort_by_key(|part| part.number);

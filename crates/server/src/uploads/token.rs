@@ -83,9 +83,8 @@ impl Signer {
     pub(crate) fn open(&self, token: &str, now_ms: i64) -> Result<Claims, Unusable> {
         let (payload, signature) = token.split_once('.').ok_or(Unusable::Forged)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Unusable::Forged)?;
-        let fits = |secret: &SecretRecord| {
-            bool::from(hmac(secret.value.reveal(), payload.as_bytes()).ct_eq(&signature[..]))
-        };
+        let fits =
+            |secret: &SecretRecord| bool::from(hmac(secret.value.reveal(), payload.as_bytes()).ct_eq(&signature[..]));
         if !self.secrets.iter().any(fits) {
             return Err(Unusable::Forged);
         }

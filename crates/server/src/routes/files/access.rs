@@ -76,9 +76,16 @@ mod tests {
         for inert in ["image/png", "IMAGE/PNG; x=y", "video/mp4", "audio/mpeg", "application/pdf"] {
             assert!(is_inert(inert), "{inert}");
         }
-        for running in
-            ["image/svg+xml", "image/SVG+XML; charset=utf-8", "text/html", "text/xml", "application/xhtml+xml", "text/javascript", "multipart/mixed", ""]
-        {
+        for running in [
+            "image/svg+xml",
+            "image/SVG+XML; charset=utf-8",
+            "text/html",
+            "text/xml",
+            "application/xhtml+xml",
+            "text/javascript",
+            "multipart/mixed",
+            "",
+        ] {
             assert!(!is_inert(running), "{running}");
         }
     }
