@@ -1,7 +1,7 @@
 //! Opening a SQLite file.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,13 @@ const CHANGES_KEPT: usize = 1024;
 
 /// Statements that a connection keeps prepared: more than there are.
 const STATEMENTS_KEPT: usize = 128;
+
+/// Memory in which the writer keeps pages: ids are random, so that new jobs touch their index everywhere.
+const CACHE_KIB: i64 = 32 * 1024;
+
+/// The length of the log, in pages of 4 KiB, from which on it is written back into the database. Longer than usual,
+/// because a commit waits for it.
+const LOG_PAGES: i64 = 4_000;
 
 /// How a SQLite file is opened.
 #[derive(Clone)]
@@ -78,7 +85,7 @@ fn open(path: &Path, options: Options) -> Result<SqliteStore> {
 }
 
 fn make_folder(path: &Path) -> Result<()> {
-    let folder = path.parent().map(Path::to_owned).unwrap_or_else(PathBuf::new);
+    let folder = path.parent().unwrap_or(Path::new(""));
     std::fs::create_dir_all(folder).map_err(|error| cannot_open(path, &error))
 }
 
@@ -99,6 +106,8 @@ fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection> {
     conn.pragma_update(None, "foreign_keys", true)?;
     // What a savepoint remembers has no business on the disk.
     conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    conn.pragma_update_and_check(None, "wal_autocheckpoint", LOG_PAGES, |_| Ok(()))?;
     Ok(conn)
 }
 
