@@ -171,6 +171,8 @@ async fn listen(
     loop {
         let lost = hear(&mut listener, &myself, &here).await;
         tracing::debug!(error = %lost, "changes of other processes are not heard; listening again");
+        // There is room for one connection.
+        drop(listener);
         listener = loop {
             tokio::time::sleep(RELISTEN).await;
             match listener_on(&listeners, &channel).await {
