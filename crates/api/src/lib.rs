@@ -7,6 +7,7 @@
 mod endpoint;
 mod endpoints;
 mod error;
+pub mod faces;
 mod image_size;
 mod input;
 mod lifecycle;

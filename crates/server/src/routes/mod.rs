@@ -1,14 +1,15 @@
 //! The routes, grouped by who calls.
 
+mod catalogue;
 mod files;
 mod jwks;
 mod probes;
 mod queue;
 mod realtime;
 mod run;
-mod uploads;
 mod stream;
 mod tokens;
+mod uploads;
 mod ws;
 
 use axum::Router;
@@ -58,6 +59,11 @@ pub fn router(state: AppState) -> Router {
         .route("/files/{*path}", get(files::read).put(uploads::put_part).post(files::post))
         // receivers of webhooks
         .route("/rest/.well-known/jwks.json", get(jwks::read))
+        // programs that look for something to call
+        .route("/v1/models", get(catalogue::list))
+        .route("/api/openapi/queue/openapi.json", get(catalogue::queue_openapi))
+        .route("/models/{*path}", get(catalogue::document))
+        .route("/llms.txt", get(catalogue::overview))
         // machines
         .route("/health", get(probes::health))
         .route("/ready", get(probes::ready))
