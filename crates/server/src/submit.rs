@@ -55,7 +55,7 @@ impl Call {
     /// The problems of the input, before anything is stored.
     pub(crate) async fn run(self, from: Origin<'_>) -> Result<Accepted, Refusal> {
         let input = self.endpoint.parse(&self.body, Scope::Wire).map_err(|p| ErrorAnswer::invalid(&p))?;
-        let mut options = platform::options(from.headers, from.caller);
+        let mut options = platform::options(from.headers, from.caller)?;
         options.retry.never = true;
         options.stream = self.stream;
         options.ignored = input.ignored().to_vec();
@@ -77,8 +77,8 @@ impl Call {
             once: platform::once(from.headers, self.endpoint.id, &self.body)?,
             ..Admission::default()
         };
-        let webhook = query.webhook()?;
-        let mut options = platform::options(from.headers, from.caller);
+        let webhook = query.webhook(from.state.config.private_webhooks)?;
+        let mut options = platform::options(from.headers, from.caller)?;
         let store = &from.state.store;
         let enqueued = match self.endpoint.parse(&self.body, Scope::Wire) {
             Ok(input) => {

@@ -65,7 +65,10 @@ impl Settings {
             tls,
             connect,
             connections: connections.unwrap_or(scumble_server::listen::ConnectionLimits::default().connections),
-            server: server_config(args, file.server, &file.limits)?,
+            server: scumble_server::Config {
+                private_webhooks: file.webhooks.allow_private.unwrap_or_default(),
+                ..server_config(args, file.server, &file.limits)?
+            },
             models: models::config(file.models, &file.worker, args)?,
             worker: worker_config(file.worker, &file.limits, &file.webhooks, &file.fetch, &file.retention)?,
         })
