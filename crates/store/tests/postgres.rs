@@ -493,7 +493,7 @@ async fn how_fast(place) {
     for _ in 0..200 {
         assert!(store.claim(&claim_of("p/0", None)).await?.is_some());
     }
-    println!("claims among 100000, one after the other: {:?} each", begin.elapsed() / 200);
+    eprintln!("claims among 100000, one after the other: {:?} each", begin.elapsed() / 200);
 }
 }
 
@@ -519,7 +519,7 @@ async fn measure(store: &Arc<PostgresStore>, tasks: usize, admission: Admission)
     }
     took.sort();
     let per_second = took.len() as f64 / begin.elapsed().as_secs_f64();
-    println!(
+    eprintln!(
         "{tasks} tasks, {admission:?}: {per_second:.0} enqueues/s, p50 {:?}, p99 {:?}",
         took[took.len() / 2],
         took[took.len() * 99 / 100]
