@@ -36,7 +36,7 @@ for (const hook of ["client", "middlewareClient", "fetchClient"]) {
   test(`1, 51 uploads with ${hook}: initiate, then PUT, then the file is there`, async () => {
     const url = await server[hook](key).storage.upload(new File([text], "a b.txt", { type: "text/plain" }));
     assert.ok(url.startsWith(`${server.url}/cdn/files/`), url);
-    assert.ok(url.endsWith("a%20b.txt"), url);
+    assert.match(url, /\/a(%20|_)b\.txt$/);
     const { status, headers, bytes } = await read(url);
     assert.equal(status, 200);
     assert.match(headers.get("content-type"), /^text\/plain/);

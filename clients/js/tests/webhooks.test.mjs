@@ -74,8 +74,11 @@ test("48 webhooks: each key is published without padding and with it, and surviv
   const keys = async (at) => (await at.raw("GET", "/rest/.well-known/jwks.json")).json.keys;
   const published = await keys(first);
   assert.ok(published.every((key) => key.kty === "OKP" && key.crv === "Ed25519"));
-  assert.deepEqual(published.map((key) => key.x.length), [43, 44]);
-  assert.equal(`${published[0].x}=`, published[1].x);
+  assert.ok(published.length > 0 && published.length % 2 === 0);
+  for (let at = 0; at < published.length; at += 2) {
+    const [bare, padded] = [published[at].x, published[at + 1].x];
+    assert.deepEqual([bare.length, padded], [43, `${bare}=`]);
+  }
   await first.drain();
   assert.deepEqual(await keys(await place.start()), published);
 });
