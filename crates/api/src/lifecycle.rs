@@ -105,6 +105,11 @@ fn parse_seconds(value: &Value) -> Result<u64, Problem> {
 }
 
 fn parse_acl(value: &Value) -> Result<Acl, Problem> {
+    // an array would do for an object of which nothing is needed
+    let rules = value["rules"].as_array().map_or(&[][..], Vec::as_slice);
+    if !value.is_object() || !rules.iter().all(Value::is_object) {
+        return Err(problem("initial_acl and each of its rules must be JSON objects".into()));
+    }
     let acl: Acl = serde_json::from_value(value.clone()).map_err(|e| problem(format!("initial_acl: {e}")))?;
     if acl.rules.len() > RULES_MAX {
         return Err(problem(format!("initial_acl.rules: at most {RULES_MAX}, got {}", acl.rules.len())));
@@ -158,6 +163,9 @@ mod tests {
             (r#"{"expiration_duration_seconds":1e300}"#, "whole seconds"),
             (r#"{"expiration_duration_seconds":"60"}"#, "whole seconds"),
             (r#"{"initial_acl":"forbid"}"#, "initial_acl"),
+            (r#"{"initial_acl":[]}"#, "JSON objects"),
+            (r#"{"initial_acl":{"rules":[["x","hide"]]}}"#, "JSON objects"),
+            (r#"{"initial_acl":{"rules":{}}}"#, "initial_acl"),
             (r#"{"initial_acl":{"default":"Forbid"}}"#, "initial_acl"),
             (r#"{"initial_acl":{"defualt":"forbid"}}"#, "initial_acl"),
             (r#"{"initial_acl":{"rules":[{"user":"","decision":"hide"}]}}"#, "1 to 128"),

@@ -4,6 +4,7 @@
 //! path stays, and whoever brings it again is told that it is there.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, header};
@@ -19,6 +20,9 @@ use crate::state::AppState;
 
 /// How much is read of a body that was refused midway.
 const LINGER_BYTES: usize = 8 * 1024 * 1024;
+
+/// …and for how long: a client that waits for its answer before it sends more would wait for ever.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Takes a whole file. One that is here already is not replaced: the bytes are read and thrown away.
 pub(crate) async fn whole(
@@ -138,7 +142,7 @@ async fn receive(body: Body, file: &mut FileWriter) -> Result<(), Refusal> {
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
         if let Err(error) = file.write(piece.map_err(|_| cut_short())?).await {
-            linger(pieces).await;
+            let _ = tokio::time::timeout(LINGER, linger(pieces)).await;
             return Err(error.into());
         }
     }

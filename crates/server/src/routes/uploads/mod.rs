@@ -12,6 +12,7 @@ mod token;
 use axum::body::Body;
 use scumble_api::{CompleteUpload, ErrorAnswer};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 pub(super) use self::direct::direct;
 pub(super) use self::initiate::{initiate, initiate_parts};
@@ -50,7 +51,14 @@ fn read_json<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refusal> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(T::default());
     }
-    serde_json::from_slice(body).map_err(|e| ErrorAnswer::bad_json(&e.to_string()).into())
+    read_object(body)
+}
+
+/// A JSON object, and not the array that would do for one.
+fn read_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    let read = serde_json::from_slice::<Map<String, Value>>(body);
+    let read = read.and_then(|fields| serde_json::from_value(Value::Object(fields)));
+    read.map_err(|e| ErrorAnswer::bad_json(&e.to_string()).into())
 }
 
 /// [`read_json`] of a body that was not read yet.
@@ -64,5 +72,5 @@ pub(super) async fn read_small<T: DeserializeOwned + Default>(body: Body) -> Res
 async fn read_list(body: Body) -> Result<CompleteUpload, Refusal> {
     let too_long = |_| Refusal::plain(413, "The list of parts is too long or was cut short");
     let bytes = axum::body::to_bytes(body, LIST_BYTES_MAX).await.map_err(too_long)?;
-    serde_json::from_slice(&bytes).map_err(|e| ErrorAnswer::bad_json(&e.to_string()).into())
+    read_object(&bytes)
 }
