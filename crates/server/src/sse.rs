@@ -4,6 +4,7 @@
 //! a character of several bytes that is split between two chunks would be lost. There is no end marker: clients parse
 //! every event as JSON, and the stream ends by closing.
 
+use std::io;
 use std::time::Duration;
 
 use axum::BoxError;
@@ -20,16 +21,24 @@ const COMMENTS: Duration = Duration::from_secs(15);
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// An event that holds this value.
-pub(crate) fn event(value: &impl Serialize) -> serde_json::Result<Event> {
-    Ok(Event::default().data(ascii(&serde_json::to_string(value)?)))
+pub(crate) fn event(value: &impl Serialize) -> io::Result<Event> {
+    let json = serde_json::to_string(value).map_err(broken)?;
+    Ok(Event::default().data(ascii(&json)))
 }
 
 /// An answer of events. An error among them breaks the connection, because nothing else can be said any more.
-pub(crate) fn response<E: Into<BoxError>>(events: impl Stream<Item = Result<Event, E>> + Send + 'static) -> Response {
+pub(crate) fn response(events: impl Stream<Item = io::Result<Event>> + Send + 'static) -> Response {
     let sse = Sse::new(events).keep_alive(KeepAlive::new().interval(COMMENTS));
     let mut response = sse.into_response();
     response.headers_mut().insert(BUFFERING, HeaderValue::from_static("no"));
     response
+}
+
+/// What breaks a stream off. The caller only sees the connection break; the log says why.
+pub(crate) fn broken(why: impl Into<BoxError>) -> io::Error {
+    let error = io::Error::other(why);
+    tracing::warn!(%error, "a stream breaks off");
+    error
 }
 
 /// The same JSON with everything beyond ASCII as `\uXXXX`. Such characters stand only inside of strings.

@@ -207,7 +207,7 @@ mod tests {
         let (realtime, stream) = (call("fal-ai/flux/dev", "realtime"), call("fal-ai/flux/dev", "stream"));
         let status = Door::Status { app_path: "fal-ai/flux".into() };
         for app in ["flux", "fal-ai/flux", "/fal-ai/flux/dev/"] {
-            [&realtime, &stream, &status].map(|door| check(app, door, true));
+            [&realtime, &stream, &status].iter().for_each(|door| check(app, door, true));
         }
         check("fal-ai/flux/dev/stream", &stream, true);
         check("fal-ai/flux/dev/stream", &status, true);
@@ -216,7 +216,7 @@ mod tests {
         check("fal-ai/flux/dev/realtime", &stream, false);
         check("fal-ai/flux/dev/realtime", &status, false);
         for app in ["dev", "fal-ai", "flu", "fal-ai/flu", "fal-ai/flux/schnell", "fal-ai/flux-1", "other/flux"] {
-            [&realtime, &stream].map(|door| check(app, door, false));
+            [&realtime, &stream].iter().for_each(|door| check(app, door, false));
         }
         check("110602490-myapp", &call("110602490/myapp", "realtime"), true);
         check("myapp", &call("110602490/myapp", "realtime"), true);

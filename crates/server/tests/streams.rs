@@ -6,8 +6,12 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use image::RgbImage;
+use image::imageops::{FilterType, resize};
 use reqwest::{Method, Response};
-use scumble_testkit::runner::{FakeRunner, PANIC};
+use scumble_testkit::runner::{FakeRunner, PANIC, starter};
 use scumble_testkit::server::{Setup, TestServer};
 use serde_json::{Value, json};
 
@@ -142,6 +146,35 @@ async fn a_stream_shows_the_picture_coming_and_ends_with_the_output() {
     assert_eq!((&output["prompt"], output.get("progress")), (&"é 🌟".into(), None));
     let url = output["images"][0]["url"].as_str().unwrap();
     assert_eq!(get(url.to_owned()).await.status(), 200);
+}
+
+/// Mean difference of two pictures of one size, in levels of 0 to 255.
+fn difference(a: &RgbImage, b: &RgbImage) -> f64 {
+    assert_eq!(a.dimensions(), b.dimensions());
+    let sum: u64 = a.as_raw().iter().zip(b.as_raw()).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    sum as f64 / a.as_raw().len() as f64
+}
+
+#[tokio::test]
+async fn the_starters_previews_come_closer_to_its_picture() {
+    let server = TestServer::running(Setup::default(), starter()).await;
+    let input = json!({ "prompt": "a blue circle on a white background", "seed": 1, "num_inference_steps": 16 });
+    let events = Events::of(server.request(Method::POST, STREAM).json(&input).send().await.unwrap()).all().await;
+    let (output, drafts) = events.split_last().unwrap();
+    let picture = get(output["images"][0]["url"].as_str().unwrap().to_owned()).await.bytes().await.unwrap();
+    let picture = image::load_from_memory(&picture).unwrap().to_rgb8();
+    let small = resize(&picture, 128, 128, FilterType::Triangle);
+    let mut urls: Vec<_> = drafts.iter().filter_map(|d| d["images"][0]["url"].as_str()).collect();
+    urls.dedup();
+    let distances = urls.iter().map(|url| {
+        let bytes = STANDARD.decode(url.split_once(',').unwrap().1).unwrap();
+        difference(&image::load_from_memory(&bytes).unwrap().to_rgb8(), &small)
+    });
+    let distances: Vec<f64> = distances.collect();
+    println!("mean difference of previews: {distances:.1?}");
+    let nearest = distances.last().expect("a preview");
+    assert!(distances.len() < 2 || nearest < &distances[0], "{distances:?}");
+    assert!(*nearest < 24.0, "{distances:?}");
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use scumble_api::ErrorType;
-use scumble_engine::{Pixels, Stage};
+use scumble_engine::checkpoint::Precision;
+use scumble_engine::{Device, Pixels, Stage};
 use scumble_worker::Picture;
-use scumble_worker::runner::{Drawn, Request, RunError, Runner, Timer, Watch};
+use scumble_worker::runner::{Drawn, Local, Model, Request, RunError, Runner, Timer, Watch};
 use tokio::sync::Semaphore;
 
 /// Draws one colour. Each step waits for a permit, so that nothing depends on time.
@@ -105,6 +106,17 @@ impl Runner for FakeRunner {
 /// A preview that tells its step by its width.
 fn preview(done: usize) -> Pixels {
     Pixels { width: 8 * done, height: 8, rgb: [200, 30, 90].repeat(8 * done * 8) }
+}
+
+/// The starter that travels in the binary, for tests that need a real picture.
+///
+/// # Panics
+/// Where it is not there.
+#[expect(clippy::expect_used, reason = "a test without a model cannot go on")]
+pub fn starter() -> Arc<dyn Runner> {
+    let endpoint = scumble_api::find(crate::server::ENDPOINT).expect("an endpoint");
+    let source = scumble_worker::source(endpoint, None).expect("weights");
+    Arc::new(Local::new(Model { source, precision: Precision { device: Device::Cpu, dtype: None } }))
 }
 
 /// A watch that hears nothing and never stops a run.

@@ -97,18 +97,23 @@ impl TestServer {
     }
 
     /// A server to the test's taste.
+    pub async fn with(setup: Setup, runner: &FakeRunner) -> Self {
+        Self::running(setup, Arc::new(runner.clone())).await
+    }
+
+    /// A server whose pictures anything may make.
     ///
     /// # Panics
     /// Where database, files or a port cannot be had.
     #[expect(clippy::expect_used, reason = "a test without a server cannot go on")]
-    pub async fn with(setup: Setup, runner: &FakeRunner) -> Self {
+    pub async fn running(setup: Setup, runner: Arc<dyn Runner>) -> Self {
         let Setup { folder, clock, server, worker } = setup;
         let options = Options { clock: clock.clone(), ..Options::default() };
         let store = SqliteStore::open(&folder.path().join("scumble.db"), options).await.expect("a database");
         let store: Arc<dyn Store> = Arc::new(store);
         let files = folder.path().join("files");
         let files = Files::open(files.to_str().expect("a UTF-8 path")).expect("a folder for files");
-        let runners = HashMap::from([(ENDPOINT, Arc::new(runner.clone()) as Arc<dyn Runner>)]);
+        let runners = HashMap::from([(ENDPOINT, runner)]);
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         let models = Arc::new(Models::with(runners));
         let worker =

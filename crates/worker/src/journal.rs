@@ -78,7 +78,7 @@ impl Journal {
     pub(crate) async fn flush(&self) -> Result<()> {
         let mut events = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
         let preview = self.preview.lock().unwrap_or_else(PoisonError::into_inner).take();
-        events.extend(preview.and_then(|(at_ms, pixels)| self.shown(at_ms, &pixels)));
+        events.extend(preview.and_then(|(at_ms, pixels)| self.shown(at_ms, pixels)));
         if events.is_empty() {
             return Ok(());
         }
@@ -112,7 +112,7 @@ impl Journal {
     }
 
     /// A preview as an event. It is encoded here and not where it is made: that thread has other things to do.
-    fn shown(&self, at_ms: i64, pixels: &Pixels) -> Option<NewEvent> {
+    fn shown(&self, at_ms: i64, pixels: Pixels) -> Option<NewEvent> {
         match preview::data_uri(pixels) {
             Ok(image) => Some(NewEvent { at_ms, kind: EventKind::Preview { image } }),
             Err(error) => {

@@ -4,6 +4,7 @@
 //! that how far it is in numbers. The last event is the output itself. Until the first event an error is an ordinary
 //! answer; later it can only break the connection.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use axum::response::sse::Event;
@@ -18,7 +19,7 @@ use tokio::sync::broadcast::Receiver;
 
 use crate::addressing::Caller;
 use crate::answer::{Refusal, about, outcome, resolve_urls};
-use crate::sse;
+use crate::sse::{self, broken};
 use crate::state::AppState;
 use crate::submit::{Call, Origin};
 use crate::wait::{Wait, stirred};
@@ -98,8 +99,6 @@ struct Follower {
     draft: Draft,
 }
 
-type Next = Option<(Result<Event, std::io::Error>, Option<Follower>)>;
-
 impl Follower {
     /// Waits until there is something to say.
     async fn beginning(&mut self) -> scumble_store::Result<Beginning> {
@@ -121,19 +120,18 @@ impl Follower {
     }
 
     /// The next event, and whoever makes the one after it.
-    async fn next(mut self) -> Next {
+    async fn next(mut self) -> Option<(io::Result<Event>, Option<Self>)> {
         loop {
             let job = match self.look().await {
                 Ok(Some(job)) => job,
-                Ok(None) => return broken("the request was deleted while it was followed"),
-                Err(error) => return broken(error),
+                Ok(None) => return Some((Err(broken("the request was deleted while it was followed")), None)),
+                Err(error) => return Some((Err(broken(error)), None)),
             };
             if let Some(outcome) = job.outcome {
                 return Some((self.last(outcome).await, None));
             }
             if std::mem::take(&mut self.draft.is_news) {
-                let event = sse::event(&self.draft.to_json()).map_err(std::io::Error::other);
-                return Some((event, Some(self)));
+                return Some((sse::event(&self.draft.to_json()), Some(self)));
             }
             stirred(&self.state, self.id, &mut self.changes).await;
         }
@@ -155,20 +153,14 @@ impl Follower {
     }
 
     /// The complete output.
-    async fn last(&self, outcome: Outcome) -> Result<Event, std::io::Error> {
+    async fn last(&self, outcome: Outcome) -> io::Result<Event> {
         let Outcome { status, mut body, .. } = outcome;
         if status >= 400 {
-            return Err(std::io::Error::other("the job failed after its stream had begun"));
+            return Err(broken("the job failed after its stream had begun"));
         }
-        resolve_urls(&mut body, &self.state.files, &self.caller).await.map_err(std::io::Error::other)?;
-        sse::event(&body).map_err(std::io::Error::other)
+        resolve_urls(&mut body, &self.state.files, &self.caller).await.map_err(broken)?;
+        sse::event(&body)
     }
-}
-
-fn broken(why: impl Into<axum::BoxError>) -> Next {
-    let error = std::io::Error::other(why);
-    tracing::warn!(%error, "a stream breaks off");
-    Some((Err(error), None))
 }
 
 /// The output as far as it is known.

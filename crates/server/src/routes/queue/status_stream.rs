@@ -1,5 +1,7 @@
 //! `GET …/requests/{id}/status/stream`.
 
+use std::io;
+
 use axum::response::Response;
 use axum::response::sse::Event;
 use futures::stream;
@@ -10,7 +12,7 @@ use tokio::sync::broadcast::Receiver;
 use super::status::{describe, lines};
 use crate::addressing::Caller;
 use crate::answer::about;
-use crate::sse;
+use crate::sse::{self, broken};
 use crate::state::AppState;
 use crate::wait::stirred;
 
@@ -38,13 +40,12 @@ struct Follower {
 
 impl Follower {
     /// The next event, and whoever makes the one after it.
-    async fn next(mut self) -> Option<(Result<Event, std::io::Error>, Option<Self>)> {
+    async fn next(mut self) -> Option<(io::Result<Event>, Option<Self>)> {
         loop {
             match self.news().await {
                 Ok(Some(status)) => {
                     let more = status.status != Status::Completed;
-                    let event = sse::event(&status).map_err(std::io::Error::other);
-                    return Some((event, more.then_some(self)));
+                    return Some((sse::event(&status), more.then_some(self)));
                 }
                 Ok(None) => stirred(&self.state, self.id, &mut self.changes).await,
                 Err(error) => return Some((Err(error), None)),
@@ -53,20 +54,20 @@ impl Follower {
     }
 
     /// The status, where it says something that was not said before.
-    async fn news(&mut self) -> Result<Option<QueueStatus>, std::io::Error> {
+    async fn news(&mut self) -> io::Result<Option<QueueStatus>> {
         let store = &self.state.store;
         // the job before its log: whatever it logged was there before it ended
-        let job = store.job(self.id).await.map_err(std::io::Error::other)?;
-        let job = job.ok_or_else(|| std::io::Error::other("the request was deleted while its status was followed"))?;
+        let job = store.job(self.id).await.map_err(broken)?;
+        let job = job.ok_or_else(|| broken("the request was deleted while its status was followed"))?;
         let fresh = match self.logs {
-            true => store.events(self.id, self.seen).await.map_err(std::io::Error::other)?,
+            true => store.events(self.id, self.seen).await.map_err(broken)?,
             false => Vec::new(),
         };
         self.seen = fresh.last().map_or(self.seen, |event| event.seq);
         let lines = lines(fresh);
         let anything = !lines.is_empty();
         let logs = self.logs.then_some(lines);
-        let status = describe(&self.state, &self.caller, &job, logs).await.map_err(std::io::Error::other)?;
+        let status = describe(&self.state, &self.caller, &job, logs).await.map_err(broken)?;
         let said = (status.status, status.queue_position);
         let changed = self.said.replace(said) != Some(said);
         Ok((anything || changed).then_some(status))
