@@ -70,6 +70,12 @@ pub enum ErrorType {
     ClientCancelled,
     /// Too many requests at once.
     ConcurrentRequestsLimit,
+    /// The runner has no room for the request now, such as memory.
+    RunnerSchedulingFailure,
+    /// The runner cannot be reached.
+    RunnerConnectionError,
+    /// The runner did not get ready in time.
+    StartupTimeout,
     /// The model failed.
     RunnerServerError,
     /// The worker was lost too often while it ran this request.
@@ -87,11 +93,25 @@ impl ErrorType {
             Self::ClientDisconnected => ("client_disconnected", 499),
             Self::ClientCancelled => ("client_cancelled", 499),
             Self::ConcurrentRequestsLimit => ("concurrent_requests_limit", 429),
+            Self::RunnerSchedulingFailure => ("runner_scheduling_failure", 503),
+            Self::RunnerConnectionError => ("runner_connection_error", 503),
+            Self::StartupTimeout => ("startup_timeout", 504),
             Self::RunnerServerError => ("runner_server_error", 500),
             // 503 in fal's table; a poison job must not be retried by clients, so it ends as a server error here
             Self::RunnerDisconnected => ("runner_disconnected", 500),
             Self::InternalError => ("internal_error", 500),
         }
+    }
+
+    /// Whether the same request may succeed a little later.
+    const fn passes(self) -> bool {
+        matches!(
+            self,
+            Self::ConcurrentRequestsLimit
+                | Self::RunnerSchedulingFailure
+                | Self::RunnerConnectionError
+                | Self::StartupTimeout
+        )
     }
 }
 
@@ -120,7 +140,7 @@ impl ErrorAnswer {
         if kind == ErrorType::RequestTimeout {
             headers.push(("x-fal-request-timeout-type", "user".into()));
         }
-        if kind == ErrorType::ConcurrentRequestsLimit {
+        if kind.passes() {
             headers[1].1 = "true".into();
             headers.push(("x-fal-needs-retry", "1".into()));
         }

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Run(run) => commands::run::run(&run),
         Command::Serve(serve) => commands::serve::serve(&serve),
         Command::Keys(keys) => commands::keys::keys(&keys),
+        Command::Jobs(jobs) => commands::jobs::jobs(&jobs),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,6 +20,17 @@ impl Refusal {
     pub(crate) fn plain(status: u16, detail: &str) -> Self {
         Self(ErrorAnswer::plain(status, detail))
     }
+
+    /// With a header.
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.0.headers.push((name, value.to_owned()));
+        self
+    }
+
+    /// What the caller gets.
+    pub(crate) fn answer(&self) -> &ErrorAnswer {
+        &self.0
+    }
 }
 
 impl From<ErrorAnswer> for Refusal {
@@ -37,6 +48,9 @@ impl From<scumble_store::Error> for Refusal {
 
 impl From<scumble_files::Error> for Refusal {
     fn from(error: scumble_files::Error) -> Self {
+        if let scumble_files::Error::TooLarge { limit } = error {
+            return Self::plain(413, &format!("The file is too large: this server takes {limit} bytes"));
+        }
         tracing::error!(%error, "the file store refused");
         Self(ErrorAnswer::typed(ErrorType::InternalError, "The server cannot reach its files; its log says why"))
     }
@@ -82,7 +96,7 @@ fn status_code(status: u16) -> StatusCode {
 }
 
 /// Puts what this caller can use in the place of every file of ours: a URL, or a data URI.
-async fn resolve_urls(body: &mut Value, files: &Files, caller: &Caller) -> scumble_files::Result<()> {
+pub(crate) async fn resolve_urls(body: &mut Value, files: &Files, caller: &Caller) -> scumble_files::Result<()> {
     for file in own_files(body) {
         *file.place = match file.delivered {
             Delivered::AsUrl => caller.url(Service::Cdn, &format!("/files/{}", file.path)),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use scumble_files::Files;
 use scumble_store::{Clock, Store};
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
 
@@ -18,4 +19,14 @@ pub struct AppState {
     pub clock: Arc<dyn Clock>,
     /// The owner's settings.
     pub config: Arc<Config>,
+    /// Places for direct calls.
+    pub(crate) direct: Arc<Semaphore>,
+}
+
+impl AppState {
+    /// The state of a fresh gateway.
+    pub fn new(store: Arc<dyn Store>, files: Files, clock: Arc<dyn Clock>, config: Config) -> Self {
+        let direct = Arc::new(Semaphore::new(config.direct_calls));
+        Self { store, files, clock, config: Arc::new(config), direct }
+    }
 }

@@ -2,18 +2,39 @@
 
 use axum::body::Bytes;
 use axum::http::HeaderMap;
-use scumble_api::{Endpoint, EndpointId, ErrorAnswer, Scope};
-use scumble_store::{Admission, Enqueued, Job, NewJob, Outcome, Priority};
+use scumble_api::{Endpoint, EndpointId, ErrorAnswer, ErrorType, JobOptions, Scope};
+use scumble_store::{Admission, Enqueued, Job, JobId, NewJob, Outcome};
 use serde_json::{Value, json};
 
+use crate::addressing::Caller;
 use crate::answer::Refusal;
 use crate::auth::Authorized;
+use crate::platform::{self, SubmitQuery};
 use crate::state::AppState;
+use crate::wait::Wait;
 
 /// A call that was read but not yet checked against its endpoint's fields.
 pub(crate) struct Call {
     pub(crate) endpoint: &'static Endpoint,
     pub(crate) body: Value,
+    /// Whether somebody watches the job: a worker then shows how it goes.
+    pub(crate) stream: bool,
+}
+
+/// Who calls, from where, and what their headers say.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    pub(crate) state: &'a AppState,
+    pub(crate) caller: &'a Caller,
+    pub(crate) authorized: &'a Authorized,
+    pub(crate) headers: &'a HeaderMap,
+}
+
+/// A call that became a job.
+pub(crate) struct Accepted {
+    pub(crate) job: Job,
+    /// How many of its endpoint go before it.
+    pub(crate) position: u64,
 }
 
 impl Call {
@@ -25,60 +46,76 @@ impl Call {
         } else {
             serde_json::from_slice(body).map_err(|e| ErrorAnswer::bad_json(&e.to_string()))?
         };
-        Ok(Self { endpoint, body })
+        Ok(Self { endpoint, body, stream: false })
     }
 
-    /// Puts the call on the queue; answers after the commit.
+    /// A direct call: never retried here, refused when its key is busy. Answers after the commit.
     ///
     /// # Errors
     /// The problems of the input, before anything is stored.
-    pub(crate) async fn enqueue(
-        self,
-        state: &AppState,
-        caller: &Authorized,
-        headers: &HeaderMap,
-    ) -> Result<Accepted, Refusal> {
+    pub(crate) async fn run(self, from: Origin<'_>) -> Result<Accepted, Refusal> {
         let input = self.endpoint.parse(&self.body, Scope::Wire).map_err(|p| ErrorAnswer::invalid(&p))?;
-        let options = json!({ "ignored": input.ignored() });
-        let job = new_job(state, self.endpoint, input.to_json(), options, caller, headers);
-        Accepted::from(state.store.enqueue(job, Admission::default()).await?)
-    }
-
-    /// Puts the call on the queue even if its input is wrong: fal's queue accepts every request and reports the
-    /// problems as its result.
-    pub(crate) async fn enqueue_any(
-        self,
-        state: &AppState,
-        caller: &Authorized,
-        headers: &HeaderMap,
-    ) -> Result<Accepted, Refusal> {
-        let problems = match self.endpoint.parse(&self.body, Scope::Wire) {
-            Ok(_) => return self.enqueue(state, caller, headers).await,
-            Err(problems) => problems,
+        let mut options = platform::options(from.headers, from.caller)?;
+        options.retry.never = true;
+        options.stream = self.stream;
+        options.ignored = input.ignored().to_vec();
+        let admission = Admission {
+            max_alive: from.state.config.per_key_concurrency.map(u64::from),
+            once: platform::once(from.headers, self.endpoint.id, &self.body)?,
+            ..Admission::default()
         };
-        let job = new_job(state, self.endpoint, self.body, json!({}), caller, headers);
-        let outcome = failed(&ErrorAnswer::invalid(&problems));
-        Accepted::from(state.store.enqueue_ended(job, Admission::default(), outcome).await?)
+        let job = self.job(input.to_json(), &options, from);
+        accepted(from.state.store.enqueue(job, admission).await?)
     }
-}
 
-/// A call that became a job.
-pub(crate) struct Accepted {
-    pub(crate) job: Job,
-    /// How many of its endpoint go before it.
-    pub(crate) position: u64,
-}
-
-impl Accepted {
-    fn from(enqueued: Enqueued) -> Result<Self, Refusal> {
-        match enqueued {
-            Enqueued::New { job, position } => Ok(Self { job, position }),
-            Enqueued::Repeated(job) => Ok(Self { job, position: 0 }),
-            Enqueued::WordReused | Enqueued::TooManyWaiting(_) | Enqueued::TooManyAlive(_) => {
-                Err(Refusal::plain(429, "Too many requests"))
+    /// Puts the call on the queue, even if its input is wrong: fal's queue accepts every request and reports the
+    /// problems as its result. Answers after the commit.
+    pub(crate) async fn submit(self, from: Origin<'_>, query: SubmitQuery) -> Result<Accepted, Refusal> {
+        let asked = query.max_waiting()?;
+        let admission = Admission {
+            max_waiting: asked.into_iter().chain(from.state.config.queue_length).min(),
+            once: platform::once(from.headers, self.endpoint.id, &self.body)?,
+            ..Admission::default()
+        };
+        let webhook = query.webhook(from.state.config.private_webhooks)?;
+        let mut options = platform::options(from.headers, from.caller)?;
+        let store = &from.state.store;
+        let enqueued = match self.endpoint.parse(&self.body, Scope::Wire) {
+            Ok(input) => {
+                options.ignored = input.ignored().to_vec();
+                let job = NewJob { webhook, ..self.job(input.to_json(), &options, from) };
+                store.enqueue(job, admission).await?
             }
-        }
+            Err(problems) => {
+                let outcome = failed(&ErrorAnswer::invalid(&problems));
+                let job = NewJob { webhook, ..self.job(self.body.clone(), &options, from) };
+                store.enqueue_ended(job, admission, outcome).await?
+            }
+        };
+        accepted(enqueued)
     }
+
+    fn job(&self, input: Value, options: &JobOptions, from: Origin<'_>) -> NewJob {
+        let key_id = from.authorized.key_id.clone();
+        let job = NewJob { key_id, options: options.to_json(), ..NewJob::new(self.endpoint.id, input) };
+        platform::heed(job, from.headers, &*from.state.clock)
+    }
+}
+
+/// Runs a call that came over a connection of many: a refusal of it is an outcome too.
+pub(crate) async fn run_to_outcome(from: Origin<'_>, call: Result<Call, Refusal>) -> (Option<JobId>, Outcome) {
+    let (mut id, state) = (None, from.state);
+    let refused = |refusal: Refusal| failed(refusal.answer());
+    let outcome = async {
+        // subscribed before the job exists, so that its end cannot be missed
+        let changes = state.store.changes();
+        let job = call?.run(from).await?.job;
+        id = Some(job.id);
+        let outcome = Wait::new(state, job.id).outcome(state, changes).await?;
+        outcome.ok_or_else(|| Refusal::plain(404, "Request not found"))
+    };
+    let outcome = outcome.await.unwrap_or_else(refused);
+    (id, outcome)
 }
 
 /// The endpoint of this id.
@@ -87,36 +124,23 @@ pub(crate) fn endpoint(id: &str) -> Result<&'static Endpoint, Refusal> {
     known.ok_or_else(|| ErrorAnswer::unknown_endpoint(id).into())
 }
 
-fn new_job(
-    state: &AppState,
-    endpoint: &'static Endpoint,
-    input: Value,
-    options: Value,
-    caller: &Authorized,
-    headers: &HeaderMap,
-) -> NewJob {
-    NewJob {
-        key_id: caller.key_id.clone(),
-        priority: priority(headers),
-        start_by_ms: start_timeout_ms(headers).map(|ms| state.clock.now_ms().saturating_add(ms)),
-        options,
-        ..NewJob::new(endpoint.id, input)
+fn accepted(enqueued: Enqueued) -> Result<Accepted, Refusal> {
+    match enqueued {
+        Enqueued::New { job, position } => Ok(Accepted { job, position }),
+        Enqueued::Repeated(job) => Ok(Accepted { job, position: 0 }),
+        Enqueued::WordReused => Err(platform::word_reused()),
+        Enqueued::TooManyWaiting(waiting) => {
+            let detail = format!("{waiting} requests wait for this endpoint already; try again later");
+            Err(Refusal::plain(429, &detail))
+        }
+        Enqueued::TooManyAlive(_) => Err(too_many()),
     }
 }
 
-/// Unknown priorities are ignored, as fal does.
-fn priority(headers: &HeaderMap) -> Priority {
-    match headers.get("x-fal-queue-priority").and_then(|v| v.to_str().ok()) {
-        Some(word) if word.eq_ignore_ascii_case("low") => Priority::Low,
-        _ => Priority::Normal,
-    }
-}
-
-/// Seconds that the caller is willing to wait for a start, under either of the header's names; at least 0.1.
-fn start_timeout_ms(headers: &HeaderMap) -> Option<i64> {
-    let header = headers.get("x-fal-request-start-timeout").or_else(|| headers.get("x-fal-request-timeout"))?;
-    let seconds: f64 = header.to_str().ok()?.trim().parse().ok()?;
-    (seconds > 0.1 && seconds < 1e9).then_some((seconds * 1000.0) as i64)
+/// A direct call over a limit; fal's clients try again a little later.
+pub(crate) fn too_many() -> Refusal {
+    let detail = "Too many requests of yours run at once; try again later, or submit to the queue, where they wait";
+    ErrorAnswer::typed(ErrorType::ConcurrentRequestsLimit, detail).into()
 }
 
 /// The outcome of an error that no worker saw.
@@ -128,22 +152,5 @@ pub(crate) fn failed(answer: &ErrorAnswer) -> Outcome {
         error: Some(answer.message()),
         error_type: answer.body["error_type"].as_str().map(str::to_owned),
         inference_ms: None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_start_timeout_is_read_under_both_names_and_nonsense_is_ignored() {
-        let read = |name: &'static str, value: &'static str| {
-            start_timeout_ms(&HeaderMap::from_iter([(name.parse().expect("a name"), value.parse().expect("a value"))]))
-        };
-        assert_eq!(read("x-fal-request-timeout", "30.0"), Some(30_000));
-        assert_eq!(read("x-fal-request-start-timeout", "2"), Some(2_000));
-        assert_eq!(read("x-fal-request-timeout", "0.05"), None);
-        assert_eq!(read("x-fal-request-timeout", "soon"), None);
-        assert_eq!(read("x-fal-request-timeout", "1e30"), None);
     }
 }

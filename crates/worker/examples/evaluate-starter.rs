@@ -40,7 +40,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
             }
         }
         let input = endpoint.parse(&body, Scope::Local).map_err(|p| format!("{p:?}"))?.text_to_image();
-        let drawn = local.draw(&Request { endpoint, input, seed: seed as u64 }, &Quiet, None)?;
+        let drawn = local.draw(&Request { endpoint, input, seed: seed as u64, attempt: 1 }, &Quiet, None)?;
         let image = image::load_from_memory(&drawn.pictures[0].bytes)?.to_rgb8();
         let seen = picture::read(image.width() as usize, image.height() as usize, image.as_raw());
         let verdict = prompt.judge(&seen);

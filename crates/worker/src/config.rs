@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use scumble_store::Limits;
+use scumble_store::{Limits, Retention};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Settings of the working half of the server.
 #[derive(Clone, Debug)]
@@ -17,10 +19,18 @@ pub struct Config {
     pub poll: Duration,
     /// When a job is given up.
     pub limits: Limits,
+    /// How many jobs of one key run at once, over all workers; further ones wait.
+    pub per_key: Option<u32>,
     /// Telling callers that their requests have ended.
     pub webhooks: WebhooksConfig,
     /// Reading files that callers name.
     pub fetch: FetchConfig,
+    /// Pause between two clean-ups: expired files, abandoned uploads, old jobs.
+    pub cleanup: Duration,
+    /// How long the parts of an upload that nobody completes are kept; longer than an upload URL takes bytes.
+    pub parts: Duration,
+    /// How long ended jobs are kept.
+    pub retention: Retention,
 }
 
 /// Settings of `[webhooks]`.
@@ -51,8 +61,12 @@ impl Default for Config {
             heartbeat: Duration::from_secs(5),
             poll: Duration::from_secs(1),
             limits: Limits::default(),
+            per_key: None,
             webhooks: WebhooksConfig::default(),
             fetch: FetchConfig::default(),
+            cleanup: Duration::from_secs(60),
+            parts: 24 * HOUR,
+            retention: Retention { kept_ms: Some(ms(30 * 24 * HOUR)), unkept_ms: ms(HOUR) },
         }
     }
 }
@@ -72,6 +86,10 @@ impl Default for FetchConfig {
 impl Config {
     /// How long a lease lasts without a sign of life: four heartbeats, so that a slow disk costs nobody a job.
     pub fn lease_ms(&self) -> i64 {
-        i64::try_from(4 * self.heartbeat.as_millis()).unwrap_or(i64::MAX)
+        ms(4 * self.heartbeat)
     }
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -4,6 +4,7 @@
 //! whatever makes pictures, [`Models`] says which runner answers which endpoint. `scumble run` uses the runners
 //! without a queue.
 
+mod cleanup;
 mod config;
 mod housekeeping;
 mod inputs;
@@ -11,6 +12,7 @@ mod journal;
 mod models;
 mod outcome;
 mod picture;
+mod preview;
 mod run_one;
 pub mod runner;
 mod webhooks;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use scumble_api::{ErrorAnswer, ErrorType, Scope};
+use scumble_api::{ErrorAnswer, ErrorType, JobOptions, Scope, rest_ms};
 use scumble_store::{Beat, Finish, Lease, Outcome, Release, Result};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -17,6 +17,8 @@ use crate::work::Worker;
 pub(crate) enum Ending {
     /// With this outcome.
     Finished { status: u16, duration_ms: u64 },
+    /// Given back, because another attempt may succeed.
+    Again { reason: String, rest_ms: i64 },
     /// Given back, because this process stops.
     Released,
     /// Somebody else has it.
@@ -44,8 +46,24 @@ pub(crate) async fn run_one(worker: &Worker, lease: Lease, stop: &CancellationTo
         worker.store.release(&lease, Release::Drained).await?;
         return Ok(Ending::Released);
     }
+    if let Err(error) = &drawn
+        && let Some(rest_ms) = rest_before_another(worker, &lease, error)
+    {
+        let reason = error.to_string();
+        worker.store.release(&lease, Release::Failed { reason: reason.clone(), rest_ms }).await?;
+        return Ok(Ending::Again { reason, rest_ms });
+    }
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     finish(worker, &lease, drawn, duration_ms).await
+}
+
+/// How long the job rests before it is tried again; `None` when that is of no use, or was tried often enough.
+fn rest_before_another(worker: &Worker, lease: &Lease, error: &RunError) -> Option<i64> {
+    let fault = error.fault()?;
+    let whole = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
+    let attempts = whole(lease.job.counted_attempts());
+    let rules = JobOptions::of(&lease.job.options).retry;
+    rules.again(fault, attempts, whole(worker.config.limits.max_attempts)).then(|| rest_ms(attempts))
 }
 
 /// The request behind the job, run by whatever answers its endpoint. A panic ends the job, not the server.
@@ -57,14 +75,15 @@ async fn draw(
     let endpoint = scumble_api::find(&lease.job.endpoint)
         .ok_or_else(|| RunError::Unavailable(format!("there is no endpoint {}", lease.job.endpoint)))?;
     let input = endpoint.parse(&lease.job.input, Scope::Wire).map_err(RunError::Invalid)?.text_to_image();
-    for name in lease.job.options["ignored"].as_array().into_iter().flatten().filter_map(|n| n.as_str()) {
+    for name in JobOptions::of(&lease.job.options).ignored {
         journal.log(&format!("{} has no field {name}; it was ignored", endpoint.id));
     }
     let seed = match input.seed {
         Some(seed) => seed,
         None => fresh_seed().map_err(RunError::Failed)?,
     };
-    let request = Request { endpoint, input, seed };
+    let attempt = lease.job.counted_attempts().unsigned_abs();
+    let request = Request { endpoint, input, seed, attempt };
     let (runner, job, watch) = (worker.models.runner(endpoint), request.clone(), journal.clone());
     let run = AbortOnDropHandle::new(tokio::spawn(async move { runner.run(job, watch).await }));
     let drawn = run.await.unwrap_or_else(|e| Err(RunError::Failed(format!("the runner panicked: {e}"))))?;
@@ -78,7 +97,7 @@ async fn finish(
     duration_ms: u64,
 ) -> Result<Ending> {
     let (outcome, files) = match drawn {
-        Ok((request, drawn)) => match save(worker, &request, &drawn, duration_ms).await {
+        Ok((request, drawn)) => match save(worker, &lease.job, &request, &drawn, duration_ms).await {
             Ok(saved) => saved,
             Err(error) => {
                 tracing::error!(job.id = %lease.job.id, %error, "the pictures cannot be stored");
@@ -87,7 +106,7 @@ async fn finish(
             }
         },
         Err(error) => {
-            if let RunError::Failed(reason) = &error {
+            if let RunError::Failed(reason) | RunError::Passing { reason, .. } = &error {
                 tracing::error!(job.id = %lease.job.id, reason, "the model failed");
             }
             (failed(&error.answer()), Vec::new())

@@ -57,7 +57,7 @@ impl Worker {
     async fn slot(self, slot: usize, drain: CancellationToken, stop: CancellationToken) {
         let name = format!("{}/{slot}", self.config.name);
         let lease_ms = self.config.lease_ms();
-        let claim = Claim { worker: name, endpoints: Claimable::All, lease_ms, per_key: None };
+        let claim = Claim { worker: name, endpoints: Claimable::All, lease_ms, per_key: self.config.per_key };
         // ask to be woken before looking, so that nothing slips in between
         let mut changes = self.store.changes();
         while !drain.is_cancelled() {
@@ -78,6 +78,9 @@ impl Worker {
         match run_one(self, lease, stop).await {
             Ok(Ending::Finished { status, duration_ms }) => {
                 tracing::info!(job.id = %job, endpoint.id = endpoint, status, duration_ms, "job finished");
+            }
+            Ok(Ending::Again { reason, rest_ms }) => {
+                tracing::warn!(job.id = %job, endpoint.id = endpoint, reason, rest_ms, "job is tried again");
             }
             Ok(Ending::Released) => tracing::info!(job.id = %job, endpoint.id = endpoint, "job given back"),
             Ok(Ending::Lost) => {

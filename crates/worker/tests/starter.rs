@@ -20,7 +20,7 @@ fn draw(local: &Local, body: &serde_json::Value) -> image::RgbImage {
     let endpoint = find("scumble/starter").unwrap();
     let input = endpoint.parse(body, Scope::Wire).unwrap().text_to_image();
     let seed = input.seed.unwrap();
-    let drawn = local.draw(&Request { endpoint, input, seed }, &Quiet, None).unwrap();
+    let drawn = local.draw(&Request { endpoint, input, seed, attempt: 1 }, &Quiet, None).unwrap();
     image::load_from_memory(&drawn.pictures[0].bytes).unwrap().to_rgb8()
 }
 

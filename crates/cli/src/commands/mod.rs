@@ -1,5 +1,7 @@
 //! One file per command.
 
+pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod run;
 pub(crate) mod serve;
+mod time;

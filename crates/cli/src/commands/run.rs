@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     };
     let paths = output_paths(args.output.as_deref(), &typed.prompt, seed, typed.images, typed.format);
     check_writable(&paths)?;
-    let request = Request { endpoint, input: typed, seed };
+    let request = Request { endpoint, input: typed, seed, attempt: 1 };
     let trace = args.trace.is_some().then(Trace::new);
     let drawn = draw(args, &request, trace.as_ref())?;
     write_pictures(&drawn, &paths)?;

@@ -1,13 +1,14 @@
 //! What answers a job: the engine here, a stand-in, later a maker far away.
 
 mod local;
+mod rehearsal;
 mod stand_in;
 mod timer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use scumble_api::{Endpoint, ErrorAnswer, ErrorType, Problem, TextToImage};
+use scumble_api::{Endpoint, ErrorAnswer, ErrorType, Fault, Problem, TextToImage};
 use scumble_engine::{Pixels, Stage};
 
 use crate::picture::Picture;
@@ -24,6 +25,8 @@ pub struct Request {
     pub input: TextToImage,
     /// The caller's seed, or the one that was chosen.
     pub seed: u64,
+    /// How often this was tried, this time included.
+    pub attempt: u64,
 }
 
 /// What a runner made.
@@ -68,6 +71,14 @@ pub enum RunError {
     /// Nothing here can answer the endpoint, or what should is broken; the text says what to do.
     #[error("{0}")]
     Unavailable(String),
+    /// The model failed, but may not fail the next time.
+    #[error("{reason}")]
+    Passing {
+        /// What the caller is told when it fails every time.
+        kind: ErrorType,
+        /// For the log.
+        reason: String,
+    },
     /// The model failed.
     #[error("{0}")]
     Failed(String),
@@ -80,9 +91,20 @@ impl RunError {
             Self::Cancelled => ErrorAnswer::typed(ErrorType::ClientCancelled, "Request was cancelled"),
             Self::Invalid(problems) => ErrorAnswer::invalid(problems),
             Self::Unavailable(message) => ErrorAnswer::typed(ErrorType::BadRequest, message.as_str()),
+            Self::Passing { kind, .. } => ErrorAnswer::typed(*kind, "The model cannot take this request now"),
             // what failed inside is for the log, not for the caller
             Self::Failed(_) => ErrorAnswer::typed(ErrorType::RunnerServerError, "The model failed on this request"),
         }
+    }
+
+    /// Which kind of passing failure this is, if it is one.
+    pub fn fault(&self) -> Option<Fault> {
+        let Self::Passing { kind, .. } = self else { return None };
+        Some(match kind {
+            ErrorType::StartupTimeout => Fault::Timeout,
+            ErrorType::RunnerConnectionError => Fault::ConnectionError,
+            _ => Fault::ServerError,
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! `POST /queue/{endpoint id}`.
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -11,8 +11,9 @@ use super::Urls;
 use crate::addressing::Caller;
 use crate::answer::{Refusal, about};
 use crate::auth::Authorized;
+use crate::platform::SubmitQuery;
 use crate::state::AppState;
-use crate::submit::{Accepted, Call};
+use crate::submit::{Accepted, Call, Origin};
 
 /// Answers after the commit that holds the job.
 pub(in crate::routes) async fn submit(
@@ -20,10 +21,12 @@ pub(in crate::routes) async fn submit(
     Extension(caller): Extension<Caller>,
     authorized: Authorized,
     Path(id): Path<String>,
+    Query(query): Query<SubmitQuery>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let Accepted { job, position } = Call::read(&id, &body)?.enqueue_any(&state, &authorized, &headers).await?;
+    let from = Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers };
+    let Accepted { job, position } = Call::read(&id, &body)?.submit(from, query).await?;
     let urls = Urls::of(&job, &caller);
     let answer = Submitted {
         status: Status::InQueue,
