@@ -24,7 +24,8 @@ pub(super) async fn with_body(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    run(Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers }, Call::read(&id, &body)?).await
+    run(Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers }, Call::read(&id, &body)?)
+        .await
 }
 
 /// `GET /run/{id}?prompt=…`: the query is the input.
@@ -55,7 +56,11 @@ pub(super) async fn bare(
     if method != Method::POST || Service::has_path(uri.path()) {
         return Err(no_such_page(&uri));
     }
-    run(Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers }, Call::read(uri.path(), &body)?).await
+    run(
+        Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers },
+        Call::read(uri.path(), &body)?,
+    )
+    .await
 }
 
 fn no_such_page(uri: &Uri) -> Refusal {
