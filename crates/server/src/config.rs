@@ -27,6 +27,8 @@ pub struct Config {
     pub per_key_concurrency: Option<u32>,
     /// How many direct calls this process has open at once; further ones are refused.
     pub direct_calls: usize,
+    /// Whether webhooks may go to addresses that are not on the public internet.
+    pub private_webhooks: bool,
     /// How long a realtime connection may be silent before it is closed.
     pub realtime_idle: Duration,
     /// How long to wait before looking at a job that nobody announced.
@@ -44,6 +46,7 @@ impl Default for Config {
             queue_length: None,
             per_key_concurrency: None,
             direct_calls: 1000,
+            private_webhooks: false,
             realtime_idle: Duration::from_secs(60),
             poll: Duration::from_millis(500),
         }

@@ -4,7 +4,7 @@
 
 use reqwest::{Method, Response};
 use scumble_testkit::runner::FakeRunner;
-use scumble_testkit::server::TestServer;
+use scumble_testkit::server::{Setup, TestServer};
 use serde_json::{Value, json};
 
 const SUBMIT: &str = "/queue/scumble/starter";
@@ -70,7 +70,11 @@ async fn a_queue_can_be_full() {
 #[tokio::test]
 async fn a_direct_call_over_the_limit_of_its_key_is_refused_at_once() {
     let runner = FakeRunner::gated();
-    let server = TestServer::with(&runner, |config| config.per_key_concurrency = Some(1)).await;
+    let server = {
+        let mut setup = Setup::default();
+        setup.server.per_key_concurrency = Some(1);
+        TestServer::with(setup, &runner).await
+    };
     let queued = server.submit(&small("queued")).await;
     runner.begun().await;
     let refused = send(&server, "/run/scumble/starter", NONE, &small("direct")).await;

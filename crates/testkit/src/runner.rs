@@ -92,7 +92,7 @@ impl Runner for FakeRunner {
         let total = request.input.steps as usize;
         for done in 1..=total {
             self.step(&*watch).await?;
-            watch.step(done, total, &|| None);
+            watch.step(done, total, &|| Some(preview(done)));
         }
         let (width, height) = (request.input.size.width as usize, request.input.size.height as usize);
         let pixels = Pixels { width, height, rgb: [200, 30, 90].repeat(width * height) };
@@ -100,6 +100,11 @@ impl Runner for FakeRunner {
         let pictures = vec![picture; request.input.images as usize];
         Ok(Drawn { pictures, timings: timer.finish(), stand_in: false })
     }
+}
+
+/// A preview that tells its step by its width.
+fn preview(done: usize) -> Pixels {
+    Pixels { width: 8 * done, height: 8, rgb: [200, 30, 90].repeat(8 * done * 8) }
 }
 
 /// A watch that hears nothing and never stops a run.

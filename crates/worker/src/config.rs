@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use scumble_store::{Limits, Retention};
 
-/// What a caller who does not want results kept has to fetch them.
-const HOUR_MS: i64 = 3600 * 1000;
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Settings of the working half of the server.
 #[derive(Clone, Debug)]
@@ -22,44 +21,36 @@ pub struct Config {
     pub limits: Limits,
     /// How many jobs of one key run at once, over all workers; further ones wait.
     pub per_key: Option<u32>,
-    /// How webhooks are delivered.
-    pub webhooks: Webhooks,
-    /// How pictures that callers name by URL are fetched.
-    pub fetch: Fetch,
+    /// Telling callers that their requests have ended.
+    pub webhooks: WebhooksConfig,
+    /// Reading files that callers name.
+    pub fetch: FetchConfig,
+    /// Pause between two clean-ups: expired files, abandoned uploads, old jobs.
+    pub cleanup: Duration,
+    /// How long the parts of an upload that nobody completes are kept; longer than an upload URL takes bytes.
+    pub parts: Duration,
     /// How long ended jobs are kept.
     pub retention: Retention,
 }
 
-/// How webhooks are delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Webhooks {
-    /// Whether they may go to addresses that are not on the public internet.
+/// Settings of `[webhooks]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhooksConfig {
+    /// Whether webhooks may lead to addresses that are not on the public internet.
     pub allow_private: bool,
-    /// How long a receiver may take to answer.
+    /// How long a receiver may take at the first attempt; later ones may take two minutes.
     pub timeout: Duration,
 }
 
-impl Default for Webhooks {
-    fn default() -> Self {
-        Self { allow_private: false, timeout: Duration::from_secs(15) }
-    }
-}
-
-/// How pictures that callers name by URL are fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fetch {
-    /// Whether addresses that are not on the public internet may be opened.
+/// Settings of `[fetch]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchConfig {
+    /// Whether files may be read from addresses that are not on the public internet.
     pub allow_private: bool,
-    /// Largest download, in bytes.
+    /// Largest file.
     pub max_bytes: u64,
-    /// Largest picture once it is decoded, in pixels.
+    /// Largest picture, in pixels.
     pub max_pixels: u64,
-}
-
-impl Default for Fetch {
-    fn default() -> Self {
-        Self { allow_private: false, max_bytes: 50 * 1024 * 1024, max_pixels: 64 * 1024 * 1024 }
-    }
 }
 
 impl Default for Config {
@@ -71,16 +62,34 @@ impl Default for Config {
             poll: Duration::from_secs(1),
             limits: Limits::default(),
             per_key: None,
-            webhooks: Webhooks::default(),
-            fetch: Fetch::default(),
-            retention: Retention { kept_ms: None, unkept_ms: HOUR_MS },
+            webhooks: WebhooksConfig::default(),
+            fetch: FetchConfig::default(),
+            cleanup: Duration::from_secs(60),
+            parts: 24 * HOUR,
+            retention: Retention { kept_ms: Some(ms(30 * 24 * HOUR)), unkept_ms: ms(HOUR) },
         }
+    }
+}
+
+impl Default for WebhooksConfig {
+    fn default() -> Self {
+        Self { allow_private: false, timeout: Duration::from_secs(15) }
+    }
+}
+
+impl Default for FetchConfig {
+    fn default() -> Self {
+        Self { allow_private: false, max_bytes: 50 * 1024 * 1024, max_pixels: 8192 * 8192 }
     }
 }
 
 impl Config {
     /// How long a lease lasts without a sign of life: four heartbeats, so that a slow disk costs nobody a job.
     pub fn lease_ms(&self) -> i64 {
-        i64::try_from(4 * self.heartbeat.as_millis()).unwrap_or(i64::MAX)
+        ms(4 * self.heartbeat)
     }
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -4,18 +4,23 @@
 //! whatever makes pictures, [`Models`] says which runner answers which endpoint. `scumble run` uses the runners
 //! without a queue.
 
+mod cleanup;
 mod config;
 mod housekeeping;
+mod inputs;
 mod journal;
 mod models;
 mod outcome;
 mod picture;
+mod preview;
 mod run_one;
 pub mod runner;
+mod webhooks;
 mod weights;
 mod work;
 
-pub use config::{Config, Fetch, Webhooks};
+pub use config::{Config, FetchConfig, WebhooksConfig};
+pub use inputs::{InputImage, InputPixels, Inputs};
 pub use models::{ModelConfig, Models, ModelsConfig, advice, source};
 pub use outcome::fresh_seed;
 pub use picture::Picture;

@@ -97,7 +97,7 @@ async fn finish(
     duration_ms: u64,
 ) -> Result<Ending> {
     let (outcome, files) = match drawn {
-        Ok((request, drawn)) => match save(worker, &request, &drawn, duration_ms).await {
+        Ok((request, drawn)) => match save(worker, &lease.job, &request, &drawn, duration_ms).await {
             Ok(saved) => saved,
             Err(error) => {
                 tracing::error!(job.id = %lease.job.id, %error, "the pictures cannot be stored");

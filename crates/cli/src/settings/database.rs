@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use scumble_store::{Options, SqliteStore, Store, SystemClock};
+use scumble_store::{Options, PostgresOptions, PostgresStore, SqliteStore, Store, SystemClock};
 
 use crate::failure::Failure;
 
@@ -78,8 +78,9 @@ pub(crate) async fn open_store(database: &Database) -> Result<Arc<dyn Store>, Fa
             let options = Options { clock: Arc::new(SystemClock), ..Options::default() };
             Ok(Arc::new(SqliteStore::open(path, options).await?))
         }
-        Database::Postgres(_) => {
-            Err(Failure::System(format!("cannot open {database}: this build reaches SQLite only (sqlite:PATH)")))
+        Database::Postgres(url) => {
+            let options = PostgresOptions { clock: Arc::new(SystemClock), ..PostgresOptions::default() };
+            Ok(Arc::new(PostgresStore::open(url, options).await?))
         }
     }
 }

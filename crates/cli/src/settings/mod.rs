@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use scumble_server::Hosts;
 use scumble_store::{Limits, Retention};
-use scumble_worker::{Fetch, ModelsConfig, Webhooks};
+use scumble_worker::{FetchConfig, ModelsConfig, WebhooksConfig};
 
 pub(crate) use database::{Database, open_store};
 pub(crate) use place::{Place, files};
@@ -65,7 +65,10 @@ impl Settings {
             tls,
             connect,
             connections: connections.unwrap_or(scumble_server::listen::ConnectionLimits::default().connections),
-            server: server_config(args, file.server, &file.limits)?,
+            server: scumble_server::Config {
+                private_webhooks: file.webhooks.allow_private.unwrap_or_default(),
+                ..server_config(args, file.server, &file.limits)?
+            },
             models: models::config(file.models, &file.worker, args)?,
             worker: worker_config(file.worker, &file.limits, &file.webhooks, &file.fetch, &file.retention)?,
         })
@@ -125,17 +128,17 @@ fn worker_config(
     })
 }
 
-fn webhooks_config(section: &WebhooksSection, default: Webhooks) -> Result<Webhooks, Failure> {
+fn webhooks_config(section: &WebhooksSection, default: WebhooksConfig) -> Result<WebhooksConfig, Failure> {
     let WebhooksSection { allow_private, timeout_s } = section;
-    Ok(Webhooks {
+    Ok(WebhooksConfig {
         allow_private: allow_private.unwrap_or(default.allow_private),
         timeout: units::seconds("[webhooks] timeout_s", timeout_s.as_ref())?.unwrap_or(default.timeout),
     })
 }
 
-fn fetch_config(section: &FetchSection, default: Fetch) -> Result<Fetch, Failure> {
+fn fetch_config(section: &FetchSection, default: FetchConfig) -> Result<FetchConfig, Failure> {
     let FetchSection { allow_private, max_bytes, max_pixels } = section;
-    Ok(Fetch {
+    Ok(FetchConfig {
         allow_private: allow_private.unwrap_or(default.allow_private),
         max_bytes: units::bytes("[fetch] max_bytes", max_bytes.as_ref())?.unwrap_or(default.max_bytes),
         max_pixels: units::positive("[fetch] max_pixels", *max_pixels)?.unwrap_or(default.max_pixels),
