@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use scumble_files::Files;
 use scumble_store::{Clock, JobFilter, Store, SystemClock};
 use tokio::net::TcpListener;
 
 use crate::args::{Role, Serve};
 use crate::failure::Failure;
-use crate::settings::{Settings, Tls, open_store, runtime};
+use crate::settings::{Settings, Tls, open_files, open_store, runtime};
 
 /// The beginning of 2026: no clock that goes right shows less.
 const SOONEST_MS: i64 = 1_767_225_600_000;
@@ -112,8 +111,9 @@ async fn clock(store: &dyn Store) -> Finding {
 
 /// Writes, reads and removes a file.
 async fn files(url: &str) -> Finding {
+    let files =
+        open_files(url).map_err(|failure| format!("{}; choose another place with --files", failure.message()))?;
     let tried = async {
-        let files = Files::open(url)?;
         let stored = files.put("doctor".into(), "text/plain", "doctor.txt").await?;
         let read = files.get(&stored.path, None).await?.bytes().await;
         files.delete(&stored.path).await?;
