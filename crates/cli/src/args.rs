@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Keys(Keys),
     /// Look at jobs and act on them.
     Jobs(Jobs),
+    /// Check what `serve` with the same flags needs: one line each, with what to do.
+    Doctor(Serve),
 }
 
 /// Make an image here and now.

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => commands::serve::serve(&serve),
         Command::Keys(keys) => commands::keys::keys(&keys),
         Command::Jobs(jobs) => commands::jobs::jobs(&jobs),
+        Command::Doctor(serve) => commands::doctor::doctor(&serve),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

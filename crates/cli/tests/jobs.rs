@@ -65,9 +65,8 @@ async fn jobs_are_listed_shown_cancelled_and_retried_with_the_server_down() {
 
     let copy = jobs(&desk, &["retry", waiting]);
     assert!(copy.trim().len() == 36 && copy.trim() != waiting, "a job of its own: {copy}");
-    let [old, new] = [waiting, copy.trim()].map(|id| -> Value {
-        serde_json::from_str(&jobs(&desk, &["show", id, "--json"])).unwrap()
-    });
+    let [old, new] = [waiting, copy.trim()]
+        .map(|id| -> Value { serde_json::from_str(&jobs(&desk, &["show", id, "--json"])).unwrap() });
     assert_eq!((&old["state"], &new["state"]), (&json!("cancelled"), &json!("queued")));
     assert_eq!(old["input"], new["input"]);
 

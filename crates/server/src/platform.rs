@@ -30,7 +30,8 @@ impl SubmitQuery {
     /// How many may wait already, where the caller has said so.
     pub(crate) fn max_waiting(&self) -> Result<Option<u64>, Refusal> {
         let Some(text) = self.fal_max_queue_length.as_deref() else { return Ok(None) };
-        let problem = || query_problem("fal_max_queue_length", "int_parsing", "must be a whole number, 0 or more", text);
+        let problem =
+            || query_problem("fal_max_queue_length", "int_parsing", "must be a whole number, 0 or more", text);
         text.trim().parse().map(Some).map_err(|_| problem())
     }
 
@@ -145,7 +146,8 @@ mod tests {
     #[test]
     fn an_idempotency_key_stands_for_one_call() {
         let once_for = |word: &str, body: Value| {
-            let headers = HeaderMap::from_iter([("idempotency-key".parse().expect("a name"), word.parse().expect("a value"))]);
+            let headers =
+                HeaderMap::from_iter([("idempotency-key".parse().expect("a name"), word.parse().expect("a value"))]);
             once(&headers, "a/b", &body)
         };
         let first = once_for("w", serde_json::json!({ "prompt": "a" })).expect("fine");

@@ -138,7 +138,8 @@ impl File {
         let text = std::fs::read_to_string(path).map_err(|e| Failure::about("read", path, e))?;
         // toml's own message would quote the line, and with it a password in [store] url
         toml::from_str(&text).map_err(|error: toml::de::Error| {
-            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            let before = error.span().map_or(0, |span| span.start.min(text.len()));
+            let line = text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count() + 1;
             Failure::Usage(format!("{}, line {line}: {}", path.display(), error.message()))
         })
     }

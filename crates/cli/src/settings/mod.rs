@@ -1,5 +1,6 @@
 //! Flag over environment over scumble.toml over default: what was typed becomes what is meant.
 
+mod bucket;
 mod database;
 mod file;
 mod models;
@@ -15,6 +16,7 @@ use scumble_server::Hosts;
 use scumble_store::{Limits, Retention};
 use scumble_worker::{FetchConfig, ModelsConfig, WebhooksConfig};
 
+pub(crate) use bucket::open_files;
 pub(crate) use database::{Database, open_store};
 pub(crate) use place::{Place, files};
 pub(crate) use tls::Tls;

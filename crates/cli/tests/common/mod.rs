@@ -12,33 +12,33 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A folder of its own for each test; commands run inside it with a bare environment.
-pub struct Desk(TempDir);
+pub(crate) struct Desk(TempDir);
 
 impl Desk {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
     }
 
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_scumble"));
         command.args(args).current_dir(self.0.path()).env_clear().env("HOME", self.0.path());
         command
     }
 
-    pub fn scumble(&self, args: &[&str]) -> Output {
+    pub(crate) fn scumble(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
     /// Expects an exit code and words on stderr, and nothing on stdout.
-    pub fn refuses(&self, args: &[&str], code: i32, words: &[&str]) -> String {
+    pub(crate) fn refuses(&self, args: &[&str], code: i32, words: &[&str]) -> String {
         let out = self.scumble(args);
         let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
         assert_eq!(out.status.code(), Some(code), "{args:?}: {stderr}");
@@ -50,22 +50,22 @@ impl Desk {
     }
 
     /// `scumble serve` in this folder, on a port of the system's choice and the data dir `data`.
-    pub fn serve(&self, args: &[&str]) -> Serving {
+    pub(crate) fn serve(&self, args: &[&str]) -> Serving {
         let listen = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"];
         Serving::start(self.command(&[&listen, args].concat()))
     }
 }
 
-pub fn succeeded(out: &Output) -> String {
+pub(crate) fn succeeded(out: &Output) -> String {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout.clone()).unwrap()
 }
 
 /// A server; ends with the test.
-pub struct Serving {
+pub(crate) struct Serving {
     child: Child,
     stdout: BufReader<ChildStdout>,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Serving {
@@ -79,12 +79,12 @@ impl Serving {
         Self { child, stdout, address }
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// What it prints up to the first line that has `word` in it.
-    pub fn prints(&mut self, word: &str) -> String {
+    pub(crate) fn prints(&mut self, word: &str) -> String {
         let mut text = String::new();
         while !text.contains(word) {
             assert_ne!(self.stdout.read_line(&mut text).unwrap(), 0, "{word:?} is missing in {text}");
@@ -93,12 +93,13 @@ impl Serving {
     }
 
     /// Sends bytes on a connection of their own; the status and the JSON that come back.
-    pub fn raw(&self, request: &str) -> (u16, Value) {
+    pub(crate) fn raw(&self, request: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut text = Vec::new();
-        stream.read_to_end(&mut text).unwrap();
+        // a server that refuses a request without reading all of it may end the connection hard, after its answer
+        let _ = stream.read_to_end(&mut text);
         let text = String::from_utf8_lossy(&text);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -107,7 +108,7 @@ impl Serving {
 
     /// Asks it to stop, and waits until it has.
     #[cfg(unix)]
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         assert!(self.child.wait().unwrap().success());
@@ -122,17 +123,17 @@ impl Drop for Serving {
 }
 
 /// An input that is drawn at once.
-pub fn star() -> Value {
+pub(crate) fn star() -> Value {
     json!({ "prompt": "a star", "num_inference_steps": 1, "image_size": { "width": 64, "height": 64 }, "seed": 5 })
 }
 
 /// A client that trusts the authority at `ca` and nobody else, and finds every service name at `address`.
-pub fn client(address: SocketAddr, ca: &Path) -> reqwest::Client {
+pub(crate) fn client(address: SocketAddr, ca: &Path) -> reqwest::Client {
     let builder = trusting(ca).no_proxy();
     HOSTS.iter().fold(builder, |builder, host| builder.resolve(host, address)).build().unwrap()
 }
 
-pub fn trusting(ca: &Path) -> reqwest::ClientBuilder {
+pub(crate) fn trusting(ca: &Path) -> reqwest::ClientBuilder {
     // of several tests in one process the first installs it for all
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ca = reqwest::Certificate::from_pem(&std::fs::read(ca).unwrap()).unwrap();
@@ -140,7 +141,7 @@ pub fn trusting(ca: &Path) -> reqwest::ClientBuilder {
 }
 
 /// fal's service names.
-pub const HOSTS: [&str; 11] = [
+pub(crate) const HOSTS: [&str; 11] = [
     "fal.run",
     "queue.fal.run",
     "rest.fal.ai",
@@ -155,7 +156,7 @@ pub const HOSTS: [&str; 11] = [
 ];
 
 /// A client for plain HTTP.
-pub fn plain() -> reqwest::Client {
+pub(crate) fn plain() -> reqwest::Client {
     // the client asks for one even where it will not encrypt anything
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap()

@@ -113,8 +113,11 @@ impl Authority {
     /// Names, key and certificate are in one file, so that they cannot come apart.
     fn read(folder: &Path, held: &Path) -> Result<Self, Error> {
         let unusable = |reason: String| Error::Unusable { path: held.to_owned(), reason };
-        let pem = std::fs::read_to_string(held)
-            .map_err(|source| Error::File { what: "read", path: held.to_owned(), source })?;
+        let pem = std::fs::read_to_string(held).map_err(|source| Error::File {
+            what: "read",
+            path: held.to_owned(),
+            source,
+        })?;
         let key = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| Error::NoKey(held.to_owned()))?;
         let certificate = CertificateDer::from_pem_slice(pem.as_bytes());
         let certificate = certificate.map_err(|_| Error::NoCertificate(held.to_owned()))?;

@@ -10,7 +10,7 @@ mod files;
 mod validity;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
@@ -58,6 +58,14 @@ pub fn config(source: Source, clock: Arc<dyn Clock>) -> Result<Arc<ServerConfig>
     let mut config = versions.with_no_client_auth().with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// Whether the owner's files can be used now.
+///
+/// # Errors
+/// Files that cannot be read, do not fit together or have expired.
+pub fn check_files(cert: &Path, key: &Path, now_ms: i64) -> Result<(), Error> {
+    files::read(cert, key, now_ms).map(drop)
 }
 
 pub(crate) fn provider() -> Arc<CryptoProvider> {

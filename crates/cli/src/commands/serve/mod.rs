@@ -7,7 +7,6 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use scumble_files::Files;
 use scumble_server::AppState;
 use scumble_server::listen::{self, ConnectionLimits, Listening};
 use scumble_store::{Store, SystemClock};
@@ -19,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{Role, Serve};
 use crate::failure::Failure;
-use crate::settings::{Settings, open_store, runtime};
+use crate::settings::{Settings, open_files, open_store, runtime};
 use https::Https;
 
 /// After the last job of a drain has ended, its caller gets this long to fetch the answer.
@@ -40,7 +39,7 @@ async fn serve_settings(settings: Settings) -> Result<(), Failure> {
     if settings.role != Role::All && !settings.database.is_shared() {
         tracing::info!("a gateway and its workers meet in {}: all on this machine", settings.database);
     }
-    let files = Files::open(&settings.files).map_err(|e| Failure::System(e.to_string()))?;
+    let files = open_files(&settings.files)?;
     let models = Arc::new(Models::new(&settings.models).map_err(Failure::Usage)?);
     let clock = Arc::new(SystemClock);
     let state = AppState::new(store.clone(), files.clone(), clock.clone(), settings.server.clone());
