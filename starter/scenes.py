@@ -119,13 +119,13 @@ def pick_group(rng, background, count, place=None):
 
 def pick_groups(rng, background):
     kind = rng.random()
-    if kind < 0.70:
+    if kind < 0.50:
         count = rng.choice((1, 2, 3))
         place = None
         if rng.random() < 0.4:
             place = rng.choice(list(PLACES)) if count == 1 else rng.choice(("left", "right", "top", "bottom"))
         return [pick_group(rng, background, count, place)]
-    if kind < 0.90:
+    if kind < 0.72:
         places = (None, None)
         if rng.random() < 0.6:
             places = rng.choice((("left", "right"), ("right", "left"), ("top", "bottom"), ("bottom", "top")))

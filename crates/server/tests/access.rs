@@ -10,7 +10,7 @@ use common::{body_of, json_of, status};
 use reqwest::{Method, RequestBuilder, Response};
 use scumble_store::{Admission, Clock, ManualClock, NewJob, SystemClock};
 use scumble_testkit::runner::FakeRunner;
-use scumble_testkit::server::{ENDPOINT, Folder, Setup, TestServer};
+use scumble_testkit::server::{ENDPOINT, Setup, TestServer};
 use serde_json::{Value, json};
 
 const LIFECYCLE: &str = "x-fal-object-lifecycle";

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 use scumble_api::Problem;
 use scumble_files::Files;
-use scumble_store::{Access, Decision, FileRecord, ManualClock, Options, SqliteStore, Store};
+use scumble_store::{Access, Decision, FileRecord, ManualClock, Options, SqliteStore};
 use scumble_worker::{Config, FetchConfig, InputImage, InputPixels, Inputs, Models, Worker};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -113,7 +113,7 @@ async fn pictures_of_every_format_come_as_pixels() {
     let clear: DynamicImage = RgbaImage::from_pixel(3, 1, Rgba([10, 20, 30, 128])).into();
     for format in [ImageFormat::Png, ImageFormat::WebP] {
         let image = desk.image(&data_uri(&encoded(&clear, format))).await.unwrap();
-        assert_eq!(image.pixels, InputPixels::Rgba([10, 20, 30, 128].repeat(3)), "{format:?}");
+        assert!(image.pixels == InputPixels::Rgba([10, 20, 30, 128].repeat(3)), "{format:?}");
     }
     let gif = desk.image(&data_uri(&encoded(&two_colours(), ImageFormat::Gif))).await.unwrap();
     let InputPixels::Rgba(pixels) = &gif.pixels else { panic!("{gif:?}") };
