@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 use scumble_api::Problem;
 use scumble_files::Files;
-use scumble_store::{Access, Decision, FileRecord, ManualClock, Options, SqliteStore, Store};
+use scumble_store::{Access, Decision, FileRecord, ManualClock, Options, SqliteStore};
 use scumble_worker::{Config, FetchConfig, InputImage, InputPixels, Inputs, Models, Worker};
 use serde_json::json;
 use tokio::net::TcpListener;

@@ -86,11 +86,11 @@ impl Office {
 
     /// The HTTP face on the same store.
     async fn served(&self) -> (String, AbortOnDropHandle<()>) {
-        let config = Arc::new(scumble_server::Config::default());
+        let config = scumble_server::Config::default();
         let (store, files, clock) = (self.store.clone(), self.files.clone(), self.clock.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = scumble_server::router(AppState { store, files, clock, config });
+        let router = scumble_server::router(AppState::new(store, files, clock, config));
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         (url, AbortOnDropHandle::new(serving))
     }
