@@ -31,8 +31,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Works, and delivers webhooks, until `drain` is cancelled, then lets the jobs at hand end and returns. Once `stop` is cancelled, jobs at
-    /// hand go back to the queue instead.
+    /// Works, and delivers webhooks, until `drain` is cancelled, then lets the jobs at hand end and returns. Once `stop`
+    /// is cancelled, jobs at hand go back to the queue instead.
     pub async fn run(self, drain: CancellationToken, stop: CancellationToken) {
         let _keeper = AbortOnDropHandle::new(tokio::spawn(housekeeping(self.clone(), drain.clone())));
         let closing = CancellationToken::new();
