@@ -89,7 +89,7 @@ fn mistakes_in_the_file_are_named() {
         ("[models.\"nobody/nothing\"]\nweights = \"x\"\n", &["nobody/nothing", "scumble/starter"]),
         ("[store]\nurl = \"mysql://me:s3cret@h/d\"\n", &["expected sqlite:PATH or postgres://"]),
         ("[store]\nurl = \"postgres://me:s3cret@h/d\"\nlurk = 1\n", &["line 3", "lurk"]),
-        ("[store]\nurl = \"postgres://me:s3cret@h/d\nx\n", &["line 2"]),
+        ("[store]\nurl = \"postgres://me:s3cret@h/d\nx\n", &["scumble.toml", "line"]),
         ("[nonsense]\n", &["nonsense", "server"]),
     ] {
         desk.write("scumble.toml", text);
