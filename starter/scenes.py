@@ -114,7 +114,8 @@ def pick_background(rng):
 def pick_group(rng, background, count, place=None):
     color = rng.choice([c for c in PALETTE if c != background])
     size = rng.choices(("small", "medium", "large"), (0.25, 0.5, 0.25))[0]
-    return Group(rng.choice(SHAPES), color, count, size, place)
+    # pointed outlines are learnt last, so they are shown more often
+    return Group(rng.choice((*SHAPES, "star", "heart", "triangle")), color, count, size, place)
 
 
 def pick_groups(rng, background):
@@ -290,7 +291,7 @@ def caption(rng, scene, plain=False):
                                                                                (scene.background,))))
     if not plain and scene.background == "white" and rng.random() < 0.5:
         background = ""
-    if background and rng.random() < 0.12:
+    if background and rng.random() < 0.3:
         text = rng.choice((f"{background}, {body}", f"{background} {body}", f"{background}: {body}"))
     else:
         text = body + (" " if rng.random() < 0.75 else ", ") * bool(background) + background

@@ -28,7 +28,8 @@ async fn every_service_name_is_served_with_a_certificate_that_the_local_authorit
     let client = client(server.address, &ca(&desk));
     for host in HOSTS {
         let (status, _) = answer(client.get(format!("https://{host}/nobody/nothing")).send().await).await;
-        assert_eq!(status, 404, "{host}");
+        // ws.fal.run has nothing for those who do not ask for a WebSocket
+        assert_eq!(status, if host == "ws.fal.run" { 400 } else { 404 }, "{host}");
     }
     let (status, output) = answer(client.post("https://fal.run/scumble/starter").json(&star()).send().await).await;
     let url = output["images"][0]["url"].as_str().unwrap();
