@@ -41,13 +41,8 @@ pub(super) fn output(endpoint: &Endpoint) -> Value {
         "items": { "type": "boolean" },
     });
     let prompt = json!({ "type": "string", "title": "Prompt", "description": "The prompt that was used." });
-    let fields = [
-        ("images", images),
-        ("timings", timings),
-        ("seed", seed),
-        ("has_nsfw_concepts", flags),
-        ("prompt", prompt),
-    ];
+    let fields =
+        [("images", images), ("timings", timings), ("seed", seed), ("has_nsfw_concepts", flags), ("prompt", prompt)];
     let names = fields.iter().map(|(name, _)| *name).collect();
     let properties = fields.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
     object(&format!("{}Output", pascal(endpoint.id)), properties, names)
@@ -68,9 +63,7 @@ pub(super) fn image() -> Value {
 
 /// A size in pixels.
 pub(super) fn image_size() -> Value {
-    let side = |name: &str| {
-        json!({ "type": "integer", "title": title(name), "minimum": 1, "maximum": 14142, "default": DEFAULT_SIDE })
-    };
+    let side = |name: &str| json!({ "type": "integer", "title": title(name), "minimum": 1, "maximum": 14142, "default": DEFAULT_SIDE });
     let properties = ["width", "height"].map(|name| (name.to_owned(), side(name))).into_iter().collect();
     object("ImageSize", properties, Vec::new())
 }
