@@ -176,6 +176,11 @@ pub(crate) enum KeysCommand {
         #[command(flatten)]
         place: PlaceArgs,
     },
+    /// Replace the key that webhooks are signed with. The new one is published at once and signs a day later.
+    RotateWebhooks {
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
 }
 
 /// Look at jobs and act on them; with the server up or down.

@@ -123,6 +123,11 @@ fn keys_are_made_listed_and_revoked_with_the_server_down() {
     succeeded(&keys(&["revoke", id]));
     assert!(succeeded(&keys(&["list"])).contains("revoked"));
     assert_eq!(keys(&["revoke", id]).status.code(), Some(2));
+    for published in ["Published: 1; removed: 0", "Published: 2; removed: 0"] {
+        let rotated = keys(&["rotate-webhooks"]);
+        assert!(rotated.status.success() && rotated.stdout.is_empty());
+        assert!(String::from_utf8_lossy(&rotated.stderr).contains(published), "{rotated:?}");
+    }
     let database = std::fs::read(desk.path("data/scumble.db")).unwrap();
     let secret = key.trim().split(':').nth(1).unwrap().as_bytes();
     assert!(!database.windows(secret.len()).any(|w| w == secret), "only a hash is stored");

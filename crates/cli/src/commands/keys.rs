@@ -1,7 +1,7 @@
 //! `scumble keys`.
 
-use scumble_server::new_key;
-use scumble_store::Store;
+use scumble_server::{new_key, rotate_webhook_keys};
+use scumble_store::{Clock, Store, SystemClock};
 
 use crate::args::{Keys, KeysCommand};
 use crate::commands::time::iso;
@@ -10,8 +10,10 @@ use crate::settings::{Place, open_store, runtime};
 
 /// Works with the server up or down: both use the same database.
 pub(crate) fn keys(args: &Keys) -> Result<(), Failure> {
-    let (KeysCommand::Create { place, .. } | KeysCommand::List { place } | KeysCommand::Revoke { place, .. }) =
-        &args.command;
+    let (KeysCommand::Create { place, .. }
+    | KeysCommand::List { place }
+    | KeysCommand::Revoke { place, .. }
+    | KeysCommand::RotateWebhooks { place }) = &args.command;
     let database = Place::of(place)?.database;
     runtime()?.block_on(async {
         let store = open_store(&database).await?;
@@ -19,6 +21,7 @@ pub(crate) fn keys(args: &Keys) -> Result<(), Failure> {
             KeysCommand::Create { label, .. } => create(&*store, label).await,
             KeysCommand::List { .. } => list(&*store).await,
             KeysCommand::Revoke { id, .. } => revoke(&*store, id).await,
+            KeysCommand::RotateWebhooks { .. } => rotate(&*store).await,
         };
         store.close().await;
         done
@@ -49,4 +52,11 @@ async fn revoke(store: &dyn Store, id: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Usage(format!("there is no valid key {id}; `scumble keys list` shows them")))
+}
+
+async fn rotate(store: &dyn Store) -> Result<(), Failure> {
+    let done = rotate_webhook_keys(store, SystemClock.now_ms()).await.map_err(|e| Failure::System(e.to_string()))?;
+    let (from, published, removed) = (iso(done.signs_from_ms), done.published, done.removed);
+    eprintln!("A new key is published and signs webhooks from {from}. Published: {published}; removed: {removed}.");
+    Ok(())
 }
