@@ -45,7 +45,7 @@ impl From<RunError> for Failure {
             RunError::Cancelled => Self::Interrupted,
             RunError::Invalid(_) => Self::Usage(error.to_string()),
             RunError::Unavailable(message) => Self::Weights(message),
-            RunError::Failed(message) => Self::Failed(message),
+            RunError::Failed(message) | RunError::Passing { reason: message, .. } => Self::Failed(message),
         }
     }
 }

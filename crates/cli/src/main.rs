@@ -3,6 +3,8 @@
 mod args;
 mod commands;
 mod failure;
+mod http;
+mod own_server;
 mod progress;
 mod settings;
 
@@ -18,6 +20,8 @@ fn main() -> ExitCode {
         Command::Run(run) => commands::run::run(&run),
         Command::Serve(serve) => commands::serve::serve(&serve),
         Command::Keys(keys) => commands::keys::keys(&keys),
+        Command::Bench(bench) => commands::bench::bench(&bench),
+        Command::Selftest(selftest) => commands::selftest::selftest(&selftest),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

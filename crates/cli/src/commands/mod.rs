@@ -1,5 +1,7 @@
 //! One file per command.
 
+pub(crate) mod bench;
 pub(crate) mod keys;
 pub(crate) mod run;
+pub(crate) mod selftest;
 pub(crate) mod serve;
