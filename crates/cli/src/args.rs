@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::TypedValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
+use scumble_worker::Faults;
 
 use crate::commands::bench::{Call, Shape};
 
@@ -96,6 +97,9 @@ pub(crate) struct Serve {
     /// Answer endpoints that have no weights with drawn cards, after MS milliseconds.
     #[arg(long, value_name = "MS", num_args = 0..=1, default_missing_value = "0", require_equals = true, value_parser = milliseconds)]
     pub(crate) stand_in: Option<Duration>,
+    /// Where a self-test wants this process to end: POINT or POINT:PASS.
+    #[arg(long, env = "SCUMBLE_FAULT", value_name = "POINT", hide = true)]
+    pub(crate) fault: Option<Faults>,
     /// Listen on an address that others can reach although no keys were made.
     #[arg(long)]
     pub(crate) open: bool,

@@ -90,7 +90,10 @@ impl Settings {
             open: args.open,
             server: server_config,
             models: models_config(models, &worker, args)?,
-            worker: worker_config(&worker)?,
+            worker: scumble_worker::Config {
+                faults: args.fault.clone().unwrap_or_default(),
+                ..worker_config(&worker)?
+            },
         })
     }
 }

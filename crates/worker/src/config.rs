@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use scumble_store::Limits;
 
+use crate::faults::Faults;
+
 /// Settings of the working half of the server.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -19,6 +21,8 @@ pub struct Config {
     pub limits: Limits,
     /// How many jobs of one key run at once, over all workers; further ones wait.
     pub per_key: Option<u32>,
+    /// Where a self-test wants the process to end.
+    pub faults: Faults,
 }
 
 impl Default for Config {
@@ -30,6 +34,7 @@ impl Default for Config {
             poll: Duration::from_secs(1),
             limits: Limits::default(),
             per_key: None,
+            faults: Faults::default(),
         }
     }
 }

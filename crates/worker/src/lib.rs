@@ -5,6 +5,7 @@
 //! without a queue.
 
 mod config;
+mod faults;
 mod housekeeping;
 mod journal;
 mod models;
@@ -16,6 +17,7 @@ mod weights;
 mod work;
 
 pub use config::Config;
+pub use faults::{Faults, Point};
 pub use models::{ModelConfig, Models, ModelsConfig, advice, source};
 pub use outcome::fresh_seed;
 pub use picture::Picture;
