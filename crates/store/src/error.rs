@@ -1,6 +1,7 @@
 //! What can go wrong. Each message says what is wrong and what to do about it; callers that must decide match on the
 //! variant. Errors are cheap to clone because one failed commit answers many waiting writers.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -34,19 +35,19 @@ pub enum Error {
     },
     /// The file is damaged or no database.
     #[error("the database is damaged or not a database ({0}); move it away to begin anew, or restore a backup")]
-    Corrupt(Arc<sqlx::Error>),
+    Corrupt(Cause),
     /// No space is left. Nothing was written.
     #[error("no space is left for the database ({0}); free some and try again")]
-    Full(Arc<sqlx::Error>),
+    Full(Cause),
     /// The database can be read but not written.
     #[error("the database cannot be written ({0}); check the permissions of the file and its folder, and the mount")]
-    ReadOnly(Arc<sqlx::Error>),
+    ReadOnly(Cause),
     /// Another process kept the database locked for too long. Nothing was written.
     #[error("the database is locked by another process ({0}); try again, and find out who holds it")]
-    Busy(Arc<sqlx::Error>),
+    Busy(Cause),
     /// Anything else the database said.
     #[error("the database failed: {0}")]
-    Database(Arc<sqlx::Error>),
+    Database(Cause),
     /// A row holds something that this program cannot read.
     #[error("the database holds an unreadable {what}: {reason}; was it edited by hand?")]
     Unreadable {
@@ -69,8 +70,24 @@ pub enum Error {
     Closed,
 }
 
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        crate::sqlite::sorted(error)
+/// What the database itself said, whichever it is. Cheap to clone.
+#[derive(Clone)]
+pub struct Cause(Arc<dyn std::error::Error + Send + Sync>);
+
+impl Cause {
+    pub(crate) fn new(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
     }
 }

@@ -52,7 +52,7 @@ pub mod suite;
 pub use changes::Change;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use delivery::{Delivery, DeliveryAttempt, DeliveryRecord, DeliveryState, NextDelivery};
-pub use error::{Error, Result};
+pub use error::{Cause, Error, Result};
 pub use event::{Event, EventKind, Level, NewEvent};
 pub use file::{Access, AccessRule, Decision, FileRecord};
 pub use job::{Admission, Enqueued, Job, JobId, NewJob, Once, ParseJobIdError, Priority, State};

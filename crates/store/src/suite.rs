@@ -3,11 +3,16 @@
 //! An implementation says with a [`Place`] how to open itself and calls [`store_suite!`](crate::store_suite), which
 //! makes one `#[tokio::test]` of each function here. Nothing sleeps: time passes when the place's clock is advanced.
 
+pub mod admission;
 pub mod calls;
 pub mod cancels;
+pub mod deliveries;
+pub mod fairness;
 pub mod keys_and_files;
 pub mod leases;
 pub mod queue;
+pub mod retention;
+pub mod secrets;
 pub mod whole;
 
 use std::collections::BTreeMap;
@@ -35,19 +40,36 @@ pub trait Place: Send + Sync {
 macro_rules! store_suite {
     ($place:expr) => {
         $crate::store_suite!(@each $place; calls:
-            acknowledged_is_there, input_comes_back, ids_are_used_once, unknown_jobs, recent_jobs, counts);
+            acknowledged_is_there, input_comes_back, ids_are_used_once, unknown_jobs, ended_at_once, recent_jobs,
+            counts);
         $crate::store_suite!(@each $place; queue:
             first_in_first_out, low_waits_behind_normal, only_what_the_worker_can_run, positions, overdue_jobs,
             unstarted_jobs_end, many_at_once, claimants_never_share);
+        $crate::store_suite!(@each $place; admission:
+            not_while_too_many_wait, not_while_too_many_are_alive, ended_ones_are_admitted_alike, the_same_word_again,
+            words_belong_to_keys, a_word_for_something_else, repeats_are_welcome_when_it_is_full,
+            refused_words_are_not_remembered, repeated_at_once, never_more_than_allowed);
+        $crate::store_suite!(@each $place; fairness:
+            keys_take_turns, fewest_at_work_first, priority_before_turns, jobs_without_a_key_are_one_party,
+            a_key_has_its_limit, no_limit_without_a_key, other_endpoints_do_not_block, hints_keep_to_their_worker,
+            hints_wait_a_second, hints_are_forgotten, many_keys_at_once);
         $crate::store_suite!(@each $place; leases:
             a_whole_life, second_claimant_wins, late_but_unrivalled, finished_once, heartbeats_keep_the_lease,
             lost_leases_write_nothing, crashes_have_a_limit, attempts_have_a_limit, release_keeps_the_place,
-            events_after, outcome_and_files_together);
+            rest_keeps_the_place, resting_jobs_end, previews_end_with_the_job, events_after,
+            outcome_and_files_together);
         $crate::store_suite!(@each $place; cancels:
             while_queued, while_leased, while_running, after_the_end, released_after_cancel, expired_after_cancel,
             too_late_for_the_run, unknown);
+        $crate::store_suite!(@each $place; deliveries:
+            every_end_is_delivered, without_webhook_nothing, delivered_at_last, given_up, claimed_by_one, lost_claims,
+            due_ones_first, once_more, the_next_one_is_known);
+        $crate::store_suite!(@each $place; retention:
+            kept_long_enough, not_before_the_webhook, the_living_stay, a_few_at_a_time, everything_goes_but_files,
+            deleted_by_hand, words_are_free_again);
+        $crate::store_suite!(@each $place; secrets: the_first_is_everybodys, several_for_a_purpose);
         $crate::store_suite!(@each $place; keys_and_files:
-            keys_come_and_go, keys_stay_required, keys_are_unique, uploads);
+            keys_come_and_go, keys_stay_required, keys_are_unique, uploads, access, files_expire);
         $crate::store_suite!(@each $place; whole: changes_are_announced, answers_pings, closed_is_closed);
     };
     (@each $place:expr; $area:ident: $($test:ident),+) => {
@@ -79,6 +101,10 @@ fn low_job() -> NewJob {
 
 fn job_of(endpoint: &str) -> NewJob {
     NewJob { endpoint: endpoint.to_owned(), ..new_job() }
+}
+
+fn job_by(key: &str) -> NewJob {
+    NewJob { key_id: Some(key.to_owned()), ..new_job() }
 }
 
 /// Enqueues a job and returns its id.

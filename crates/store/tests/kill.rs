@@ -6,7 +6,7 @@ mod common;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use common::{SqlitePlace, new_job, options, runtime};
+use common::{SqlitePlace, enqueue, new_job, options, runtime};
 use scumble_store::{Error, JobId, Result, SqliteStore, Store};
 
 const ACKNOWLEDGED: &str = "acknowledged ";
@@ -23,7 +23,7 @@ fn killed_after_the_answer() -> Result<()> {
             assert!(store.job(*id).await?.is_some(), "{id} was acknowledged and is gone");
         }
         // And the database is fit for use.
-        store.enqueue(new_job()).await?;
+        enqueue(&store, new_job()).await?;
         Ok(())
     })
 }
@@ -57,7 +57,7 @@ fn enqueue_forever() -> Result<()> {
             let store = store.clone();
             callers.spawn(async move {
                 loop {
-                    let job = store.enqueue(new_job()).await?;
+                    let job = enqueue(&*store, new_job()).await?;
                     // One write, so that lines of several callers do not mix.
                     let line = format!("{ACKNOWLEDGED}{}\n", job.id);
                     std::io::stdout().write_all(line.as_bytes()).expect("the parent reads");

@@ -1,41 +1,93 @@
-//! Databases of every released version open in this one, with everything in them.
+//! Databases of every released version open in this one, with everything in them, and work on.
 
 mod common;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use common::{SqlitePlace, options};
-use scumble_store::{Claimable, FileRecord, JobFilter, JobId, NewJob, Outcome, Priority, Result, State, Store};
+use common::{SqlitePlace, connect, enqueue, options};
+use scumble_store::{
+    Access, AccessRule, Admission, Claim, Decision, DeliveryState, Enqueued, EventKind, FileRecord, Finish, JobFilter,
+    JobId, Limits, NewEvent, NewJob, Once, Outcome, Priority, Release, Result, SecretBytes, State, Store,
+};
 use serde_json::json;
-use sqlx::ConnectOptions;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 
 const DONE: &str = "00000000-0000-4000-8000-000000000001";
 const RUNNING: &str = "00000000-0000-4000-8000-000000000002";
 const QUEUED: &str = "00000000-0000-4000-8000-000000000003";
+const RESTING: &str = "00000000-0000-4000-8000-000000000004";
 const HASH: [u8; 32] = [7; 32];
 
 #[tokio::test]
 async fn version_1_opens() -> Result<()> {
     let place = SqlitePlace::new();
-    std::fs::copy(fixture("v1.db"), place.path()).expect("the fixture can be copied");
-    let store = place.open_sqlite(options()).await?;
+    let store = open(&place, "v1.db").await?;
+    check_common(&store, &[(QUEUED, State::Queued), (RUNNING, State::Running), (DONE, State::Done)]).await?;
+    let file = store.file("b/1/image.png").await?.expect("it is in the fixture");
+    assert_eq!((file.job_id, file.owner, file.access), (Some(id(DONE)), None, Access::default()));
+    let queued = store.job(id(QUEUED)).await?.expect("it is in the fixture");
+    assert_eq!((queued.webhook, queued.hint, queued.keep_io, queued.not_before_ms), (None, None, true, None));
+    check_works_on(&store).await
+}
 
-    let all = JobFilter { endpoint: None, state: None, before: None, limit: 10 };
+#[tokio::test]
+async fn version_2_opens() -> Result<()> {
+    let place = SqlitePlace::new();
+    let store = open(&place, "v2.db").await?;
+    let expected =
+        [(RESTING, State::Queued), (QUEUED, State::Queued), (RUNNING, State::Running), (DONE, State::Done)];
+    check_common(&store, &expected).await?;
+    let file = store.file("b/1/image.png").await?;
+    assert_eq!(file, Some(FileRecord { job_id: Some(id(DONE)), ..made_file() }));
+    assert_eq!(store.job(id(QUEUED)).await?.and_then(|job| job.hint), Some("session-7".to_owned()));
+    let resting = store.job(id(RESTING)).await?.expect("it is in the fixture");
+    assert!(resting.not_before_ms.is_some() && !resting.keep_io);
+    let again = store.enqueue(NewJob { id: JobId::random(), ..new_job(QUEUED) }, said()).await?;
+    assert!(matches!(again, Enqueued::Repeated(job) if job.id == id(QUEUED)));
+    let previews = store.events(id(RUNNING), 0).await?.into_iter().filter(|event| event.kind == preview()).count();
+    assert_eq!(previews, 1);
+    let secrets = store.secrets("tokens", SecretBytes::new("another")).await?;
+    assert_eq!(secrets.iter().map(|secret| secret.value.reveal()).collect::<Vec<_>>(), [b"secret"]);
+    let deliveries = store.deliveries(id(DONE)).await?;
+    assert_eq!(deliveries.iter().map(|delivery| delivery.state).collect::<Vec<_>>(), [DeliveryState::Pending]);
+    assert_eq!(store.claim_deliveries(10, 1_000).await?.len(), 1);
+    check_works_on(&store).await
+}
+
+/// What every version knew.
+async fn check_common(store: &dyn Store, jobs: &[(&str, State)]) -> Result<()> {
+    let all = JobFilter { endpoint: None, state: None, key_id: Some("id-1".to_owned()), before: None, limit: 10 };
     let found: Vec<_> = store.recent(&all).await?.into_iter().map(|line| (line.id, line.state)).collect();
-    assert_eq!(found, [(id(QUEUED), State::Queued), (id(RUNNING), State::Running), (id(DONE), State::Done)]);
+    assert_eq!(found, jobs.iter().map(|(text, state)| (id(text), *state)).collect::<Vec<_>>());
     let done = store.job(id(DONE)).await?.expect("it is in the fixture");
     assert_eq!((done.input, done.outcome), (json!({"prompt": "two red stars"}), Some(outcome())));
     assert_eq!(store.events(id(DONE), 0).await?.len(), 3);
-    assert_eq!(store.file("b/1/image.png").await?.and_then(|file| file.job_id), Some(id(DONE)));
     assert_eq!(store.key_by_hash(&HASH).await?.map(|key| key.label), Some("laptop".to_owned()));
+    // The living were counted.
+    let alive = jobs.iter().filter(|(_, state)| !state.is_end()).count() as u64;
+    let full = Admission { max_alive: Some(alive), ..Admission::default() };
+    let refused = store.enqueue(NewJob { id: JobId::random(), ..new_job(QUEUED) }, full).await?;
+    assert_eq!(refused, Enqueued::TooManyAlive(alive));
+    Ok(())
+}
 
-    // And it works on: the lease of the running job is long gone.
-    let lease = store.claim("w", &Claimable::All, 1_000).await?.expect("a job is queued");
+/// The queue goes on: the lease of the running job is long gone.
+async fn check_works_on(store: &dyn Store) -> Result<()> {
+    let claim = Claim { per_key: Some(2), ..common::claim() };
+    let lease = store.claim(&claim).await?.expect("a job is queued");
     assert_eq!(lease.job.id, id(QUEUED));
-    let reclaimed = store.reclaim_expired(scumble_store::Limits::default(), outcome()).await?;
+    // Its key has two at work now.
+    assert_eq!(store.claim(&claim).await?.map(|lease| lease.job.id), None);
+    let reclaimed = store.reclaim_expired(Limits::default(), outcome()).await?;
     assert_eq!(reclaimed.requeued, [id(RUNNING)]);
+    let again = store.claim(&claim).await?.expect("a job is queued");
+    assert_eq!(again.job.id, id(RUNNING));
+    for lease in [lease, again] {
+        store.start(&lease).await?;
+        assert_eq!(store.finish(&lease, outcome(), vec![]).await?, Finish::Accepted);
+    }
+    let new = NewJob { id: JobId::random(), ..new_job(QUEUED) };
+    assert_eq!(enqueue(store, new).await?.state, State::Queued);
     Ok(())
 }
 
@@ -45,26 +97,40 @@ async fn make_fixture() -> Result<()> {
     let place = SqlitePlace::new();
     let store = place.open_sqlite(options()).await?;
     store.create_key("id-1", "laptop", HASH).await?;
-    for text in [DONE, RUNNING, QUEUED] {
-        store.enqueue(new_job(text)).await?;
-    }
-    let lease = store.claim("w", &Claimable::All, 1_000).await?.expect("it was just enqueued");
-    store.start(&lease).await?;
-    store.finish(&lease, outcome(), vec![file()]).await?;
-    let lease = store.claim("w", &Claimable::All, 1_000).await?.expect("it was just enqueued");
-    store.start(&lease).await?;
+    store.secrets("tokens", SecretBytes::new("secret")).await?;
+    let webhook = Some("https://example.com/hook".to_owned());
+    enqueue(&store, NewJob { webhook, ..new_job(DONE) }).await?;
+    enqueue(&store, new_job(RUNNING)).await?;
+    let claim = common::claim();
+    let done = store.claim(&claim).await?.expect("it was just enqueued");
+    store.start(&done).await?;
+    store.finish(&done, outcome(), vec![made_file()]).await?;
+    let running = store.claim(&claim).await?.expect("it was just enqueued");
+    store.start(&running).await?;
+    store.log(&running, vec![NewEvent { at_ms: 1, kind: preview() }]).await?;
+    store.enqueue(NewJob { hint: Some("session-7".to_owned()), ..new_job(QUEUED) }, said()).await?;
+    // An endpoint of its own, so that the claim below takes it and no other.
+    let lonely = NewJob { endpoint: "fal-ai/other".to_owned(), keep_io: false, ..new_job(RESTING) };
+    enqueue(&store, lonely).await?;
+    let only = scumble_store::Claimable::Only(vec!["fal-ai/other".to_owned()]);
+    let resting = store.claim(&Claim { endpoints: only, ..claim }).await?.expect("it was just enqueued");
+    const A_THOUSAND_YEARS_MS: i64 = 1_000 * 365 * 86_400_000;
+    let why = Release::Failed { reason: "no connection".to_owned(), rest_ms: A_THOUSAND_YEARS_MS };
+    assert!(store.release(&resting, why).await?);
     store.close().await;
-    shrink(&place.path()).await?;
+    shrink(&place.path())?;
     std::fs::copy(place.path(), fixture("new.db")).expect("the folder of fixtures can be written");
     Ok(())
 }
 
 /// Small pages make a small file.
-async fn shrink(path: &Path) -> Result<()> {
-    let plain = SqliteConnectOptions::new().filename(path).journal_mode(SqliteJournalMode::Delete);
-    let mut conn = plain.connect().await?;
-    sqlx::raw_sql("PRAGMA page_size = 512; VACUUM").execute(&mut conn).await?;
-    Ok(())
+fn shrink(path: &Path) -> Result<()> {
+    Ok(connect(path).execute_batch("PRAGMA journal_mode = DELETE; PRAGMA page_size = 512; VACUUM")?)
+}
+
+async fn open(place: &SqlitePlace, name: &str) -> Result<scumble_store::SqliteStore> {
+    std::fs::copy(fixture(name), place.path()).expect("the fixture can be copied");
+    place.open_sqlite(options()).await
 }
 
 fn fixture(name: &str) -> PathBuf {
@@ -78,13 +144,19 @@ fn id(text: &str) -> JobId {
 fn new_job(text: &str) -> NewJob {
     NewJob {
         id: id(text),
-        endpoint: "fal-ai/flux/schnell".to_owned(),
-        input: json!({"prompt": "two red stars"}),
         key_id: Some("id-1".to_owned()),
         priority: Priority::Normal,
-        start_by_ms: None,
         options: json!({"tags": {"team": "a"}}),
+        ..common::new_job()
     }
+}
+
+fn said() -> Admission {
+    Admission { once: Some(Once { word: "word".to_owned(), digest: [9; 32] }), ..Admission::default() }
+}
+
+fn preview() -> EventKind {
+    EventKind::Preview { image: "data:image/png;base64,AAAA".to_owned() }
 }
 
 fn outcome() -> Outcome {
@@ -98,7 +170,8 @@ fn outcome() -> Outcome {
     }
 }
 
-fn file() -> FileRecord {
+fn made_file() -> FileRecord {
+    let rule = AccessRule { user: "id-2".to_owned(), decision: Decision::Allow };
     FileRecord {
         path: "b/1/image.png".to_owned(),
         job_id: None,
@@ -106,5 +179,7 @@ fn file() -> FileRecord {
         bytes: 4096,
         created_ms: 1_000,
         expires_ms: None,
+        owner: Some("id-1".to_owned()),
+        access: Access { default: Decision::Hide, rules: vec![rule] },
     }
 }

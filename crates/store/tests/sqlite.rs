@@ -4,10 +4,9 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{SqlitePlace, new_job, options};
-use scumble_store::{Error, Options, Result, SqliteStore, Store, store_suite};
-use sqlx::ConnectOptions;
-use sqlx::sqlite::SqliteConnectOptions;
+use common::{SqlitePlace, connect, enqueue, new_job, options};
+use rusqlite::{Connection, OpenFlags};
+use scumble_store::{Error, NewJob, Options, Priority, Release, Result, Retention, SqliteStore, Store, store_suite};
 
 store_suite!(SqlitePlace::new());
 
@@ -15,9 +14,9 @@ store_suite!(SqlitePlace::new());
 async fn writes_are_durable_and_space_comes_back() -> Result<()> {
     let place = SqlitePlace::new();
     let store = place.open_sqlite(options()).await?;
-    let mut conn = SqliteConnectOptions::new().filename(place.path()).connect().await?;
-    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut conn).await?;
-    let vacuum: i64 = sqlx::query_scalar("PRAGMA auto_vacuum").fetch_one(&mut conn).await?;
+    let conn = connect(&place.path());
+    let journal: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    let vacuum: i64 = conn.pragma_query_value(None, "auto_vacuum", |row| row.get(0))?;
     const INCREMENTAL: i64 = 2;
     assert_eq!((journal.as_str(), vacuum), ("wal", INCREMENTAL));
     store.close().await;
@@ -28,7 +27,7 @@ async fn writes_are_durable_and_space_comes_back() -> Result<()> {
 async fn closing_leaves_one_file() -> Result<()> {
     let place = SqlitePlace::new();
     let store = place.open_sqlite(options()).await?;
-    store.enqueue(new_job()).await?;
+    enqueue(&store, new_job()).await?;
     store.close().await;
     assert_eq!(place.files(), ["scumble.db"]);
     Ok(())
@@ -44,7 +43,7 @@ fn a_store_that_vanishes_midway_loses_nothing_acknowledged() -> Result<()> {
         for _ in 0..64 {
             let (store, acknowledge) = (store.clone(), acknowledge.clone());
             tokio::spawn(async move {
-                while let Ok(job) = store.enqueue(new_job()).await {
+                while let Ok(job) = enqueue(&*store, new_job()).await {
                     let _ = acknowledge.send(job.id);
                 }
             });
@@ -71,18 +70,18 @@ async fn a_full_database_says_so_and_recovers() -> Result<()> {
     let place = SqlitePlace::new();
     let small = Options { max_bytes: Some(400_000), ..options() };
     let store = place.open_sqlite(small).await?;
-    let first = store.enqueue(new_job()).await?;
+    let first = enqueue(&store, new_job()).await?;
     let mut big = new_job();
     big.input = serde_json::json!({"image": "x".repeat(1_000_000)});
     // Together, so that they share a commit: the big one fails and takes nobody with it, or nobody is told otherwise.
-    let (refused, small) = tokio::join!(store.enqueue(big), store.enqueue(new_job()));
+    let (refused, small) = tokio::join!(enqueue(&store, big), enqueue(&store, new_job()));
     assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
     match small {
         Ok(job) => assert!(store.job(job.id).await?.is_some()),
         Err(error) => assert!(matches!(error, Error::Full(_)), "{error}"),
     }
     assert!(store.job(first.id).await?.is_some());
-    let after = store.enqueue(new_job()).await?;
+    let after = enqueue(&store, new_job()).await?;
     assert!(store.job(after.id).await?.is_some());
     Ok(())
 }
@@ -91,14 +90,14 @@ async fn a_full_database_says_so_and_recovers() -> Result<()> {
 async fn a_write_that_fails_spares_its_neighbours() -> Result<()> {
     let place = SqlitePlace::new();
     let store = place.open_sqlite(options()).await?;
-    let taken = store.enqueue(new_job()).await?;
-    let again = || scumble_store::NewJob { id: taken.id, ..new_job() };
+    let taken = enqueue(&store, new_job()).await?;
+    let again = || NewJob { id: taken.id, ..new_job() };
     let (a, b, c, d, e) = tokio::join!(
-        store.enqueue(new_job()),
-        store.enqueue(again()),
-        store.enqueue(new_job()),
-        store.enqueue(again()),
-        store.enqueue(new_job()),
+        enqueue(&store, new_job()),
+        enqueue(&store, again()),
+        enqueue(&store, new_job()),
+        enqueue(&store, again()),
+        enqueue(&store, new_job()),
     );
     for accepted in [a, c, e] {
         let id = accepted?.id;
@@ -114,12 +113,12 @@ async fn a_locked_database_is_busy() -> Result<()> {
     let place = SqlitePlace::new();
     let impatient = Options { busy_timeout: std::time::Duration::ZERO, ..options() };
     let store = place.open_sqlite(impatient).await?;
-    let mut other = SqliteConnectOptions::new().filename(place.path()).connect().await?;
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await?;
-    let refused = store.enqueue(new_job()).await;
+    let other = connect(&place.path());
+    other.execute_batch("BEGIN IMMEDIATE")?;
+    let refused = enqueue(&store, new_job()).await;
     assert!(matches!(refused, Err(Error::Busy(_))), "{refused:?}");
-    sqlx::query("ROLLBACK").execute(&mut other).await?;
-    store.enqueue(new_job()).await?;
+    other.execute_batch("ROLLBACK")?;
+    enqueue(&store, new_job()).await?;
     Ok(())
 }
 
@@ -128,8 +127,8 @@ async fn a_database_that_cannot_be_written_says_so() -> Result<()> {
     let place = SqlitePlace::new();
     place.open_sqlite(options()).await?.close().await;
     // SQLite's own switch, because permissions do not stop every user who may run this test.
-    let mut conn = SqliteConnectOptions::new().filename(place.path()).read_only(true).connect().await?;
-    let refused = sqlx::query("DELETE FROM keys").execute(&mut conn).await.map_err(Error::from);
+    let conn = Connection::open_with_flags(place.path(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let refused = conn.execute("DELETE FROM keys", []).map_err(Error::from);
     assert!(matches!(refused, Err(Error::ReadOnly(_))), "{refused:?}");
     Ok(())
 }
@@ -189,8 +188,7 @@ async fn a_damaged_database_is_corrupt() -> Result<()> {
 async fn a_newer_database_is_left_alone() -> Result<()> {
     let place = SqlitePlace::new();
     place.open_sqlite(options()).await?.close().await;
-    let mut conn = SqliteConnectOptions::new().filename(place.path()).connect().await?;
-    sqlx::query("INSERT INTO schema_version (version, applied_ms) VALUES (99, 0)").execute(&mut conn).await?;
+    connect(&place.path()).execute("INSERT INTO schema_version (version, applied_ms) VALUES (99, 0)", [])?;
     let refused = place.open_sqlite(options()).await.map(|_| ());
     assert!(matches!(refused, Err(Error::NewerSchema { found: 99, .. })), "{refused:?}");
     Ok(())
@@ -200,7 +198,68 @@ async fn a_newer_database_is_left_alone() -> Result<()> {
 async fn two_programs_may_make_the_database_at_once() -> Result<()> {
     let place = SqlitePlace::new();
     let (a, b) = tokio::join!(place.open_sqlite(options()), place.open_sqlite(options()));
-    let job = a?.enqueue(new_job()).await?;
+    let job = enqueue(&a?, new_job()).await?;
     assert!(b?.job(job.id).await?.is_some());
+    Ok(())
+}
+
+#[tokio::test]
+async fn purged_jobs_give_their_space_back() -> Result<()> {
+    let place = SqlitePlace::new();
+    let store = place.open_sqlite(options()).await?;
+    for _ in 0..20 {
+        let input = serde_json::json!({"image": "x".repeat(100_000)});
+        let job = enqueue(&store, NewJob { input, ..new_job() }).await?;
+        store.cancel(job.id, common::cancelled()).await?;
+    }
+    store.close().await;
+    let full = std::fs::metadata(place.path()).expect("it is there").len();
+
+    let store = place.open_sqlite(options()).await?;
+    assert_eq!(store.purge(Retention { kept_ms: Some(0), unkept_ms: 0 }, 100).await?, 20);
+    store.close().await;
+    let left = std::fs::metadata(place.path()).expect("it is there").len();
+    assert!(full > 2_000_000 && left < 500_000, "{full} bytes became {left}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_waits_is_counted_right() -> Result<()> {
+    let place = SqlitePlace::new();
+    let store = place.open_sqlite(options()).await?;
+    let some_life = async |key: Option<&str>| {
+        let key_id = key.map(str::to_owned);
+        for priority in [Priority::Normal, Priority::Low, Priority::Low] {
+            enqueue(&store, NewJob { key_id: key_id.clone(), priority, ..new_job() }).await?;
+        }
+        let claim = common::claim();
+        let released = store.claim(&claim).await?.expect("a job waits");
+        store.release(&released, Release::Failed { reason: "again".to_owned(), rest_ms: 60_000 }).await?;
+        let finished = store.claim(&claim).await?.expect("a job waits");
+        store.finish(&finished, common::cancelled(), vec![]).await?;
+        store.claim(&claim).await?.expect("a job waits");
+        let removed = enqueue(&store, NewJob { key_id, ..new_job() }).await?;
+        store.cancel(removed.id, common::cancelled()).await
+    };
+    for key in [Some("a"), None, Some("b")] {
+        some_life(key).await?;
+    }
+
+    // What the triggers kept is what counting finds.
+    let conn = connect(&place.path());
+    let differs = |kept: &str, counted: &str| -> Result<i64> {
+        let sql = format!("SELECT count(*) FROM (SELECT * FROM ({kept} EXCEPT {counted}) UNION ALL SELECT * FROM ({counted} EXCEPT {kept}))");
+        Ok(conn.query_row(&sql, [], |row| row.get(0))?)
+    };
+    let waiting = differs(
+        "SELECT priority, endpoint, number FROM waiting WHERE number > 0",
+        "SELECT priority, endpoint, count(*) FROM jobs WHERE state = 'queued' GROUP BY priority, endpoint",
+    )?;
+    let turns = differs(
+        "SELECT key, at_work, normal, low FROM turns",
+        "SELECT coalesce(key_id, ''), sum(state IN ('leased', 'running')), sum(state = 'queued' AND priority = 0), \
+         sum(state = 'queued' AND priority = 1) FROM jobs GROUP BY key_id",
+    )?;
+    assert_eq!((waiting, turns), (0, 0));
     Ok(())
 }

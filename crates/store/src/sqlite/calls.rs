@@ -1,57 +1,62 @@
 //! Writes on behalf of callers: accept a job, cancel it, end it unstarted.
 
-use super::rows::priority_number;
+use rusqlite::params;
+
+use super::admission::{self, Answer};
+use super::db::Db;
+use super::rows::{self, priority_number};
 use super::steps::{self, Standing};
 use super::writer::Tx;
-use super::reads;
 use crate::{Admission, Cancel, Change, Enqueued, Error, Job, JobId, NewJob, Outcome, Result, State};
 
-pub(super) async fn enqueue(tx: &mut Tx, new: NewJob, _admission: Admission) -> Result<Enqueued> {
-    let job = insert(tx, new).await?;
-    let position = reads::position(&mut tx.conn, job.id).await?.unwrap_or(0);
+pub(super) fn enqueue(tx: &mut Tx, new: NewJob, admission: &Admission) -> Result<Enqueued> {
+    let position = match admission::ask(tx, &new, admission)? {
+        Answer::Admitted { position } => position,
+        Answer::Refused(why) => return Ok(why),
+    };
+    let job = insert(tx, new, admission, State::Queued)?;
+    tx.changes.push(Change::Queued { endpoint: job.endpoint.clone() });
+    tx.changes.push(Change::Job(job.id));
     Ok(Enqueued::New { job, position })
 }
 
-pub(super) async fn enqueue_ended(
+pub(super) fn enqueue_ended(
     tx: &mut Tx,
     new: NewJob,
-    _admission: Admission,
+    admission: &Admission,
     outcome: Outcome,
 ) -> Result<Enqueued> {
-    let id = insert(tx, new).await?.id;
-    end_unstarted(tx, id, outcome).await?;
-    Ok(Enqueued::New { job: reads::known_job(&mut tx.conn, id).await?, position: 0 })
+    if let Answer::Refused(why) = admission::ask(tx, &new, admission)? {
+        return Ok(why);
+    }
+    let job = insert(tx, new, admission, outcome.end_state(false))?;
+    steps::record_end(tx, &Standing::of_new(&job), job.state, &outcome, None)?;
+    Ok(Enqueued::New { job: Job { outcome: Some(outcome), ..job }, position: 0 })
 }
 
-async fn insert(tx: &mut Tx, new: NewJob) -> Result<Job> {
+/// Writes a job that is in `state` from its first moment.
+fn insert(tx: &mut Tx, new: NewJob, admission: &Admission, state: State) -> Result<Job> {
     let NewJob { id, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options } = new;
-    let inserted = sqlx::query(
-        "INSERT INTO jobs (id, endpoint, key_id, priority, start_by_ms, state, created_ms, hint, keep_io) \
-         VALUES (?1, ?2, ?3, ?4, ?5, 'queued', ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING",
-    )
-    .bind(id.to_string())
-    .bind(&endpoint)
-    .bind(&key_id)
-    .bind(priority_number(priority))
-    .bind(start_by_ms)
-    .bind(tx.now_ms)
-    .bind(&hint)
-    .bind(keep_io)
-    .execute(&mut tx.conn)
-    .await?;
-    if inserted.rows_affected() == 0 {
-        return Err(Error::JobExists(id));
+    let finished_ms = state.is_end().then_some(tx.now_ms);
+    let priority_number = priority_number(priority);
+    let seq = tx.conn.first(
+        "INSERT INTO jobs \
+         (id, endpoint, key_id, priority, start_by_ms, webhook, hint, keep_io, state, created_ms, finished_ms) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id) DO NOTHING RETURNING seq",
+        params![
+            id.to_string(), endpoint, key_id, priority_number, start_by_ms, webhook, hint, keep_io,
+            state.as_str(), tx.now_ms, finished_ms
+        ],
+        |row| Ok(row.get("seq")?),
+    )?;
+    let seq = seq.ok_or(Error::JobExists(id))?;
+    tx.conn.run(
+        "INSERT INTO inputs (job_seq, input, options) VALUES (?1, ?2, ?3)",
+        params![seq, input.to_string(), options.to_string()],
+    )?;
+    if let Some(once) = &admission.once {
+        admission::remember(tx, key_id.as_deref(), once, seq)?;
     }
-    let seq = inserted.last_insert_rowid();
-    sqlx::query("INSERT INTO inputs (job_seq, input, options, webhook) VALUES (?1, ?2, ?3, ?4)")
-        .bind(seq)
-        .bind(input.to_string())
-        .bind(options.to_string())
-        .bind(&webhook)
-        .execute(&mut tx.conn)
-        .await?;
-    tx.changes.push(Change::Queued { endpoint: endpoint.clone() });
-    tx.changes.push(Change::Job(id));
     Ok(Job {
         id,
         seq,
@@ -65,32 +70,31 @@ async fn insert(tx: &mut Tx, new: NewJob) -> Result<Job> {
         hint,
         keep_io,
         options,
-        state: State::Queued,
+        state,
         attempt: 0,
         drained: 0,
         crashes: 0,
         created_ms: tx.now_ms,
         started_ms: None,
-        finished_ms: None,
+        finished_ms,
         cancel_requested: false,
         outcome: None,
     })
 }
 
-pub(super) async fn cancel(tx: &mut Tx, id: JobId, outcome: Outcome) -> Result<Cancel> {
-    let Some(job) = Standing::of(tx, id).await? else { return Ok(Cancel::Unknown) };
+pub(super) fn cancel(tx: &mut Tx, id: JobId, outcome: &Outcome) -> Result<Cancel> {
+    let Some(job) = Standing::of(tx, id)? else { return Ok(Cancel::Unknown) };
     match job.state {
         State::Queued => {
-            steps::end(tx, &job, State::Cancelled, &outcome, None).await?;
+            steps::end(tx, &job, State::Cancelled, outcome, None)?;
             Ok(Cancel::Removed)
         }
         State::Leased | State::Running => {
             // Asking twice keeps the first outcome.
-            sqlx::query("UPDATE jobs SET cancel_outcome = coalesce(cancel_outcome, ?2) WHERE seq = ?1")
-                .bind(job.seq)
-                .bind(steps::to_json("outcome", &outcome)?)
-                .execute(&mut tx.conn)
-                .await?;
+            tx.conn.run(
+                "UPDATE jobs SET cancel_outcome = coalesce(cancel_outcome, ?2) WHERE seq = ?1",
+                params![job.seq, rows::to_json("outcome", outcome)?],
+            )?;
             tx.changes.push(Change::Job(id));
             Ok(Cancel::Requested)
         }
@@ -98,12 +102,17 @@ pub(super) async fn cancel(tx: &mut Tx, id: JobId, outcome: Outcome) -> Result<C
     }
 }
 
-pub(super) async fn end_unstarted(tx: &mut Tx, id: JobId, outcome: Outcome) -> Result<bool> {
-    match Standing::of(tx, id).await? {
+pub(super) fn end_unstarted(tx: &mut Tx, id: JobId, outcome: &Outcome) -> Result<bool> {
+    match Standing::of(tx, id)? {
         Some(job) if job.state == State::Queued => {
-            steps::end(tx, &job, outcome.end_state(false), &outcome, None).await?;
+            steps::end(tx, &job, outcome.end_state(false), outcome, None)?;
             Ok(true)
         }
         _ => Ok(false),
     }
+}
+
+/// A job that is there has an input.
+pub(super) fn without_input(id: JobId) -> Error {
+    rows::unreadable("job", format!("{id} has no input"))
 }

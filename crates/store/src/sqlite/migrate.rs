@@ -1,7 +1,8 @@
 //! Brings a database to the version this program knows.
 
-use sqlx::{Connection, Row, SqliteConnection};
+use rusqlite::{Connection, TransactionBehavior, params};
 
+use super::db::Db;
 use crate::{Error, Result};
 
 /// The steps from an empty database to the newest: step n leads to version n. A step that was ever released is never
@@ -10,32 +11,27 @@ use crate::{Error, Result};
 const STEPS: &[&str] = &[include_str!("migrations/0001_begin.sql"), include_str!("migrations/0002_wire.sql")];
 
 /// The version this program knows.
-pub(super) const NEWEST: i64 = STEPS.len() as i64;
+const NEWEST: i64 = STEPS.len() as i64;
 
 /// Takes the steps that the database lacks, all or none. `BEGIN IMMEDIATE` lets one process at a time do it.
-pub(super) async fn migrate(conn: &mut SqliteConnection, now_ms: i64) -> Result<()> {
-    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY, applied_ms INTEGER NOT NULL)")
-        .execute(&mut *tx)
-        .await?;
-    let found = version(&mut tx).await?;
+pub(super) fn migrate(conn: &mut Connection, now_ms: i64) -> Result<()> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    tx.execute_batch(
+        "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY, applied_ms INTEGER NOT NULL)",
+    )?;
+    let found = version(&tx)?;
     if found > NEWEST {
         return Err(Error::NewerSchema { found, known: NEWEST });
     }
     for (version, step) in (1..).zip(STEPS).skip_while(|(version, _)| *version <= found) {
-        sqlx::raw_sql(*step).execute(&mut *tx).await?;
-        sqlx::query("INSERT INTO schema_version (version, applied_ms) VALUES (?1, ?2)")
-            .bind(version)
-            .bind(now_ms)
-            .execute(&mut *tx)
-            .await?;
+        tx.execute_batch(step)?;
+        tx.execute("INSERT INTO schema_version (version, applied_ms) VALUES (?1, ?2)", params![version, now_ms])?;
     }
-    tx.commit().await?;
-    Ok(())
+    Ok(tx.commit()?)
 }
 
 /// The version of the database; 0 before the first step.
-pub(super) async fn version(conn: &mut SqliteConnection) -> Result<i64> {
-    let row = sqlx::query("SELECT coalesce(max(version), 0) AS version FROM schema_version").fetch_one(conn).await?;
-    Ok(row.try_get("version")?)
+pub(super) fn version(conn: &Connection) -> Result<i64> {
+    let version = conn.first("SELECT max(version) FROM schema_version", [], |row| Ok(row.get::<_, Option<i64>>(0)?))?;
+    Ok(version.flatten().unwrap_or(0))
 }

@@ -1,23 +1,25 @@
-//! Opening a SQLite file, and what SQLite's errors mean.
+//! Opening a SQLite file.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions, SqliteConnection};
+use rusqlite::{Connection, OpenFlags};
 use tokio::sync::broadcast;
 
 use super::SqliteStore;
+use super::errors::about;
 use super::migrate::migrate;
+use super::readers::Readers;
 use super::writer::Writer;
 use crate::{Clock, Error, Result, SystemClock};
 
 /// Changes a receiver may be behind before it misses some.
 const CHANGES_KEPT: usize = 1024;
+
+/// Statements that a connection keeps prepared: more than there are.
+const STATEMENTS_KEPT: usize = 128;
 
 /// How a SQLite file is opened.
 #[derive(Clone)]
@@ -55,88 +57,63 @@ impl SqliteStore {
     /// [`Error::NewerSchema`] when a newer program has written it, [`Error::ReadOnly`], [`Error::Full`] and
     /// [`Error::Busy`] when bringing it up to date fails.
     pub async fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
-        let path = path.as_ref();
-        let Options { clock, readers, busy_timeout, max_bytes } = options;
-        make_folder(path).await?;
-
-        let common = SqliteConnectOptions::new()
-            .filename(path)
-            .busy_timeout(busy_timeout)
-            .foreign_keys(true)
-            .disable_statement_logging();
-        let mut conn = connect_writer(&common).await.map_err(|error| about(path, error))?;
-        limit_size(&mut conn, max_bytes).await?;
-        migrate(&mut conn, clock.now_ms()).await?;
-
-        let readers = SqlitePoolOptions::new()
-            .max_connections(readers.max(1))
-            // A connection to a file does not die of old age.
-            .test_before_acquire(false)
-            .connect_with(common.read_only(true))
-            .await
-            .map_err(|error| about(path, error))?;
-        let (changes, _) = broadcast::channel(CHANGES_KEPT);
-        let writer = Writer::start(conn, clock.clone(), changes.clone());
-        Ok(Self { writer, readers, clock, changes })
+        let path = path.as_ref().to_owned();
+        // Opening waits for the disk and perhaps for another process.
+        let opened = tokio::task::spawn_blocking(move || open(&path, options)).await;
+        opened.map_err(|_| Error::Closed)?
     }
 }
 
-async fn make_folder(path: &Path) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let made = tokio::fs::create_dir_all(folder).await;
-    made.map_err(|error| Error::Open { path: path.to_owned(), reason: error.to_string() })
+fn open(path: &Path, options: Options) -> Result<SqliteStore> {
+    let Options { clock, readers, busy_timeout, max_bytes } = options;
+    make_folder(path)?;
+    let mut conn = open_writer(path, busy_timeout).map_err(|error| about(path, error))?;
+    limit_size(&conn, max_bytes)?;
+    migrate(&mut conn, clock.now_ms())?;
+    let readers = (0..readers.max(1)).map(|_| open_reader(path, busy_timeout)).collect::<Result<_>>();
+    let readers = Readers::new(readers.map_err(|error| about(path, error))?);
+    let (changes, _) = broadcast::channel(CHANGES_KEPT);
+    let writer = Writer::start(conn, clock.clone(), changes.clone()).map_err(|error| cannot_open(path, &error))?;
+    Ok(SqliteStore { writer, readers, clock, changes })
 }
 
-async fn connect_writer(common: &SqliteConnectOptions) -> sqlx::Result<SqliteConnection> {
-    common
-        .clone()
-        .create_if_missing(true)
-        // Lets deleted jobs give their space back, bit by bit. Has to be decided before the first table.
-        .auto_vacuum(SqliteAutoVacuum::Incremental)
-        .journal_mode(SqliteJournalMode::Wal)
-        // NORMAL would acknowledge commits that a power cut takes back.
-        .synchronous(SqliteSynchronous::Full)
-        .connect()
-        .await
+fn make_folder(path: &Path) -> Result<()> {
+    let folder = path.parent().map(Path::to_owned).unwrap_or_else(PathBuf::new);
+    std::fs::create_dir_all(folder).map_err(|error| cannot_open(path, &error))
 }
 
-async fn limit_size(conn: &mut SqliteConnection, max_bytes: Option<u64>) -> Result<()> {
+fn cannot_open(path: &Path, error: &std::io::Error) -> Error {
+    Error::Open { path: path.to_owned(), reason: error.to_string() }
+}
+
+fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    conn.busy_timeout(busy_timeout)?;
+    // Lets deleted jobs give their space back, bit by bit. Has to be decided before the first table.
+    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    // NORMAL would acknowledge commits that a power cut takes back.
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    // What a savepoint remembers has no business on the disk.
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(conn)
+}
+
+fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connection> {
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    conn.busy_timeout(busy_timeout)?;
+    Ok(conn)
+}
+
+fn limit_size(conn: &Connection, max_bytes: Option<u64>) -> Result<()> {
     let Some(max_bytes) = max_bytes else { return Ok(()) };
-    let page_bytes: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(&mut *conn).await?;
+    let page_bytes: i64 = conn.pragma_query_value(None, "page_size", |row| row.get(0))?;
     let pages = max_bytes / u64::try_from(page_bytes).unwrap_or(1).max(1);
-    // A pragma takes no bound values; a number cannot break out of it.
-    sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"))).execute(conn).await?;
+    let pages = i64::try_from(pages).unwrap_or(i64::MAX);
+    conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
     Ok(())
-}
-
-/// An error while opening: what could not be opened is told with its path.
-fn about(path: &Path, error: sqlx::Error) -> Error {
-    match sorted(error) {
-        Error::Database(error) => Error::Open { path: path.to_owned(), reason: error.to_string() },
-        sorted => sorted,
-    }
-}
-
-/// What an error of SQLite means to whoever has to act on it.
-pub(crate) fn sorted(error: sqlx::Error) -> Error {
-    let code =
-        error.as_database_error().and_then(|error| error.try_downcast_ref::<SqliteError>()).and_then(primary_code);
-    if matches!(error, sqlx::Error::PoolClosed) {
-        return Error::Closed;
-    }
-    let error = Arc::new(error);
-    match code {
-        Some(5 | 6) => Error::Busy(error),      // SQLITE_BUSY, SQLITE_LOCKED
-        Some(8) => Error::ReadOnly(error),      // SQLITE_READONLY
-        Some(11 | 26) => Error::Corrupt(error), // SQLITE_CORRUPT, SQLITE_NOTADB
-        Some(13) => Error::Full(error),         // SQLITE_FULL
-        _ => Error::Database(error),
-    }
-}
-
-/// The low byte of an extended result code tells the kind of error, the rest its circumstances.
-fn primary_code(error: &SqliteError) -> Option<i32> {
-    use sqlx::error::DatabaseError;
-    let extended: i32 = error.code()?.parse().ok()?;
-    Some(extended & 0xff)
 }

@@ -2,11 +2,15 @@
 
 use std::str::FromStr;
 
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
-use crate::{Count, Error, Event, FileRecord, Job, JobId, JobSummary, KeyRecord, Outcome, Priority, Result, State};
+use crate::{
+    Count, Delivery, DeliveryAttempt, DeliveryState, Error, Event, FileRecord, Job, JobId, JobSummary, KeyRecord,
+    Outcome, Priority, Result, SecretBytes, SecretRecord, State,
+};
 
 /// How priorities are stored: in the order of the queue.
 pub(super) fn priority_number(priority: Priority) -> i64 {
@@ -16,102 +20,145 @@ pub(super) fn priority_number(priority: Priority) -> i64 {
     }
 }
 
-pub(super) fn job(row: &SqliteRow) -> Result<Job> {
+pub(super) fn job(row: &Row<'_>) -> Result<Job> {
     let state = state(row)?;
     Ok(Job {
         id: job_id(row, "id")?,
-        seq: row.try_get("seq")?,
-        endpoint: row.try_get("endpoint")?,
+        seq: row.get("seq")?,
+        endpoint: row.get("endpoint")?,
         input: json(row, "input")?,
-        key_id: row.try_get("key_id")?,
+        key_id: row.get("key_id")?,
         priority: priority(row)?,
-        start_by_ms: row.try_get("start_by_ms")?,
-        not_before_ms: row.try_get("not_before_ms")?,
-        webhook: row.try_get("webhook")?,
-        hint: row.try_get("hint")?,
-        keep_io: row.try_get("keep_io")?,
+        start_by_ms: row.get("start_by_ms")?,
+        not_before_ms: row.get("not_before_ms")?,
+        webhook: row.get("webhook")?,
+        hint: row.get("hint")?,
+        keep_io: row.get("keep_io")?,
         options: json(row, "options")?,
         state,
-        attempt: row.try_get("attempt")?,
-        drained: row.try_get("drained")?,
-        crashes: row.try_get("crashes")?,
-        created_ms: row.try_get("created_ms")?,
-        started_ms: row.try_get("started_ms")?,
-        finished_ms: row.try_get("finished_ms")?,
-        cancel_requested: row.try_get::<Option<&str>, _>("cancel_outcome")?.is_some(),
+        attempt: row.get("attempt")?,
+        drained: row.get("drained")?,
+        crashes: row.get("crashes")?,
+        created_ms: row.get("created_ms")?,
+        started_ms: row.get("started_ms")?,
+        finished_ms: row.get("finished_ms")?,
+        cancel_requested: !is_null(row, "cancel_outcome")?,
         outcome: if state.is_end() { Some(outcome(row)?) } else { None },
     })
 }
 
-pub(super) fn summary(row: &SqliteRow) -> Result<JobSummary> {
+pub(super) fn summary(row: &Row<'_>) -> Result<JobSummary> {
     Ok(JobSummary {
         id: job_id(row, "id")?,
-        seq: row.try_get("seq")?,
-        endpoint: row.try_get("endpoint")?,
-        key_id: row.try_get("key_id")?,
+        seq: row.get("seq")?,
+        endpoint: row.get("endpoint")?,
+        key_id: row.get("key_id")?,
         priority: priority(row)?,
         state: state(row)?,
-        attempt: row.try_get("attempt")?,
-        created_ms: row.try_get("created_ms")?,
-        started_ms: row.try_get("started_ms")?,
-        finished_ms: row.try_get("finished_ms")?,
-        status: row.try_get::<Option<i64>, _>("status")?.map(|status| number("status", status)).transpose()?,
-        error: row.try_get("error")?,
+        attempt: row.get("attempt")?,
+        created_ms: row.get("created_ms")?,
+        started_ms: row.get("started_ms")?,
+        finished_ms: row.get("finished_ms")?,
+        status: row.get::<_, Option<i64>>("status")?.map(|status| number("status", status)).transpose()?,
+        error: row.get("error")?,
     })
 }
 
-pub(super) fn event(row: &SqliteRow, job_id: JobId) -> Result<Event> {
+pub(super) fn event(row: &Row<'_>, job_id: JobId) -> Result<Event> {
     Ok(Event {
-        seq: row.try_get("seq")?,
+        seq: row.get("seq")?,
         job_id,
-        attempt: row.try_get("attempt")?,
-        at_ms: row.try_get("at_ms")?,
+        attempt: row.get("attempt")?,
+        at_ms: row.get("at_ms")?,
         kind: json(row, "data")?,
     })
 }
 
-pub(super) fn count(row: &SqliteRow) -> Result<Count> {
-    Ok(Count { endpoint: row.try_get("endpoint")?, state: state(row)?, jobs: number("jobs", row.try_get("jobs")?)? })
+pub(super) fn count(row: &Row<'_>) -> Result<Count> {
+    Ok(Count { endpoint: row.get("endpoint")?, state: state(row)?, jobs: number("jobs", row.get("jobs")?)? })
 }
 
-pub(super) fn key(row: &SqliteRow) -> Result<KeyRecord> {
-    Ok(KeyRecord {
-        id: row.try_get("id")?,
-        label: row.try_get("label")?,
-        created_ms: row.try_get("created_ms")?,
-        last_used_ms: row.try_get("last_used_ms")?,
-        revoked_ms: row.try_get("revoked_ms")?,
+pub(super) fn delivery(row: &Row<'_>) -> Result<Delivery> {
+    Ok(Delivery {
+        id: row.get("id")?,
+        job_id: job_id(row, "job_id")?,
+        url: row.get("url")?,
+        attempt: row.get("attempt")?,
+        created_ms: row.get("created_ms")?,
     })
 }
 
-pub(super) fn file(row: &SqliteRow) -> Result<FileRecord> {
-    let of_job = row.try_get::<Option<&str>, _>("job_id")?.is_some();
+pub(super) fn delivery_state(row: &Row<'_>) -> Result<DeliveryState> {
+    match text(row, "state")? {
+        "pending" => Ok(DeliveryState::Pending),
+        "delivered" => Ok(DeliveryState::Delivered),
+        "failed" => Ok(DeliveryState::Failed),
+        other => Err(unreadable("delivery state", format!("{other:?}"))),
+    }
+}
+
+pub(super) fn delivery_attempt(row: &Row<'_>) -> Result<DeliveryAttempt> {
+    Ok(DeliveryAttempt {
+        at_ms: row.get("at_ms")?,
+        duration_ms: row.get("duration_ms")?,
+        status: row.get::<_, Option<i64>>("status")?.map(|status| number("status", status)).transpose()?,
+        error: row.get("error")?,
+    })
+}
+
+pub(super) fn key(row: &Row<'_>) -> Result<KeyRecord> {
+    Ok(KeyRecord {
+        id: row.get("id")?,
+        label: row.get("label")?,
+        created_ms: row.get("created_ms")?,
+        last_used_ms: row.get("last_used_ms")?,
+        revoked_ms: row.get("revoked_ms")?,
+    })
+}
+
+pub(super) fn secret(row: &Row<'_>) -> Result<SecretRecord> {
+    Ok(SecretRecord {
+        id: row.get("id")?,
+        purpose: row.get("purpose")?,
+        value: SecretBytes::new(row.get::<_, Vec<u8>>("value")?),
+        created_ms: row.get("created_ms")?,
+    })
+}
+
+pub(super) fn file(row: &Row<'_>) -> Result<FileRecord> {
     Ok(FileRecord {
-        path: row.try_get("path")?,
-        job_id: if of_job { Some(job_id(row, "job_id")?) } else { None },
-        content_type: row.try_get("content_type")?,
-        bytes: row.try_get("bytes")?,
-        created_ms: row.try_get("created_ms")?,
-        expires_ms: row.try_get("expires_ms")?,
-        owner: row.try_get("owner")?,
+        path: row.get("path")?,
+        job_id: if is_null(row, "job_id")? { None } else { Some(job_id(row, "job_id")?) },
+        content_type: row.get("content_type")?,
+        bytes: row.get("bytes")?,
+        created_ms: row.get("created_ms")?,
+        expires_ms: row.get("expires_ms")?,
+        owner: row.get("owner")?,
         access: json(row, "access")?,
     })
 }
 
-pub(super) fn state(row: &SqliteRow) -> Result<State> {
-    let name: &str = row.try_get("state")?;
+pub(super) fn state(row: &Row<'_>) -> Result<State> {
+    let name = text(row, "state")?;
     State::from_name(name).ok_or_else(|| unreadable("state", format!("{name:?}")))
 }
 
-pub(super) fn job_id(row: &SqliteRow, column: &'static str) -> Result<JobId> {
-    let text: &str = row.try_get(column)?;
-    JobId::from_str(text).map_err(|error| unreadable(column, error))
+pub(super) fn job_id(row: &Row<'_>, column: &'static str) -> Result<JobId> {
+    JobId::from_str(text(row, column)?).map_err(|error| unreadable(column, error))
+}
+
+pub(super) fn is_null(row: &Row<'_>, column: &'static str) -> Result<bool> {
+    Ok(row.get_ref(column)? == ValueRef::Null)
 }
 
 /// What the JSON in a column says.
-pub(super) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T> {
-    let text: &str = row.try_get(column)?;
-    serde_json::from_str(text).map_err(|error| unreadable(column, error))
+pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: &'static str) -> Result<T> {
+    serde_json::from_str(text(row, column)?).map_err(|error| unreadable(column, error))
+}
+
+/// The JSON text of a value that is about to be stored.
+pub(super) fn to_json(what: &'static str, value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| unreadable(what, error))
 }
 
 /// A count or code out of SQLite's one kind of integer.
@@ -119,25 +166,30 @@ pub(super) fn number<T: TryFrom<i64, Error: std::fmt::Display>>(what: &'static s
     T::try_from(number).map_err(|error| unreadable(what, error))
 }
 
-fn outcome(row: &SqliteRow) -> Result<Outcome> {
+pub(super) fn unreadable(what: &'static str, reason: impl std::fmt::Display) -> Error {
+    Error::Unreadable { what, reason: reason.to_string() }
+}
+
+/// The text in a column, not copied.
+pub(super) fn text<'r>(row: &'r Row<'_>, column: &'static str) -> Result<&'r str> {
+    row.get_ref(column)?.as_str().map_err(|error| unreadable(column, error))
+}
+
+fn outcome(row: &Row<'_>) -> Result<Outcome> {
     Ok(Outcome {
-        status: number("status", row.try_get("status")?)?,
+        status: number("status", row.get("status")?)?,
         body: json(row, "body")?,
         headers: json(row, "headers")?,
-        error: row.try_get("error")?,
-        error_type: row.try_get("error_type")?,
-        inference_ms: row.try_get("inference_ms")?,
+        error: row.get("error")?,
+        error_type: row.get("error_type")?,
+        inference_ms: row.get("inference_ms")?,
     })
 }
 
-fn priority(row: &SqliteRow) -> Result<Priority> {
-    match row.try_get("priority")? {
+fn priority(row: &Row<'_>) -> Result<Priority> {
+    match row.get("priority")? {
         0 => Ok(Priority::Normal),
         1 => Ok(Priority::Low),
         other => Err(unreadable("priority", format!("{other}"))),
     }
-}
-
-fn unreadable(what: &'static str, reason: impl std::fmt::Display) -> Error {
-    Error::Unreadable { what, reason: reason.to_string() }
 }

@@ -1,13 +1,12 @@
 //! The steps of a job's life that several writes share: end, requeue, append an event.
 
-use serde::Serialize;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use rusqlite::{Row, params};
 
+use super::db::Db;
 use super::leases::Token;
-use super::rows;
 use super::writer::Tx;
-use crate::{Change, EventKind, JobId, NewEvent, Outcome, Result, State};
+use super::{deliveries, rows};
+use crate::{Change, EventKind, Job, JobId, NewEvent, Outcome, Result, State};
 
 /// What a write has to know of a job before it decides. Nothing else writes meanwhile, so it stays true.
 pub(super) struct Standing {
@@ -19,28 +18,45 @@ pub(super) struct Standing {
     pub(super) drained: i64,
     pub(super) crashes: i64,
     pub(super) worker: Option<String>,
+    pub(super) webhook: Option<String>,
     /// The outcome for a cancel that is pending.
     pub(super) cancel: Option<Outcome>,
 }
 
 impl Standing {
     /// How job `id` stands.
-    pub(super) async fn of(tx: &mut Tx, id: JobId) -> Result<Option<Self>> {
-        let row = sqlx::query("SELECT * FROM jobs WHERE id = ?1").bind(id.to_string()).fetch_optional(&mut tx.conn);
-        row.await?.as_ref().map(Self::from_row).transpose()
+    pub(super) fn of(tx: &Tx, id: JobId) -> Result<Option<Self>> {
+        tx.conn.first("SELECT * FROM jobs WHERE id = ?1", [id.to_string()], Self::from_row)
     }
 
-    pub(super) fn from_row(row: &SqliteRow) -> Result<Self> {
-        let cancels = row.try_get::<Option<&str>, _>("cancel_outcome")?.is_some();
+    /// How a job stands that was just written.
+    pub(super) fn of_new(job: &Job) -> Self {
+        Self {
+            seq: job.seq,
+            id: job.id,
+            endpoint: job.endpoint.clone(),
+            state: job.state,
+            attempt: job.attempt,
+            drained: job.drained,
+            crashes: job.crashes,
+            worker: None,
+            webhook: job.webhook.clone(),
+            cancel: None,
+        }
+    }
+
+    pub(super) fn from_row(row: &Row<'_>) -> Result<Self> {
+        let cancels = !rows::is_null(row, "cancel_outcome")?;
         Ok(Self {
-            seq: row.try_get("seq")?,
+            seq: row.get("seq")?,
             id: rows::job_id(row, "id")?,
-            endpoint: row.try_get("endpoint")?,
+            endpoint: row.get("endpoint")?,
             state: rows::state(row)?,
-            attempt: row.try_get("attempt")?,
-            drained: row.try_get("drained")?,
-            crashes: row.try_get("crashes")?,
-            worker: row.try_get("worker")?,
+            attempt: row.get("attempt")?,
+            drained: row.get("drained")?,
+            crashes: row.get("crashes")?,
+            worker: row.get("worker")?,
+            webhook: row.get("webhook")?,
             cancel: if cancels { Some(rows::json(row, "cancel_outcome")?) } else { None },
         })
     }
@@ -54,85 +70,87 @@ impl Standing {
 /// Why a job goes back to the queue.
 pub(super) enum Back {
     Drained,
-    Failed(String),
+    Failed { reason: String, rest_ms: i64 },
     Crashed(String),
 }
 
-/// Ends a job: final state, outcome, event.
-pub(super) async fn end(
+/// Ends a job.
+pub(super) fn end(
     tx: &mut Tx,
     job: &Standing,
     state: State,
     outcome: &Outcome,
     reason: Option<String>,
 ) -> Result<()> {
-    sqlx::query(
-        "UPDATE jobs SET state = ?2, finished_ms = ?3, crashes = ?4, worker = NULL, lease_expires_ms = NULL \
+    tx.conn.run(
+        "UPDATE jobs \
+         SET state = ?2, finished_ms = ?3, crashes = ?4, worker = NULL, lease_expires_ms = NULL, not_before_ms = NULL \
          WHERE seq = ?1",
-    )
-    .bind(job.seq)
-    .bind(state.as_str())
-    .bind(tx.now_ms)
-    .bind(job.crashes)
-    .execute(&mut tx.conn)
-    .await?;
-    sqlx::query(
+        params![job.seq, state.as_str(), tx.now_ms, job.crashes],
+    )?;
+    if job.attempt > 0 {
+        tx.conn.run("DELETE FROM events WHERE job_seq = ?1 AND preview = 1", [job.seq])?;
+    }
+    record_end(tx, job, state, outcome, reason)
+}
+
+/// Records what belongs to every end: outcome, delivery, event.
+pub(super) fn record_end(
+    tx: &mut Tx,
+    job: &Standing,
+    state: State,
+    outcome: &Outcome,
+    reason: Option<String>,
+) -> Result<()> {
+    let Outcome { status, body, headers, error, error_type, inference_ms } = outcome;
+    let headers = rows::to_json("outcome headers", headers)?;
+    tx.conn.run(
         "INSERT INTO outcomes (job_seq, status, body, headers, error, error_type, inference_ms) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )
-    .bind(job.seq)
-    .bind(i64::from(outcome.status))
-    .bind(outcome.body.to_string())
-    .bind(to_json("outcome headers", &outcome.headers)?)
-    .bind(&outcome.error)
-    .bind(&outcome.error_type)
-    .bind(outcome.inference_ms)
-    .execute(&mut tx.conn)
-    .await?;
-    entered(tx, job, state, reason).await
+        params![job.seq, status, body.to_string(), headers, error, error_type, inference_ms],
+    )?;
+    entered(tx, job, state, reason)?;
+    if let Some(url) = &job.webhook {
+        deliveries::insert(tx, job.seq, url)?;
+    }
+    Ok(())
 }
 
 /// Puts a job back at its old place in the queue.
-pub(super) async fn requeue(tx: &mut Tx, job: &Standing, why: Back) -> Result<()> {
-    let (drained, crashed, reason) = match why {
-        Back::Drained => (1, 0, "the worker was shut down".to_owned()),
-        Back::Failed(reason) => (0, 0, reason),
-        Back::Crashed(reason) => (0, 1, reason),
+pub(super) fn requeue(tx: &mut Tx, job: &Standing, why: Back) -> Result<()> {
+    let (drained, crashed, rest_ms, reason) = match why {
+        Back::Drained => (1, 0, 0, "the worker was shut down".to_owned()),
+        Back::Failed { reason, rest_ms } => (0, 0, rest_ms, reason),
+        Back::Crashed(reason) => (0, 1, 0, reason),
     };
-    sqlx::query(
-        "UPDATE jobs SET state = 'queued', drained = ?2, crashes = ?3, worker = NULL, lease_expires_ms = NULL \
+    let not_before_ms = (rest_ms > 0).then(|| tx.now_ms.saturating_add(rest_ms));
+    tx.conn.run(
+        "UPDATE jobs \
+         SET state = 'queued', drained = ?2, crashes = ?3, worker = NULL, lease_expires_ms = NULL, not_before_ms = ?4 \
          WHERE seq = ?1",
-    )
-    .bind(job.seq)
-    .bind(job.drained + drained)
-    .bind(job.crashes + crashed)
-    .execute(&mut tx.conn)
-    .await?;
+        params![job.seq, job.drained + drained, job.crashes + crashed, not_before_ms],
+    )?;
     tx.changes.push(Change::Queued { endpoint: job.endpoint.clone() });
-    entered(tx, job, State::Queued, Some(reason)).await
+    entered(tx, job, State::Queued, Some(reason))
 }
 
 /// Records and announces that a job has entered a state.
-pub(super) async fn entered(tx: &mut Tx, job: &Standing, state: State, reason: Option<String>) -> Result<()> {
+pub(super) fn entered(tx: &mut Tx, job: &Standing, state: State, reason: Option<String>) -> Result<()> {
     let event = NewEvent { at_ms: tx.now_ms, kind: EventKind::State { state, reason } };
-    append(tx, job, &event).await?;
+    append(tx, job.seq, job.attempt, &event)?;
     tx.changes.push(Change::Job(job.id));
     Ok(())
 }
 
-/// Appends an event of the latest attempt.
-pub(super) async fn append(tx: &mut Tx, job: &Standing, event: &NewEvent) -> Result<()> {
-    sqlx::query("INSERT INTO events (job_seq, attempt, at_ms, data) VALUES (?1, ?2, ?3, ?4)")
-        .bind(job.seq)
-        .bind(job.attempt)
-        .bind(event.at_ms)
-        .bind(to_json("event", &event.kind)?)
-        .execute(&mut tx.conn)
-        .await?;
+/// Appends an event of an attempt.
+pub(super) fn append(tx: &mut Tx, job_seq: i64, attempt: i64, event: &NewEvent) -> Result<()> {
+    let preview = match event.kind {
+        EventKind::Preview { .. } => true,
+        EventKind::Log { .. } | EventKind::Progress { .. } | EventKind::State { .. } => false,
+    };
+    tx.conn.run(
+        "INSERT INTO events (job_seq, attempt, at_ms, data, preview) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![job_seq, attempt, event.at_ms, rows::to_json("event", &event.kind)?, preview],
+    )?;
     Ok(())
-}
-
-/// The JSON text of a value that is about to be stored.
-pub(super) fn to_json(what: &'static str, value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| crate::Error::Unreadable { what, reason: error.to_string() })
 }

@@ -2,16 +2,16 @@
 //! arrive while a commit is under way share the next one: under load a commit costs the same for a hundred jobs as
 //! for one.
 //!
-//! Each write of a group has a savepoint of its own: one that fails takes nothing of its neighbours with it. Nobody is
-//! answered before the commit; if the commit fails, everybody gets its error.
+//! It is a thread of its own, because everything it does waits for the disk. Each write of a group has a savepoint of
+//! its own: one that fails takes nothing of its neighbours with it. Nobody is answered before the commit; if the
+//! commit fails, everybody gets its error.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use sqlx::{Connection, SqliteConnection};
+use rusqlite::Connection;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::db::Db;
 use crate::{Change, Clock, Error, Result};
 
 /// Writes that may wait. More callers than this wait for their place in line.
@@ -20,13 +20,7 @@ const WAITING_MAX: usize = 1024;
 /// Writes that share one commit.
 const GROUP_MAX: usize = 256;
 
-/// The future of a write under way.
-pub(super) type Writing<'t, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 't>>;
-
-/// A write: what it does to the database, inside the group's transaction.
-type Write<T> = Box<dyn for<'t> FnOnce(&'t mut Tx) -> Writing<'t, T> + Send>;
-
-/// The handle to the writer's task. The task ends when this is dropped, after the writes that wait.
+/// The handle to the writer's thread. The thread ends when this is dropped, after the writes that wait.
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
 }
@@ -34,7 +28,7 @@ pub(super) struct Writer {
 /// What a write sees: the open transaction.
 pub(super) struct Tx {
     /// The connection with the transaction.
-    pub(super) conn: SqliteConnection,
+    pub(super) conn: Connection,
     /// The time of this write.
     pub(super) now_ms: i64,
     /// What to announce once it is committed.
@@ -48,22 +42,27 @@ enum Message {
 }
 
 impl Writer {
-    /// Starts the writer on the current runtime.
-    pub(super) fn start(conn: SqliteConnection, clock: Arc<dyn Clock>, announce: broadcast::Sender<Change>) -> Self {
+    /// Starts the writer.
+    pub(super) fn start(
+        conn: Connection,
+        clock: Arc<dyn Clock>,
+        announce: broadcast::Sender<Change>,
+    ) -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let tx = Tx { conn, now_ms: 0, changes: Vec::new() };
-        tokio::spawn(run(tx, clock, announce, receiver));
-        Self { queue: sender }
+        let thread = std::thread::Builder::new().name("store-writer".to_owned());
+        thread.spawn(move || run(tx, &*clock, &announce, receiver))?;
+        Ok(Self { queue: sender })
     }
 
     /// Has the writer do `write`; returns its result after the commit.
     pub(super) async fn write<T, W>(&self, write: W) -> Result<T>
     where
         T: Send + 'static,
-        W: for<'t> FnOnce(&'t mut Tx) -> Writing<'t, T> + Send + 'static,
+        W: FnOnce(&mut Tx) -> Result<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let waiting = Waiting { write: Some(Box::new(write)), result: Err(Error::Closed), reply };
+        let waiting = Waiting { write: Some(write), result: Err(Error::Closed), reply };
         self.queue.send(Message::Write(Box::new(waiting))).await.map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Closed)?
     }
@@ -78,16 +77,11 @@ impl Writer {
     }
 }
 
-async fn run(
-    mut tx: Tx,
-    clock: Arc<dyn Clock>,
-    announce: broadcast::Sender<Change>,
-    mut queue: mpsc::Receiver<Message>,
-) {
+fn run(mut tx: Tx, clock: &dyn Clock, announce: &broadcast::Sender<Change>, mut queue: mpsc::Receiver<Message>) {
     let mut closing = Vec::new();
     let mut messages = Vec::new();
-    while queue.recv_many(&mut messages, GROUP_MAX).await > 0 {
-        let mut group = Vec::new();
+    let mut group = Vec::new();
+    while queue.blocking_recv_many(&mut messages, GROUP_MAX) > 0 {
         for message in messages.drain(..) {
             match message {
                 Message::Write(op) => group.push(op),
@@ -98,16 +92,16 @@ async fn run(
             }
         }
 
-        let committed = write_group(&mut tx, &mut group, &*clock).await;
+        let committed = write_group(&mut tx, &mut group, clock);
         for change in tx.changes.drain(..).filter(|_| committed.is_ok()) {
             // Nobody listening is fine.
             let _ = announce.send(change);
         }
-        for op in group {
+        for op in group.drain(..) {
             op.answer(committed.clone());
         }
     }
-    if let Err(error) = tx.conn.close().await {
+    if let Err((_, error)) = tx.conn.close() {
         tracing::warn!(%error, "the database did not close cleanly; nothing is lost");
     }
     for reply in closing {
@@ -116,69 +110,62 @@ async fn run(
 }
 
 /// Does all writes of a group in one transaction.
-async fn write_group(tx: &mut Tx, group: &mut [Box<dyn Op>], clock: &dyn Clock) -> Result<()> {
+fn write_group(tx: &mut Tx, group: &mut [Box<dyn Op>], clock: &dyn Clock) -> Result<()> {
     if group.is_empty() {
         return Ok(());
     }
     // IMMEDIATE takes the write lock now, where waiting for it is possible; later it would not be.
-    execute(tx, "BEGIN IMMEDIATE").await?;
-    let written = write_each(tx, group, clock).await;
-    let committed = match written {
-        Ok(()) => execute(tx, "COMMIT").await,
-        Err(error) => Err(error),
-    };
+    tx.conn.run("BEGIN IMMEDIATE", [])?;
+    let committed = write_each(tx, group, clock).and_then(|()| tx.conn.run("COMMIT", []));
     if committed.is_err() {
         // Fails when SQLite has rolled back by itself, as it does when the disk is full. Either way nothing is left.
-        let _ = execute(tx, "ROLLBACK").await;
+        let _ = tx.conn.run("ROLLBACK", []);
     }
-    committed
+    committed.map(|_| ())
 }
 
 /// An error is one of the whole group; a write that fails alone keeps its own.
-async fn write_each(tx: &mut Tx, group: &mut [Box<dyn Op>], clock: &dyn Clock) -> Result<()> {
+fn write_each(tx: &mut Tx, group: &mut [Box<dyn Op>], clock: &dyn Clock) -> Result<()> {
     for op in group {
         tx.now_ms = clock.now_ms();
         let announced = tx.changes.len();
-        execute(tx, "SAVEPOINT one").await?;
-        if let Err(error) = op.run(tx).await {
+        tx.conn.run("SAVEPOINT one", [])?;
+        if let Err(error) = op.run(tx) {
             tx.changes.truncate(announced);
             // Without its savepoint the transaction is gone, and with it the work of the neighbours.
-            execute(tx, "ROLLBACK TO one").await.map_err(|_| error)?;
+            tx.conn.run("ROLLBACK TO one", []).map_err(|_| error)?;
         }
-        execute(tx, "RELEASE one").await?;
+        tx.conn.run("RELEASE one", [])?;
     }
-    Ok(())
-}
-
-async fn execute(tx: &mut Tx, sql: &'static str) -> Result<()> {
-    sqlx::query(sql).execute(&mut tx.conn).await?;
     Ok(())
 }
 
 /// A write of whatever result type, waiting in line.
 trait Op: Send {
     /// Does the write and keeps its result; an error is also returned, for the savepoint's sake.
-    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> Writing<'t, ()>;
+    fn run(&mut self, tx: &mut Tx) -> Result<()>;
 
     /// Answers the caller.
     fn answer(self: Box<Self>, committed: Result<()>);
 }
 
-struct Waiting<T> {
+struct Waiting<T, W> {
     /// Taken when it runs.
-    write: Option<Write<T>>,
+    write: Option<W>,
     result: Result<T>,
     reply: oneshot::Sender<Result<T>>,
 }
 
-impl<T: Send + 'static> Op for Waiting<T> {
-    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> Writing<'t, ()> {
-        Box::pin(async move {
-            if let Some(write) = self.write.take() {
-                self.result = write(tx).await;
-            }
-            self.result.as_ref().map(|_| ()).map_err(Error::clone)
-        })
+impl<T, W> Op for Waiting<T, W>
+where
+    T: Send,
+    W: FnOnce(&mut Tx) -> Result<T> + Send,
+{
+    fn run(&mut self, tx: &mut Tx) -> Result<()> {
+        if let Some(write) = self.write.take() {
+            self.result = write(tx);
+        }
+        self.result.as_ref().map(|_| ()).map_err(Error::clone)
     }
 
     fn answer(self: Box<Self>, committed: Result<()>) {

@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::*;
-use crate::{Count, Error, JobFilter, JobSummary};
+use crate::{Change, Count, Error, EventKind, JobFilter, JobSummary};
 
 /// What `enqueue` answered for is seen by a store opened afterwards, though nothing was closed.
 pub async fn acknowledged_is_there(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
-    let accepted = store.enqueue(new_job()).await?;
+    let accepted = accepted(&*store, new_job()).await?;
     let other = place.open().await?;
     assert_eq!(other.job(accepted.id).await?, Some(accepted));
     Ok(())
@@ -24,27 +24,37 @@ pub async fn input_comes_back(place: &impl Place) -> Result<()> {
         key_id: Some("key-1".to_owned()),
         priority: Priority::Low,
         start_by_ms: Some(place.clock().now_ms() + 5_000),
+        webhook: Some("https://example.com/hook?a=ü&b='".to_owned()),
+        hint: Some("session-7".to_owned()),
+        keep_io: false,
         options: json!({"tags": {"team": "a"}}),
     };
-    let accepted = store.enqueue(new.clone()).await?;
+    let accepted = accepted(&*store, new.clone()).await?;
     let read = job(&*store, new.id).await?;
     assert_eq!(accepted, read);
     // The order of keys is part of what a caller sees.
     assert_eq!(read.input.to_string(), new.input.to_string());
-    let Job { id, seq, endpoint, input, key_id, priority, start_by_ms, options, .. } = read.clone();
-    assert_eq!(NewJob { id, endpoint, input, key_id, priority, start_by_ms, options }, new);
+    let Job { id, seq, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options, .. } =
+        read.clone();
+    assert_eq!(
+        NewJob { id, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options },
+        new
+    );
     assert!(seq > 0);
     assert_eq!((read.state, read.attempt, read.drained, read.crashes), (State::Queued, 0, 0, 0));
     assert_eq!((read.created_ms, read.started_ms, read.finished_ms), (place.clock().now_ms(), None, None));
-    assert_eq!((read.cancel_requested, read.outcome), (false, None));
+    assert_eq!((read.not_before_ms, read.cancel_requested, read.outcome), (None, false, None));
     Ok(())
 }
 
 /// The second job of an id is refused and leaves the first alone.
 pub async fn ids_are_used_once(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
-    let first = store.enqueue(new_job()).await?;
-    let again = store.enqueue(NewJob { id: first.id, ..job_of("fal-ai/other") }).await;
+    let first = accepted(&*store, new_job()).await?;
+    let second = || NewJob { id: first.id, ..job_of("fal-ai/other") };
+    let again = store.enqueue(second(), Admission::default()).await;
+    assert!(matches!(again, Err(Error::JobExists(id)) if id == first.id), "{again:?}");
+    let again = store.enqueue_ended(second(), Admission::default(), success()).await;
     assert!(matches!(again, Err(Error::JobExists(id)) if id == first.id), "{again:?}");
     assert_eq!(job(&*store, first.id).await?, first);
     Ok(())
@@ -62,16 +72,40 @@ pub async fn unknown_jobs(place: &impl Place) -> Result<()> {
     Ok(())
 }
 
-/// Lists go from new to old, by endpoint, state and page.
+/// A job that ends at once was never in the queue, and has its outcome from the first moment.
+pub async fn ended_at_once(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let mut changes = store.changes();
+    let outcome = failure(422, "validation_error");
+    let Enqueued::New { job: ended, position } =
+        store.enqueue_ended(new_job(), Admission::default(), outcome.clone()).await?
+    else {
+        panic!("it was not accepted")
+    };
+    assert_eq!((ended.state, ended.attempt, position), (State::Failed, 0, 0));
+    assert_eq!(ended.finished_ms, Some(place.clock().now_ms()));
+    assert_eq!(ended.outcome, Some(outcome));
+    assert_eq!(job(&*store, ended.id).await?, ended);
+    assert_eq!(store.position(ended.id).await?, None);
+    assert_eq!(store.counts().await?, []);
+    assert_eq!(claim(&*store, "w").await?, None);
+    let events = store.events(ended.id, 0).await?;
+    assert!(matches!(events.as_slice(), [event] if event.kind == entered(State::Failed)), "{events:?}");
+    let heard: Vec<_> = std::iter::from_fn(|| changes.try_recv().ok()).collect();
+    assert_eq!(heard, [Change::Job(ended.id)]);
+    Ok(())
+}
+
+/// Lists go from new to old, by endpoint, state, key and page.
 pub async fn recent_jobs(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
     let a = enqueued(&*store, new_job()).await?;
     let lease = running(&*store, "w").await?;
     store.finish(&lease, failure(422, "validation_error"), vec![]).await?;
     let b = enqueued(&*store, job_of("fal-ai/other")).await?;
-    let c = enqueued(&*store, new_job()).await?;
+    let c = enqueued(&*store, job_by("key-1")).await?;
 
-    let all = JobFilter { endpoint: None, state: None, before: None, limit: 10 };
+    let all = JobFilter { endpoint: None, state: None, key_id: None, before: None, limit: 10 };
     let ids = |page: &[JobSummary]| page.iter().map(|line| line.id).collect::<Vec<_>>();
     let lines = store.recent(&all).await?;
     assert_eq!(ids(&lines), [c, b, a]);
@@ -86,6 +120,10 @@ pub async fn recent_jobs(place: &impl Place) -> Result<()> {
     assert_eq!(ids(&store.recent(&queued).await?), [c, b]);
     let both = JobFilter { endpoint: Some(ENDPOINT.to_owned()), state: Some(State::Failed), ..all.clone() };
     assert_eq!(ids(&store.recent(&both).await?), [a]);
+
+    let of_key = |key: &str| JobFilter { key_id: Some(key.to_owned()), ..all.clone() };
+    assert_eq!(ids(&store.recent(&of_key("key-1")).await?), [c]);
+    assert_eq!(ids(&store.recent(&of_key("key-2")).await?), []);
 
     let first_page = store.recent(&JobFilter { limit: 2, ..all.clone() }).await?;
     assert_eq!(ids(&first_page), [c, b]);
@@ -117,4 +155,8 @@ pub async fn counts(place: &impl Place) -> Result<()> {
     ];
     assert_eq!(found, expected);
     Ok(())
+}
+
+fn entered(state: State) -> EventKind {
+    EventKind::State { state, reason: None }
 }

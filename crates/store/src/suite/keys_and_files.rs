@@ -1,7 +1,7 @@
 //! Keys and file rows.
 
 use super::*;
-use crate::{Error, KeyRecord};
+use crate::{Access, AccessRule, Decision, Error, KeyRecord};
 
 const HASH: [u8; 32] = [7; 32];
 const OTHER_HASH: [u8; 32] = [8; 32];
@@ -73,4 +73,43 @@ pub async fn uploads(place: &impl Place) -> Result<()> {
     assert!(matches!(&again, Err(Error::FileExists(path)) if path == "b/upload"), "{again:?}");
     assert_eq!(store.file("b/upload").await?, Some(file("b/upload")));
     Ok(())
+}
+
+/// Whom a file belongs to and who may read it comes back as it was given.
+pub async fn access(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let rules = [("key-2", Decision::Allow), ("key-3", Decision::Forbid)];
+    let rule = |(user, decision): (&str, Decision)| AccessRule { user: user.to_owned(), decision };
+    let access = Access { default: Decision::Hide, rules: rules.map(rule).to_vec() };
+    let owned = FileRecord { owner: Some("key-1".to_owned()), access, ..file("b/owned") };
+    store.put_file(owned.clone()).await?;
+    store.put_file(file("b/open")).await?;
+    assert_eq!(store.file("b/owned").await?, Some(owned));
+    assert_eq!(store.file("b/open").await?, Some(file("b/open")));
+    Ok(())
+}
+
+/// Files that have expired are listed, oldest first, until they are forgotten.
+pub async fn files_expire(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let now = place.clock().now_ms();
+    for (path, expires_ms) in [("b/never", None), ("b/late", Some(now + 20)), ("b/soon", Some(now + 10))] {
+        store.put_file(FileRecord { expires_ms, ..file(path) }).await?;
+    }
+    let paths = |files: Vec<FileRecord>| files.into_iter().map(|file| file.path).collect::<Vec<_>>();
+    place.clock().advance(9);
+    assert_eq!(store.expired_files(10).await?, []);
+    place.clock().advance(1);
+    assert_eq!(paths(store.expired_files(10).await?), ["b/soon"]);
+    place.clock().advance(10);
+    assert_eq!(paths(store.expired_files(10).await?), ["b/soon", "b/late"]);
+    assert_eq!(paths(store.expired_files(1).await?), ["b/soon"]);
+
+    assert!(store.forget_file("b/soon").await?);
+    assert!(!store.forget_file("b/soon").await?);
+    assert_eq!(store.file("b/soon").await?, None);
+    assert_eq!(paths(store.expired_files(10).await?), ["b/late"]);
+    assert!(store.forget_file("b/never").await?);
+    // A path that was forgotten can be used again.
+    store.put_file(file("b/soon")).await
 }

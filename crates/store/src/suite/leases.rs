@@ -1,7 +1,7 @@
 //! Leases: fencing, heartbeats, limits, events, the end.
 
 use super::*;
-use crate::{Error, Event, EventKind, Finish, Level, Limits, NewEvent, Reclaimed, Release};
+use crate::{Cancel, Change, Error, Event, EventKind, Finish, Level, Limits, NewEvent, Reclaimed, Release};
 
 /// Queued, leased, running, done, with the time and the event of each.
 pub async fn a_whole_life(place: &impl Place) -> Result<()> {
@@ -140,7 +140,7 @@ pub async fn attempts_have_a_limit(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
     let id = enqueued(&*store, new_job()).await?;
     store.release(&claimed(&*store, "w").await?, Release::Drained).await?;
-    store.release(&claimed(&*store, "w").await?, Release::Failed("no connection".to_owned())).await?;
+    store.release(&claimed(&*store, "w").await?, failed("no connection", 0)).await?;
     let lease = claimed(&*store, "w").await?;
     assert_eq!((lease.attempt, lease.job.counted_attempts()), (3, 2));
     place.clock().advance(LEASE_MS);
@@ -177,6 +177,69 @@ pub async fn release_keeps_the_place(place: &impl Place) -> Result<()> {
     Ok(())
 }
 
+/// A job that rests is queued, and nobody gets it before its time; then it has its old place again.
+pub async fn rest_keeps_the_place(place: &impl Place) -> Result<()> {
+    const REST_MS: i64 = 5_000;
+    let store = place.open().await?;
+    let mut changes = store.changes();
+    let first = enqueued(&*store, new_job()).await?;
+    let second = enqueued(&*store, new_job()).await?;
+    let lease = running(&*store, "w").await?;
+    let mut heard = move || std::iter::from_fn(|| changes.try_recv().ok()).collect::<Vec<_>>();
+    heard();
+    assert!(store.release(&lease, failed("no connection", REST_MS)).await?);
+    // Whoever can run it is told now, and looks again by itself.
+    assert!(heard().contains(&Change::Queued { endpoint: ENDPOINT.to_owned() }));
+
+    let resting = job(&*store, first).await?;
+    assert_eq!((resting.state, resting.attempt, resting.counted_attempts()), (State::Queued, 1, 1));
+    assert_eq!(resting.not_before_ms, Some(place.clock().now_ms() + REST_MS));
+    assert_eq!((store.position(first).await?, store.position(second).await?), (Some(0), Some(1)));
+    assert!(reasons(&store.events(first, 0).await?).contains(&"no connection".to_owned()));
+    assert_eq!(claimed(&*store, "w").await?.job.id, second);
+    place.clock().advance(REST_MS - 1);
+    assert_eq!(claim(&*store, "w").await?, None);
+
+    let third = enqueued(&*store, new_job()).await?;
+    place.clock().advance(1);
+    assert_eq!(claimed(&*store, "w").await?.job.id, first);
+    assert_eq!(claimed(&*store, "w").await?.job.id, third);
+    Ok(())
+}
+
+/// A resting job can be cancelled and ended like any that waits.
+pub async fn resting_jobs_end(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let timed_out = rested(&*store).await?;
+    assert!(store.end_unstarted(timed_out, failure(504, "request_timeout")).await?);
+    assert_eq!(state(&*store, timed_out).await?, State::Failed);
+    let unwanted = rested(&*store).await?;
+    assert_eq!(store.cancel(unwanted, cancelled()).await?, Cancel::Removed);
+    assert_eq!(state(&*store, unwanted).await?, State::Cancelled);
+    place.clock().advance(5_000);
+    assert_eq!(claim(&*store, "w").await?, None);
+    Ok(())
+}
+
+/// Previews are there while the job lives and gone when it has ended; everything else stays.
+pub async fn previews_end_with_the_job(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let id = enqueued(&*store, new_job()).await?;
+    let lease = running(&*store, "w").await?;
+    let preview = EventKind::Preview { image: "data:image/png;base64,AAAA".to_owned() };
+    let line = EventKind::Log { level: Level::Info, message: "hello".to_owned() };
+    let new = [&preview, &line].map(|kind| NewEvent { at_ms: 1, kind: kind.clone() });
+    store.log(&lease, new.to_vec()).await?;
+    let is_preview = |event: &Event| matches!(event.kind, EventKind::Preview { .. });
+    assert!(store.events(id, 0).await?.iter().any(is_preview));
+    store.finish(&lease, success(), vec![]).await?;
+    let events = store.events(id, 0).await?;
+    assert!(!events.iter().any(is_preview), "{events:?}");
+    assert!(events.iter().any(|event| event.kind == line), "{events:?}");
+    assert_eq!(states(&events).len(), 3);
+    Ok(())
+}
+
 /// Events come in order, each once, from where the reader left off.
 pub async fn events_after(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
@@ -189,6 +252,7 @@ pub async fn events_after(place: &impl Place) -> Result<()> {
     let kinds = [
         EventKind::Log { level: Level::Stderr, message: "25%|██▌ \"quoted\"".to_owned() },
         EventKind::Progress { stage: "denoise".to_owned(), done: 1, total: 4 },
+        EventKind::Preview { image: "data:image/png;base64,AAAA".to_owned() },
     ];
     let new = |kind: &EventKind| NewEvent { at_ms: 77, kind: kind.clone() };
     assert_eq!(store.log(&lease, kinds.iter().map(new).collect()).await?, ALIVE);
@@ -198,10 +262,10 @@ pub async fn events_after(place: &impl Place) -> Result<()> {
     let events = store.events(id, before).await?;
     assert_eq!(events.iter().map(|event| &event.kind).collect::<Vec<_>>(), kinds.iter().collect::<Vec<_>>());
     assert!(events.iter().all(|event| (event.job_id, event.attempt, event.at_ms) == (id, 1, 77)));
-    let [first, second] = events.as_slice() else { panic!("{events:?}") };
-    assert!(before < first.seq && first.seq < second.seq);
-    assert_eq!(store.events(id, first.seq).await?, std::slice::from_ref(second));
-    assert_eq!(store.events(id, second.seq).await?, []);
+    let [first, second, third] = events.as_slice() else { panic!("{events:?}") };
+    assert!(before < first.seq && first.seq < second.seq && second.seq < third.seq);
+    assert_eq!(store.events(id, second.seq).await?, std::slice::from_ref(third));
+    assert_eq!(store.events(id, third.seq).await?, []);
     Ok(())
 }
 
@@ -224,6 +288,17 @@ pub async fn outcome_and_files_together(place: &impl Place) -> Result<()> {
         assert_eq!(store.file(path).await?, Some(FileRecord { job_id: Some(id), ..file(path) }));
     }
     Ok(())
+}
+
+/// A job that has failed once and rests for five seconds.
+async fn rested(store: &dyn Store) -> Result<JobId> {
+    let id = enqueued(store, new_job()).await?;
+    assert!(store.release(&claimed(store, "w").await?, failed("no connection", 5_000)).await?);
+    Ok(id)
+}
+
+fn failed(reason: &str, rest_ms: i64) -> Release {
+    Release::Failed { reason: reason.to_owned(), rest_ms }
 }
 
 /// Lets every lease expire and takes them back.
@@ -250,7 +325,7 @@ async fn check_lost(store: &dyn Store, lease: &Lease) -> Result<()> {
 fn states(events: &[Event]) -> Vec<(State, i64)> {
     let state = |event: &Event| match event.kind {
         EventKind::State { state, .. } => Some((state, event.at_ms)),
-        EventKind::Log { .. } | EventKind::Progress { .. } => None,
+        EventKind::Log { .. } | EventKind::Progress { .. } | EventKind::Preview { .. } => None,
     };
     events.iter().filter_map(state).collect()
 }
@@ -259,7 +334,7 @@ fn states(events: &[Event]) -> Vec<(State, i64)> {
 fn reasons(events: &[Event]) -> Vec<String> {
     let reason = |event: &Event| match &event.kind {
         EventKind::State { reason, .. } => reason.clone(),
-        EventKind::Log { .. } | EventKind::Progress { .. } => None,
+        EventKind::Log { .. } | EventKind::Progress { .. } | EventKind::Preview { .. } => None,
     };
     events.iter().filter_map(reason).collect()
 }

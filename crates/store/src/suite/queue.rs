@@ -34,13 +34,13 @@ pub async fn only_what_the_worker_can_run(place: &impl Place) -> Result<()> {
     let c = enqueued(&*store, job_of("c/c")).await?;
 
     let nothing = Claimable::Only(vec![]);
-    assert_eq!(store.claim("w", &nothing, LEASE_MS).await?, None);
+    assert_eq!(store.claim(&claim_of("w", nothing)).await?, None);
     let some = Claimable::Only(vec!["c/c".to_owned(), "b/b".to_owned(), "b'b".to_owned()]);
-    let first = store.claim("w", &some, LEASE_MS).await?;
+    let first = store.claim(&claim_of("w", some.clone())).await?;
     assert_eq!(first.map(|lease| lease.job.id), Some(b));
-    let second = store.claim("w", &some, LEASE_MS).await?;
+    let second = store.claim(&claim_of("w", some.clone())).await?;
     assert_eq!(second.map(|lease| lease.job.id), Some(c));
-    assert_eq!(store.claim("w", &some, LEASE_MS).await?, None);
+    assert_eq!(store.claim(&claim_of("w", some.clone())).await?, None);
     Ok(())
 }
 
@@ -56,7 +56,7 @@ pub async fn positions(place: &impl Place) -> Result<()> {
     assert_eq!(store.position(low).await?, Some(2));
 
     let only = Claimable::Only(vec![ENDPOINT.to_owned()]);
-    store.claim("w", &only, LEASE_MS).await?;
+    store.claim(&claim_of("w", only)).await?;
     assert_eq!(store.position(first).await?, None);
     assert_eq!(store.position(second).await?, Some(0));
     assert_eq!(store.position(low).await?, Some(1));
@@ -104,11 +104,11 @@ pub async fn many_at_once(place: &impl Place) -> Result<()> {
         .zip(new)
         .map(|(i, job): (usize, _)| {
             let store = stores[i % 2].clone();
-            tokio::spawn(async move { store.enqueue(job).await })
+            tokio::spawn(async move { store.enqueue(job, Admission::default()).await })
         })
         .collect();
     for task in tasks {
-        assert!(matches!(task.await, Ok(Ok(_))));
+        assert!(matches!(task.await, Ok(Ok(Enqueued::New { .. }))));
     }
     let claimed = claim_all(&*stores[0]).await?;
     assert_eq!(claimed.len(), ids.len());

@@ -30,7 +30,7 @@ pub async fn changes_are_announced(place: &impl Place) -> Result<()> {
 
     // What changes nothing, or fails, is not announced.
     store.cancel(id, cancelled()).await?;
-    assert!(store.enqueue(NewJob { id, ..new_job() }).await.is_err());
+    assert!(store.enqueue(NewJob { id, ..new_job() }, Admission::default()).await.is_err());
     assert_eq!(store.heartbeat(&lease, LEASE_MS).await?, Beat::Lost);
     assert_eq!(heard(), []);
     Ok(())
@@ -47,7 +47,7 @@ pub async fn closed_is_closed(place: &impl Place) -> Result<()> {
     let id = enqueued(&*store, new_job()).await?;
     store.close().await;
     store.close().await;
-    assert!(matches!(store.enqueue(new_job()).await, Err(Error::Closed)));
+    assert!(matches!(store.enqueue(new_job(), Admission::default()).await, Err(Error::Closed)));
     assert!(matches!(store.job(id).await, Err(Error::Closed)));
     assert!(matches!(store.ping().await, Err(Error::Closed)));
     assert_eq!(state(&*place.open().await?, id).await?, State::Queued);

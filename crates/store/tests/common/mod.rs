@@ -1,12 +1,16 @@
 //! A SQLite file of a test's own.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 use scumble_store::suite::Place;
-use scumble_store::{JobId, ManualClock, NewJob, Options, Priority, Result, SqliteStore, Store};
+use scumble_store::{
+    Admission, Claim, Claimable, Enqueued, Job, ManualClock, NewJob, Options, Outcome, Result, SqliteStore, Store,
+};
 use tempfile::TempDir;
 
 pub(crate) struct SqlitePlace {
@@ -56,15 +60,36 @@ pub(crate) fn options() -> Options {
 }
 
 pub(crate) fn new_job() -> NewJob {
-    NewJob {
-        id: JobId::random(),
-        endpoint: "fal-ai/flux/schnell".to_owned(),
-        input: serde_json::json!({"prompt": "two red stars"}),
-        key_id: None,
-        priority: Priority::Normal,
-        start_by_ms: None,
-        options: serde_json::json!({}),
+    NewJob::new("fal-ai/flux/schnell", serde_json::json!({"prompt": "two red stars"}))
+}
+
+/// Enqueues a job that nothing speaks against.
+pub(crate) async fn enqueue(store: &dyn Store, new: NewJob) -> Result<Job> {
+    match store.enqueue(new, Admission::default()).await? {
+        Enqueued::New { job, .. } => Ok(job),
+        other => panic!("the job was not accepted: {other:?}"),
     }
+}
+
+/// The wish for whatever comes next.
+pub(crate) fn claim() -> Claim {
+    Claim { worker: "w/0".to_owned(), endpoints: Claimable::All, lease_ms: 1_000, per_key: None }
+}
+
+pub(crate) fn cancelled() -> Outcome {
+    Outcome {
+        status: Outcome::CANCELLED,
+        body: serde_json::json!({"detail": "cancelled"}),
+        headers: BTreeMap::new(),
+        error: Some("cancelled".to_owned()),
+        error_type: Some("client_cancelled".to_owned()),
+        inference_ms: None,
+    }
+}
+
+/// A plain connection to the database, beside the store's.
+pub(crate) fn connect(path: &Path) -> Connection {
+    Connection::open(path).expect("the database can be opened")
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {

@@ -1,7 +1,5 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use sqlx::ConnectOptions;
-use sqlx::sqlite::SqliteConnectOptions;
 use tokio::task::JoinSet;
 
 use super::*;
@@ -16,32 +14,43 @@ struct Bench {
 }
 
 impl Bench {
-    async fn new() -> Result<Self> {
-        let mut conn = SqliteConnectOptions::new().filename(":memory:").connect().await?;
-        sqlx::query("CREATE TABLE numbers (number INTEGER NOT NULL)").execute(&mut conn).await?;
+    fn new() -> Result<Self> {
+        let mut conn = Connection::open_in_memory()?;
+        conn.execute_batch("CREATE TABLE numbers (number INTEGER NOT NULL)")?;
         let (commits, broken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let (count, fail) = (commits.clone(), broken.clone());
-        conn.lock_handle().await?.set_commit_hook(move || {
+        conn.commit_hook(Some(move || {
             count.fetch_add(1, Ordering::SeqCst);
-            !fail.load(Ordering::SeqCst)
-        });
+            fail.load(Ordering::SeqCst)
+        }))?;
         let (announce, changes) = broadcast::channel(1_000);
-        let writer = Arc::new(Writer::start(conn, Arc::new(SystemClock), announce));
-        Ok(Self { writer, commits, broken, changes })
+        let writer = Writer::start(conn, Arc::new(SystemClock), announce).expect("a thread can be started");
+        Ok(Self { writer: Arc::new(writer), commits, broken, changes })
     }
 
-    /// Inserts these numbers at the same time.
+    /// Inserts these numbers while the writer is busy with something else.
     async fn insert_all(&self, numbers: impl Iterator<Item = i64>) -> Vec<Result<()>> {
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let busy = {
+            let writer = self.writer.clone();
+            tokio::spawn(async move { writer.write(move |_| Ok(wait.recv().is_ok())).await })
+        };
+        // The channel hands out its places in order, so all of them are in line behind the busy one.
+        tokio::task::yield_now().await;
         let mut writes = JoinSet::new();
         for number in numbers {
             let writer = self.writer.clone();
-            writes.spawn(async move { writer.write(move |tx| Box::pin(insert(tx, number))).await });
+            writes.spawn(async move { writer.write(move |tx| insert(tx, number)).await });
         }
-        writes.join_all().await
+        tokio::task::yield_now().await;
+        go.send(()).expect("the writer waits");
+        let results = writes.join_all().await;
+        let _ = busy.await;
+        results
     }
 
     async fn count(&self) -> Result<i64> {
-        self.writer.write(|tx| Box::pin(count(tx))).await
+        self.writer.write(count).await
     }
 
     fn announced(&mut self) -> usize {
@@ -50,29 +59,30 @@ impl Bench {
 }
 
 /// Inserts a number and announces it; a negative one fails after that.
-async fn insert(tx: &mut Tx, number: i64) -> Result<()> {
-    sqlx::query("INSERT INTO numbers VALUES (?1)").bind(number).execute(&mut tx.conn).await?;
+fn insert(tx: &mut Tx, number: i64) -> Result<()> {
+    tx.conn.run("INSERT INTO numbers VALUES (?1)", [number])?;
     tx.changes.push(Change::Job(JobId::random()));
     if number < 0 { Err(Error::KeyExists(number.to_string())) } else { Ok(()) }
 }
 
-async fn count(tx: &mut Tx) -> Result<i64> {
-    Ok(sqlx::query_scalar("SELECT count(*) FROM numbers").fetch_one(&mut tx.conn).await?)
+fn count(tx: &mut Tx) -> Result<i64> {
+    Ok(tx.conn.query_row("SELECT count(*) FROM numbers", [], |row| row.get(0))?)
 }
 
 #[tokio::test]
 async fn writes_at_the_same_time_share_a_commit() -> Result<()> {
-    let mut bench = Bench::new().await?;
+    let mut bench = Bench::new()?;
     let results = bench.insert_all(0..100).await;
     assert!(results.iter().all(Result::is_ok));
-    assert_eq!(bench.commits.load(Ordering::SeqCst), 1);
+    // One of the busy write, one of the others.
+    assert_eq!(bench.commits.load(Ordering::SeqCst), 2);
     assert_eq!((bench.count().await?, bench.announced()), (100, 100));
     Ok(())
 }
 
 #[tokio::test]
 async fn a_failed_write_is_undone_alone() -> Result<()> {
-    let mut bench = Bench::new().await?;
+    let mut bench = Bench::new()?;
     let results = bench.insert_all((0..100).map(|n| if n % 10 == 0 { -n - 1 } else { n })).await;
     assert_eq!(results.iter().filter(|result| matches!(result, Err(Error::KeyExists(_)))).count(), 10);
     assert_eq!((bench.count().await?, bench.announced()), (90, 90));
@@ -81,7 +91,7 @@ async fn a_failed_write_is_undone_alone() -> Result<()> {
 
 #[tokio::test]
 async fn a_failed_commit_is_everybodys() -> Result<()> {
-    let mut bench = Bench::new().await?;
+    let mut bench = Bench::new()?;
     bench.broken.store(true, Ordering::SeqCst);
     let results = bench.insert_all(0..100).await;
     assert!(results.iter().all(|result| matches!(result, Err(Error::Database(_)))), "{results:?}");

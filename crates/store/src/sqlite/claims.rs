@@ -1,0 +1,88 @@
+//! Claiming: which job goes next.
+
+use rusqlite::params;
+
+use super::db::Db;
+use super::rows;
+use super::steps::{self, Standing};
+use super::writer::Tx;
+use crate::{Claim, Claimable, Lease, Priority, Result, State};
+
+/// How long a job waits for the worker that served its hint before, counted from its acceptance.
+const HINT_WAIT_MS: i64 = 1_000;
+
+/// How long a worker is taken to be warm for a hint it has served.
+pub(super) const HINT_KEPT_MS: i64 = 300_000;
+
+/// Takes the next job: wakes the rested, finds out whose turn it is, leases the first of theirs.
+pub(super) fn claim(tx: &mut Tx, claim: Claim) -> Result<Option<Lease>> {
+    tx.conn.run(
+        "UPDATE jobs SET not_before_ms = NULL WHERE state = 'queued' AND not_before_ms <= ?1",
+        [tx.now_ms],
+    )?;
+    let Claim { worker, endpoints, lease_ms, per_key } = claim;
+    let only = match endpoints {
+        Claimable::All => None,
+        Claimable::Only(list) => Some(rows::to_json("endpoint list", &list)?),
+    };
+    let process = process(&worker);
+    let mut next = None;
+    for priority in [Priority::Normal, Priority::Low] {
+        next = next_of(tx, priority, per_key, only.as_deref(), process)?;
+        if next.is_some() {
+            break;
+        }
+    }
+    let Some(seq) = next else { return Ok(None) };
+    lease(tx, seq, worker, lease_ms).map(Some)
+}
+
+/// The first job of whoever's turn it is, of this priority.
+fn next_of(
+    tx: &Tx,
+    priority: Priority,
+    per_key: Option<u32>,
+    only: Option<&str>,
+    process: &str,
+) -> Result<Option<i64>> {
+    let turns = match priority {
+        Priority::Normal => include_str!("queries/turns_normal.sql"),
+        Priority::Low => include_str!("queries/turns_low.sql"),
+    };
+    let mut turns = tx.conn.prepare_cached(turns)?;
+    let mut turns = turns.query([per_key])?;
+    while let Some(turn) = turns.next()? {
+        let key: Option<&str> = Some(rows::text(turn, "key")?).filter(|key| !key.is_empty());
+        let head = tx.conn.first(
+            include_str!("queries/head.sql"),
+            params![key, rows::priority_number(priority), tx.now_ms, only, process, HINT_WAIT_MS, HINT_KEPT_MS],
+            |row| Ok(row.get::<_, Option<i64>>("seq")?),
+        )?;
+        if let Some(seq) = head.flatten() {
+            return Ok(Some(seq));
+        }
+    }
+    Ok(None)
+}
+
+fn lease(tx: &mut Tx, seq: i64, worker: String, lease_ms: i64) -> Result<Lease> {
+    let expires_ms = tx.now_ms.saturating_add(lease_ms);
+    let claimed = tx.conn.first(include_str!("queries/claim.sql"), params![seq, worker, expires_ms], |row| {
+        Ok((Standing::from_row(row)?, rows::job(row)?))
+    })?;
+    let (standing, job) = claimed.ok_or_else(|| rows::unreadable("queue", "a job has vanished"))?;
+    steps::entered(tx, &standing, State::Leased, Some(format!("claimed by {worker}")))?;
+    if let Some(hint) = &job.hint {
+        tx.conn.run(
+            "INSERT INTO hints (hint, process, served_ms) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (hint) DO UPDATE SET process = excluded.process, served_ms = excluded.served_ms",
+            params![hint, process(&worker), tx.now_ms],
+        )?;
+    }
+    Ok(Lease { attempt: job.attempt, job, worker, expires_ms })
+}
+
+/// What slots of one worker have in common: `process/slot`.
+fn process(worker: &str) -> &str {
+    worker.rsplit_once('/').map_or(worker, |(process, _)| process)
+}

@@ -1,0 +1,46 @@
+//! Deleting ended jobs. What belongs to a job goes with it, by its foreign keys; its files' rows stay.
+
+use rusqlite::params;
+
+use super::claims::HINT_KEPT_MS;
+use super::db::Db;
+use super::files;
+use super::steps::Standing;
+use super::writer::Tx;
+use crate::{FileRecord, JobId, Result, Retention};
+
+/// Pages that go back to the file system with one purge: a few megabytes, so that nobody has to wait for long.
+const PAGES_FREED: u32 = 1_000;
+
+pub(super) fn purge(tx: &mut Tx, retention: Retention, limit: u32) -> Result<u64> {
+    let Retention { kept_ms, unkept_ms } = retention;
+    let mut purged = 0;
+    for (keep_io, keep_ms) in [(false, Some(unkept_ms)), (true, kept_ms)] {
+        let Some(keep_ms) = keep_ms else { continue };
+        let left = u64::from(limit).saturating_sub(purged);
+        let before_ms = tx.now_ms.saturating_sub(keep_ms);
+        let deleted = tx.conn.run(include_str!("queries/purge.sql"), params![keep_io, before_ms, left.cast_signed()])?;
+        purged += deleted as u64;
+    }
+    let forgotten = tx.now_ms.saturating_sub(HINT_KEPT_MS);
+    tx.conn.run("DELETE FROM hints WHERE served_ms <= ?1", [forgotten])?;
+    if purged > 0 {
+        give_space_back(tx)?;
+    }
+    Ok(purged)
+}
+
+pub(super) fn delete_job(tx: &mut Tx, id: JobId) -> Result<Option<Vec<FileRecord>>> {
+    let seq = match Standing::of(tx, id)? {
+        Some(job) if job.state.is_end() => job.seq,
+        _ => return Ok(None),
+    };
+    let files = files::of_job(&tx.conn, id)?;
+    tx.conn.run("DELETE FROM jobs WHERE seq = ?1", [seq])?;
+    give_space_back(tx)?;
+    Ok(Some(files))
+}
+
+fn give_space_back(tx: &Tx) -> Result<()> {
+    Ok(tx.conn.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES_FREED})"))?)
+}
