@@ -88,7 +88,7 @@ pub struct Caller {
 
 impl Caller {
     /// The caller of a request, by its `Host` header.
-    fn of(parts: &Parts, public_url: Option<String>) -> Self {
+    pub(crate) fn of(parts: &Parts, public_url: Option<String>) -> Self {
         let header = parts.headers.get(header::HOST).and_then(|h| h.to_str().ok());
         let authority = header.or_else(|| parts.uri.authority().map(Authority::as_str)).unwrap_or("localhost");
         let authority = authority.to_owned();
@@ -138,7 +138,7 @@ fn addressed_path(parts: &Parts, caller: &Caller) -> Result<Option<PathAndQuery>
 
 /// The path behind a proxy target: an https URL on one of fal's hosts, or one of this server's own. Nothing else, and
 /// the URL is never opened: this is no relay.
-fn proxy_path(target: &str, caller: &Caller) -> Option<PathAndQuery> {
+pub(crate) fn proxy_path(target: &str, caller: &Caller) -> Option<PathAndQuery> {
     let uri: Uri = target.parse().ok()?;
     let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
     let path_and_query = uri.path_and_query().map_or("/", PathAndQuery::as_str);

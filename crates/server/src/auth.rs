@@ -1,5 +1,7 @@
 //! Who calls.
 
+use std::sync::atomic::Ordering;
+
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
@@ -18,7 +20,7 @@ impl FromRequestParts<AppState> for Authorized {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Refusal> {
-        if !state.store.keys_required().await? {
+        if !keys_required(state).await? {
             return Ok(Self { key_id: None });
         }
         let Some(key) = presented(parts) else {
@@ -29,6 +31,16 @@ impl FromRequestParts<AppState> for Authorized {
             None => Err(Refusal::plain(401, "This key is not valid here")),
         }
     }
+}
+
+/// Whether callers need a key. Once they do they always will, so that answer is not asked for again.
+async fn keys_required(state: &AppState) -> scumble_store::Result<bool> {
+    if state.keyed.load(Ordering::Acquire) {
+        return Ok(true);
+    }
+    let required = state.store.keys_required().await?;
+    state.keyed.fetch_or(required, Ordering::AcqRel);
+    Ok(required)
 }
 
 /// What follows `Key` or `Bearer`, in any letter case. A key is opaque: it is never split.

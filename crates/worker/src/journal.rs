@@ -10,6 +10,7 @@ use std::time::Duration;
 use scumble_engine::{Pixels, Stage};
 use scumble_store::{Beat, Clock, EventKind, Lease, Level, NewEvent, Result, Store};
 use tokio::sync::Notify;
+use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -31,23 +32,34 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    pub(crate) fn new(worker: &Worker, lease: Arc<Lease>, cancel_requested: bool) -> Self {
+    pub(crate) fn new(worker: &Worker, lease: Arc<Lease>) -> Self {
         Self {
             store: worker.store.clone(),
             clock: worker.clock.clone(),
             lease,
             pending: Mutex::default(),
             wake: Notify::new(),
-            cancelled: AtomicBool::new(cancel_requested),
+            cancelled: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }
     }
 
+    /// Tells the queue that the run begins; stops the run if it must not.
+    pub(crate) async fn start(&self) -> Result<()> {
+        let beat = self.store.start(&self.lease).await;
+        if beat.is_err() {
+            self.lost.store(true, Ordering::Release);
+        }
+        self.heed(Ok(beat?));
+        Ok(())
+    }
+
     /// Keeps the lease alive and writes events until it is aborted.
     async fn beat(self: Arc<Self>, every: Duration, lease_ms: i64, stop: CancellationToken) {
         let mut changes = self.store.changes();
-        let mut heartbeat = tokio::time::interval(every);
+        // the claim was the first sign of life
+        let mut heartbeat = interval_at(Instant::now() + every, every);
         loop {
             tokio::select! {
                 _ = heartbeat.tick() => self.heed(self.store.heartbeat(&self.lease, lease_ms).await),

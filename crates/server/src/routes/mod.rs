@@ -1,8 +1,8 @@
 //! The routes, grouped by who calls.
 
-mod files;
+pub(crate) mod files;
 mod probes;
-mod queue;
+pub(crate) mod queue;
 mod run;
 
 use axum::Router;

@@ -1,0 +1,249 @@
+//! The real server, ended at the worst moments and started again. Whatever it acknowledged has one result afterwards,
+//! the pictures are there, and the database is intact.
+//!
+//! `SCUMBLE_TORTURE_SECONDS` makes the random kills go on for longer than the few that every run makes. What is not
+//! here: a jump of the system's clock, which needs privileges; the store's suite moves a clock of its own instead.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::Client;
+use scumble_store::{EventKind, JobId, Options, SqliteStore, Store};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const ENDPOINT: &str = "fal-ai/flux/schnell";
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A data dir, and the requests that were acknowledged on it.
+struct Place {
+    folder: TempDir,
+    acknowledged: Vec<String>,
+}
+
+/// A running server. Dropping it kills it.
+struct Server {
+    child: Child,
+    url: String,
+    client: Client,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("scumble.toml"), "[worker]\nheartbeat_s = 1\n").unwrap();
+        Self { folder, acknowledged: Vec::new() }
+    }
+
+    /// Starts the server; `shell` runs first, in the shell that becomes it.
+    fn start(&self, shell: &str, args: &[&str]) -> Server {
+        let config = self.folder.path().join("scumble.toml");
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("{shell}\nexec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_scumble")])
+            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+            .arg(config)
+            .arg("--data-dir")
+            .arg(self.folder.path())
+            .args(args)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("RUST_LOG", "off")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        child.stdout = Some(stdout.into_inner());
+        let url = format!("http://{}", line.trim().rsplit_once("http://").expect("an address").1);
+        Server { child, url, client: Client::new() }
+    }
+
+    /// Submits, and remembers what was acknowledged. False when the server did not acknowledge it.
+    async fn submit(&mut self, server: &Server) -> bool {
+        let input = json!({
+            "prompt": format!("picture {}", self.acknowledged.len()),
+            "image_size": { "width": 64, "height": 64 },
+            "num_inference_steps": 1,
+        });
+        let sent = server.client.post(format!("{}/queue/{ENDPOINT}", server.url)).json(&input).send().await;
+        let Ok(answer) = sent else { return false };
+        let status = answer.status();
+        let Ok(body) = answer.json::<Value>().await else { return false };
+        if status != 200 {
+            assert_eq!(status, 500, "an error of the server's own: {body}");
+            assert!(body["detail"].is_string(), "errors are told in JSON: {body}");
+            return false;
+        }
+        self.acknowledged.push(body["request_id"].as_str().unwrap().to_owned());
+        true
+    }
+
+    /// Starts the server unharmed, waits until everything acknowledged has ended, and looks at all of it.
+    async fn everything_survived(self, kills: usize) {
+        assert!(!self.acknowledged.is_empty());
+        let server = self.start("", &["--stand-in=0"]);
+        for id in &self.acknowledged {
+            server.ended(id).await;
+            server.has_one_good_result(id, kills).await;
+        }
+        drop(server);
+        let options = Options::default();
+        let store = SqliteStore::open(self.folder.path().join("scumble.db"), options).await.unwrap();
+        assert_eq!(store.problems().await.unwrap(), Vec::<String>::new(), "the database is intact");
+        for id in &self.acknowledged {
+            let events = store.events(id.parse::<JobId>().unwrap(), 0).await.unwrap();
+            let is_end = |kind: &EventKind| matches!(kind, EventKind::State { state, .. } if state.is_end());
+            let ends = events.iter().filter(|event| is_end(&event.kind)).count();
+            assert_eq!(ends, 1, "{id} has ended once: {events:?}");
+        }
+        store.close().await;
+    }
+}
+
+impl Server {
+    fn request_url(&self, id: &str) -> String {
+        format!("{}/queue/fal-ai/flux/requests/{id}", self.url)
+    }
+
+    async fn ended(&self, id: &str) {
+        let began = Instant::now();
+        loop {
+            let answer = self.client.get(format!("{}/status", self.request_url(id))).send().await.unwrap();
+            assert!(answer.status().is_success(), "{id} was acknowledged and is gone");
+            if answer.json::<Value>().await.unwrap()["status"] == "COMPLETED" {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{id} does not end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The same answer twice, and the picture that it promises. A request that was at work at three kills is set
+    /// aside, which is a result too.
+    async fn has_one_good_result(&self, id: &str, kills: usize) {
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            let answer = self.client.get(self.request_url(id)).send().await.unwrap();
+            answers.push((answer.status().as_u16(), answer.json::<Value>().await.unwrap()));
+        }
+        assert_eq!(answers[0], answers[1]);
+        let (status, body) = &answers[0];
+        if kills >= 3 && body["error_type"] == "runner_disconnected" {
+            return;
+        }
+        assert_eq!(*status, 200, "{body}");
+        let picture = self.client.get(body["images"][0]["url"].as_str().unwrap()).send().await.unwrap();
+        let picture = image::load_from_memory(&picture.bytes().await.unwrap()).expect("the picture is whole");
+        assert_eq!((picture.width(), picture.height()), (64, 64));
+    }
+
+    /// Kills the process: nothing is finished, nothing given back.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Until the process has ended by itself.
+    async fn exit(mut self) -> ExitStatus {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(began.elapsed() < PATIENCE, "the server does not end");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = (self.child.kill(), self.child.wait());
+    }
+}
+
+/// Ends the server at a point, with requests before, at and behind it.
+async fn ended_at(point: &str) {
+    let mut place = Place::new();
+    let server = place.start("", &["--stand-in=0", "--fault", point]);
+    while place.acknowledged.len() < 12 && place.submit(&server).await {}
+    let status = server.exit().await;
+    assert_eq!(status.signal(), Some(6), "it ended itself at {point}");
+    place.everything_survived(1).await;
+}
+
+#[tokio::test]
+async fn an_end_before_a_claim_loses_nothing() {
+    ended_at("before-claim:3").await;
+}
+
+#[tokio::test]
+async fn an_end_after_a_run_loses_nothing() {
+    ended_at("after-run:2").await;
+}
+
+#[tokio::test]
+async fn an_end_before_a_file_is_stored_loses_nothing() {
+    ended_at("before-file:2").await;
+}
+
+#[tokio::test]
+async fn an_end_between_file_and_outcome_loses_nothing() {
+    ended_at("before-commit:2").await;
+}
+
+#[tokio::test]
+async fn kills_at_random_times_under_300_queued_requests_lose_nothing() {
+    let seconds = std::env::var("SCUMBLE_TORTURE_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(8);
+    let (began, mut place, mut kills) = (Instant::now(), Place::new(), 0);
+    let mut random = Random(0x5eed);
+    while began.elapsed() < Duration::from_secs(seconds) || place.acknowledged.len() < 300 {
+        let server = place.start("", &["--stand-in=5"]);
+        let until = Instant::now() + Duration::from_millis(100 + random.next() % 1500);
+        while Instant::now() < until {
+            if place.acknowledged.len() < 300 {
+                assert!(place.submit(&server).await, "a server that is up acknowledges");
+            } else {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        server.kill();
+        kills += 1;
+        assert!(began.elapsed() < PATIENCE + Duration::from_secs(seconds), "300 requests were not acknowledged");
+    }
+    place.everything_survived(kills).await;
+}
+
+/// A limit on the size of files stands in for a disk that is full; the signal that comes with it is ignored, so that
+/// writes fail instead.
+#[tokio::test]
+async fn a_full_disk_refuses_and_loses_nothing() {
+    let mut place = Place::new();
+    let server = place.start("trap '' XFSZ; ulimit -f 1024", &["--stand-in=0"]);
+    let began = Instant::now();
+    while place.submit(&server).await {
+        assert!(began.elapsed() < PATIENCE, "the disk does not fill up");
+    }
+    let health = server.client.get(format!("{}/health", server.url)).send().await.unwrap();
+    assert_eq!(health.status(), 200, "the server is still there");
+    server.kill();
+    place.everything_survived(1).await;
+}
+
+/// xorshift64*: the same kills in every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
+    }
+}
