@@ -17,6 +17,7 @@ import argparse
 import importlib.util
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -44,16 +45,15 @@ def beside(args, script, shape):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = subprocess.Popen([sys.executable, HERE / script, str(port)], stdout=subprocess.DEVNULL)
+    # a session of its own, because LitServe leaves its workers behind when it is told to stop
+    command = [sys.executable, HERE / script, str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         listening(server, port)
         return measure(args, f"http://127.0.0.1:{port}", "--shape", shape)
     finally:
-        server.terminate()
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            server.kill()
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 def listening(server, port):

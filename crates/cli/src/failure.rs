@@ -22,15 +22,24 @@ pub(crate) enum Failure {
 impl Failure {
     /// Prints the message and gives the code.
     pub(crate) fn report(self) -> ExitCode {
-        let (code, message) = match self {
+        let (code, message) = self.parts();
+        eprintln!("error: {message}");
+        ExitCode::from(code)
+    }
+
+    /// What went wrong, as part of something larger.
+    pub(crate) fn message(self) -> String {
+        self.parts().1
+    }
+
+    fn parts(self) -> (u8, String) {
+        match self {
             Self::Failed(message) => (1, message),
             Self::Usage(message) => (2, message),
             Self::Weights(message) => (3, message),
             Self::System(message) => (4, message),
             Self::Interrupted => (130, "interrupted".to_owned()),
-        };
-        eprintln!("error: {message}");
-        ExitCode::from(code)
+        }
     }
 
     /// A file or folder that does not cooperate.

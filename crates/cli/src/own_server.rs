@@ -79,7 +79,7 @@ impl Drop for OwnServer {
 }
 
 /// Where a server of one's own writes its log.
-pub(crate) fn log_of(data_dir: &Path) -> PathBuf {
+fn log_of(data_dir: &Path) -> PathBuf {
     data_dir.join("serve.log")
 }
 

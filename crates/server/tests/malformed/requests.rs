@@ -4,10 +4,10 @@
 use std::fmt;
 
 /// xorshift64*.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
@@ -36,10 +36,10 @@ impl Random {
     }
 }
 
-pub struct Malformed {
-    pub bytes: Vec<u8>,
+pub(crate) struct Malformed {
+    pub(crate) bytes: Vec<u8>,
     /// Whether the server may believe that nothing more comes.
-    pub looks_whole: bool,
+    pub(crate) looks_whole: bool,
 }
 
 impl fmt::Display for Malformed {
@@ -202,7 +202,7 @@ const BODIES: &[&str] = &[
 ];
 
 impl Malformed {
-    pub fn make(random: &mut Random) -> Self {
+    pub(crate) fn make(random: &mut Random) -> Self {
         let body = body(random);
         let mut bytes = head(random, body.len());
         bytes.extend(body);

@@ -19,7 +19,7 @@ pub(crate) fn selftest(args: &Selftest) -> Result<(), Failure> {
         if args.torture {
             torture::torture(&report, args.seconds).await?;
         }
-        Ok(())
+        Ok::<_, Failure>(())
     });
     report.finish();
     tested
