@@ -114,18 +114,19 @@ def pick_background(rng):
 def pick_group(rng, background, count, place=None):
     color = rng.choice([c for c in PALETTE if c != background])
     size = rng.choices(("small", "medium", "large"), (0.25, 0.5, 0.25))[0]
-    return Group(rng.choice(SHAPES), color, count, size, place)
+    # pointed outlines are learnt last, so they are shown more often
+    return Group(rng.choice((*SHAPES, "star", "heart", "triangle")), color, count, size, place)
 
 
 def pick_groups(rng, background):
     kind = rng.random()
-    if kind < 0.70:
+    if kind < 0.50:
         count = rng.choice((1, 2, 3))
         place = None
         if rng.random() < 0.4:
             place = rng.choice(list(PLACES)) if count == 1 else rng.choice(("left", "right", "top", "bottom"))
         return [pick_group(rng, background, count, place)]
-    if kind < 0.90:
+    if kind < 0.72:
         places = (None, None)
         if rng.random() < 0.6:
             places = rng.choice((("left", "right"), ("right", "left"), ("top", "bottom"), ("bottom", "top")))
@@ -290,7 +291,7 @@ def caption(rng, scene, plain=False):
                                                                                (scene.background,))))
     if not plain and scene.background == "white" and rng.random() < 0.5:
         background = ""
-    if background and rng.random() < 0.12:
+    if background and rng.random() < 0.3:
         text = rng.choice((f"{background}, {body}", f"{background} {body}", f"{background}: {body}"))
     else:
         text = body + (" " if rng.random() < 0.75 else ", ") * bool(background) + background

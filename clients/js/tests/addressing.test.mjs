@@ -43,7 +43,7 @@ const hosts = [
   ["FAL.RUN:8443", "queue.fal.run:8443"],
 ];
 for (const [run, queue] of hosts) {
-  test(`by the hosts ${run} and ${queue}`, async () => {
+  test(`1 by the hosts ${run} and ${queue}`, async () => {
     const direct = await byHost("POST", `http://${run}/scumble/starter`, body);
     assert.equal(direct.status, 200);
     assert.ok(direct.headers["x-fal-request-id"]);
@@ -54,7 +54,7 @@ for (const [run, queue] of hosts) {
   });
 }
 
-test("by path prefix", async () => {
+test("1, 4 by path prefix", async () => {
   const direct = await byPrefix("POST", `${server.url}/run/scumble/starter`, body);
   assert.equal(direct.status, 200);
   const { submitted, result } = await throughTheQueue(`${server.url}/queue/scumble/starter`, byPrefix);
@@ -62,13 +62,13 @@ test("by path prefix", async () => {
   assert.ok(result.images[0].url.startsWith(`${server.url}/cdn/files/`));
 });
 
-test("a bare id is a direct call", async () => {
+test("1 a bare id is a direct call", async () => {
   const answer = await server.raw("POST", "/scumble/starter", { body });
   assert.equal(answer.status, 200);
   assert.equal(answer.json.images.length, 1);
 });
 
-test("older forms of a request's address are accepted", async () => {
+test("6, 23 older forms of a request's address are accepted", async () => {
   const { json } = await server.raw("POST", "/queue/scumble/starter", { body });
   const base = `/queue/scumble/starter/requests/${json.request_id}`;
   await eventually("the request has ended", async () => (await server.raw("GET", `${base}/status/`)).status === 200);
@@ -79,12 +79,12 @@ test("older forms of a request's address are accepted", async () => {
   assert.equal(elsewhere.status, 404, "a request is found under its own app only");
 });
 
-test("a trailing slash does not matter", async () => {
+test("6 a trailing slash does not matter", async () => {
   assert.equal((await server.raw("POST", "/run/scumble/starter/", { body })).status, 200);
   assert.equal((await server.raw("POST", "/queue/scumble/starter/", { body })).status, 200);
 });
 
-test("browsers are let in", async () => {
+test("62 browsers are let in", async () => {
   const origin = "https://app.example";
   const headers = {
     origin,

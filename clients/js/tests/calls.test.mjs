@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 
-import { Place, jpegSize, pngSize, untilStatus } from "./server.mjs";
+import { Place, eventually, jpegSize, pngSize, refusal, untilStatus } from "./server.mjs";
 
 const STARTER = "scumble/starter";
 const prompt = "two small yellow stars on a purple background";
@@ -12,7 +12,7 @@ const prompt = "two small yellow stars on a purple background";
 const server = await (await Place.open({ after })).start("--stand-in=1500");
 const fal = server.client();
 
-test("subscribe reports the queue, the progress with log lines, and gives a PNG of the right size", async () => {
+test("11, 17, 19, 20, 58 subscribe reports the queue, the progress with log lines, and gives a PNG of the right size", async () => {
   // keeps the one worker busy, so that there is a queue to wait in
   const ahead = await fal.queue.submit("fal-ai/flux/schnell", { input: { prompt } });
   const updates = [];
@@ -60,7 +60,7 @@ test("subscribe reports the queue, the progress with log lines, and gives a PNG 
   await untilStatus(fal, "fal-ai/flux/schnell", ahead.request_id, "COMPLETED");
 });
 
-test("run answers with the output, and the same seed gives the same picture", async () => {
+test("11 run answers with the output, and the same seed gives the same picture", async () => {
   const input = { prompt, seed: 11, image_size: { width: 128, height: 96 }, num_images: 2 };
   const pictures = async () => {
     const { data, requestId } = await fal.run(STARTER, { input });
@@ -74,19 +74,19 @@ test("run answers with the output, and the same seed gives the same picture", as
   assert.notDeepEqual(first[0], first[1]);
 });
 
-test("run takes its input from the query too", async () => {
+test("11 run takes its input from the query too", async () => {
   const { data } = await fal.run(STARTER, { method: "get", input: { prompt, num_inference_steps: "2", seed: "3" } });
   assert.equal(data.seed, 3);
 });
 
-test("a chosen seed comes back, and repeats the picture", async () => {
+test("64 a chosen seed comes back, and repeats the picture", async () => {
   const first = await fal.run(STARTER, { input: { prompt, num_inference_steps: 2, sync_mode: true } });
   const { seed } = first.data;
   const again = await fal.run(STARTER, { input: { prompt, num_inference_steps: 2, sync_mode: true, seed } });
   assert.equal(again.data.images[0].url, first.data.images[0].url);
 });
 
-test("submit, status and result work one by one", async () => {
+test("17, 19 submit, status and result work one by one", async () => {
   const submitted = await fal.queue.submit(STARTER, { input: { prompt, num_inference_steps: 2 } });
   const requestId = submitted.request_id;
   assert.equal(submitted.status, "IN_QUEUE");
@@ -103,7 +103,20 @@ test("submit, status and result work one by one", async () => {
   assert.equal(quiet.logs, null, "the key is there without logs too");
 });
 
-test("an id with a sub path is addressed by its app", async () => {
+test("18 the status is 202 until the request has ended, then 200", async () => {
+  const { request_id: requestId } = await fal.queue.submit("fal-ai/flux/schnell", { input: { prompt } });
+  const path = `/queue/fal-ai/flux/requests/${requestId}/status`;
+  const seen = new Set();
+  await eventually("the request has ended", async () => {
+    const { status, json } = await server.raw("GET", path);
+    seen.add(status);
+    assert.equal(status, json.status === "COMPLETED" ? 200 : 202);
+    return json.status === "COMPLETED";
+  });
+  assert.deepEqual([...seen], [202, 200]);
+});
+
+test("16 an id with a sub path is addressed by its app", async () => {
   const { request_id: requestId, status_url } = await fal.queue.submit("fal-ai/flux/schnell", { input: { prompt } });
   assert.ok(status_url.endsWith(`/queue/fal-ai/flux/requests/${requestId}/status`), status_url);
   await untilStatus(fal, "fal-ai/flux/schnell", requestId, "COMPLETED");
@@ -111,14 +124,33 @@ test("an id with a sub path is addressed by its app", async () => {
   assert.deepEqual([data.images[0].width, data.images[0].height], [1024, 768]);
 });
 
-test("sync_mode puts the picture into the answer", async () => {
+test("6 a request is found under its full id too, as older programs and generated clients ask", async () => {
+  const { requestId } = await fal.subscribe("fal-ai/flux/schnell", { input: { prompt }, pollInterval: 50 });
+  for (const path of ["", "/", "/response", "/status", "/status/"]) {
+    const { status, json } = await server.raw("GET", `/queue/fal-ai/flux/schnell/requests/${requestId}${path}`);
+    assert.equal(status, 200, path);
+    assert.ok(json.images ?? json.status === "COMPLETED", path);
+  }
+});
+
+test("16 ids in namespaces, of any depth and in the old form are understood", async () => {
+  const ids = { "workflows/me/wf/x": "workflows/me/wf/x", "comfy/me/wf": "comfy/me/wf", "110602490-myapp": "110602490/myapp" };
+  for (const [id, understood] of Object.entries(ids)) {
+    for (const call of [fal.run, fal.queue.submit]) {
+      const error = await refusal(call(id, { input: { prompt } }));
+      assert.deepEqual([error.status, error.body.detail], [404, `Application "${understood}" not found`]);
+    }
+  }
+});
+
+test("64 sync_mode puts the picture into the answer", async () => {
   const { data } = await fal.run(STARTER, { input: { prompt, num_inference_steps: 2, sync_mode: true } });
   const [head, base64] = data.images[0].url.split(",");
   assert.equal(head, "data:image/png;base64");
   assert.deepEqual(pngSize(Buffer.from(base64, "base64")), { width: 256, height: 256 });
 });
 
-test("output_format jpeg gives a JPEG", async () => {
+test("58 output_format jpeg gives a JPEG", async () => {
   const input = { prompt, num_inference_steps: 2, output_format: "jpeg", image_size: { width: 192, height: 64 } };
   const { data } = await fal.run(STARTER, { input });
   assert.equal(data.images[0].content_type, "image/jpeg");
@@ -127,7 +159,7 @@ test("output_format jpeg gives a JPEG", async () => {
   assert.deepEqual(jpegSize(Buffer.from(await response.arrayBuffer())), { width: 192, height: 64 });
 });
 
-test("stand-ins are marked", async () => {
+test("11 stand-ins are marked", async () => {
   const answer = await server.raw("POST", "/run/fal-ai/flux/dev", { body: { prompt, image_size: "square" } });
   assert.equal(answer.status, 200);
   assert.equal(answer.headers["x-scumble-stand-in"], "1");

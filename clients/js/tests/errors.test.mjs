@@ -37,18 +37,32 @@ for (const [what, input, loc, type, ctx] of wrong) {
     assert.ok(problem.msg.length > 0 && problem.url.endsWith(`#${type}`));
     if (ctx) assert.deepEqual(problem.ctx, ctx);
   };
-  test(`run with ${what} is a ValidationError`, async () => check(await refusal(fal.run(STARTER, { input }))));
-  test(`subscribe with ${what} is a ValidationError`, async () => {
+  test(`12, 13 run with ${what} is a ValidationError`, async () => check(await refusal(fal.run(STARTER, { input }))));
+  test(`22 subscribe with ${what} is a ValidationError`, async () => {
     check(await refusal(fal.subscribe(STARTER, { input, pollInterval: 10 })));
   });
 }
 
-test("both sides of a tiny size are named", async () => {
+test("22 subscribe on a request that fails while it runs is a ValidationError", async (t) => {
+  const standIn = await (await Place.open(t)).start("--stand-in");
+  const updates = [];
+  const call = standIn.client().subscribe("fal-ai/flux/dev", {
+    input: { prompt: "[fail 422]" },
+    pollInterval: 10,
+    onQueueUpdate: (update) => updates.push(update),
+  });
+  const error = await refusal(call);
+  assert.ok(error instanceof ValidationError, String(error));
+  assert.deepEqual([error.status, error.fieldErrors[0].type], [422, "content_policy_violation"]);
+  assert.ok(updates.at(-1).error);
+});
+
+test("13 both sides of a tiny size are named", async () => {
   const error = await refusal(fal.run(STARTER, { input: { prompt, image_size: tiny } }));
   assert.deepEqual(error.fieldErrors.map((p) => p.loc.at(-1)), ["width", "height"]);
 });
 
-test("an endpoint that does not exist is an ApiError 404", async () => {
+test("59, 61 an endpoint that does not exist is an ApiError 404", async () => {
   for (const call of [fal.run, fal.subscribe, fal.queue.submit]) {
     const error = await refusal(call("fal-ai/no-such-thing", { input: { prompt } }));
     assert.ok(error instanceof ApiError);
@@ -58,14 +72,14 @@ test("an endpoint that does not exist is an ApiError 404", async () => {
   }
 });
 
-test("a request that does not exist is an ApiError 404", async () => {
+test("23 a request that does not exist is an ApiError 404", async () => {
   const requestId = "00000000-0000-4000-8000-000000000000";
   for (const call of [fal.queue.status, fal.queue.result, fal.queue.cancel]) {
     assert.equal((await refusal(call(STARTER, { requestId }))).status, 404);
   }
 });
 
-test("an endpoint without weights says what to do, at once and without retries", async () => {
+test("59, 60 an endpoint without weights says what to do, at once and without retries", async () => {
   const began = performance.now();
   const before = requests;
   const error = await refusal(fal.run("fal-ai/flux/schnell", { input: { prompt } }));
@@ -89,7 +103,7 @@ test("an endpoint without weights says what to do, at once and without retries",
   assert.equal(last.error, queued.body.detail);
 });
 
-test("a proxy target outside the service hosts is refused", async () => {
+test("3 a proxy target outside the service hosts is refused", async () => {
   const elsewhere = ["https://example.com/a/b", "http://fal.run/a/b", "https://fal.run:22/a", "https://u@fal.run/a"];
   for (const target of [undefined, "nonsense", "", ...elsewhere]) {
     const headers = target === undefined ? {} : { "x-fal-target-url": target };
@@ -98,13 +112,13 @@ test("a proxy target outside the service hosts is refused", async () => {
   }
 });
 
-test("a proxy target is ignored away from the proxy route", async () => {
+test("2 a proxy target is ignored away from the proxy route", async () => {
   const headers = { "x-fal-target-url": "https://queue.fal.run/scumble/starter" };
   const answer = await server.raw("POST", "/run/scumble/starter", { headers, body: {} });
   assert.equal(answer.status, 422, "a direct call, not a submit");
 });
 
-test("every answer is JSON with a request id, whatever was asked", async () => {
+test("59, 61 every answer is JSON with a request id, whatever was asked", async () => {
   const asked = [
     ["GET", "/no/such/page", 404],
     ["POST", "/run/fal-ai/no-such-thing", 404],

@@ -9,7 +9,7 @@ import { Place, refusal } from "./server.mjs";
 const STARTER = "scumble/starter";
 const input = { prompt: "a green triangle", num_inference_steps: 1 };
 
-test("without a key 401, with the key a picture, with another 401", async (t) => {
+test("7 without a key 401, with the key a picture, with another 401", async (t) => {
   const place = await Place.open(t);
   const key = await place.scumble("keys", "create", "--data-dir", place.data, "--label", "test");
   const server = await place.start();
@@ -33,7 +33,7 @@ test("without a key 401, with the key a picture, with another 401", async (t) =>
   assert.ok(!server.log.includes(key), "the log never holds a key");
 });
 
-test("keys are made, listed and revoked while the server runs", async (t) => {
+test("7 keys are made, listed and revoked while the server runs", async (t) => {
   const place = await Place.open(t);
   const server = await place.start();
   const open = server.client();

@@ -12,7 +12,7 @@ const FLUX = "fal-ai/flux/dev";
 const LONG = "--stand-in=30000";
 const input = { prompt: "a card", image_size: "square", num_inference_steps: 50 };
 
-test("a waiting and a running request can be cancelled, a finished one cannot", async (t) => {
+test("20, 23, 24, 25 a waiting and a running request can be cancelled, a finished one cannot", async (t) => {
   const server = await (await Place.open(t)).start(LONG);
   const fal = server.client();
   const submit = async () => (await fal.queue.submit(FLUX, { input })).request_id;
@@ -44,7 +44,7 @@ test("a waiting and a running request can be cancelled, a finished one cannot", 
   await untilStatus(fal, FLUX, second, "IN_PROGRESS");
 });
 
-test("cancelling answers with fal's codes and words", async (t) => {
+test("24 cancelling answers with fal's codes and words", async (t) => {
   const server = await (await Place.open(t)).start(LONG);
   const fal = server.client();
   const [running, waiting] = [await fal.queue.submit(FLUX, { input }), await fal.queue.submit(FLUX, { input })];
@@ -60,7 +60,7 @@ test("cancelling answers with fal's codes and words", async (t) => {
   assert.deepEqual(await cancel("00000000-0000-4000-8000-000000000000"), [404, "NOT_FOUND"]);
 });
 
-test("the timeout of subscribe cancels the request on the server", async (t) => {
+test("25, 26 the timeout of subscribe cancels the request on the server", async (t) => {
   const server = await (await Place.open(t)).start(LONG);
   const fal = server.client();
   let requestId;
@@ -70,7 +70,7 @@ test("the timeout of subscribe cancels the request on the server", async (t) => 
   assert.equal(status.error_type, "client_cancelled");
 });
 
-test("a caller who hangs up takes the job along", async (t) => {
+test("38 a caller who hangs up takes the job along", async (t) => {
   const server = await (await Place.open(t)).start(LONG);
   const controller = new AbortController();
   const call = fetch(`${server.url}/run/${FLUX}`, {
@@ -85,7 +85,7 @@ test("a caller who hangs up takes the job along", async (t) => {
   await eventually("the job has ended", () => /job finished.*status=499/.test(server.log));
 });
 
-test("equal priority is first in, first out, and low waits behind normal", async (t) => {
+test("27 equal priority is first in, first out, and low waits behind normal", async (t) => {
   const server = await (await Place.open(t)).start(LONG);
   const fal = server.client();
   const submit = async (priority) => (await fal.queue.submit(FLUX, { input, priority })).request_id;
@@ -100,7 +100,7 @@ test("equal priority is first in, first out, and low waits behind normal", async
   assert.deepEqual(taken, [running, a, b, low]);
 });
 
-test("a request that cannot start in time is an ApiError 504, without retries", async (t) => {
+test("14 a request that cannot start in time is an ApiError 504, without retries", async (t) => {
   const server = await (await Place.open(t)).start(LONG);
   let requests = 0;
   const counted = (...call) => {

@@ -10,7 +10,7 @@ import { Place, eventually, untilStatus } from "./server.mjs";
 const FLUX = "fal-ai/flux/schnell";
 const input = { prompt: "a card", seed: 5, image_size: "square" };
 
-test("a request whose server is killed while it runs completes after a restart", async (t) => {
+test("32 a request whose server is killed while it runs completes after a restart", async (t) => {
   const place = await Place.open(t);
   const config = join(place.folder, "scumble.toml");
   // a lease without a heartbeat lasts four heartbeats: a short one makes the wait short
@@ -34,7 +34,7 @@ test("a request whose server is killed while it runs completes after a restart",
   }
 });
 
-test("SIGTERM lets the running request end and keeps the waiting one", async (t) => {
+test("32 SIGTERM lets the running request end and keeps the waiting one", async (t) => {
   const place = await Place.open(t);
   const server = await place.start("--stand-in=3000");
   const submit = async () => (await server.client().queue.submit(FLUX, { input })).request_id;
@@ -56,7 +56,7 @@ test("SIGTERM lets the running request end and keeps the waiting one", async (t)
   assert.ok(!second.log.includes(`job.id=${running}`), "it did not run twice");
 });
 
-test("SIGTERM lets a direct call have its answer", async (t) => {
+test("32 SIGTERM lets a direct call have its answer", async (t) => {
   const server = await (await Place.open(t)).start("--stand-in=3000");
   const call = server.client().run(FLUX, { input });
   await eventually("the job runs", () => server.log.includes("job taken"));

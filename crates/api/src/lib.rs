@@ -7,20 +7,30 @@
 mod endpoint;
 mod endpoints;
 mod error;
+pub mod faces;
 mod image_size;
 mod input;
+mod lifecycle;
 mod options;
 mod output;
 mod queue;
 mod retry;
+mod uploads;
 mod validate;
+mod webhook;
 
 pub use endpoint::{AppPath, Endpoint, EndpointId, Family, Field, Fill, Kind, Scope};
 pub use endpoints::{ENDPOINTS, find};
 pub use error::{ErrorAnswer, ErrorType, Problem};
 pub use image_size::{ImageSize, PRESETS};
 pub use input::{ImageFormat, Input, TextToImage};
+pub use lifecycle::{Acl, AclDecision, AclRule, Lifecycle};
 pub use options::{JobOptions, tags};
-pub use output::{FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput};
+pub use output::{Delivered, FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput, OwnFile, own_files};
 pub use queue::{LogLine, Metrics, QueueStatus, Status, Submitted};
 pub use retry::{Fault, RetryRules, rest_ms};
+pub use uploads::{
+    CdnToken, CdnTokenRequest, CompleteUpload, InitiateUpload, InitiatedUpload, MultipartUpload, SignRequest,
+    UploadPart, Uploaded,
+};
+pub use webhook::{Jwk, Jwks, KEY_PURPOSE, KeyRing, NO_USER, Notice, UnusableKey, WebhookBody, WebhookStatus};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::lifecycle::Lifecycle;
 use crate::retry::RetryRules;
 
 /// The options of a job, as they are stored with it. Unknown ones are ignored and missing ones are usual, because
@@ -22,7 +23,7 @@ pub struct JobOptions {
     pub retry: RetryRules,
     /// How long produced files live and who may read them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub lifecycle: Option<Value>,
+    pub lifecycle: Option<Lifecycle>,
     /// How the caller reaches this server's services, for URLs in webhooks: `cdn` to `http://host/cdn`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub base_urls: BTreeMap<String, String>,

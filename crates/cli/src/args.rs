@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::TypedValueParser;
+use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
+use scumble_store::{JobId, State};
 use scumble_worker::Faults;
 
 use crate::commands::bench::{Call, Shape};
@@ -29,6 +30,10 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Make, list and revoke the keys that callers need.
     Keys(Keys),
+    /// Look at jobs and act on them.
+    Jobs(Jobs),
+    /// Check what `serve` with the same flags needs: one line each, with what to do.
+    Doctor(Serve),
     /// Measure how fast a server answers.
     Bench(Bench),
     /// Check on this machine that nothing acknowledged gets lost.
@@ -83,33 +88,73 @@ pub(crate) enum Dtype {
 /// Answer fal's API over HTTP.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Serve {
-    /// The address to listen on [default: 127.0.0.1:8787].
+    /// The address to listen on [default: 127.0.0.1:8787; a worker listens only where told to].
     #[arg(long, env = "SCUMBLE_LISTEN", value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
     #[command(flatten)]
-    pub(crate) data: DataDir,
-    /// A scumble.toml.
-    #[arg(long, env = "SCUMBLE_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    pub(crate) place: PlaceArgs,
+    /// Where images are kept: a folder, file:///…, s3://bucket/prefix or memory: [default: files in the data dir].
+    #[arg(long, env = "SCUMBLE_FILES", value_name = "URL")]
+    pub(crate) files: Option<String>,
+    /// Which half of the server this process is.
+    #[arg(long, env = "SCUMBLE_ROLE", value_enum, default_value_t)]
+    pub(crate) role: Role,
+    /// Where callers reach this server, where that is not what their Host header says.
+    #[arg(long, env = "SCUMBLE_PUBLIC_URL", value_name = "URL")]
+    pub(crate) public_url: Option<String>,
+    /// Serve https too, on the same port, with certificates from an authority made for this machine.
+    #[arg(long, env = "SCUMBLE_TLS_DEV", value_parser = BoolishValueParser::new())]
+    pub(crate) tls_dev: bool,
+    /// Answer CONNECT for fal's service names, for programs that are given this server as HTTPS_PROXY.
+    #[arg(long, env = "SCUMBLE_CONNECT", value_parser = BoolishValueParser::new())]
+    pub(crate) connect: bool,
     /// Weights for an endpoint: a diffusers folder. May be given several times.
     #[arg(long, value_name = "ENDPOINT=DIR", value_parser = endpoint_dir)]
     pub(crate) weights: Vec<(String, PathBuf)>,
     /// Answer endpoints that have no weights with drawn cards, after MS milliseconds.
-    #[arg(long, value_name = "MS", num_args = 0..=1, default_missing_value = "0", require_equals = true, value_parser = milliseconds)]
+    #[arg(long, env = "SCUMBLE_STAND_IN", value_name = "MS", num_args = 0..=1, default_missing_value = "0",
+          require_equals = true, value_parser = milliseconds)]
     pub(crate) stand_in: Option<Duration>,
     /// Where a self-test wants this process to end: POINT or POINT:PASS.
     #[arg(long, env = "SCUMBLE_FAULT", value_name = "POINT", hide = true)]
     pub(crate) fault: Option<Faults>,
     /// Listen on an address that others can reach although no keys were made.
-    #[arg(long)]
+    #[arg(long, env = "SCUMBLE_OPEN", value_parser = BoolishValueParser::new())]
     pub(crate) open: bool,
 }
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct DataDir {
-    /// Where database and images are kept [default: $XDG_DATA_HOME/scumble].
+/// Which half of the server a process is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Both.
+    #[default]
+    All,
+    /// Answers callers; workers elsewhere run the jobs.
+    Gateway,
+    /// Runs jobs; listens only where told to, and then for /health and /ready.
+    Worker,
+}
+
+/// Where jobs and keys are.
+#[derive(clap::Args)]
+pub(crate) struct PlaceArgs {
+    /// Where data is kept [default: $XDG_DATA_HOME/scumble].
     #[arg(long, env = "SCUMBLE_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME [default: scumble.db in the data dir].
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) database: Option<String>,
+    /// A scumble.toml.
+    #[arg(long, env = "SCUMBLE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Without the database's URL: it may hold a password.
+impl std::fmt::Debug for PlaceArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { data_dir, database: _, config } = self;
+        write!(f, "PlaceArgs {{ data_dir: {data_dir:?}, config: {config:?} }}")
+    }
 }
 
 /// Make, list and revoke the keys that callers need.
@@ -127,20 +172,81 @@ pub(crate) enum KeysCommand {
         #[arg(long, default_value = "")]
         label: String,
         #[command(flatten)]
-        data: DataDir,
+        place: PlaceArgs,
     },
     /// List keys by id.
     List {
         #[command(flatten)]
-        data: DataDir,
+        place: PlaceArgs,
     },
     /// Revoke a key by its id.
     Revoke {
         /// The part of the key before the colon.
         id: String,
         #[command(flatten)]
-        data: DataDir,
+        place: PlaceArgs,
     },
+}
+
+/// Look at jobs and act on them; with the server up or down.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Jobs {
+    #[command(subcommand)]
+    pub(crate) command: JobsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// List jobs, newest first.
+    List(JobsList),
+    /// Show all about a job: input, outcome, events, attempts, webhook deliveries.
+    Show(OneJob),
+    /// Cancel a job that has not ended.
+    Cancel(OneJob),
+    /// Submit a copy of a job as a new job and print its id.
+    Retry(OneJob),
+    /// Deliver the webhook of an ended job once more.
+    Redeliver(OneJob),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct JobsList {
+    /// Only jobs of this endpoint.
+    #[arg(long, value_name = "ID")]
+    pub(crate) endpoint: Option<String>,
+    /// Only jobs in this state.
+    #[arg(long, value_parser = state)]
+    pub(crate) state: Option<State>,
+    /// Only jobs of the key with this id.
+    #[arg(long, value_name = "ID")]
+    pub(crate) key: Option<String>,
+    /// Only jobs before the one with this number (the `seq` of --json).
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) before: Option<i64>,
+    /// At most so many.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
+    /// A JSON array instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct OneJob {
+    /// The job's id, fal's request_id.
+    pub(crate) id: JobId,
+    /// JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+fn state(text: &str) -> Result<State, String> {
+    let names = State::ALL.map(State::as_str).join(", ");
+    State::from_name(text).ok_or_else(|| format!("expected one of {names}"))
 }
 
 /// Measure how fast a server answers.

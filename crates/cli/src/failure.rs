@@ -21,24 +21,25 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// Prints the message and gives the code.
-    pub(crate) fn report(self) -> ExitCode {
-        let (code, message) = self.parts();
-        eprintln!("error: {message}");
+    pub(crate) fn report(&self) -> ExitCode {
+        let code = match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Weights(_) => 3,
+            Self::System(_) => 4,
+            Self::Interrupted => 130,
+        };
+        eprintln!("error: {}", self.message());
         ExitCode::from(code)
     }
 
-    /// What went wrong, as part of something larger.
-    pub(crate) fn message(self) -> String {
-        self.parts().1
-    }
-
-    fn parts(self) -> (u8, String) {
+    /// The message alone.
+    pub(crate) fn message(&self) -> String {
         match self {
-            Self::Failed(message) => (1, message),
-            Self::Usage(message) => (2, message),
-            Self::Weights(message) => (3, message),
-            Self::System(message) => (4, message),
-            Self::Interrupted => (130, "interrupted".to_owned()),
+            Self::Failed(message) | Self::Usage(message) | Self::Weights(message) | Self::System(message) => {
+                message.clone()
+            }
+            Self::Interrupted => "interrupted".to_owned(),
         }
     }
 
@@ -54,7 +55,7 @@ impl From<RunError> for Failure {
             RunError::Cancelled => Self::Interrupted,
             RunError::Invalid(_) => Self::Usage(error.to_string()),
             RunError::Unavailable(message) => Self::Weights(message),
-            RunError::Failed(message) | RunError::Passing { reason: message, .. } => Self::Failed(message),
+            RunError::Passing { reason: message, .. } | RunError::Failed(message) => Self::Failed(message),
         }
     }
 }

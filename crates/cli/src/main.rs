@@ -20,6 +20,8 @@ fn main() -> ExitCode {
         Command::Run(run) => commands::run::run(&run),
         Command::Serve(serve) => commands::serve::serve(&serve),
         Command::Keys(keys) => commands::keys::keys(&keys),
+        Command::Jobs(jobs) => commands::jobs::jobs(&jobs),
+        Command::Doctor(serve) => commands::doctor::doctor(&serve),
         Command::Bench(bench) => commands::bench::bench(&bench),
         Command::Selftest(selftest) => commands::selftest::selftest(&selftest),
     };

@@ -2,50 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod common;
 
+use std::path::Path;
+
+use common::{Desk, succeeded};
 use scumble_testkit::tiny::{self, Variant};
-use tempfile::TempDir;
-
-/// A folder of its own for each test; commands run inside it with a bare environment.
-struct Desk(TempDir);
-
-impl Desk {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn scumble(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_scumble"))
-            .args(args)
-            .current_dir(self.0.path())
-            .env_clear()
-            .env("HOME", self.0.path())
-            .output()
-            .unwrap()
-    }
-
-    /// Expects an exit code and words on stderr, and nothing on stdout.
-    fn refuses(&self, args: &[&str], code: i32, words: &[&str]) {
-        let out = self.scumble(args);
-        let stderr = String::from_utf8_lossy(&out.stderr);
-        assert_eq!(out.status.code(), Some(code), "{args:?}: {stderr}");
-        for word in words {
-            assert!(stderr.contains(word), "{args:?} should mention {word:?}: {stderr}");
-        }
-        assert_eq!(String::from_utf8_lossy(&out.stdout), "", "{args:?}");
-    }
-}
-
-fn succeeded(out: &Output) -> String {
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout.clone()).unwrap()
-}
 
 const STARS: &str = "two small yellow stars on a purple background";
 

@@ -12,13 +12,17 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
-use scumble_store::{EventKind, JobId, Options, SqliteStore, Store};
+use scumble_store::{DeliveryState, EventKind, JobId, Options, SqliteStore, Store};
+use scumble_testkit::catcher::{Answer, Catcher, Caught};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const ENDPOINT: &str = "fal-ai/flux/schnell";
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A receiver that says nothing is waited for longer than anything here takes.
+const CONFIG: &str = "[worker]\nheartbeat_s = 1\n[webhooks]\nallow_private = true\ntimeout_s = 300\n";
 
 /// A data dir, and the requests that were acknowledged on it.
 struct Place {
@@ -36,7 +40,7 @@ struct Server {
 impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("scumble.toml"), "[worker]\nheartbeat_s = 1\n").unwrap();
+        std::fs::write(folder.path().join("scumble.toml"), CONFIG).unwrap();
         Self { folder, acknowledged: Vec::new() }
     }
 
@@ -61,17 +65,24 @@ impl Place {
         stdout.read_line(&mut line).unwrap();
         child.stdout = Some(stdout.into_inner());
         let url = format!("http://{}", line.trim().rsplit_once("http://").expect("an address").1);
+        // the client asks for one even where it will not encrypt anything
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Server { child, url, client: Client::new() }
     }
 
     /// Submits, and remembers what was acknowledged. False when the server did not acknowledge it.
     async fn submit(&mut self, server: &Server) -> bool {
+        self.submit_to(server, "").await
+    }
+
+    /// The same with a query.
+    async fn submit_to(&mut self, server: &Server, query: &str) -> bool {
         let input = json!({
             "prompt": format!("picture {}", self.acknowledged.len()),
             "image_size": { "width": 64, "height": 64 },
             "num_inference_steps": 1,
         });
-        let sent = server.client.post(format!("{}/queue/{ENDPOINT}", server.url)).json(&input).send().await;
+        let sent = server.client.post(format!("{}/queue/{ENDPOINT}{query}", server.url)).json(&input).send().await;
         let Ok(answer) = sent else { return false };
         let status = answer.status();
         let Ok(body) = answer.json::<Value>().await else { return false };
@@ -84,6 +95,30 @@ impl Place {
         true
     }
 
+    /// Submits with a webhook; the request's id.
+    async fn submit_with_webhook(&mut self, server: &Server, receiver: &str) -> String {
+        assert!(self.submit_to(server, &format!("?fal_webhook={receiver}")).await, "a server that is up acknowledges");
+        self.acknowledged.last().unwrap().clone()
+    }
+
+    async fn store(&self) -> SqliteStore {
+        SqliteStore::open(self.folder.path().join("scumble.db"), Options::default()).await.unwrap()
+    }
+
+    /// What the receivers of a request's webhook answered, once one has taken it.
+    async fn delivered(&self, id: &str) -> Vec<Option<u16>> {
+        let (began, store) = (Instant::now(), self.store().await);
+        loop {
+            let delivery = store.deliveries(id.parse::<JobId>().unwrap()).await.unwrap().remove(0);
+            if delivery.state == DeliveryState::Delivered {
+                store.close().await;
+                return delivery.log.iter().map(|attempt| attempt.status).collect();
+            }
+            assert!(began.elapsed() < PATIENCE, "the webhook of {id} is not delivered: {delivery:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Starts the server unharmed, waits until everything acknowledged has ended, and looks at all of it.
     async fn everything_survived(self, kills: usize) {
         assert!(!self.acknowledged.is_empty());
@@ -93,8 +128,7 @@ impl Place {
             server.has_one_good_result(id, kills).await;
         }
         drop(server);
-        let options = Options::default();
-        let store = SqliteStore::open(self.folder.path().join("scumble.db"), options).await.unwrap();
+        let store = self.store().await;
         assert_eq!(store.problems().await.unwrap(), Vec::<String>::new(), "the database is intact");
         for id in &self.acknowledged {
             let events = store.events(id.parse::<JobId>().unwrap(), 0).await.unwrap();
@@ -196,6 +230,61 @@ async fn an_end_before_a_file_is_stored_loses_nothing() {
 #[tokio::test]
 async fn an_end_between_file_and_outcome_loses_nothing() {
     ended_at("before-commit:2").await;
+}
+
+/// The request that a webhook tells of, said by header and body alike.
+fn request_of(caught: &Caught) -> String {
+    let body: Value = serde_json::from_slice(&caught.body).unwrap();
+    assert_eq!(body["request_id"], caught.headers["x-fal-webhook-request-id"].to_str().unwrap());
+    assert_eq!(body["status"], "OK", "{body}");
+    body["request_id"].as_str().unwrap().to_owned()
+}
+
+/// At least once: who dies between the receiver's answer and the note of it delivers again. The note's lease has to end
+/// first, which takes as long as the longest attempt may.
+#[tokio::test]
+async fn an_end_in_a_delivery_delivers_again() {
+    let mut place = Place::new();
+    let config = CONFIG.replace("timeout_s = 300", "timeout_s = 1");
+    std::fs::write(place.folder.path().join("scumble.toml"), config).unwrap();
+    let receiver = Catcher::new([Answer::Status(200)]).await;
+    let server = place.start("", &["--stand-in=0", "--fault", "in-delivery"]);
+    let id = place.submit_with_webhook(&server, &receiver.url).await;
+    assert_eq!(server.exit().await.signal(), Some(6), "it ended itself in the delivery");
+    assert_eq!(receiver.so_far().iter().map(request_of).collect::<Vec<_>>(), [id.as_str()]);
+    let server = place.start("", &["--stand-in=0"]);
+    assert_eq!(place.delivered(&id).await, [Some(200)], "the attempt that nobody noted is none");
+    assert_eq!(receiver.so_far().iter().map(request_of).collect::<Vec<_>>(), [id.as_str(), id.as_str()]);
+    drop(server);
+    place.everything_survived(1).await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_fails_twice_gets_the_same_webhook_until_it_takes_it() {
+    let mut place = Place::new();
+    let receiver = Catcher::new([500, 503, 200].map(Answer::Status)).await;
+    let server = place.start("", &["--stand-in=0"]);
+    let id = place.submit_with_webhook(&server, &receiver.url).await;
+    assert_eq!(place.delivered(&id).await, [Some(500), Some(503), Some(200)]);
+    let caught = receiver.so_far();
+    assert_eq!(caught.iter().map(request_of).collect::<Vec<_>>(), vec![id; 3]);
+    assert!(caught.iter().all(|c| c.body == caught[0].body), "each attempt brings the same");
+}
+
+#[tokio::test]
+async fn a_receiver_that_says_nothing_holds_up_no_other() {
+    let mut place = Place::new();
+    let silent = Catcher::new([Answer::Silence]).await;
+    let quick = Catcher::new([Answer::Status(200)]).await;
+    let server = place.start("", &["--stand-in=0"]);
+    for _ in 0..12 {
+        place.submit_with_webhook(&server, &silent.url).await;
+    }
+    assert!(!silent.caught(4).await.is_empty());
+    // another name, so another receiver
+    let id = place.submit_with_webhook(&server, &quick.url.replace("127.0.0.1", "localhost")).await;
+    assert_eq!(place.delivered(&id).await, [Some(200)]);
+    assert_eq!(silent.so_far().len(), 4, "few at a time");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The place is not one this program can keep files in.
-    #[error("cannot keep files in {location:?}: {reason}; use a folder, file:///folder or memory:")]
+    #[error("cannot keep files in {location:?}: {reason}; use a folder, file:///folder, s3://bucket/prefix or memory:")]
     Location {
         /// The place as it was given.
         location: String,
@@ -37,6 +37,15 @@ pub enum Error {
     /// The place can be read but not written. Nothing was stored.
     #[error("files cannot be written ({0}); check the permissions of the folder, and the mount")]
     ReadOnly(object_store::Error),
+    /// The file is longer than it may be. Nothing was stored.
+    #[error("the file is larger than the {limit} bytes that are allowed")]
+    TooLarge {
+        /// How long it may be.
+        limit: u64,
+    },
+    /// The folder could not be swept.
+    #[error("the folder of files cannot be swept: {0}")]
+    Disk(io::Error),
     /// Anything else the disk or the object store said.
     #[error("the place that holds the files failed: {0}")]
     Storage(object_store::Error),

@@ -2,23 +2,22 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
-use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use object_store::local::LocalFileSystem;
-use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 
-use crate::{Error, FilePath, Result, content_type_of};
+use crate::place::Place;
+use crate::{Error, FilePath, FileWriter, Result, S3Options, content_type_of};
 
 /// A place that keeps files. Cheap to clone; clones share the place.
 #[derive(Clone)]
 pub struct Files {
-    store: Arc<dyn ObjectStore>,
+    pub(crate) place: Place,
 }
 
 /// A file that is stored, completely and durably.
@@ -45,19 +44,25 @@ pub struct FileBody {
 }
 
 impl Files {
-    /// Opens a place: a folder or `file:///folder`, made if it is not there, or `memory:`, which forgets.
+    /// Opens a place: a folder or `file:///folder`, made if it is not there, or `memory:`, which forgets. A bucket
+    /// needs [`Files::open_with`].
     ///
     /// # Errors
     ///
     /// [`Error::Location`] when the folder cannot be made or opened, or the place is of another kind.
     pub fn open(location: &str) -> Result<Self> {
-        let store: Arc<dyn ObjectStore> = match location.split_once("://") {
-            None if location == "memory:" => Arc::new(InMemory::new()),
-            None => Arc::new(open_folder(Path::new(location)).map_err(|reason| bad_location(location, reason))?),
-            Some(("file", folder)) => Arc::new(open_file_url(folder).map_err(|reason| bad_location(location, reason))?),
-            Some((scheme, _)) => return Err(bad_location(location, format!("{scheme}:// is not supported"))),
-        };
-        Ok(Self { store })
+        Self::open_with(location, &S3Options::default())
+    }
+
+    /// Opens a place of any kind: what [`Files::open`] takes, or `s3://bucket/prefix`, reached as `s3` says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Location`] when the place cannot be opened, or is of another kind. A bucket is not asked before it is
+    /// used.
+    pub fn open_with(location: &str, s3: &S3Options) -> Result<Self> {
+        let place = Place::open(location, s3);
+        place.map(|place| Self { place }).map_err(|reason| Error::Location { location: location.to_owned(), reason })
     }
 
     /// Stores a file under a path nobody can guess. `name` is what people see at the end of its URL; it need not be
@@ -67,10 +72,17 @@ impl Files {
     ///
     /// [`Error::Full`], [`Error::ReadOnly`], [`Error::Storage`], [`Error::NoRandomness`]; nothing is stored then.
     pub async fn put(&self, bytes: Bytes, content_type: &str, name: &str) -> Result<StoredFile> {
-        let path = FilePath::random(name, content_type)?;
+        let path = FilePath::fresh(name, content_type)?;
         let size = bytes.len() as u64;
-        self.store.put(&object_path(&path), bytes.into()).await.map_err(|e| Error::about(&path, e))?;
+        self.place.store.put(&object_path(&path), bytes.into()).await.map_err(|e| Error::about(&path, e))?;
         Ok(StoredFile { path, bytes: size, content_type: content_type.to_owned() })
+    }
+
+    /// Begins to store a file whose bytes come piece by piece, at most `limit` of them, under a path from
+    /// [`FilePath::fresh`]. Nothing is stored before [`FileWriter::finish`].
+    #[must_use]
+    pub fn writer(&self, path: &FilePath, limit: u64) -> FileWriter {
+        FileWriter::new(self.place.clone(), path, object_path(path), limit)
     }
 
     /// Reads a file, or the part of it that `range` names. A range may end behind the end of the file (`500..u64::MAX`
@@ -88,10 +100,21 @@ impl Files {
             }
         }
         let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
-        let found = self.store.get_opts(&object_path(path), options).await.map_err(|e| Error::about(path, e))?;
+        let found = self.place.store.get_opts(&object_path(path), options).await.map_err(|e| Error::about(path, e))?;
         let (size, range, read) = (found.meta.size, found.range.clone(), path.clone());
         let stream = found.into_stream().map_err(move |e| Error::about(&read, e)).boxed();
         Ok(FileBody { stream, range, size, content_type: content_type_of(path.name()) })
+    }
+
+    /// A whole file as a data URI.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Storage`].
+    pub async fn data_uri(&self, path: &FilePath) -> Result<String> {
+        let file = self.get(path, None).await?;
+        let content_type = file.content_type;
+        Ok(format!("data:{content_type};base64,{}", STANDARD.encode(file.bytes().await?)))
     }
 
     /// The size of a file; `None` when there is no such file.
@@ -100,7 +123,7 @@ impl Files {
     ///
     /// [`Error::Storage`].
     pub async fn size(&self, path: &FilePath) -> Result<Option<u64>> {
-        match self.store.head(&object_path(path)).await {
+        match self.place.store.head(&object_path(path)).await {
             Ok(meta) => Ok(Some(meta.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(Error::about(path, error)),
@@ -122,7 +145,7 @@ impl Files {
     ///
     /// [`Error::ReadOnly`], [`Error::Storage`].
     pub async fn delete(&self, path: &FilePath) -> Result<()> {
-        match self.store.delete(&object_path(path)).await {
+        match self.place.store.delete(&object_path(path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(Error::about(path, error)),
         }
@@ -131,7 +154,7 @@ impl Files {
 
 impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Files({})", self.store)
+        write!(f, "Files({})", self.place)
     }
 }
 
@@ -162,31 +185,6 @@ impl fmt::Debug for FileBody {
     }
 }
 
-fn object_path(path: &FilePath) -> ObjectPath {
+pub(crate) fn object_path(path: &FilePath) -> ObjectPath {
     ObjectPath::from(path.as_str())
-}
-
-fn bad_location(location: &str, reason: String) -> Error {
-    Error::Location { location: location.to_owned(), reason }
-}
-
-fn open_file_url(folder: &str) -> Result<LocalFileSystem, String> {
-    if !folder.starts_with('/') {
-        return Err("a file URL has three slashes and an absolute path".to_owned());
-    }
-    // Decoding would be right for a URL and wrong for whoever put a path behind `file://`; better to ask.
-    if folder.contains('%') {
-        return Err("a file URL must not be percent-encoded here; write the folder's plain path instead".to_owned());
-    }
-    open_folder(Path::new(folder))
-}
-
-fn open_folder(folder: &Path) -> Result<LocalFileSystem, String> {
-    if folder.as_os_str().is_empty() {
-        return Err("the folder has no name".to_owned());
-    }
-    std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
-    let disk = LocalFileSystem::new_with_prefix(folder).map_err(|error| error.to_string())?;
-    // Without `with_fsync` a put is acknowledged when the file is in the page cache, not on disk.
-    Ok(disk.with_fsync(true).with_automatic_cleanup(true))
 }

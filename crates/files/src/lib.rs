@@ -1,6 +1,6 @@
-//! The image bytes of Scumble: disk or memory behind one type, [`Files`].
+//! The image bytes of Scumble: disk, memory or a bucket behind one type, [`Files`].
 //!
-//! Files are written once, under a path nobody can guess, and never changed. Nothing here knows jobs, endpoints or
+//! Files are written once, at once, piece by piece or in parts, under a path nobody can guess, and never changed. Nothing here knows jobs, endpoints or
 //! HTTP, and nothing that is stored is ever executed or interpreted.
 //!
 //! Invariants, each of them a test of the `suite`:
@@ -8,11 +8,18 @@
 //! - A [`FilePath`] exists only if it is one that [`Files::put`] could have made; it cannot point outside.
 //! - A file has its path once it is complete, never before. On disk it is written aside, flushed with `fsync`, renamed,
 //!   and its folder is flushed: what `put` acknowledged survives a power cut.
+//! - A path has one file: the first that was complete. What comes later is thrown away.
+//! - However long a file is, no more than a piece of it is in memory.
 
 mod content_type;
 mod error;
 mod files;
+mod parts;
 mod path;
+mod place;
+mod s3;
+mod sweep;
+mod writer;
 
 #[cfg(feature = "suite")]
 pub mod suite;
@@ -20,4 +27,7 @@ pub mod suite;
 pub use content_type::content_type_of;
 pub use error::{Error, Result};
 pub use files::{FileBody, Files, StoredFile};
+pub use parts::{Part, PartWriter};
 pub use path::{FilePath, ParseFilePathError};
+pub use s3::{S3Credentials, S3Options};
+pub use writer::FileWriter;

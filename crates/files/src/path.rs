@@ -24,11 +24,17 @@ pub struct FilePath(String);
 impl FilePath {
     /// A fresh path for a file that its maker calls `name`. What is not fit for a path is taken out of the name, and
     /// its extension is made to fit the content type, because on disk nothing else tells it.
-    pub(crate) fn random(name: &str, content_type: &str) -> Result<Self> {
-        let mut random = [0; RANDOM_BYTES];
-        getrandom::fill(&mut random).map_err(|error| Error::NoRandomness { reason: error.to_string() })?;
-        let random = u128::from_be_bytes(random);
-        Ok(Self(format!("{FOLDER}/{random:032x}/{}", fitting_name(name, content_type))))
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRandomness`].
+    pub fn fresh(name: &str, content_type: &str) -> Result<Self> {
+        Ok(Self(format!("{FOLDER}/{}/{}", random_hex()?, fitting_name(name, content_type))))
+    }
+
+    /// The random part.
+    pub(crate) fn random(&self) -> &str {
+        self.0.split('/').nth(1).unwrap_or_default()
     }
 
     /// The whole path, as in `b/3f9a…/image.png`.
@@ -59,11 +65,9 @@ impl FromStr for FilePath {
         else {
             return Err(ParseFilePathError);
         };
-        let is_random =
-            random.len() == 2 * RANDOM_BYTES && random.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let is_name =
             (1..=NAME_LENGTH_MAX).contains(&name.len()) && !name.starts_with('.') && name.chars().all(is_name_char);
-        if is_random && is_name { Ok(Self(text.to_owned())) } else { Err(ParseFilePathError) }
+        if is_random_hex(random) && is_name { Ok(Self(text.to_owned())) } else { Err(ParseFilePathError) }
     }
 }
 
@@ -71,6 +75,18 @@ impl FromStr for FilePath {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the path of a file: expected something like {FOLDER}/3f9a0c5be1d24f6782ab90cd13ef5a77/image.png")]
 pub struct ParseFilePathError;
+
+/// What nobody can guess, as 32 hex digits.
+pub(crate) fn random_hex() -> Result<String> {
+    let mut random = [0; RANDOM_BYTES];
+    getrandom::fill(&mut random).map_err(|error| Error::NoRandomness { reason: error.to_string() })?;
+    Ok(format!("{:032x}", u128::from_be_bytes(random)))
+}
+
+/// Whether a text could be [`random_hex`].
+pub(crate) fn is_random_hex(text: &str) -> bool {
+    text.len() == 2 * RANDOM_BYTES && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
 
 fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')

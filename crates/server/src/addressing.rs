@@ -1,201 +1,243 @@
-//! Which of fal's services a request is for.
+//! Which of fal's services a request is for, and where its caller thinks we are.
 //!
 //! `POST /{id}` means *run* on one host and *submit* on another, so the path alone does not tell. One port answers for
-//! all services: by `Host` (users who redirect by DNS), by path prefix (users who set a base URL), or by the target in
-//! `x-fal-target-url` on the proxy route. Anything else on an unknown host is this server's own path.
+//! all services: by `Host` (users who redirect by DNS or `HTTPS_PROXY`), by path prefix (users who set a base URL), or by
+//! the target in `x-fal-target-url` on the proxy route. Anything else on an unknown host is this server's own path.
 
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::uri::{Authority, PathAndQuery, Uri};
-use axum::http::{StatusCode, header};
+use axum::http::uri::{PathAndQuery, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::answer::{REQUEST_ID, Refusal};
+use crate::config::Config;
+pub(crate) use crate::hosts::Service;
+use crate::hosts::{Authority, Family, Hosts};
 use crate::state::AppState;
 
 /// The route that browsers and servers use as a proxy to fal.
 pub(crate) const PROXY_ROUTE: &str = "/api/fal/proxy";
 const TARGET: &str = "x-fal-target-url";
 
-/// One of fal's services.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// Direct calls.
-    Run,
-    /// The queue.
-    Queue,
-    /// Tokens and uploads.
-    Rest,
-    /// Files.
-    Cdn,
-    /// HTTP over WebSocket.
-    Ws,
+/// How a request came to us; an extension of the request, put there by the listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    #[default]
+    Http,
+    /// Over TLS.
+    Https,
 }
 
-/// fal's host names.
-const HOSTS: &[(&str, Service)] = &[
-    ("fal.run", Service::Run),
-    ("falrun.com", Service::Run),
-    ("queue.fal.run", Service::Queue),
-    ("queue.falrun.com", Service::Queue),
-    ("rest.fal.ai", Service::Rest),
-    ("rest.alpha.fal.ai", Service::Rest),
-    ("v3.fal.media", Service::Cdn),
-    ("v3b.fal.media", Service::Cdn),
-    ("ws.fal.run", Service::Ws),
-];
-
-impl Service {
-    const ALL: [Self; 5] = [Self::Run, Self::Queue, Self::Rest, Self::Cdn, Self::Ws];
-
-    /// The path prefix of the service, with its slash.
-    pub const fn prefix(self) -> &'static str {
+impl Scheme {
+    const fn as_str(self) -> &'static str {
         match self {
-            Self::Run => "/run",
-            Self::Queue => "/queue",
-            Self::Rest => "/rest",
-            Self::Cdn => "/cdn",
-            Self::Ws => "/ws",
+            Self::Http => "http",
+            Self::Https => "https",
         }
-    }
-
-    /// Whether a path is below the prefix of any service.
-    pub(crate) fn has_path(path: &str) -> bool {
-        Self::ALL.iter().any(|service| path.strip_prefix(service.prefix()).is_some_and(|rest| rest.starts_with('/')))
-    }
-
-    /// The service that a host name stands for.
-    pub fn of_host(host: &str) -> Option<Self> {
-        HOSTS.iter().find(|(name, _)| name.eq_ignore_ascii_case(host)).map(|(_, service)| *service)
-    }
-
-    fn host(self) -> &'static str {
-        HOSTS.iter().find(|(_, service)| *service == self).map_or("", |(name, _)| name)
     }
 }
 
 /// How the caller reached this server, and so how URLs in its answer must look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    scheme: &'static str,
+    scheme: Scheme,
     /// Host and port as the caller wrote them.
-    authority: String,
-    /// Whether the caller uses fal's own host names.
-    by_host: bool,
+    authority: Authority,
+    /// The service that the host stands for, and whose host name it is.
+    named: Option<(Service, Family)>,
     /// The owner's word on where this server is.
     public_url: Option<String>,
 }
 
 impl Caller {
-    /// The caller of a request, by its `Host` header.
-    pub(crate) fn of(parts: &Parts, public_url: Option<String>) -> Self {
-        let header = parts.headers.get(header::HOST).and_then(|h| h.to_str().ok());
-        let authority = header.or_else(|| parts.uri.authority().map(Authority::as_str)).unwrap_or("localhost");
-        let authority = authority.to_owned();
-        let by_host = Service::of_host(host_name(&authority)).is_some();
-        Self { scheme: "http", authority, by_host, public_url }
+    /// The caller of a request; `None` where the host it names is none.
+    pub(crate) fn of(parts: &Parts, config: &Config) -> Option<Self> {
+        let authority = Authority::parse(forwarded(parts, config, "x-forwarded-host").or_else(|| named(parts))?)?;
+        let scheme = match forwarded(parts, config, "x-forwarded-proto") {
+            Some(word) if word.eq_ignore_ascii_case("https") => Scheme::Https,
+            Some(word) if word.eq_ignore_ascii_case("http") => Scheme::Http,
+            _ => parts.extensions.get().copied().unwrap_or_default(),
+        };
+        let named = config.hosts.find(&authority.host);
+        Some(Self { scheme, authority, named, public_url: config.public_url.clone() })
     }
 
     /// The URL of a path of a service, `path` beginning with a slash.
     pub fn url(&self, service: Service, path: &str) -> String {
-        if self.by_host {
-            let port = self.authority.rsplit_once(':').map_or(String::new(), |(_, port)| format!(":{port}"));
-            return format!("{}://{}{port}{path}", self.scheme, service.host());
+        let scheme = self.scheme.as_str();
+        if let Some((_, family)) = &self.named {
+            let port = self.authority.port.map_or(String::new(), |port| format!(":{port}"));
+            return format!("{scheme}://{}{port}{path}", family.host(service));
         }
         let base = match &self.public_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => format!("{}://{}", self.scheme, self.authority),
+            None => format!("{scheme}://{}", self.authority),
         };
         format!("{base}{}{path}", service.prefix())
+    }
+}
+
+/// What a proxy in front of us says, where the owner says that there is one. Of several the first counts: that is the
+/// caller's.
+fn forwarded<'a>(parts: &'a Parts, config: &Config, name: &str) -> Option<&'a str> {
+    let header = parts.headers.get(name).filter(|_| config.trusted_proxy)?;
+    header.to_str().ok()?.split(',').next().map(str::trim).filter(|value| !value.is_empty())
+}
+
+/// The host that a request is for. In an absolute URL it goes over the header (RFC 9112, 3.2.2); two headers are none.
+fn named(parts: &Parts) -> Option<&str> {
+    if let Some(authority) = parts.uri.authority() {
+        return Some(authority.as_str());
+    }
+    let mut headers = parts.headers.get_all(header::HOST).iter();
+    match (headers.next(), headers.next()) {
+        (Some(host), None) => host.to_str().ok(),
+        // HTTP/1.0 knows no Host
+        (None, _) if parts.version <= Version::HTTP_10 => Some("localhost"),
+        _ => None,
     }
 }
 
 /// Rewrites the path to its service's prefix and remembers the caller.
 pub(crate) async fn address(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let caller = Caller::of(&parts, state.config.public_url.clone());
-    match addressed_path(&parts, &caller) {
-        Ok(Some(path)) => parts.uri = Uri::from(path),
-        Ok(None) => {}
-        Err(refusal) => return refusal,
+    let Some(caller) = Caller::of(&parts, &state.config) else {
+        return Refusal::plain(400, "The Host header must name this server once, such as fal.run or 127.0.0.1:8787")
+            .into_response();
+    };
+    let by_proxy = parts.uri.path() == PROXY_ROUTE;
+    let path = if by_proxy {
+        match proxied(&parts, &caller, &state.config.hosts) {
+            Ok(path) => Some(path),
+            Err(refusal) => return refusal,
+        }
+    } else {
+        path_of_host(&parts, &caller)
+    };
+    if let Some(path) = path {
+        parts.uri = Uri::from(path);
     }
     // honoured on the proxy route and nowhere else
     parts.headers.remove(TARGET);
     parts.extensions.insert(caller);
-    next.run(Request::from_parts(parts, body)).await
+    let response = next.run(Request::from_parts(parts, body)).await;
+    if by_proxy { as_proxy(response) } else { response }
 }
 
-/// The path with its service's prefix; `None` where it can stay.
-fn addressed_path(parts: &Parts, caller: &Caller) -> Result<Option<PathAndQuery>, Response> {
+/// The path with the prefix of the service that the host stands for; `None` where it can stay.
+fn path_of_host(parts: &Parts, caller: &Caller) -> Option<PathAndQuery> {
+    let (service, _) = caller.named.as_ref()?;
     let path_and_query = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    if parts.uri.path() == PROXY_ROUTE {
-        let target = parts.headers.get(TARGET).and_then(|t| t.to_str().ok());
-        return target.and_then(|t| proxy_path(t, caller)).map(Some).ok_or_else(invalid_target);
+    format!("{}{path_and_query}", service.prefix()).parse().ok()
+}
+
+/// Where a request on the proxy route goes.
+fn proxied(parts: &Parts, caller: &Caller, hosts: &Hosts) -> Result<PathAndQuery, Response> {
+    if ![Method::GET, Method::POST, Method::PUT, Method::DELETE].contains(&parts.method) {
+        return Err(Refusal::plain(405, "The proxy takes GET, POST, PUT and DELETE").into_response());
     }
-    let Some(service) = Service::of_host(host_name(&caller.authority)) else { return Ok(None) };
-    Ok(format!("{}{path_and_query}", service.prefix()).parse().ok())
+    let path = target(&parts.headers).and_then(|target| proxy_path(target, caller, hosts));
+    path.ok_or_else(|| (StatusCode::BAD_REQUEST, axum::Json("Invalid request")).into_response())
+}
+
+/// The target, if there is exactly one.
+fn target(headers: &HeaderMap) -> Option<&str> {
+    let mut targets = headers.get_all(TARGET).iter();
+    let target = targets.next()?;
+    if targets.next().is_some() {
+        return None;
+    }
+    target.to_str().ok()
 }
 
 /// The path behind a proxy target: an https URL on one of fal's hosts, or one of this server's own. Nothing else, and
 /// the URL is never opened: this is no relay.
-pub(crate) fn proxy_path(target: &str, caller: &Caller) -> Option<PathAndQuery> {
+pub(crate) fn proxy_path(target: &str, caller: &Caller, hosts: &Hosts) -> Option<PathAndQuery> {
     let uri: Uri = target.parse().ok()?;
-    let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+    let authority = Authority::parse(uri.authority()?.as_str())?;
     let path_and_query = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    if scheme == "https"
-        && authority.port().is_none()
-        && !authority.as_str().contains('@')
-        && let Some(service) = Service::of_host(authority.host())
+    if uri.scheme_str() == Some("https")
+        && authority.port.is_none()
+        && let Some((service, _)) = hosts.find(&authority.host)
     {
-        return format!("{}{path_and_query}", service.prefix()).parse().ok();
+        let open = service != Service::Platform || is_catalogue(uri.path());
+        return open.then(|| format!("{}{path_and_query}", service.prefix()).parse().ok())?;
     }
-    let own = authority.as_str() == caller.authority && Service::has_path(uri.path());
-    own.then(|| path_and_query.parse().ok())?
+    let own = authority == caller.authority || caller.public_authority().as_ref() == Some(&authority);
+    (own && Service::has_path(uri.path())).then(|| path_and_query.parse().ok())?
 }
 
-fn invalid_target() -> Response {
-    (StatusCode::BAD_REQUEST, axum::Json("Invalid request")).into_response()
+/// What programs ask fal's platform for; the pages for people are not for proxies.
+pub(crate) fn is_catalogue(path: &str) -> bool {
+    ["/v1/", "/models/", "/api/openapi/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
-/// A host name without its port.
-fn host_name(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => authority,
+impl Caller {
+    fn public_authority(&self) -> Option<Authority> {
+        Authority::parse(self.public_url.as_ref()?.parse::<Uri>().ok()?.authority()?.as_str())
     }
+}
+
+/// An answer as fal's proxies give it: who may not call reads `"Unauthorized"`. A 401 that is the outcome of a request
+/// has that request's id and stays.
+fn as_proxy(response: Response) -> Response {
+    if response.status() == StatusCode::UNAUTHORIZED && !response.headers().contains_key(REQUEST_ID) {
+        return (StatusCode::UNAUTHORIZED, axum::Json("Unauthorized")).into_response();
+    }
+    response
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn caller(authority: &str) -> Caller {
-        let by_host = Service::of_host(host_name(authority)).is_some();
-        Caller { scheme: "http", authority: authority.into(), by_host, public_url: None }
+    fn caller(scheme: Scheme, authority: &str, public_url: Option<&str>) -> Caller {
+        let authority = Authority::parse(authority).expect("an authority");
+        let hosts = Hosts::with(&["img.example".to_owned()]).expect("a name");
+        let named = hosts.find(&authority.host);
+        Caller { scheme, authority, named, public_url: public_url.map(str::to_owned) }
     }
 
     #[test]
     fn urls_look_like_the_address_that_was_used() {
-        let url = |authority: &str| caller(authority).url(Service::Queue, "/fal-ai/flux/requests/1");
-        assert_eq!(url("127.0.0.1:8787"), "http://127.0.0.1:8787/queue/fal-ai/flux/requests/1");
-        assert_eq!(url("[::1]:8787"), "http://[::1]:8787/queue/fal-ai/flux/requests/1");
-        assert_eq!(url("fal.run"), "http://queue.fal.run/fal-ai/flux/requests/1");
-        assert_eq!(url("queue.falrun.com:8443"), "http://queue.fal.run:8443/fal-ai/flux/requests/1");
+        let url = |scheme, authority: &str, public: Option<&str>| {
+            caller(scheme, authority, public).url(Service::Queue, "/fal-ai/flux/requests/1")
+        };
+        let (http, https) = (Scheme::Http, Scheme::Https);
+        assert_eq!(url(http, "127.0.0.1:8787", None), "http://127.0.0.1:8787/queue/fal-ai/flux/requests/1");
+        assert_eq!(url(https, "[::1]:8787", None), "https://[::1]:8787/queue/fal-ai/flux/requests/1");
+        assert_eq!(url(https, "fal.run", Some("http://x")), "https://queue.fal.run/fal-ai/flux/requests/1");
+        assert_eq!(url(http, "queue.falrun.com:8443", None), "http://queue.fal.run:8443/fal-ai/flux/requests/1");
+        assert_eq!(url(https, "img.example", None), "https://queue.img.example/fal-ai/flux/requests/1");
+        assert_eq!(
+            url(http, "10.0.0.1", Some("https://x.example/s/")),
+            "https://x.example/s/queue/fal-ai/flux/requests/1"
+        );
+        assert_eq!(caller(https, "fal.run", None).url(Service::Platform, "/v1/models"), "https://api.fal.ai/v1/models");
+        assert_eq!(caller(http, "h:1", None).url(Service::Platform, "/v1/models"), "http://h:1/v1/models");
     }
 
     #[test]
     fn a_proxy_target_is_a_service_or_nothing() {
-        let path = |target: &str| proxy_path(target, &caller("localhost:1")).map(|p| p.to_string());
+        let us = caller(Scheme::Http, "localhost:1", Some("https://pub.example"));
+        let path = |target: &str| proxy_path(target, &us, &Hosts::default()).map(|p| p.to_string());
         assert_eq!(path("https://fal.run/fal-ai/flux/dev?x=1"), Some("/run/fal-ai/flux/dev?x=1".into()));
         assert_eq!(path("https://queue.fal.run/a/b"), Some("/queue/a/b".into()));
         assert_eq!(path("http://localhost:1/queue/a/b"), Some("/queue/a/b".into()));
+        assert_eq!(path("https://pub.example/queue/a/b?logs=1"), Some("/queue/a/b?logs=1".into()));
+        assert_eq!(path("https://api.fal.ai/v1/models?limit=1"), Some("/v1/models?limit=1".into()));
         for refused in [
             "http://fal.run/a/b",
             "https://fal.run:22/a/b",
             "https://evil@fal.run/a/b",
             "https://fal.run.evil.com/a",
             "https://example.com/run/a/b",
+            "https://fal.ai/keys",
             "http://localhost:1/keys",
+            "http://localhost:2/run/a/b",
             "http://169.254.169.254/run/a",
             "/run/a/b",
             "",

@@ -3,9 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use scumble_api::{ErrorAnswer, ErrorType, FILE_SCHEME, INLINE_SCHEME};
+use scumble_api::{Delivered, ErrorAnswer, ErrorType, own_files};
 use scumble_files::Files;
 use scumble_store::{JobId, Outcome};
 use serde_json::Value;
@@ -21,6 +19,17 @@ pub(crate) struct Refusal(ErrorAnswer);
 impl Refusal {
     pub(crate) fn plain(status: u16, detail: &str) -> Self {
         Self(ErrorAnswer::plain(status, detail))
+    }
+
+    /// With a header.
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.0.headers.push((name, value.to_owned()));
+        self
+    }
+
+    /// What the caller gets.
+    pub(crate) fn answer(&self) -> &ErrorAnswer {
+        &self.0
     }
 }
 
@@ -39,6 +48,9 @@ impl From<scumble_store::Error> for Refusal {
 
 impl From<scumble_files::Error> for Refusal {
     fn from(error: scumble_files::Error) -> Self {
+        if let scumble_files::Error::TooLarge { limit } = error {
+            return Self::plain(413, &format!("The file is too large: this server takes {limit} bytes"));
+        }
         tracing::error!(%error, "the file store refused");
         Self(ErrorAnswer::typed(ErrorType::InternalError, "The server cannot reach its files; its log says why"))
     }
@@ -83,30 +95,17 @@ fn status_code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// Replaces our own schemes anywhere in an output: a URL for a file, a data URI for its bytes.
-async fn resolve_urls(body: &mut Value, files: &Files, caller: &Caller) -> scumble_files::Result<()> {
-    let mut places = vec![body];
-    while let Some(place) = places.pop() {
-        match place {
-            Value::String(text) => {
-                if let Some(path) = text.strip_prefix(FILE_SCHEME) {
-                    *text = caller.url(Service::Cdn, &format!("/files/{path}"));
-                } else if let Some(path) = text.strip_prefix(INLINE_SCHEME) {
-                    *text = data_uri(path, files).await?;
-                }
-            }
-            Value::Array(items) => places.extend(items.iter_mut()),
-            Value::Object(fields) => places.extend(fields.iter_mut().map(|(_, value)| value)),
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
+/// Puts what this caller can use in the place of every file of ours: a URL, or a data URI.
+pub(crate) async fn resolve_urls(body: &mut Value, files: &Files, caller: &Caller) -> scumble_files::Result<()> {
+    for file in own_files(body) {
+        *file.place = match file.delivered {
+            Delivered::AsUrl => caller.url(Service::Cdn, &format!("/files/{}", file.path)),
+            Delivered::Inline => match file.path.parse() {
+                Ok(path) => files.data_uri(&path).await?,
+                // only paths that the worker wrote come here
+                Err(_) => String::new(),
+            },
+        };
     }
     Ok(())
-}
-
-async fn data_uri(path: &str, files: &Files) -> scumble_files::Result<String> {
-    // only paths that the worker wrote come here
-    let Ok(path) = path.parse() else { return Ok(String::new()) };
-    let file = files.get(&path, None).await?;
-    let content_type = file.content_type;
-    Ok(format!("data:{content_type};base64,{}", STANDARD.encode(file.bytes().await?)))
 }

@@ -2,32 +2,47 @@
 
 use std::sync::atomic::Ordering;
 
-use axum::extract::FromRequestParts;
-use axum::http::header;
+use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
+use axum::http::uri::{PathAndQuery, Uri};
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use scumble_api::EndpointId;
 
+use crate::addressing::Service;
 use crate::answer::Refusal;
 use crate::key::hash;
+use crate::routes;
 use crate::state::AppState;
+use crate::token::{self, Door, Token};
 
-/// A caller who may call: with a key, or on a server without keys.
+/// A caller who may call: with a key, with a token where those count, or on a server without keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Authorized {
     pub(crate) key_id: Option<String>,
+    /// The end of the token that was presented.
+    until_ms: Option<i64>,
 }
 
 impl FromRequestParts<AppState> for Authorized {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Refusal> {
+        if let Some(token) = parts.extensions.get::<Token>()
+            && !parts.headers.contains_key(header::AUTHORIZATION)
+            && let Some(door) = door(parts)
+        {
+            return Self::by_token(state, token, &door).await;
+        }
         if !keys_required(state).await? {
-            return Ok(Self { key_id: None });
+            return Ok(Self { key_id: None, until_ms: None });
         }
         let Some(key) = presented(parts) else {
             return Err(Refusal::plain(401, "A key is needed: send the header Authorization: Key <key>"));
         };
         match state.store.key_by_hash(&hash(key)).await? {
-            Some(record) => Ok(Self { key_id: Some(record.id) }),
+            Some(record) => Ok(Self { key_id: Some(record.id), until_ms: None }),
             None => Err(Refusal::plain(401, "This key is not valid here")),
         }
     }
@@ -43,9 +58,100 @@ async fn keys_required(state: &AppState) -> scumble_store::Result<bool> {
     Ok(required)
 }
 
+impl Authorized {
+    async fn by_token(state: &AppState, token: &Token, door: &Door) -> Result<Self, Refusal> {
+        let Some(claims) = token::read(&*state.store, token, state.clock.now_ms()).await? else {
+            return Err(Refusal::plain(401, "This token is not valid here, or has expired"));
+        };
+        if !claims.open(door) {
+            return Err(Refusal::plain(401, "This token is for another app"));
+        }
+        let this = Self { until_ms: Some(claims.until_ms()), key_id: claims.key };
+        match this.still(state).await? {
+            true => Ok(this),
+            false => Err(Refusal::plain(401, "The key that this token was made with is not valid any more")),
+        }
+    }
+
+    /// Whether the caller may still call, later on the same connection: tokens end and keys are revoked.
+    pub(crate) async fn still(&self, state: &AppState) -> scumble_store::Result<bool> {
+        if self.until_ms.is_some_and(|until| until <= state.clock.now_ms()) {
+            return Ok(false);
+        }
+        match &self.key_id {
+            Some(id) => Ok(state.store.list_keys().await?.iter().any(|k| k.id == *id && k.revoked_ms.is_none())),
+            None => Ok(!keys_required(state).await?),
+        }
+    }
+}
+
 /// What follows `Key` or `Bearer`, in any letter case. A key is opaque: it is never split.
-fn presented(parts: &Parts) -> Option<&str> {
+pub(crate) fn presented(parts: &Parts) -> Option<&str> {
     let (scheme, key) = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
     let known = ["key", "bearer"].iter().any(|s| scheme.eq_ignore_ascii_case(s));
     known.then(|| key.trim())
+}
+
+/// The door that a request knocks at, where it is one that tokens open: WebSockets of RUN, streams, status streams.
+fn door(parts: &Parts) -> Option<Door> {
+    let path = parts.uri.path();
+    if let Some(path) = path.strip_prefix("/queue/") {
+        let (app, rest) = path.split_once("/requests/")?;
+        let is_stream = parts.method == Method::GET && rest.trim_end_matches('/').ends_with("/status/stream");
+        let app_path = EndpointId::parse(app)?.app_path().as_str().to_owned();
+        return is_stream.then_some(Door::Status { app_path });
+    }
+    // a bare path on a host that is none of fal's is RUN too
+    let path = path.strip_prefix("/run/").or_else(|| (!Service::has_path(path)).then_some(path))?;
+    let (id, way) = if parts.method == Method::POST {
+        (routes::stream_of(path)?, "stream")
+    } else {
+        wants_websocket(&parts.headers).then(|| (routes::realtime_of(path), "realtime"))?
+    };
+    Some(Door::Call { id: EndpointId::parse(id)?, way })
+}
+
+/// Whether a request asks for a WebSocket.
+pub(crate) fn wants_websocket(headers: &HeaderMap) -> bool {
+    let upgrade = headers.get(header::UPGRADE).and_then(|v| v.to_str().ok());
+    upgrade.is_some_and(|v| v.split(',').any(|word| word.trim().eq_ignore_ascii_case("websocket")))
+}
+
+/// Takes the token out of the query, wherever it was put: what is not in the URL gets into no log and no input.
+pub(crate) async fn take_token(request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    if let Some((uri, token)) = without_token(&parts.uri) {
+        parts.uri = uri;
+        parts.extensions.insert(token);
+    }
+    next.run(Request::from_parts(parts, body)).await
+}
+
+fn without_token(uri: &Uri) -> Option<(Uri, Token)> {
+    const NAME: &str = "fal_jwt_token=";
+    let (found, rest): (Vec<_>, Vec<_>) = uri.query()?.split('&').partition(|pair| pair.starts_with(NAME));
+    let token = Token::presented(found.first()?.strip_prefix(NAME)?);
+    let query = if rest.is_empty() { String::new() } else { format!("?{}", rest.join("&")) };
+    let path_and_query: PathAndQuery = format!("{}{query}", uri.path()).parse().ok()?;
+    Some((Uri::from(path_and_query), token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_leaves_the_query_and_the_rest_stays() {
+        let taken = |uri: &'static str| {
+            let (uri, token) = without_token(&Uri::from_static(uri))?;
+            assert!(!format!("{token:?}").contains("abc"), "a token does not print");
+            Some((uri.to_string(), token.reveal().to_owned()))
+        };
+        let expected = |uri: &str| Some((uri.to_owned(), "abc".to_owned()));
+        assert_eq!(taken("/run/a/b/stream?fal_jwt_token=abc"), expected("/run/a/b/stream"));
+        assert_eq!(taken("/queue/a?logs=0&fal_jwt_token=abc"), expected("/queue/a?logs=0"));
+        assert_eq!(taken("/queue/a?fal_jwt_token=abc&x=1&fal_jwt_token=def"), expected("/queue/a?x=1"));
+        assert_eq!(taken("/queue/a?logs=0"), None);
+        assert_eq!(taken("/queue/a"), None);
+    }
 }

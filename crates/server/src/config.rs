@@ -1,20 +1,36 @@
 //! What the owner may set about the gateway.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::hosts::Hosts;
+
+const MIB: u64 = 1024 * 1024;
 
 /// Settings of the HTTP half of the server.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where callers reach this server, where that is not what their `Host` header says.
     pub public_url: Option<String>,
+    /// Whether a proxy in front of this server says in `X-Forwarded-Proto` and `X-Forwarded-Host` how callers reach
+    /// it. Without such a proxy these headers are the callers' own inventions.
+    pub trusted_proxy: bool,
+    /// The host names that stand for services.
+    pub hosts: Arc<Hosts>,
     /// Largest body of a call, in bytes.
     pub body_bytes: usize,
+    /// Largest file that is uploaded, in bytes.
+    pub upload_bytes: u64,
     /// How many jobs of an endpoint may wait; further submits are refused.
     pub queue_length: Option<u64>,
     /// How many jobs of one key run at once. Queued ones beyond it wait, direct calls beyond it are refused.
     pub per_key_concurrency: Option<u32>,
     /// How many direct calls this process has open at once; further ones are refused.
     pub direct_calls: usize,
+    /// Whether webhooks may go to addresses that are not on the public internet.
+    pub private_webhooks: bool,
+    /// How long a realtime connection may be silent before it is closed.
+    pub realtime_idle: Duration,
     /// How long to wait before looking at a job that nobody announced.
     pub poll: Duration,
 }
@@ -23,10 +39,15 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             public_url: None,
-            body_bytes: 50 * 1024 * 1024,
+            trusted_proxy: false,
+            hosts: Arc::default(),
+            body_bytes: 50 * MIB as usize,
+            upload_bytes: 10 * 1024 * MIB,
             queue_length: None,
             per_key_concurrency: None,
             direct_calls: 1000,
+            private_webhooks: false,
+            realtime_idle: Duration::from_secs(60),
             poll: Duration::from_millis(500),
         }
     }

@@ -2,18 +2,20 @@
 
 use axum::http::Request;
 
-use crate::addressing::{Caller, Service, proxy_path};
+use crate::addressing::{Caller, Service, is_catalogue, proxy_path};
+use crate::config::Config;
 use crate::routes::{files, queue};
 
-/// A target on the proxy route leads to one of our services or nowhere.
+/// A target on the proxy route leads to one of our services, to the catalogue or nowhere.
 ///
 /// # Panics
 /// When it leads anywhere else.
 pub fn proxy_target(target: &str, host: &str) {
     let Ok(request) = Request::builder().uri("/api/fal/proxy").header("host", host).body(()) else { return };
-    let caller = Caller::of(&request.into_parts().0, None);
-    if let Some(path) = proxy_path(target, &caller) {
-        assert!(Service::has_path(path.path()), "{target} leads to {path}");
+    let config = Config::default();
+    let Some(caller) = Caller::of(&request.into_parts().0, &config) else { return };
+    if let Some(path) = proxy_path(target, &caller, &config.hosts) {
+        assert!(Service::has_path(path.path()) || is_catalogue(path.path()), "{target} leads to {path}");
     }
 }
 

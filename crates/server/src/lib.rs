@@ -1,6 +1,6 @@
 //! The HTTP face of Scumble. It never runs a model: every call becomes a job in `scumble-store`.
 //!
-//! [`router`] is the whole of it. A request passes, from the outside in:
+//! [`listen::serve`] takes connections, plain and TLS, and hands their requests to [`router`]. A request passes, from the outside in:
 //!
 //! 1. `addressing`: host, path prefix or proxy target name one of fal's services; the path is rewritten to
 //!    `/run/…`, `/queue/…`, `/cdn/…`.
@@ -13,16 +13,28 @@ mod auth;
 mod config;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod hosts;
+mod hmac;
 mod key;
+pub mod listen;
+mod messages;
 mod middleware;
 mod platform;
 mod routes;
+mod session;
+mod sse;
 mod state;
 mod submit;
+pub mod tls;
+mod uploads;
+mod token;
 mod wait;
+mod webhook_keys;
 
-pub use addressing::{Caller, Service};
+pub use addressing::{Caller, Scheme};
 pub use config::Config;
+pub use hosts::{Hosts, Service};
 pub use key::{KeySecret, new_key};
-pub use routes::router;
+pub use routes::{probe_router, router};
 pub use state::AppState;
+pub use webhook_keys::{Rotation, WebhookKeysError, rotate_webhook_keys};

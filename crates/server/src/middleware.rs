@@ -25,7 +25,8 @@ pub(crate) async fn request_id(request: Request, next: Next) -> Response {
 /// Browsers call from any origin; access is by key, never by cookie. `Authorization` must be named, so the request's
 /// own list is mirrored.
 pub(crate) fn cors() -> CorsLayer {
-    const EXPOSED: [&str; 9] = [
+    const EXPOSED: [&str; 10] = [
+        "etag",
         "x-fal-request-id",
         "x-fal-billable-units",
         "x-fal-served-from",

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::HeaderMap;
-use scumble_api::{ErrorAnswer, JobOptions, Problem, RetryRules};
+use scumble_api::{ErrorAnswer, JobOptions, Lifecycle, Problem, RetryRules};
 use scumble_store::{Clock, NewJob, Once, Priority};
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::addressing::{Caller, Service};
 use crate::answer::Refusal;
+use crate::uploads;
 
 /// Longest hint that is heeded.
 const HINT_BYTES: usize = 256;
@@ -29,18 +30,16 @@ impl SubmitQuery {
     /// How many may wait already, where the caller has said so.
     pub(crate) fn max_waiting(&self) -> Result<Option<u64>, Refusal> {
         let Some(text) = self.fal_max_queue_length.as_deref() else { return Ok(None) };
-        let problem = || query_problem("fal_max_queue_length", "int_parsing", "must be a whole number, 0 or more", text);
+        let problem =
+            || query_problem("fal_max_queue_length", "int_parsing", "must be a whole number, 0 or more", text);
         text.trim().parse().map(Some).map_err(|_| problem())
     }
 
-    /// Who wants to be told of the outcome.
-    pub(crate) fn webhook(self) -> Result<Option<String>, Refusal> {
+    /// Who wants to be told of the outcome. An address that is private only by its name shows when it is opened.
+    pub(crate) fn webhook(self, allow_private: bool) -> Result<Option<String>, Refusal> {
         let Some(url) = self.fal_webhook.filter(|url| !url.is_empty()) else { return Ok(None) };
-        let refuse = |msg: &str| query_problem("fal_webhook", "url_parsing", msg, &url);
-        let parsed = url::Url::parse(&url).map_err(|_| refuse("must be an absolute http or https URL"))?;
-        if !matches!(parsed.scheme(), "http" | "https") || parsed.host().is_none() {
-            return Err(refuse("must be an absolute http or https URL"));
-        }
+        let refuse = |e: scumble_fetch::Error| query_problem("fal_webhook", "url_parsing", &format!("is refused: {e}"), &url);
+        scumble_fetch::check_target(&url, allow_private).map_err(refuse)?;
         Ok(Some(url))
     }
 }
@@ -64,15 +63,19 @@ pub(crate) fn heed(job: NewJob, headers: &HeaderMap, clock: &dyn Clock) -> NewJo
 }
 
 /// The options that headers and address amount to.
-pub(crate) fn options(headers: &HeaderMap, caller: &Caller) -> JobOptions {
+///
+/// # Errors
+/// 422 for a lifecycle that cannot be read: ignoring it could make public what somebody wanted hidden.
+pub(crate) fn options(headers: &HeaderMap, caller: &Caller) -> Result<JobOptions, Refusal> {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
-    JobOptions {
+    let lifecycle = uploads::lifecycle(headers)?;
+    Ok(JobOptions {
         tags: text("x-fal-tags").map(scumble_api::tags).unwrap_or_default(),
         retry: RetryRules::read(text("x-fal-no-retry"), text("x-fal-retry-config")),
-        lifecycle: text("x-fal-object-lifecycle-preference").and_then(|t| serde_json::from_str(t).ok()),
+        lifecycle: (lifecycle != Lifecycle::default()).then_some(lifecycle),
         base_urls: BTreeMap::from([("cdn".to_owned(), caller.url(Service::Cdn, ""))]),
         ..JobOptions::default()
-    }
+    })
 }
 
 /// `Idempotency-Key`: the same word for the same call means the same job.
@@ -132,10 +135,10 @@ mod tests {
 
     #[test]
     fn a_webhook_is_a_web_address() {
-        let read = |url: &str| SubmitQuery { fal_webhook: Some(url.into()), ..SubmitQuery::default() }.webhook();
+        let read = |url: &str| SubmitQuery { fal_webhook: Some(url.into()), ..SubmitQuery::default() }.webhook(false);
         assert_eq!(read("https://example.com/hook?x=1").expect("fine"), Some("https://example.com/hook?x=1".into()));
         assert_eq!(read("").expect("as if it were not there"), None);
-        for bad in ["example.com", "ftp://example.com/", "file:///etc/passwd", "http://", "javascript:1"] {
+        for bad in ["example.com", "ftp://example.com/", "file:///etc/passwd", "http://", "http://127.1/", "http://[::1]/"] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }
@@ -143,7 +146,8 @@ mod tests {
     #[test]
     fn an_idempotency_key_stands_for_one_call() {
         let once_for = |word: &str, body: Value| {
-            let headers = HeaderMap::from_iter([("idempotency-key".parse().expect("a name"), word.parse().expect("a value"))]);
+            let headers =
+                HeaderMap::from_iter([("idempotency-key".parse().expect("a name"), word.parse().expect("a value"))]);
             once(&headers, "a/b", &body)
         };
         let first = once_for("w", serde_json::json!({ "prompt": "a" })).expect("fine");

@@ -3,7 +3,7 @@
 use axum::body::Bytes;
 use axum::http::HeaderMap;
 use scumble_api::{Endpoint, EndpointId, ErrorAnswer, ErrorType, JobOptions, Scope};
-use scumble_store::{Admission, Enqueued, Job, NewJob, Outcome};
+use scumble_store::{Admission, Enqueued, Job, JobId, NewJob, Outcome};
 use serde_json::{Value, json};
 
 use crate::addressing::Caller;
@@ -11,11 +11,14 @@ use crate::answer::Refusal;
 use crate::auth::Authorized;
 use crate::platform::{self, SubmitQuery};
 use crate::state::AppState;
+use crate::wait::Wait;
 
 /// A call that was read but not yet checked against its endpoint's fields.
 pub(crate) struct Call {
     pub(crate) endpoint: &'static Endpoint,
     pub(crate) body: Value,
+    /// Whether somebody watches the job: a worker then shows how it goes.
+    pub(crate) stream: bool,
 }
 
 /// Who calls, from where, and what their headers say.
@@ -43,19 +46,18 @@ impl Call {
         } else {
             serde_json::from_slice(body).map_err(|e| ErrorAnswer::bad_json(&e.to_string()))?
         };
-        Ok(Self { endpoint, body })
+        Ok(Self { endpoint, body, stream: false })
     }
 
-    /// A direct call: never retried here, refused when its key is busy. `stream` says that somebody watches. Answers
-    /// after the commit.
+    /// A direct call: never retried here, refused when its key is busy. Answers after the commit.
     ///
     /// # Errors
     /// The problems of the input, before anything is stored.
-    pub(crate) async fn run(self, from: Origin<'_>, stream: bool) -> Result<Accepted, Refusal> {
+    pub(crate) async fn run(self, from: Origin<'_>) -> Result<Accepted, Refusal> {
         let input = self.endpoint.parse(&self.body, Scope::Wire).map_err(|p| ErrorAnswer::invalid(&p))?;
-        let mut options = platform::options(from.headers, from.caller);
+        let mut options = platform::options(from.headers, from.caller)?;
         options.retry.never = true;
-        options.stream = stream;
+        options.stream = self.stream;
         options.ignored = input.ignored().to_vec();
         let admission = Admission {
             max_alive: from.state.config.per_key_concurrency.map(u64::from),
@@ -75,8 +77,8 @@ impl Call {
             once: platform::once(from.headers, self.endpoint.id, &self.body)?,
             ..Admission::default()
         };
-        let webhook = query.webhook()?;
-        let mut options = platform::options(from.headers, from.caller);
+        let webhook = query.webhook(from.state.config.private_webhooks)?;
+        let mut options = platform::options(from.headers, from.caller)?;
         let store = &from.state.store;
         let enqueued = match self.endpoint.parse(&self.body, Scope::Wire) {
             Ok(input) => {
@@ -98,6 +100,22 @@ impl Call {
         let job = NewJob { key_id, options: options.to_json(), ..NewJob::new(self.endpoint.id, input) };
         platform::heed(job, from.headers, &*from.state.clock)
     }
+}
+
+/// Runs a call that came over a connection of many: a refusal of it is an outcome too.
+pub(crate) async fn run_to_outcome(from: Origin<'_>, call: Result<Call, Refusal>) -> (Option<JobId>, Outcome) {
+    let (mut id, state) = (None, from.state);
+    let refused = |refusal: Refusal| failed(refusal.answer());
+    let outcome = async {
+        // subscribed before the job exists, so that its end cannot be missed
+        let changes = state.store.changes();
+        let job = call?.run(from).await?.job;
+        id = Some(job.id);
+        let outcome = Wait::new(state, job.id).outcome(state, changes).await?;
+        outcome.ok_or_else(|| Refusal::plain(404, "Request not found"))
+    };
+    let outcome = outcome.await.unwrap_or_else(refused);
+    (id, outcome)
 }
 
 /// The endpoint of this id.

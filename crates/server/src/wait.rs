@@ -22,8 +22,8 @@ impl Wait {
         Self { store: state.store.clone(), id, armed: true }
     }
 
-    /// The job goes on even if nobody waits any more.
-    pub(crate) fn let_go(&mut self) {
+    /// The job is left to itself: it has ended, or may go on without anybody waiting.
+    pub(crate) fn disarm(&mut self) {
         self.armed = false;
     }
 
@@ -37,16 +37,13 @@ impl Wait {
                 match state.store.job(self.id).await? {
                     Some(job) if job.outcome.is_none() => {}
                     ended => {
-                        self.armed = false;
+                        self.disarm();
                         return Ok(ended.and_then(|job| job.outcome));
                     }
                 }
             }
             look = true;
-            tokio::select! {
-                () = about(self.id, &mut changes) => {}
-                () = tokio::time::sleep(state.config.poll) => {}
-            }
+            stirred(state, self.id, &mut changes).await;
         }
     }
 }
@@ -63,6 +60,14 @@ impl Drop for Wait {
                 tracing::warn!(job.id = %id, %error, "the job of a caller who hung up could not be cancelled");
             }
         });
+    }
+}
+
+/// Until something happens to this job, or it is time to look anyway.
+pub(crate) async fn stirred(state: &AppState, id: JobId, changes: &mut Receiver<Change>) {
+    tokio::select! {
+        () = about(id, changes) => {}
+        () = tokio::time::sleep(state.config.poll) => {}
     }
 }
 

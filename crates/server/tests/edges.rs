@@ -66,11 +66,39 @@ async fn a_proxy_opens_nothing_but_fals_own_services() {
 }
 
 #[tokio::test]
+async fn a_proxy_keeps_method_and_query_and_says_who_may_not_call() {
+    let server = TestServer::new(&FakeRunner::free()).await;
+    let proxy = |method: Method, target: &str| {
+        server.request(method, "/api/fal/proxy?ignored=1").header("x-fal-target-url", target)
+    };
+    let call = || proxy(Method::POST, "https://queue.fal.run/scumble/starter").json(&star());
+    let (_, submitted) = status_and_body(call()).await;
+    let id = submitted["request_id"].as_str().unwrap();
+    let target = |rest: &str| format!("https://queue.fal.run/scumble/starter/requests/{id}{rest}");
+    let (_, with_logs) = status_and_body(proxy(Method::GET, &target("/status?logs=1"))).await;
+    let (_, without) = status_and_body(proxy(Method::GET, &target("/status?logs=0"))).await;
+    assert!(with_logs["logs"].is_array() && without["logs"].is_null(), "the target's query counts");
+    let (status, _) = status_and_body(proxy(Method::PUT, &target("/cancel"))).await;
+    assert!([200, 202, 400].contains(&status), "PUT is passed on: {status}");
+    assert_eq!(status_and_body(proxy(Method::DELETE, &target(""))).await.0, 405, "DELETE is passed on to the queue");
+    assert_eq!(status_and_body(proxy(Method::PATCH, &target(""))).await.0, 405);
+    let twice = call().header("x-fal-target-url", "https://fal.run/scumble/starter");
+    assert_eq!(status_and_body(twice).await, (400, "Invalid request".into()), "two targets are none");
+    let missing = server.request(Method::POST, "/api/fal/proxy").json(&star());
+    assert_eq!(status_and_body(missing).await, (400, "Invalid request".into()));
+
+    let key = server.key().await;
+    assert_eq!(status_and_body(call()).await, (401, "Unauthorized".into()));
+    assert_eq!(status_and_body(call().header("authorization", "Key wrong")).await, (401, "Unauthorized".into()));
+    assert_eq!(status_and_body(call().header("authorization", format!("Key {key}"))).await.0, 200);
+}
+
+#[tokio::test]
 async fn other_services_run_no_models() {
     let server = TestServer::new(&FakeRunner::free()).await;
-    for host in ["rest.fal.ai", "v3.fal.media", "ws.fal.run"] {
+    for (host, status) in [("rest.fal.ai", 404), ("v3.fal.media", 404), ("ws.fal.run", 405)] {
         let request = server.request(Method::POST, "/scumble/starter").header("host", host).json(&star());
-        assert_eq!(status_and_body(request).await.0, 404, "{host}");
+        assert_eq!(status_and_body(request).await.0, status, "{host}");
     }
 }
 

@@ -71,7 +71,8 @@ async fn fill(store: &Arc<dyn Store>, jobs: usize, keys: usize) -> Result<Durati
 
 /// One job after the other, from acceptance to outcome; how long each step took.
 async fn life(store: &dyn Store) -> Result<Vec<(&'static str, Vec<Duration>)>> {
-    let mut steps = ["enqueue alone", "claim", "start", "finish", "look", "a whole life"].map(|name| (name, Vec::new()));
+    let mut steps =
+        ["enqueue alone", "claim", "start", "finish", "look", "a whole life"].map(|name| (name, Vec::new()));
     for _ in 0..LIVES {
         let mut marks = vec![Instant::now()];
         store.enqueue(new_job(), Admission::default()).await?;

@@ -7,7 +7,7 @@ use crate::JobId;
 /// A wake-up, not a record: whoever receives one looks at the database. Receivers that fall behind lose changes
 /// ([`tokio::sync::broadcast::error::RecvError::Lagged`]) and should then look at whatever they wait for; changes made
 /// by other processes may arrive late or not at all, so everybody who waits also polls now and then.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Change {
     /// A job of this endpoint can be claimed: it is new, or it came back from a worker.
     Queued {

@@ -45,6 +45,15 @@ pub enum Error {
     /// Another process kept the database locked for too long. Nothing was written.
     #[error("the database is locked by another process ({0}); try again, and find out who holds it")]
     Busy(Cause),
+    /// The database server cannot be reached, or went away in the middle. What was asked is not known to be written.
+    #[error("the database does not answer ({0}); it is asked again by itself, check that it runs and can be reached")]
+    NoAnswer(Cause),
+    /// The database server does not let this program in.
+    #[error("the database refuses this program ({0}); check the user, the password and the name of the database")]
+    Refused(Cause),
+    /// The URL of the database does not make sense. It may hold a password and is not repeated here.
+    #[error("the URL of the database is wrong: {0}; expected postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
+    Url(String),
     /// Anything else the database said.
     #[error("the database failed: {0}")]
     Database(Cause),

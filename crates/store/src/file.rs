@@ -1,5 +1,6 @@
 //! File rows: what is known about bytes that `scumble-files` keeps.
 
+use scumble_api::{Acl, AclDecision, AclRule};
 use serde::{Deserialize, Serialize};
 
 use crate::JobId;
@@ -55,4 +56,22 @@ pub enum Decision {
     Forbid,
     /// Is told that there is no such file.
     Hide,
+}
+
+impl From<Acl> for Access {
+    fn from(acl: Acl) -> Self {
+        let rules = acl.rules.into_iter();
+        let rules = rules.map(|AclRule { user, decision }| AccessRule { user, decision: decision.into() });
+        Self { default: acl.default.into(), rules: rules.collect() }
+    }
+}
+
+impl From<AclDecision> for Decision {
+    fn from(decision: AclDecision) -> Self {
+        match decision {
+            AclDecision::Allow => Self::Allow,
+            AclDecision::Forbid => Self::Forbid,
+            AclDecision::Hide => Self::Hide,
+        }
+    }
 }

@@ -179,7 +179,6 @@ pub struct Once {
 
 /// What became of a job that asked to be accepted.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "it lives for one match, and nearly always is the large one")]
 pub enum Enqueued {
     /// It is in the queue.
     New {

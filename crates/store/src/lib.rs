@@ -15,6 +15,8 @@
 //! | **event** | something that happened to a job: a log line, progress, a state it entered |
 //! | **file** | the row about bytes that `scumble-files` keeps |
 //! | **key** | what a caller proves who they are with; only its hash is here |
+//! | **delivery** | a webhook on its way to whoever wants to be told of an outcome |
+//! | **secret** | bytes that the server itself signs with; every process on a database shares them |
 //!
 //! ```text
 //!            claim         start           finish
@@ -30,6 +32,8 @@
 //! - A job has one outcome. The first valid `finish` wins; one from an earlier attempt is dropped.
 //! - A queued job never has a cancel pending: cancelling it ends it, and a job that comes back from a worker after a
 //!   cancel was requested ends instead of being queued again.
+//! - However a job ends, the delivery of its webhook is written with its outcome, in one transaction.
+//! - Nobody's jobs wait for all of somebody else's: keys take turns.
 
 mod changes;
 mod clock;
@@ -42,6 +46,7 @@ mod key;
 mod lease;
 mod list;
 mod outcome;
+mod postgres;
 mod secret;
 mod sqlite;
 mod store;
@@ -60,6 +65,7 @@ pub use key::KeyRecord;
 pub use lease::{Beat, Cancel, Claim, Claimable, Finish, Lease, Limits, Reclaimed, Release};
 pub use list::{Count, JobFilter, JobSummary, Retention};
 pub use outcome::Outcome;
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use secret::{SecretBytes, SecretRecord};
 pub use sqlite::{Options, SqliteStore};
 pub use store::Store;

@@ -19,9 +19,10 @@ use crate::{
 ///
 /// All methods fail alike: [`Error::Full`](crate::Error::Full), [`ReadOnly`](crate::Error::ReadOnly),
 /// [`Busy`](crate::Error::Busy), [`Corrupt`](crate::Error::Corrupt) and [`Database`](crate::Error::Database) when the
-/// database refuses, [`Unreadable`](crate::Error::Unreadable) when a row makes no sense,
-/// [`Closed`](crate::Error::Closed) after [`close`](Store::close). After an error nothing was written. That a job or
-/// a lease is not there (any more) is never an error but an answer.
+/// database refuses, [`NoAnswer`](crate::Error::NoAnswer) when its server is away for longer than a few tries,
+/// [`Unreadable`](crate::Error::Unreadable) when a row makes no sense, [`Closed`](crate::Error::Closed) after
+/// [`close`](Store::close). After an error nothing was written; only after `NoAnswer` nobody knows. That a job or a lease
+/// is not there (any more) is never an error but an answer.
 #[async_trait]
 pub trait Store: Send + Sync {
     // --- Callers: submit, look, cancel ---

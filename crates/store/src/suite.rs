@@ -22,7 +22,8 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use crate::{
-    Admission, Beat, Claim, Claimable, Clock, Enqueued, FileRecord, Job, JobId, Lease, ManualClock, NewJob, Outcome, Priority, Result, State, Store,
+    Admission, Beat, Claim, Claimable, Clock, Enqueued, FileRecord, Job, JobId, Lease, ManualClock, NewJob, Outcome,
+    Priority, Result, State, Store,
 };
 
 /// An empty database of a test's own.

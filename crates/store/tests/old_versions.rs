@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use common::{SqlitePlace, connect, enqueue, options};
 use scumble_store::{
-    Access, AccessRule, Admission, Claim, Decision, DeliveryState, Enqueued, EventKind, FileRecord, Finish, JobFilter,
-    JobId, Limits, NewEvent, NewJob, Once, Outcome, Priority, Release, Result, SecretBytes, State, Store,
+    Access, AccessRule, Admission, Claim, Count, Decision, DeliveryState, Enqueued, EventKind, FileRecord, Finish,
+    JobFilter, JobId, Limits, NewEvent, NewJob, Once, Outcome, Priority, Release, Result, SecretBytes, State, Store,
 };
 use serde_json::json;
 
@@ -30,12 +30,46 @@ async fn version_1_opens() -> Result<()> {
     check_works_on(&store).await
 }
 
+/// A process of version 1 that has the database open while it is brought up to date works on, and what it does is
+/// counted.
+#[tokio::test]
+async fn version_1_may_still_run() -> Result<()> {
+    let place = SqlitePlace::new();
+    let store = open(&place, "v1.db").await?;
+    let old = connect(&place.path());
+    old.execute(
+        "INSERT INTO jobs (id, endpoint, key_id, priority, start_by_ms, state, created_ms) \
+         VALUES (?1, 'a/a', 'id-1', 0, NULL, 'queued', 5)",
+        [RESTING],
+    )?;
+    old.execute("INSERT INTO inputs (job_seq, input, options) VALUES (last_insert_rowid(), '{}', '{}')", [])?;
+    let claimed: String = old.query_row(
+        "UPDATE jobs SET state = 'leased', attempt = attempt + 1, worker = 'old', lease_expires_ms = ?1 \
+         WHERE seq = (SELECT seq FROM jobs WHERE state = 'queued' ORDER BY priority, seq LIMIT 1) RETURNING id",
+        [i64::MAX],
+        |row| row.get(0),
+    )?;
+    assert_eq!(claimed, QUEUED);
+
+    let flux = || "fal-ai/flux/schnell".to_owned();
+    let mut counts = store.counts().await?;
+    counts.sort_by_key(|count| (count.endpoint.clone(), count.state.as_str()));
+    let count = |endpoint, state| Count { endpoint, state, jobs: 1 };
+    let expected =
+        [count("a/a".to_owned(), State::Queued), count(flux(), State::Leased), count(flux(), State::Running)];
+    assert_eq!(counts, expected);
+    // The old one's jobs at work count for their key, and its new job can be claimed here.
+    assert_eq!(store.claim(&Claim { per_key: Some(2), ..common::claim() }).await?, None);
+    let lease = store.claim(&Claim { per_key: Some(3), ..common::claim() }).await?;
+    assert_eq!(lease.map(|lease| lease.job.id), Some(id(RESTING)));
+    Ok(())
+}
+
 #[tokio::test]
 async fn version_2_opens() -> Result<()> {
     let place = SqlitePlace::new();
     let store = open(&place, "v2.db").await?;
-    let expected =
-        [(RESTING, State::Queued), (QUEUED, State::Queued), (RUNNING, State::Running), (DONE, State::Done)];
+    let expected = [(RESTING, State::Queued), (QUEUED, State::Queued), (RUNNING, State::Running), (DONE, State::Done)];
     check_common(&store, &expected).await?;
     let file = store.file("b/1/image.png").await?;
     assert_eq!(file, Some(FileRecord { job_id: Some(id(DONE)), ..made_file() }));

@@ -248,7 +248,9 @@ async fn what_waits_is_counted_right() -> Result<()> {
     // What the triggers kept is what counting finds.
     let conn = connect(&place.path());
     let differs = |kept: &str, counted: &str| -> Result<i64> {
-        let sql = format!("SELECT count(*) FROM (SELECT * FROM ({kept} EXCEPT {counted}) UNION ALL SELECT * FROM ({counted} EXCEPT {kept}))");
+        let sql = format!(
+            "SELECT count(*) FROM (SELECT * FROM ({kept} EXCEPT {counted}) UNION ALL SELECT * FROM ({counted} EXCEPT {kept}))"
+        );
         Ok(conn.query_row(&sql, [], |row| row.get(0))?)
     };
     let waiting = differs(

@@ -1,10 +1,13 @@
 //! A runner that does what the test says, step by step.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use scumble_engine::{Pixels, Stage};
+use scumble_api::ErrorType;
+use scumble_engine::checkpoint::Precision;
+use scumble_engine::{Device, Pixels, Stage};
 use scumble_worker::Picture;
-use scumble_worker::runner::{Drawn, Request, RunError, Runner, Timer, Watch};
+use scumble_worker::runner::{Drawn, Local, Model, Request, RunError, Runner, Timer, Watch};
 use tokio::sync::Semaphore;
 
 /// Draws one colour. Each step waits for a permit, so that nothing depends on time.
@@ -13,6 +16,7 @@ pub struct FakeRunner {
     permits: Arc<Semaphore>,
     began: Arc<Semaphore>,
     prompts: Arc<Mutex<Vec<String>>>,
+    failures: Arc<AtomicUsize>,
 }
 
 /// This prompt makes the runner panic.
@@ -31,12 +35,17 @@ impl FakeRunner {
 
     fn with_permits(permits: usize) -> Self {
         let semaphore = |n| Arc::new(Semaphore::new(n));
-        Self { permits: semaphore(permits), began: semaphore(0), prompts: Arc::default() }
+        Self { permits: semaphore(permits), began: semaphore(0), prompts: Arc::default(), failures: Arc::default() }
     }
 
     /// Lets this many steps happen.
     pub fn allow(&self, steps: usize) {
         self.permits.add_permits(steps);
+    }
+
+    /// Lets the next runs fail in a way that another attempt may survive.
+    pub fn fail_first(&self, runs: usize) {
+        self.failures.store(runs, Ordering::Relaxed);
     }
 
     /// Until a run that nobody has waited for has begun.
@@ -74,13 +83,17 @@ impl Runner for FakeRunner {
         self.prompts.lock().unwrap_or_else(PoisonError::into_inner).push(prompt.clone());
         self.began.add_permits(1);
         assert_ne!(prompt, PANIC, "the test asked for it");
+        if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
+            let kind = ErrorType::RunnerSchedulingFailure;
+            return Err(RunError::Passing { kind, reason: "the test asked for it".into() });
+        }
         let timer = Timer::default();
         timer.begin(Stage::Denoise);
         watch.stage(Stage::Denoise);
         let total = request.input.steps as usize;
         for done in 1..=total {
             self.step(&*watch).await?;
-            watch.step(done, total, &|| None);
+            watch.step(done, total, &|| Some(preview(done)));
         }
         let (width, height) = (request.input.size.width as usize, request.input.size.height as usize);
         let pixels = Pixels { width, height, rgb: [200, 30, 90].repeat(width * height) };
@@ -88,6 +101,22 @@ impl Runner for FakeRunner {
         let pictures = vec![picture; request.input.images as usize];
         Ok(Drawn { pictures, timings: timer.finish(), stand_in: false })
     }
+}
+
+/// A preview that tells its step by its width.
+fn preview(done: usize) -> Pixels {
+    Pixels { width: 8 * done, height: 8, rgb: [200, 30, 90].repeat(8 * done * 8) }
+}
+
+/// The starter that travels in the binary, for tests that need a real picture.
+///
+/// # Panics
+/// Where it is not there.
+#[expect(clippy::expect_used, reason = "a test without a model cannot go on")]
+pub fn starter() -> Arc<dyn Runner> {
+    let endpoint = scumble_api::find(crate::server::ENDPOINT).expect("an endpoint");
+    let source = scumble_worker::source(endpoint, None).expect("weights");
+    Arc::new(Local::new(Model { source, precision: Precision { device: Device::Cpu, dtype: None } }))
 }
 
 /// A watch that hears nothing and never stops a run.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder};
 use scumble_files::Files;
+use scumble_server::listen::{self, Listening};
 use scumble_server::{AppState, new_key};
 use scumble_store::{Clock, Options, SqliteStore, Store, SystemClock};
 use scumble_worker::runner::Runner;
@@ -31,8 +32,31 @@ pub struct TestServer {
     drain: CancellationToken,
     stop: CancellationToken,
     working: JoinHandle<()>,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
     folder: Folder,
+}
+
+/// What a test wants otherwise than usual.
+pub struct Setup {
+    /// A data dir that may have a history.
+    pub folder: Folder,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The gateway's settings.
+    pub server: scumble_server::Config,
+    /// The worker's settings.
+    pub worker: scumble_worker::Config,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            folder: Folder::new(),
+            clock: Arc::new(SystemClock),
+            server: scumble_server::Config { body_bytes: 64 * 1024, ..Default::default() },
+            worker: scumble_worker::Config { heartbeat: Duration::from_millis(100), ..Default::default() },
+        }
+    }
 }
 
 /// A data dir that may be handed from one server to the next.
@@ -68,28 +92,38 @@ impl TestServer {
     }
 
     /// A server on a data dir that may have a history.
+    pub async fn on(folder: Folder, runner: &FakeRunner) -> Self {
+        Self::with(Setup { folder, ..Setup::default() }, runner).await
+    }
+
+    /// A server to the test's taste.
+    pub async fn with(setup: Setup, runner: &FakeRunner) -> Self {
+        Self::running(setup, Arc::new(runner.clone())).await
+    }
+
+    /// A server whose pictures anything may make.
     ///
     /// # Panics
     /// Where database, files or a port cannot be had.
     #[expect(clippy::expect_used, reason = "a test without a server cannot go on")]
-    pub async fn on(folder: Folder, runner: &FakeRunner) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    pub async fn running(setup: Setup, runner: Arc<dyn Runner>) -> Self {
+        let Setup { folder, clock, server, worker } = setup;
         let options = Options { clock: clock.clone(), ..Options::default() };
         let store = SqliteStore::open(&folder.path().join("scumble.db"), options).await.expect("a database");
         let store: Arc<dyn Store> = Arc::new(store);
         let files = folder.path().join("files");
         let files = Files::open(files.to_str().expect("a UTF-8 path")).expect("a folder for files");
-        let runners = HashMap::from([(ENDPOINT, Arc::new(runner.clone()) as Arc<dyn Runner>)]);
-        let config = scumble_worker::Config { heartbeat: Duration::from_millis(100), ..Default::default() };
+        let runners = HashMap::from([(ENDPOINT, runner)]);
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         let models = Arc::new(Models::with(runners));
-        let worker = Worker { store: store.clone(), files: files.clone(), models, clock: clock.clone(), config };
+        let worker =
+            Worker { store: store.clone(), files: files.clone(), models, clock: clock.clone(), config: worker };
         let working = tokio::spawn(worker.run(drain.clone(), stop.clone()));
-        let config = scumble_server::Config { body_bytes: 64 * 1024, ..Default::default() };
-        let state = AppState::new(store.clone(), files, clock, config);
+        let state = AppState::new(store.clone(), files, clock, server);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let serving = tokio::spawn(axum::serve(listener, scumble_server::router(state)).into_future());
+        let router = scumble_server::router(state);
+        let serving = tokio::spawn(listen::serve(listener, router, Listening::default(), CancellationToken::new()));
         Self { url, store, client: Client::new(), drain, stop, working, serving, folder }
     }
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use scumble_store::Limits;
+use scumble_store::{Limits, Retention};
 
 use crate::faults::Faults;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Settings of the working half of the server.
 #[derive(Clone, Debug)]
@@ -21,8 +23,38 @@ pub struct Config {
     pub limits: Limits,
     /// How many jobs of one key run at once, over all workers; further ones wait.
     pub per_key: Option<u32>,
+    /// Telling callers that their requests have ended.
+    pub webhooks: WebhooksConfig,
+    /// Reading files that callers name.
+    pub fetch: FetchConfig,
+    /// Pause between two clean-ups: expired files, abandoned uploads, old jobs.
+    pub cleanup: Duration,
+    /// How long the parts of an upload that nobody completes are kept; longer than an upload URL takes bytes.
+    pub parts: Duration,
+    /// How long ended jobs are kept.
+    pub retention: Retention,
     /// Where a self-test wants the process to end.
     pub faults: Faults,
+}
+
+/// Settings of `[webhooks]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhooksConfig {
+    /// Whether webhooks may lead to addresses that are not on the public internet.
+    pub allow_private: bool,
+    /// How long a receiver may take at the first attempt; later ones may take two minutes.
+    pub timeout: Duration,
+}
+
+/// Settings of `[fetch]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchConfig {
+    /// Whether files may be read from addresses that are not on the public internet.
+    pub allow_private: bool,
+    /// Largest file.
+    pub max_bytes: u64,
+    /// Largest picture, in pixels.
+    pub max_pixels: u64,
 }
 
 impl Default for Config {
@@ -34,14 +66,35 @@ impl Default for Config {
             poll: Duration::from_secs(1),
             limits: Limits::default(),
             per_key: None,
+            webhooks: WebhooksConfig::default(),
+            fetch: FetchConfig::default(),
+            cleanup: Duration::from_secs(60),
+            parts: 24 * HOUR,
+            retention: Retention { kept_ms: Some(ms(30 * 24 * HOUR)), unkept_ms: ms(HOUR) },
             faults: Faults::default(),
         }
+    }
+}
+
+impl Default for WebhooksConfig {
+    fn default() -> Self {
+        Self { allow_private: false, timeout: Duration::from_secs(15) }
+    }
+}
+
+impl Default for FetchConfig {
+    fn default() -> Self {
+        Self { allow_private: false, max_bytes: 50 * 1024 * 1024, max_pixels: 8192 * 8192 }
     }
 }
 
 impl Config {
     /// How long a lease lasts without a sign of life: four heartbeats, so that a slow disk costs nobody a job.
     pub fn lease_ms(&self) -> i64 {
-        i64::try_from(4 * self.heartbeat.as_millis()).unwrap_or(i64::MAX)
+        ms(4 * self.heartbeat)
     }
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

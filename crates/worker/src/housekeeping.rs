@@ -1,11 +1,14 @@
-//! What somebody has to do now and then: leases that ended, requests that nobody started in time.
+//! What somebody has to do now and then: leases that ended, requests that nobody started in time, and (in `cleanup`)
+//! what has been kept long enough.
 
 use std::time::Duration;
 
 use scumble_api::{ErrorAnswer, ErrorType};
 use scumble_store::Result;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::cleanup::cleanup;
 use crate::outcome::failed;
 use crate::run_one::set_aside;
 use crate::work::Worker;
@@ -17,6 +20,8 @@ const OVERDUE: Duration = Duration::from_millis(250);
 /// wait.
 pub(crate) async fn housekeeping(worker: Worker, drain: CancellationToken) {
     let (mut leases, mut starts) = (tokio::time::interval(worker.config.heartbeat), tokio::time::interval(OVERDUE));
+    // in a task of its own: deleting many files must not keep a crashed worker's jobs waiting
+    let _cleanup = AbortOnDropHandle::new(tokio::spawn(cleanup(worker.clone())));
     loop {
         let done = tokio::select! {
             _ = leases.tick() => reclaim(&worker).await,

@@ -14,6 +14,7 @@ use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::preview::{self, is_shown};
 use crate::runner::Watch;
 use crate::work::Worker;
 
@@ -25,6 +26,10 @@ pub(crate) struct Journal {
     clock: Arc<dyn Clock>,
     lease: Arc<Lease>,
     pending: Mutex<Vec<NewEvent>>,
+    /// Whether anybody looks at previews.
+    watched: bool,
+    /// The newest preview that was not written yet, and when it was made. Older ones nobody needs.
+    preview: Mutex<Option<(i64, Pixels)>>,
     wake: Notify,
     cancelled: AtomicBool,
     lost: AtomicBool,
@@ -32,27 +37,19 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    pub(crate) fn new(worker: &Worker, lease: Arc<Lease>) -> Self {
+    pub(crate) fn new(worker: &Worker, lease: Arc<Lease>, cancel_requested: bool) -> Self {
         Self {
             store: worker.store.clone(),
             clock: worker.clock.clone(),
+            watched: lease.job.options["stream"] == true,
             lease,
             pending: Mutex::default(),
+            preview: Mutex::default(),
             wake: Notify::new(),
-            cancelled: AtomicBool::new(false),
+            cancelled: AtomicBool::new(cancel_requested),
             lost: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }
-    }
-
-    /// Tells the queue that the run begins; stops the run if it must not.
-    pub(crate) async fn start(&self) -> Result<()> {
-        let beat = self.store.start(&self.lease).await;
-        if beat.is_err() {
-            self.lost.store(true, Ordering::Release);
-        }
-        self.heed(Ok(beat?));
-        Ok(())
     }
 
     /// Keeps the lease alive and writes events until it is aborted.
@@ -81,7 +78,9 @@ impl Journal {
 
     /// Writes what was collected.
     pub(crate) async fn flush(&self) -> Result<()> {
-        let events = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut events = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        let preview = self.preview.lock().unwrap_or_else(PoisonError::into_inner).take();
+        events.extend(preview.and_then(|(at_ms, pixels)| self.shown(at_ms, pixels)));
         if events.is_empty() {
             return Ok(());
         }
@@ -111,6 +110,17 @@ impl Journal {
             Ok(Beat::Lost) => self.lost.store(true, Ordering::Release),
             // a database that does not answer now may answer in time for the next beat
             Err(error) => tracing::warn!(job.id = %self.lease.job.id, %error, "no sign of life could be given"),
+        }
+    }
+
+    /// A preview as an event. It is encoded here and not where it is made: that thread has other things to do.
+    fn shown(&self, at_ms: i64, pixels: Pixels) -> Option<NewEvent> {
+        match preview::data_uri(pixels) {
+            Ok(image) => Some(NewEvent { at_ms, kind: EventKind::Preview { image } }),
+            Err(error) => {
+                tracing::warn!(job.id = %self.lease.job.id, %error, "a preview could not be encoded");
+                None
+            }
         }
     }
 
@@ -153,7 +163,13 @@ impl Watch for Journal {
         self.log(message);
     }
 
-    fn step(&self, done: usize, total: usize, _preview: &dyn Fn() -> Option<Pixels>) {
+    fn step(&self, done: usize, total: usize, preview: &dyn Fn() -> Option<Pixels>) {
+        if self.watched
+            && is_shown(done, total)
+            && let Some(pixels) = preview()
+        {
+            *self.preview.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.clock.now_ms(), pixels));
+        }
         let whole = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let stage = Stage::Denoise.name().to_owned();
         self.note(EventKind::Progress { stage, done: whole(done), total: whole(total) });

@@ -4,20 +4,25 @@
 //! whatever makes pictures, [`Models`] says which runner answers which endpoint. `scumble run` uses the runners
 //! without a queue.
 
+mod cleanup;
 mod config;
 mod faults;
 mod housekeeping;
+mod inputs;
 mod journal;
 mod models;
 mod outcome;
 mod picture;
+mod preview;
 mod run_one;
 pub mod runner;
+mod webhooks;
 mod weights;
 mod work;
 
-pub use config::Config;
+pub use config::{Config, FetchConfig, WebhooksConfig};
 pub use faults::{Faults, Point};
+pub use inputs::{InputImage, InputPixels, Inputs};
 pub use models::{ModelConfig, Models, ModelsConfig, advice, source};
 pub use outcome::fresh_seed;
 pub use picture::Picture;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use scumble_api::{ErrorAnswer, FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput};
-use scumble_store::{Access, FileRecord, Outcome};
+use scumble_api::{Acl, AclDecision, ErrorAnswer, FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput, Lifecycle};
+use scumble_store::{FileRecord, Job, Outcome};
 
 use crate::faults::Point;
 use crate::runner::{Drawn, Request};
@@ -21,11 +21,13 @@ pub fn fresh_seed() -> Result<u64, String> {
 /// Stores the pictures and builds the outcome that points at them.
 pub(crate) async fn save(
     worker: &Worker,
+    job: &Job,
     request: &Request,
     drawn: &Drawn,
     duration_ms: u64,
 ) -> Result<(Outcome, Vec<FileRecord>), scumble_files::Error> {
     let scheme = if request.input.sync_mode { INLINE_SCHEME } else { FILE_SCHEME };
+    let lifecycle = lifecycle(job);
     let (mut images, mut files) = (Vec::new(), Vec::new());
     for picture in &drawn.pictures {
         let content_type = picture.format.content_type();
@@ -38,15 +40,16 @@ pub(crate) async fn save(
             height: picture.height,
             content_type: content_type.into(),
         });
+        let now_ms = worker.clock.now_ms();
         files.push(FileRecord {
             path: stored.path.to_string(),
             job_id: None,
             content_type: content_type.into(),
             bytes: i64::try_from(stored.bytes).unwrap_or(i64::MAX),
-            created_ms: worker.clock.now_ms(),
-            expires_ms: None,
-            owner: None,
-            access: Access::default(),
+            created_ms: now_ms,
+            expires_ms: lifecycle.expires_ms(now_ms),
+            owner: job.key_id.clone(),
+            access: lifecycle.initial_acl.clone().map(Into::into).unwrap_or_default(),
         });
     }
     let output = ImagesOutput {
@@ -69,6 +72,20 @@ pub(crate) async fn save(
         inference_ms: i64::try_from(duration_ms).ok(),
     };
     Ok((outcome, files))
+}
+
+/// What the caller asked to become of the pictures. The gateway has read it before; should it be unreadable now, nobody
+/// but the owner sees them.
+fn lifecycle(job: &Job) -> Lifecycle {
+    let kept = &job.options["lifecycle"];
+    if kept.is_null() {
+        return Lifecycle::default();
+    }
+    Lifecycle::from_value(kept).unwrap_or_else(|problem| {
+        tracing::error!(job.id = %job.id, problem = problem.msg, "the lifecycle is unreadable; the pictures are hidden");
+        let acl = Acl { default: AclDecision::Hide, rules: Vec::new() };
+        Lifecycle { expiration_duration_seconds: None, initial_acl: Some(acl) }
+    })
 }
 
 /// Removes the pictures of an attempt that came too late.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use scumble_api::{ErrorAnswer, ErrorType, JobOptions, Scope, rest_ms};
-use scumble_store::{FileRecord, Finish, Lease, Outcome, Release, Result};
+use scumble_store::{Beat, FileRecord, Finish, Lease, Outcome, Release, Result};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -29,12 +29,14 @@ pub(crate) enum Ending {
 /// Runs a leased job to its end. An error leaves the lease to expire: the job is tried again.
 pub(crate) async fn run_one(worker: &Worker, lease: Lease, stop: &CancellationToken) -> Result<Ending> {
     let began = Instant::now();
+    let cancel_requested = match worker.store.start(&lease).await? {
+        Beat::Lost => return Ok(Ending::Lost),
+        Beat::Alive { cancel_requested } => cancel_requested,
+    };
     let lease = Arc::new(lease);
-    let journal = Arc::new(Journal::new(worker, lease.clone()));
+    let journal = Arc::new(Journal::new(worker, lease.clone(), cancel_requested));
     let pulse = Pulse::start(&journal, worker.config.heartbeat, worker.config.lease_ms(), stop.clone());
-    // the run does not wait until its start is on disk; what it makes is worth nothing without
-    let (started, drawn) = tokio::join!(journal.start(), draw(worker, &lease, &journal));
-    started?;
+    let drawn = draw(worker, &lease, &journal).await;
     worker.config.faults.pass(Point::AfterRun);
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     // what the run said and what it made go to disk side by side; who reads the end finds both
@@ -103,7 +105,7 @@ async fn keep(
     duration_ms: u64,
 ) -> Made {
     let (request, drawn) = drawn?;
-    save(worker, &request, &drawn, duration_ms).await.or_else(|error| {
+    save(worker, &lease.job, &request, &drawn, duration_ms).await.or_else(|error| {
         tracing::error!(job.id = %lease.job.id, %error, "the pictures cannot be stored");
         let answer = ErrorAnswer::typed(ErrorType::InternalError, "The pictures could not be stored");
         Ok((failed(&answer), Vec::new()))

@@ -14,6 +14,7 @@ use crate::faults::Point;
 use crate::housekeeping::housekeeping;
 use crate::models::Models;
 use crate::run_one::{Ending, run_one};
+use crate::webhooks::Deliverer;
 
 /// Everything that running jobs needs. Cheap to clone.
 #[derive(Clone)]
@@ -31,10 +32,13 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Works until `drain` is cancelled, then lets the jobs at hand end and returns. Once `stop` is cancelled, jobs at
-    /// hand go back to the queue instead.
+    /// Works, and delivers webhooks, until `drain` is cancelled, then lets the jobs at hand end and returns. Once `stop`
+    /// is cancelled, jobs at hand go back to the queue instead.
     pub async fn run(self, drain: CancellationToken, stop: CancellationToken) {
         let _keeper = AbortOnDropHandle::new(tokio::spawn(housekeeping(self.clone(), drain.clone())));
+        let closing = CancellationToken::new();
+        let delivering = Deliverer::new(&self).run(closing.clone(), stop.clone());
+        let delivering = AbortOnDropHandle::new(tokio::spawn(delivering));
         let mut slots = JoinSet::new();
         for slot in 0..self.config.concurrency.max(1) {
             slots.spawn(self.clone().slot(slot, drain.clone(), stop.clone()));
@@ -43,6 +47,11 @@ impl Worker {
             if let Err(error) = ended {
                 tracing::error!(%error, "a worker slot ended unexpectedly");
             }
+        }
+        // the last jobs want to be told of, too
+        closing.cancel();
+        if let Err(error) = delivering.await {
+            tracing::error!(%error, "the delivery of webhooks ended unexpectedly");
         }
     }
 

@@ -2,21 +2,26 @@
 
 use scumble_server::new_key;
 use scumble_store::Store;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::args::{Keys, KeysCommand};
+use crate::commands::time::iso;
 use crate::failure::Failure;
-use crate::settings::{data_dir, open_store, runtime};
+use crate::settings::{Place, open_store, runtime};
 
 /// Works with the server up or down: both use the same database.
 pub(crate) fn keys(args: &Keys) -> Result<(), Failure> {
+    let (KeysCommand::Create { place, .. } | KeysCommand::List { place } | KeysCommand::Revoke { place, .. }) =
+        &args.command;
+    let database = Place::of(place)?.database;
     runtime()?.block_on(async {
-        match &args.command {
-            KeysCommand::Create { label, data } => create(&*open_store(&data_dir(data)?).await?, label).await,
-            KeysCommand::List { data } => list(&*open_store(&data_dir(data)?).await?).await,
-            KeysCommand::Revoke { id, data } => revoke(&*open_store(&data_dir(data)?).await?, id).await,
-        }
+        let store = open_store(&database).await?;
+        let done = match &args.command {
+            KeysCommand::Create { label, .. } => create(&*store, label).await,
+            KeysCommand::List { .. } => list(&*store).await,
+            KeysCommand::Revoke { id, .. } => revoke(&*store, id).await,
+        };
+        store.close().await;
+        done
     })
 }
 
@@ -26,7 +31,6 @@ async fn create(store: &dyn Store, label: &str) -> Result<(), Failure> {
     store.create_key(&id, label, hash).await?;
     println!("{}", secret.reveal());
     eprintln!("This key is not shown again. From now on callers of this server need a key.");
-    store.close().await;
     Ok(())
 }
 
@@ -45,9 +49,4 @@ async fn revoke(store: &dyn Store, id: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Usage(format!("there is no valid key {id}; `scumble keys list` shows them")))
-}
-
-fn iso(ms: i64) -> String {
-    let time = OffsetDateTime::from_unix_timestamp(ms / 1000);
-    time.ok().and_then(|t| t.format(&Rfc3339).ok()).unwrap_or_default()
 }

@@ -1,29 +1,69 @@
 //! The routes, grouped by who calls.
 
+mod catalogue;
 pub(crate) mod files;
+mod jwks;
 mod probes;
 pub(crate) mod queue;
+mod realtime;
 mod run;
+mod stream;
+mod tokens;
+mod uploads;
+mod ws;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::get;
+use axum::routing::{get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub(crate) use self::realtime::endpoint_of as realtime_of;
+pub(crate) use self::stream::endpoint_of as stream_of;
 use crate::addressing::address;
+use crate::auth::take_token;
 use crate::middleware::{cors, json_errors, panicked, request_id};
 use crate::state::AppState;
+
+/// What a worker on its own answers: that it lives, and that it reaches its database.
+pub fn probe_router(state: AppState) -> Router {
+    Router::new()
+        .route("/health", get(probes::health))
+        .route("/ready", get(probes::ready))
+        .with_state(state)
+        .layer(from_fn(json_errors))
+        .layer(from_fn(request_id))
+}
 
 /// The whole HTTP face.
 pub fn router(state: AppState) -> Router {
     let services = Router::new()
-        // programs: direct calls and the queue
+        // programs: direct calls, streams, realtime, the queue
         .route("/run/{*id}", get(run::with_query).post(run::with_body))
         .route("/queue/{*path}", get(queue::read).post(queue::submit).put(queue::cancel))
+        .route("/ws/{*id}", get(ws::open))
+        .route("/rest/tokens", post(tokens::bare))
+        .route("/rest/tokens/", post(tokens::bare))
+        .route("/rest/tokens/realtime", post(tokens::realtime))
+        .route("/rest/tokens/realtime/", post(tokens::realtime))
+        // clients with files: leave to upload
+        .route("/rest/storage/upload/initiate", post(uploads::initiate))
+        .route("/rest/storage/upload/initiate-multipart", post(uploads::initiate_parts))
+        .route("/rest/storage/auth/token", post(uploads::token))
+        // …and the bytes
+        .route("/cdn/put/{*path}", put(uploads::put).post(uploads::complete))
+        .route("/cdn/files/upload", post(uploads::direct))
+        .route("/cdn/files/upload/multipart", post(uploads::begin_parts))
         // anybody with the URL of a file
-        .route("/cdn/files/{*path}", get(files::read))
-        .route("/files/{*path}", get(files::read))
+        .route("/cdn/files/{*path}", get(files::read).put(uploads::put_part).post(files::post))
+        .route("/files/{*path}", get(files::read).put(uploads::put_part).post(files::post))
+        // receivers of webhooks
+        .route("/rest/.well-known/jwks.json", get(jwks::read))
+        // programs that look for something to call
+        .route("/v1/models", get(catalogue::list))
+        .route("/api/openapi/queue/openapi.json", get(catalogue::queue_openapi))
+        .route("/models/{*path}", get(catalogue::document))
+        .route("/llms.txt", get(catalogue::overview))
         // machines
         .route("/health", get(probes::health))
         .route("/ready", get(probes::ready))
@@ -31,6 +71,8 @@ pub fn router(state: AppState) -> Router {
         // a bare endpoint id is a direct call
         .fallback(run::bare)
         .layer(DefaultBodyLimit::max(state.config.body_bytes))
+        // before anything looks at the query
+        .layer(from_fn(take_token))
         .with_state(state.clone());
     // Layers wrap what is above them: a request passes these from the last to the first. Addressing comes last but
     // one before routing, because it changes the path that routes see; the outer router exists for that reason.

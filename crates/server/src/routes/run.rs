@@ -8,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use scumble_api::ErrorAnswer;
 use serde_json::{Map, Value};
 
+use super::realtime::{self, Handshake};
+use super::stream;
 use crate::addressing::{Caller, Service};
 use crate::answer::{Refusal, about, outcome};
 use crate::auth::Authorized;
@@ -15,7 +17,7 @@ use crate::state::AppState;
 use crate::submit::{Call, Origin, too_many};
 use crate::wait::Wait;
 
-/// `POST /run/{id}`.
+/// `POST /run/{id}` and `POST /run/{id}/stream`.
 pub(super) async fn with_body(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
@@ -24,10 +26,11 @@ pub(super) async fn with_body(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    run(Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers }, Call::read(&id, &body)?).await
+    let from = Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers };
+    answer(from, &id, |id| Call::read(id, &body)).await
 }
 
-/// `GET /run/{id}?prompt=…`: the query is the input.
+/// `GET /run/{id}?prompt=…`: the query is the input, unless a WebSocket is asked for.
 pub(super) async fn with_query(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
@@ -35,31 +38,55 @@ pub(super) async fn with_query(
     Path(id): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
+    Handshake(opening): Handshake,
 ) -> Result<Response, Refusal> {
-    let mut call = Call::read(&id, &Bytes::new())?;
-    call.body = Value::Object(query.into_iter().map(|(name, value)| (name, value.into())).collect::<Map<_, _>>());
-    run(Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers }, call).await
+    if let Some(opening) = opening {
+        return realtime::open(state, caller, authorized, &id, opening);
+    }
+    let input = Value::Object(query.into_iter().map(|(name, value)| (name, value.into())).collect::<Map<_, _>>());
+    let call = |id: &str| Ok(Call { body: input, ..Call::read(id, &Bytes::new())? });
+    let from = Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers };
+    answer(from, &id, call).await
 }
 
-/// `POST /{id}` on a host that is none of fal's. What addressing has put under a service's prefix and no route took is
+/// `POST /{id}`, or a WebSocket there, on a host that is none of fal's. What addressing has put under a service's prefix and no route took is
 /// not meant as an endpoint.
 pub(super) async fn bare(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
     authorized: Authorized,
-    method: Method,
-    uri: Uri,
+    (method, uri): (Method, Uri),
     headers: HeaderMap,
+    Handshake(opening): Handshake,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    if method != Method::POST || Service::has_path(uri.path()) {
+    if Service::has_path(uri.path()) {
         return Err(no_such_page(&uri));
     }
-    run(Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers }, Call::read(uri.path(), &body)?).await
+    if let Some(opening) = opening {
+        return realtime::open(state, caller, authorized, uri.path(), opening);
+    }
+    if method != Method::POST {
+        return Err(no_such_page(&uri));
+    }
+    let from = Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers };
+    answer(from, uri.path(), |id| Call::read(id, &body)).await
 }
 
 fn no_such_page(uri: &Uri) -> Refusal {
     ErrorAnswer::plain(404, format!("Path {} not found", uri.path())).into()
+}
+
+/// The output, at once or as a stream. The path decides, never `Accept`: proxies rewrite that.
+async fn answer(
+    from: Origin<'_>,
+    path: &str,
+    call: impl FnOnce(&str) -> Result<Call, Refusal>,
+) -> Result<Response, Refusal> {
+    match stream::endpoint_of(path) {
+        Some(id) => stream::stream(from, call(id)?).await,
+        None => run(from, call(path)?).await,
+    }
 }
 
 async fn run(from: Origin<'_>, call: Call) -> Result<Response, Refusal> {
@@ -68,11 +95,11 @@ async fn run(from: Origin<'_>, call: Call) -> Result<Response, Refusal> {
     // subscribed before the job exists, so that its end cannot be missed
     let changes = state.store.changes();
     let repeatable = from.headers.contains_key("idempotency-key");
-    let job = call.run(from, false).await?.job;
+    let job = call.run(from).await?.job;
     let mut wait = Wait::new(state, job.id);
     if repeatable {
         // the caller may come back for it
-        wait.let_go();
+        wait.disarm();
     }
     match wait.outcome(state, changes).await? {
         Some(result) => Ok(outcome(job.id, result, &state.files, caller).await),

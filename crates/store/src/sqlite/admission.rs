@@ -1,5 +1,7 @@
 //! What has to hold for a job to be accepted. Nobody else writes meanwhile, so it still holds when the job is written.
 
+use std::ops::ControlFlow;
+
 use rusqlite::params;
 
 use super::db::Db;
@@ -9,37 +11,28 @@ use super::writer::Tx;
 use super::{calls, reads};
 use crate::{Admission, Enqueued, NewJob, Once, Result};
 
-/// The answer to a job.
-pub(super) enum Answer {
-    /// It may come in.
-    Admitted {
-        /// How many of its endpoint go before it.
-        position: u64,
-    },
-    /// It may not, for this reason.
-    Refused(Enqueued),
-}
-
 /// Asks in this order: said before, too many waiting, too many alive. A client that repeats itself gets its job however
 /// full the queue is by now.
-pub(super) fn ask(tx: &mut Tx, job: &NewJob, admission: &Admission) -> Result<Answer> {
+///
+/// Goes on with how many jobs of its endpoint go before it, or breaks off with why it may not come in.
+pub(super) fn ask(tx: &mut Tx, job: &NewJob, admission: &Admission) -> Result<ControlFlow<Enqueued, u64>> {
     let Admission { max_waiting, max_alive, once } = admission;
     if let Some(once) = once
         && let Some(said) = said_before(tx, job, once)?
     {
-        return Ok(Answer::Refused(said));
+        return Ok(ControlFlow::Break(said));
     }
     let waiting = waiting(tx, job)?;
     if max_waiting.is_some_and(|max| waiting.in_all > max) {
-        return Ok(Answer::Refused(Enqueued::TooManyWaiting(waiting.in_all)));
+        return Ok(ControlFlow::Break(Enqueued::TooManyWaiting(waiting.in_all)));
     }
     if let Some(max) = *max_alive {
         let alive = alive(tx, job)?;
         if alive >= max {
-            return Ok(Answer::Refused(Enqueued::TooManyAlive(alive)));
+            return Ok(ControlFlow::Break(Enqueued::TooManyAlive(alive)));
         }
     }
-    Ok(Answer::Admitted { position: waiting.ahead })
+    Ok(ControlFlow::Continue(waiting.ahead))
 }
 
 /// Remembers the word of a job that was accepted.

@@ -1,8 +1,10 @@
 //! Writes on behalf of callers: accept a job, cancel it, end it unstarted.
 
+use std::ops::ControlFlow;
+
 use rusqlite::params;
 
-use super::admission::{self, Answer};
+use super::admission;
 use super::db::Db;
 use super::rows::{self, priority_number};
 use super::steps::{self, Standing};
@@ -11,8 +13,8 @@ use crate::{Admission, Cancel, Change, Enqueued, Error, Job, JobId, NewJob, Outc
 
 pub(super) fn enqueue(tx: &mut Tx, new: NewJob, admission: &Admission) -> Result<Enqueued> {
     let position = match admission::ask(tx, &new, admission)? {
-        Answer::Admitted { position } => position,
-        Answer::Refused(why) => return Ok(why),
+        ControlFlow::Continue(position) => position,
+        ControlFlow::Break(why) => return Ok(why),
     };
     let job = insert(tx, new, admission, State::Queued)?;
     tx.changes.push(Change::Queued { endpoint: job.endpoint.clone() });
@@ -20,13 +22,8 @@ pub(super) fn enqueue(tx: &mut Tx, new: NewJob, admission: &Admission) -> Result
     Ok(Enqueued::New { job, position })
 }
 
-pub(super) fn enqueue_ended(
-    tx: &mut Tx,
-    new: NewJob,
-    admission: &Admission,
-    outcome: Outcome,
-) -> Result<Enqueued> {
-    if let Answer::Refused(why) = admission::ask(tx, &new, admission)? {
+pub(super) fn enqueue_ended(tx: &mut Tx, new: NewJob, admission: &Admission, outcome: Outcome) -> Result<Enqueued> {
+    if let ControlFlow::Break(why) = admission::ask(tx, &new, admission)? {
         return Ok(why);
     }
     let job = insert(tx, new, admission, outcome.end_state(false))?;
@@ -44,8 +41,17 @@ fn insert(tx: &mut Tx, new: NewJob, admission: &Admission, state: State) -> Resu
          (id, endpoint, key_id, priority, start_by_ms, webhook, hint, keep_io, state, created_ms, finished_ms) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id) DO NOTHING RETURNING seq",
         params![
-            id.to_string(), endpoint, key_id, priority_number, start_by_ms, webhook, hint, keep_io,
-            state.as_str(), tx.now_ms, finished_ms
+            id.to_string(),
+            endpoint,
+            key_id,
+            priority_number,
+            start_by_ms,
+            webhook,
+            hint,
+            keep_io,
+            state.as_str(),
+            tx.now_ms,
+            finished_ms
         ],
         |row| Ok(row.get("seq")?),
     )?;

@@ -16,10 +16,7 @@ pub(super) const HINT_KEPT_MS: i64 = 300_000;
 
 /// Takes the next job: wakes the rested, finds out whose turn it is, leases the first of theirs.
 pub(super) fn claim(tx: &mut Tx, claim: Claim) -> Result<Option<Lease>> {
-    tx.conn.run(
-        "UPDATE jobs SET not_before_ms = NULL WHERE state = 'queued' AND not_before_ms <= ?1",
-        [tx.now_ms],
-    )?;
+    tx.conn.run("UPDATE jobs SET not_before_ms = NULL WHERE state = 'queued' AND not_before_ms <= ?1", [tx.now_ms])?;
     let Claim { worker, endpoints, lease_ms, per_key } = claim;
     let only = match endpoints {
         Claimable::All => None,

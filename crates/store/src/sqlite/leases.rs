@@ -25,24 +25,28 @@ impl From<&Lease> for Token {
 }
 
 pub(super) fn start(tx: &mut Tx, token: Token) -> Result<Beat> {
-    let Some(job) = held(tx, token)? else { return Ok(Beat::Lost) };
-    if job.state == State::Leased {
-        tx.conn.run(
-            "UPDATE jobs SET state = 'running', started_ms = ?2 WHERE seq = ?1",
-            params![job.seq, tx.now_ms],
-        )?;
+    let started = tx.conn.first(
+        "UPDATE jobs SET state = 'running', started_ms = ?3 WHERE id = ?1 AND attempt = ?2 AND state = 'leased' \
+         RETURNING *",
+        params![token.job_id.to_string(), token.attempt, tx.now_ms],
+        Standing::from_row,
+    )?;
+    if let Some(job) = started {
         steps::entered(tx, &job, State::Running, None)?;
+        return Ok(alive(&job));
     }
-    Ok(alive(&job))
+    // Said twice, or lost.
+    Ok(held(tx, token)?.map_or(Beat::Lost, |job| alive(&job)))
 }
 
 pub(super) fn heartbeat(tx: &mut Tx, token: Token, lease_ms: i64) -> Result<Beat> {
-    let Some(job) = held(tx, token)? else { return Ok(Beat::Lost) };
-    tx.conn.run(
-        "UPDATE jobs SET lease_expires_ms = ?2 WHERE seq = ?1",
-        params![job.seq, tx.now_ms.saturating_add(lease_ms)],
+    let job = tx.conn.first(
+        "UPDATE jobs SET lease_expires_ms = ?3 WHERE id = ?1 AND attempt = ?2 AND state IN ('leased', 'running') \
+         RETURNING *",
+        params![token.job_id.to_string(), token.attempt, tx.now_ms.saturating_add(lease_ms)],
+        Standing::from_row,
     )?;
-    Ok(alive(&job))
+    Ok(job.map_or(Beat::Lost, |job| alive(&job)))
 }
 
 pub(super) fn log(tx: &mut Tx, token: Token, events: &[NewEvent]) -> Result<Beat> {

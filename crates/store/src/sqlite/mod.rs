@@ -35,9 +35,9 @@ pub use self::open::Options;
 use self::readers::Readers;
 use self::writer::Writer;
 use crate::{
-    Admission, Beat, Cancel, Change, Claim, Clock, Count, Delivery, DeliveryAttempt, DeliveryRecord, Enqueued,
-    Event, FileRecord, Finish, Job, JobFilter, JobId, JobSummary, KeyRecord, Lease, Limits, NewEvent, NewJob,
-    NextDelivery, Outcome, Reclaimed, Release, Result, Retention, SecretBytes, SecretRecord, Store,
+    Admission, Beat, Cancel, Change, Claim, Clock, Count, Delivery, DeliveryAttempt, DeliveryRecord, Enqueued, Event,
+    FileRecord, Finish, Job, JobFilter, JobId, JobSummary, KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery,
+    Outcome, Reclaimed, Release, Result, Retention, SecretBytes, SecretRecord, Store,
 };
 
 /// The store in a SQLite file.

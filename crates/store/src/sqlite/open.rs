@@ -1,10 +1,11 @@
 //! Opening a SQLite file.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::broadcast;
 
@@ -20,6 +21,13 @@ const CHANGES_KEPT: usize = 1024;
 
 /// Statements that a connection keeps prepared: more than there are.
 const STATEMENTS_KEPT: usize = 128;
+
+/// Memory in which the writer keeps pages: ids are random, so that new jobs touch their index everywhere.
+const CACHE_KIB: i64 = 32 * 1024;
+
+/// The length of the log, in pages of 4 KiB, from which on it is written back into the database. Longer than usual,
+/// because a commit waits for it.
+const LOG_PAGES: i64 = 4_000;
 
 /// How a SQLite file is opened.
 #[derive(Clone)]
@@ -78,7 +86,7 @@ fn open(path: &Path, options: Options) -> Result<SqliteStore> {
 }
 
 fn make_folder(path: &Path) -> Result<()> {
-    let folder = path.parent().map(Path::to_owned).unwrap_or_else(PathBuf::new);
+    let folder = path.parent().unwrap_or(Path::new(""));
     std::fs::create_dir_all(folder).map_err(|error| cannot_open(path, &error))
 }
 
@@ -88,9 +96,7 @@ fn cannot_open(path: &Path, error: &std::io::Error) -> Error {
 
 fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags)?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-    conn.busy_timeout(busy_timeout)?;
+    let conn = connect(path, flags, busy_timeout)?;
     // Lets deleted jobs give their space back, bit by bit. Has to be decided before the first table.
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -99,12 +105,20 @@ fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection> {
     conn.pragma_update(None, "foreign_keys", true)?;
     // What a savepoint remembers has no business on the disk.
     conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    conn.pragma_update_and_check(None, "wal_autocheckpoint", LOG_PAGES, |_| Ok(()))?;
     Ok(conn)
 }
 
 fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connection> {
-    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX, busy_timeout)
+}
+
+fn connect(path: &Path, flags: OpenFlags, busy_timeout: Duration) -> Result<Connection> {
+    let conn = Connection::open_with_flags(path, flags)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    // Plans that do not depend on the values: otherwise SQLite prepares a kept statement anew for other values.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.busy_timeout(busy_timeout)?;
     Ok(conn)
 }

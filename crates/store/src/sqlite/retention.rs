@@ -19,7 +19,8 @@ pub(super) fn purge(tx: &mut Tx, retention: Retention, limit: u32) -> Result<u64
         let Some(keep_ms) = keep_ms else { continue };
         let left = u64::from(limit).saturating_sub(purged);
         let before_ms = tx.now_ms.saturating_sub(keep_ms);
-        let deleted = tx.conn.run(include_str!("queries/purge.sql"), params![keep_io, before_ms, left.cast_signed()])?;
+        let deleted =
+            tx.conn.run(include_str!("queries/purge.sql"), params![keep_io, before_ms, left.cast_signed()])?;
         purged += deleted as u64;
     }
     let forgotten = tx.now_ms.saturating_sub(HINT_KEPT_MS);
@@ -42,5 +43,7 @@ pub(super) fn delete_job(tx: &mut Tx, id: JobId) -> Result<Option<Vec<FileRecord
 }
 
 fn give_space_back(tx: &Tx) -> Result<()> {
-    Ok(tx.conn.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES_FREED})"))?)
+    // Each step of this statement frees a page.
+    tx.conn.all(&format!("PRAGMA incremental_vacuum({PAGES_FREED})"), [], |_| Ok(()))?;
+    Ok(())
 }

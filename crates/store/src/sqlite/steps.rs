@@ -75,13 +75,7 @@ pub(super) enum Back {
 }
 
 /// Ends a job.
-pub(super) fn end(
-    tx: &mut Tx,
-    job: &Standing,
-    state: State,
-    outcome: &Outcome,
-    reason: Option<String>,
-) -> Result<()> {
+pub(super) fn end(tx: &mut Tx, job: &Standing, state: State, outcome: &Outcome, reason: Option<String>) -> Result<()> {
     tx.conn.run(
         "UPDATE jobs \
          SET state = ?2, finished_ms = ?3, crashes = ?4, worker = NULL, lease_expires_ms = NULL, not_before_ms = NULL \

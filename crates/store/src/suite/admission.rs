@@ -32,7 +32,10 @@ pub async fn not_while_too_many_are_alive(place: &impl Place) -> Result<()> {
         let new = || NewJob { key_id: party.map(str::to_owned), ..new_job() };
         assert!(matches!(store.enqueue(new(), two()).await?, Enqueued::New { .. }));
         let lease = running(&*store, "w").await?;
-        assert!(matches!(store.enqueue(NewJob { priority: Priority::Low, ..new() }, two()).await?, Enqueued::New { .. }));
+        assert!(matches!(
+            store.enqueue(NewJob { priority: Priority::Low, ..new() }, two()).await?,
+            Enqueued::New { .. }
+        ));
         assert_eq!(store.enqueue(new(), two()).await?, Enqueued::TooManyAlive(2));
         store.release(&lease, crate::Release::Drained).await?;
         assert_eq!(store.enqueue(new(), two()).await?, Enqueued::TooManyAlive(2));
@@ -104,7 +107,9 @@ pub async fn a_word_for_something_else(place: &impl Place) -> Result<()> {
 pub async fn repeats_are_welcome_when_it_is_full(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
     let full = || Admission { max_waiting: Some(0), max_alive: Some(1), once: Some(once("word", 1)) };
-    let Enqueued::New { job: first, .. } = store.enqueue(new_job(), full()).await? else { panic!("it was not accepted") };
+    let Enqueued::New { job: first, .. } = store.enqueue(new_job(), full()).await? else {
+        panic!("it was not accepted")
+    };
     assert_eq!(store.enqueue(new_job(), full()).await?, Enqueued::Repeated(first));
     let reused = Admission { once: Some(once("word", 2)), ..full() };
     assert_eq!(store.enqueue(new_job(), reused).await?, Enqueued::WordReused);

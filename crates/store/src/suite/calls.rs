@@ -36,10 +36,7 @@ pub async fn input_comes_back(place: &impl Place) -> Result<()> {
     assert_eq!(read.input.to_string(), new.input.to_string());
     let Job { id, seq, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options, .. } =
         read.clone();
-    assert_eq!(
-        NewJob { id, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options },
-        new
-    );
+    assert_eq!(NewJob { id, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options }, new);
     assert!(seq > 0);
     assert_eq!((read.state, read.attempt, read.drained, read.crashes), (State::Queued, 0, 0, 0));
     assert_eq!((read.created_ms, read.started_ms, read.finished_ms), (place.clock().now_ms(), None, None));

@@ -60,8 +60,13 @@ pub async fn priority_before_turns(place: &impl Place) -> Result<()> {
     while let Some(lease) = claim(&*store, "w").await? {
         order.push((key(&lease).to_owned(), lease.job.priority));
     }
-    let expected =
-        [("a", Priority::Normal), ("a", Priority::Normal), ("a", Priority::Normal), ("b", Priority::Low), ("a", Priority::Low)];
+    let expected = [
+        ("a", Priority::Normal),
+        ("a", Priority::Normal),
+        ("a", Priority::Normal),
+        ("b", Priority::Low),
+        ("a", Priority::Low),
+    ];
     assert_eq!(order, expected.map(|(key, priority)| (key.to_owned(), priority)));
     Ok(())
 }

@@ -31,7 +31,7 @@ impl Runner for StandIn {
         let steps = request.input.steps.max(1) as usize;
         for done in 1..=steps {
             pause(self.pause / steps as u32, &*watch).await?;
-            watch.step(done, steps, &|| None);
+            watch.step(done, steps, &|| Some(ground_only(&request)));
         }
         if let Some(error) = rehearsal::failure(&request.input.prompt, request.attempt) {
             return Err(error);
@@ -73,6 +73,12 @@ fn card(request: &Request, index: u32) -> Pixels {
         canvas.text(8 * scale, (8 + 12 * row) * scale, scale, line);
     }
     canvas.pixels
+}
+
+/// What a preview shows: the card before anything is written on it.
+fn ground_only(request: &Request) -> Pixels {
+    const SIDE: usize = 64;
+    Canvas::new(SIDE, SIDE, ground(request.seed, 0)).pixels
 }
 
 fn ground(seed: u64, index: u32) -> [u8; 3] {

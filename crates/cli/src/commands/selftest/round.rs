@@ -35,7 +35,7 @@ pub(super) async fn round(report: &Report) -> Result<(), Failure> {
 async fn started(report: &Report, what: &str, folder: &Path) -> Result<OwnServer, Failure> {
     // a short lease: after a kill, the request at hand is given back when it ends
     let config = super::torture::config(folder)?;
-    report.step(what, async { OwnServer::start(folder, &["--config", &config]).await.map_err(Failure::message) }).await
+    report.step(what, async { OwnServer::start(folder, &["--config", &config]).await.map_err(|e| e.message()) }).await
 }
 
 async fn caller(server: &OwnServer) -> Result<Caller, Failure> {

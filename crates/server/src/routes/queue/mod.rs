@@ -6,6 +6,7 @@
 mod cancel;
 mod result;
 mod status;
+mod status_stream;
 mod submit;
 
 use axum::Extension;
@@ -34,10 +35,11 @@ pub(crate) struct Address {
 enum What {
     Result,
     Status,
+    StatusStream,
     Cancel,
 }
 
-/// `GET /queue/…`: status or result.
+/// `GET /queue/…`: status, once or as a stream, or result.
 pub(super) async fn read(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
@@ -48,6 +50,7 @@ pub(super) async fn read(
     let (job, what) = find(&state, &path).await?;
     match what {
         What::Status => status::status(&state, &caller, job, query.wants_logs()).await,
+        What::StatusStream => Ok(status_stream::stream(state, caller, job.id, query.wants_logs())),
         What::Result => result::result(&state, &caller, job).await,
         What::Cancel => Err(Refusal::plain(405, "Method Not Allowed")),
     }
@@ -70,6 +73,7 @@ pub(crate) fn parse(path: &str) -> Option<Address> {
     let (id, what) = match rest.split_once('/') {
         None | Some((_, "response")) => (rest.split('/').next()?, What::Result),
         Some((id, "status")) => (id, What::Status),
+        Some((id, "status/stream")) => (id, What::StatusStream),
         Some((id, "cancel")) => (id, What::Cancel),
         Some(_) => return None,
     };
@@ -105,6 +109,7 @@ mod tests {
         check(format!("fal-ai/flux/requests/{id}/"), What::Result);
         check(format!("fal-ai/flux/requests/{id}/response"), What::Result);
         check(format!("fal-ai/flux/dev/requests/{id}/status/"), What::Status);
+        check(format!("fal-ai/flux/requests/{id}/status/stream"), What::StatusStream);
         check(format!("/fal-ai/flux/dev/requests/{id}/cancel"), What::Cancel);
         assert_eq!(parse(&format!("fal-ai/flux/requests/{id}/elsewhere")), None);
         assert_eq!(parse("fal-ai/flux/requests/not-an-id"), None);

@@ -29,19 +29,31 @@ impl StatusQuery {
 
 /// 202 until the request has ended, then 200.
 pub(super) async fn status(state: &AppState, caller: &Caller, job: Job, logs: bool) -> Result<Response, Refusal> {
-    let urls = Urls::of(&job, caller);
+    let logs = match logs {
+        true => Some(lines(state.store.events(job.id, 0).await?)),
+        false => None,
+    };
+    let answer = describe(state, caller, &job, logs).await?;
+    let code = if answer.status == Status::Completed { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok(about(job.id, (code, Json(answer)).into_response()))
+}
+
+/// How a request stands, with these lines of its log.
+pub(super) async fn describe(
+    state: &AppState,
+    caller: &Caller,
+    job: &Job,
+    logs: Option<Vec<LogLine>>,
+) -> scumble_store::Result<QueueStatus> {
+    let urls = Urls::of(job, caller);
     let status = word(job.state);
     let queue_position = match status {
         // claimed since we read the job: it is next
         Status::InQueue => Some(state.store.position(job.id).await?.unwrap_or(0)),
         Status::InProgress | Status::Completed => None,
     };
-    let logs = match logs {
-        true => Some(state.store.events(job.id, 0).await?.into_iter().filter_map(line).collect()),
-        false => None,
-    };
     let outcome = job.outcome.as_ref();
-    let answer = QueueStatus {
+    Ok(QueueStatus {
         status,
         request_id: job.id.to_string(),
         response_url: urls.response,
@@ -52,9 +64,12 @@ pub(super) async fn status(state: &AppState, caller: &Caller, job: Job, logs: bo
         metrics: Metrics { inference_time: outcome.and_then(|o| o.inference_ms).map(|ms| ms as f64 / 1000.0) },
         error: outcome.and_then(|o| o.error.clone()),
         error_type: outcome.and_then(|o| o.error_type.clone()),
-    };
-    let code = if status == Status::Completed { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok(about(job.id, (code, Json(answer)).into_response()))
+    })
+}
+
+/// What callers see of these events.
+pub(super) fn lines(events: Vec<Event>) -> Vec<LogLine> {
+    events.into_iter().filter_map(line).collect()
 }
 
 /// fal's word for a state.
@@ -66,7 +81,7 @@ fn word(state: State) -> Status {
     }
 }
 
-/// What callers see of an event; states have words of their own.
+/// What the log says of an event; states have words of their own.
 fn line(event: Event) -> Option<LogLine> {
     let (level, message) = match event.kind {
         EventKind::Log { level, message } => (level, message),

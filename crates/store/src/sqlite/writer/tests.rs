@@ -74,8 +74,8 @@ async fn writes_at_the_same_time_share_a_commit() -> Result<()> {
     let mut bench = Bench::new()?;
     let results = bench.insert_all(0..100).await;
     assert!(results.iter().all(Result::is_ok));
-    // One of the busy write, one of the others.
-    assert_eq!(bench.commits.load(Ordering::SeqCst), 2);
+    // The busy one changed nothing, which SQLite does not count.
+    assert_eq!(bench.commits.load(Ordering::SeqCst), 1);
     assert_eq!((bench.count().await?, bench.announced()), (100, 100));
     Ok(())
 }

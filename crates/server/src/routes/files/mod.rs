@@ -1,31 +1,50 @@
-//! Files, whole or in ranges.
+//! Files, whole or in ranges, for those who may read them.
+
+mod access;
+mod sign;
 
 use std::ops::Range;
 
+use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use scumble_files::FilePath;
 
+use self::access::{not_found, readable};
+use super::uploads::{complete_parts, read_small};
+use crate::addressing::Caller;
 use crate::answer::Refusal;
 use crate::state::AppState;
+use crate::uploads::{Reader, Uploader};
 
-/// A file never changes under its path, so caches may keep it for good.
-const CACHE: &str = "public, max-age=5184000, immutable";
+/// `POST /cdn/files/{path}/sign`, or the end of an upload in parts.
+pub(super) async fn post(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    Path(path): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (mut parts, body) = request.into_parts();
+    if let Some(path) = path.strip_suffix("/sign") {
+        let path: FilePath = path.parse().map_err(|_| not_found())?;
+        let reader = Reader::from_request_parts(&mut parts, &state).await?;
+        return sign::sign(&state, &caller, &reader, &path, read_small(body).await?).await;
+    }
+    let uploader = Uploader::from_request_parts(&mut parts, &state).await?;
+    complete_parts(&state, &caller, &uploader, &path, body).await
+}
 
 /// `GET /cdn/files/{path}`. Nothing here is ever interpreted: browsers are told not to guess.
 pub(super) async fn read(
     State(state): State<AppState>,
     Path(path): Path<String>,
+    reader: Reader,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let not_found = || Refusal::plain(404, "File not found");
     let path: FilePath = path.parse().map_err(|_| not_found())?;
-    let row = state.store.file(path.as_str()).await?.ok_or_else(not_found)?;
-    if row.expires_ms.is_some_and(|at| at <= state.clock.now_ms()) {
-        return Err(not_found());
-    }
+    let row = readable(&state, &reader, &path).await?;
     let range = headers.get(header::RANGE).and_then(|r| r.to_str().ok()).and_then(|r| parse_range(r, row.bytes));
     let partial = range.is_some();
     let file = match state.files.get(&path, range).await {
@@ -43,14 +62,13 @@ pub(super) async fn read(
         (header::CONTENT_TYPE, row.content_type.clone()),
         (header::CONTENT_LENGTH, (end - start).to_string()),
         (header::ACCEPT_RANGES, "bytes".to_owned()),
-        (header::CACHE_CONTROL, CACHE.to_owned()),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
     ];
+    let access = access::headers(&row, state.clock.now_ms());
     let partial = partial.then(|| (header::CONTENT_RANGE, format!("bytes {start}-{}/{}", end.max(1) - 1, file.size)));
     if partial.is_some() {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
-    for (name, value) in common.into_iter().chain(partial) {
+    for (name, value) in common.into_iter().chain(access).chain(partial) {
         if let Ok(value) = value.parse() {
             response.headers_mut().insert(name, value);
         }

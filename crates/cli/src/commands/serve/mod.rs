@@ -1,21 +1,25 @@
-//! `scumble serve`: gateway and worker in one process.
+//! `scumble serve`: gateway and worker in one process, or either of them.
+
+mod https;
+mod print;
 
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use scumble_files::Files;
 use scumble_server::AppState;
+use scumble_server::listen::{self, ConnectionLimits, Listening};
 use scumble_store::{Store, SystemClock};
 use scumble_worker::{Models, Worker};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::args::Serve;
+use crate::args::{Role, Serve};
 use crate::failure::Failure;
-use crate::settings::{Settings, open_store, runtime};
+use crate::settings::{Settings, open_files, open_store, runtime};
+use https::Https;
 
 /// After the last job of a drain has ended, its caller gets this long to fetch the answer.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
@@ -30,30 +34,33 @@ pub(crate) fn serve(args: &Serve) -> Result<(), Failure> {
 }
 
 async fn serve_settings(settings: Settings) -> Result<(), Failure> {
-    let store = open_store(&settings.data_dir).await?;
+    let store = open_store(&settings.database).await?;
     refuse_strangers(&settings, &*store).await?;
-    let files = open_files(&settings)?;
+    if settings.role != Role::All && !settings.database.is_shared() {
+        tracing::info!("a gateway and its workers meet in {}: all on this machine", settings.database);
+    }
+    let files = open_files(&settings.files)?;
     let models = Arc::new(Models::new(&settings.models).map_err(Failure::Usage)?);
     let clock = Arc::new(SystemClock);
-    let listener = listen(settings.listen).await?;
-    let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
-    let worker =
-        Worker { store: store.clone(), files: files.clone(), models, clock: clock.clone(), config: settings.worker };
-    let working = tokio::spawn(worker.run(drain.clone(), stop.clone()));
-    let state = AppState::new(store.clone(), files, clock, settings.server);
+    let state = AppState::new(store.clone(), files.clone(), clock.clone(), settings.server.clone());
     let closing = CancellationToken::new();
-    let serving = tokio::spawn(
-        axum::serve(listener, scumble_server::router(state))
-            .with_graceful_shutdown(closing.clone().cancelled_owned())
-            .into_future(),
-    );
+    let serving = start_listening(&settings, state, &closing).await?;
+    let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+    let working = (settings.role != Role::Gateway).then(|| {
+        let worker = Worker { store: store.clone(), files, models, clock, config: settings.worker.clone() };
+        tokio::spawn(worker.run(drain.clone(), stop.clone()))
+    });
     drain_on_signal(&drain, &stop).await?;
-    if let Err(error) = working.await {
+    if let Some(working) = working
+        && let Err(error) = working.await
+    {
         tracing::error!(%error, "the worker ended unexpectedly");
     }
     closing.cancel();
     // connections that wait for jobs of the next start are let go
-    if tokio::time::timeout(LAST_ANSWERS, serving).await.is_err() {
+    if let Some(serving) = serving
+        && tokio::time::timeout(LAST_ANSWERS, serving).await.is_err()
+    {
         tracing::info!("open connections are closed");
     }
     store.close().await;
@@ -61,31 +68,45 @@ async fn serve_settings(settings: Settings) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Listens, where this process is to be reached at all, and says where.
+async fn start_listening(
+    settings: &Settings,
+    state: AppState,
+    closing: &CancellationToken,
+) -> Result<Option<JoinHandle<()>>, Failure> {
+    let Some(address) = settings.listen else {
+        print::worker();
+        return Ok(None);
+    };
+    let https = Https::prepare(settings, address)?;
+    let unusable = |e: std::io::Error| Failure::System(format!("cannot listen on {address}: {e}"));
+    let listener = TcpListener::bind(address).await.map_err(unusable)?;
+    print::addresses(listener.local_addr().map_err(unusable)?, https.as_ref(), settings);
+    let router = match settings.role {
+        Role::All | Role::Gateway => scumble_server::router(state),
+        Role::Worker => scumble_server::probe_router(state),
+    };
+    let how = Listening {
+        tls: https.map(|https| https.config),
+        connect: settings.connect,
+        hosts: settings.server.hosts.clone(),
+        limits: ConnectionLimits { connections: settings.connections, ..Default::default() },
+    };
+    Ok(Some(tokio::spawn(listen::serve(listener, router, how, closing.clone()))))
+}
+
 /// Without keys only this machine may call, unless the owner says otherwise.
 async fn refuse_strangers(settings: &Settings, store: &dyn Store) -> Result<(), Failure> {
-    if settings.listen.ip().is_loopback() || settings.open || store.keys_required().await? {
+    let Some(address) = settings.listen else { return Ok(()) };
+    let reachable = !address.ip().is_loopback() && settings.role != Role::Worker;
+    if !reachable || settings.open || store.keys_required().await? {
         return Ok(());
     }
     Err(Failure::Usage(format!(
-        "others can reach {}, and no key was made. Make one with `scumble keys create --data-dir {}`, or let everybody \
-         call with --open",
-        settings.listen,
+        "others can reach {address}, and no key was made. Make one with `scumble keys create --data-dir {}`, or let \
+         everybody call with --open",
         settings.data_dir.display()
     )))
-}
-
-fn open_files(settings: &Settings) -> Result<Files, Failure> {
-    let folder = settings.data_dir.join("files");
-    let name = folder.to_str().ok_or_else(|| Failure::about("use", &folder, "its name is no UTF-8"))?;
-    Files::open(name).map_err(|e| Failure::System(e.to_string()))
-}
-
-#[expect(clippy::print_stdout, reason = "scripts read the address, which has a real port even where 0 was asked for")]
-async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    let unusable = |e: std::io::Error| Failure::System(format!("cannot listen on {address}: {e}"));
-    let listener = TcpListener::bind(address).await.map_err(unusable)?;
-    println!("Scumble listens on http://{}", listener.local_addr().map_err(unusable)?);
-    Ok(listener)
 }
 
 /// The first SIGTERM or Ctrl-C drains: jobs at hand end, waiting ones stay queued on disk. The second stops: jobs at

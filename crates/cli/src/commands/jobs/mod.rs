@@ -1,0 +1,107 @@
+//! `scumble jobs`: the database, looked at directly, with the server up or down.
+
+mod list;
+mod show;
+mod table;
+
+use scumble_api::{ErrorAnswer, ErrorType};
+use scumble_store::{Admission, Cancel, Enqueued, Job, JobId, NewJob, Outcome, Store};
+use serde_json::json;
+
+use crate::args::{Jobs, JobsCommand};
+use crate::failure::Failure;
+use crate::settings::{Place, open_store, runtime};
+
+/// One command on the database, then closes it.
+pub(crate) fn jobs(args: &Jobs) -> Result<(), Failure> {
+    let place = match &args.command {
+        JobsCommand::List(list) => &list.place,
+        JobsCommand::Show(one) | JobsCommand::Cancel(one) | JobsCommand::Retry(one) | JobsCommand::Redeliver(one) => {
+            &one.place
+        }
+    };
+    let database = Place::of(place)?.database;
+    runtime()?.block_on(async {
+        let store = open_store(&database).await?;
+        let done = match &args.command {
+            JobsCommand::List(list) => list::list(&*store, list).await,
+            JobsCommand::Show(one) => show::show(&*store, one.id, one.json).await,
+            JobsCommand::Cancel(one) => cancel(&*store, one.id, one.json).await,
+            JobsCommand::Retry(one) => retry(&*store, one.id, one.json).await,
+            JobsCommand::Redeliver(one) => redeliver(&*store, one.id, one.json).await,
+        };
+        store.close().await;
+        done
+    })
+}
+
+async fn find(store: &dyn Store, id: JobId) -> Result<Job, Failure> {
+    store.job(id).await?.ok_or_else(|| unknown(id))
+}
+
+fn unknown(id: JobId) -> Failure {
+    Failure::Usage(format!("there is no job {id}; `scumble jobs list` shows them"))
+}
+
+async fn cancel(store: &dyn Store, id: JobId, json: bool) -> Result<(), Failure> {
+    let answer = ErrorAnswer::typed(ErrorType::ClientCancelled, "The request was cancelled by the owner of the server");
+    let outcome = Outcome {
+        status: answer.status,
+        body: answer.body.clone(),
+        headers: answer.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        error: Some(answer.message()),
+        error_type: answer.body["error_type"].as_str().map(str::to_owned),
+        inference_ms: None,
+    };
+    match store.cancel(id, outcome).await? {
+        Cancel::Removed => say(json, "cancelled", id, "is cancelled; it had not begun"),
+        Cancel::Requested => say(json, "requested", id, "is at work; its worker is told to stop"),
+        Cancel::AlreadyEnded => return Err(Failure::Usage(format!("job {id} has ended already"))),
+        Cancel::Unknown => return Err(unknown(id)),
+    }
+    Ok(())
+}
+
+/// The copy is a job of its own: the old one keeps its outcome. It starts when it starts, so the old deadline is gone.
+async fn retry(store: &dyn Store, id: JobId, json: bool) -> Result<(), Failure> {
+    let Job { endpoint, input, key_id, priority, webhook, hint, keep_io, options, .. } = find(store, id).await?;
+    let copy = NewJob { key_id, priority, webhook, hint, keep_io, options, ..NewJob::new(endpoint, input) };
+    match store.enqueue(copy, Admission::default()).await? {
+        Enqueued::New { job, position } => {
+            print_id(json, job.id, id);
+            eprintln!("A copy of job {id} waits; {position} go before it.");
+            Ok(())
+        }
+        other => Err(Failure::Failed(format!("the copy was not accepted: {other:?}"))),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn print_id(json: bool, new: JobId, old: JobId) {
+    if json {
+        println!("{}", json!({ "id": new.to_string(), "retry_of": old.to_string() }));
+    } else {
+        println!("{new}");
+    }
+}
+
+async fn redeliver(store: &dyn Store, id: JobId, json: bool) -> Result<(), Failure> {
+    let job = find(store, id).await?;
+    if store.redeliver(id).await? {
+        say(json, "pending", id, "has its webhook delivered once more, by the next worker");
+        return Ok(());
+    }
+    Err(Failure::Usage(match job.webhook {
+        None => format!("job {id} has no webhook"),
+        Some(_) => format!("job {id} has not ended; its webhook is delivered when it does"),
+    }))
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn say(json: bool, what: &str, id: JobId, words: &str) {
+    if json {
+        println!("{}", json!({ "id": id.to_string(), "result": what }));
+    } else {
+        eprintln!("Job {id} {words}.");
+    }
+}

@@ -1,0 +1,146 @@
+//! scumble.toml. A word that means nothing is an error: a setting that is silently ignored is worse.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use scumble_engine::DType;
+use serde::Deserialize;
+
+use super::units::Quantity;
+use crate::failure::Failure;
+
+/// The whole file. Every section and every word may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) server: ServerSection,
+    pub(super) store: StoreSection,
+    pub(super) files: FilesSection,
+    pub(super) worker: WorkerSection,
+    pub(super) limits: LimitsSection,
+    pub(super) webhooks: WebhooksSection,
+    pub(super) fetch: FetchSection,
+    pub(super) retention: RetentionSection,
+    pub(super) models: HashMap<String, ModelSection>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ServerSection {
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) public_url: Option<String>,
+    pub(super) trusted_proxy: Option<bool>,
+    pub(super) hosts: Vec<String>,
+    pub(super) tls: Option<TlsSection>,
+    pub(super) connect: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsSection {
+    pub(super) cert: PathBuf,
+    pub(super) key: PathBuf,
+}
+
+/// Its URL may hold a password, so it does not print.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct StoreSection {
+    pub(super) url: Option<String>,
+}
+
+impl std::fmt::Debug for StoreSection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoreSection(…)")
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct FilesSection {
+    pub(super) url: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WorkerSection {
+    pub(super) devices: Option<Vec<String>>,
+    pub(super) concurrency: Option<usize>,
+    pub(super) heartbeat_s: Option<Quantity>,
+    pub(super) max_attempts: Option<i64>,
+    pub(super) max_crashes: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct LimitsSection {
+    pub(super) body_bytes: Option<Quantity>,
+    pub(super) upload_bytes: Option<Quantity>,
+    pub(super) queue_length: Option<u64>,
+    pub(super) per_key_concurrency: Option<u32>,
+    pub(super) direct_calls: Option<usize>,
+    pub(super) realtime_idle_s: Option<Quantity>,
+    pub(super) connections: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WebhooksSection {
+    pub(super) allow_private: Option<bool>,
+    pub(super) timeout_s: Option<Quantity>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct FetchSection {
+    pub(super) allow_private: Option<bool>,
+    pub(super) max_bytes: Option<Quantity>,
+    pub(super) max_pixels: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RetentionSection {
+    pub(super) results_s: Option<Quantity>,
+    pub(super) unkept_s: Option<Quantity>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ModelSection {
+    pub(super) weights: Option<PathBuf>,
+    pub(super) dtype: Option<DtypeName>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum DtypeName {
+    Float32,
+    Bfloat16,
+    Float16,
+}
+
+impl From<DtypeName> for DType {
+    fn from(name: DtypeName) -> Self {
+        match name {
+            DtypeName::Float32 => Self::F32,
+            DtypeName::Bfloat16 => Self::BF16,
+            DtypeName::Float16 => Self::F16,
+        }
+    }
+}
+
+impl File {
+    /// An empty file is fine, and so is none.
+    pub(super) fn read(path: Option<&Path>) -> Result<Self, Failure> {
+        let Some(path) = path else { return Ok(Self::default()) };
+        let text = std::fs::read_to_string(path).map_err(|e| Failure::about("read", path, e))?;
+        // toml's own message would quote the line, and with it a password in [store] url
+        toml::from_str(&text).map_err(|error: toml::de::Error| {
+            let before = error.span().map_or(0, |span| span.start.min(text.len()));
+            let line = text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count() + 1;
+            Failure::Usage(format!("{}, line {line}: {}", path.display(), error.message()))
+        })
+    }
+}

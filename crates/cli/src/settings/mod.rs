@@ -1,0 +1,163 @@
+//! Flag over environment over scumble.toml over default: what was typed becomes what is meant.
+
+mod bucket;
+mod database;
+mod file;
+mod models;
+mod place;
+mod tls;
+mod units;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use scumble_server::Hosts;
+use scumble_store::{Limits, Retention};
+use scumble_worker::{FetchConfig, ModelsConfig, WebhooksConfig};
+
+pub(crate) use bucket::open_files;
+pub(crate) use database::{Database, open_store};
+pub(crate) use place::{Place, files};
+pub(crate) use tls::Tls;
+
+use crate::args::{Role, Serve};
+use crate::failure::Failure;
+use file::{FetchSection, LimitsSection, RetentionSection, ServerSection, WebhooksSection, WorkerSection};
+
+/// Everything that `serve` needs to know.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) role: Role,
+    /// Where to listen; a worker on its own does so only where it was told.
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) database: Database,
+    /// Where images are kept: a folder or a URL.
+    pub(crate) files: String,
+    pub(crate) open: bool,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) connect: bool,
+    pub(crate) connections: usize,
+    pub(crate) server: scumble_server::Config,
+    pub(crate) worker: scumble_worker::Config,
+    pub(crate) models: ModelsConfig,
+}
+
+impl Settings {
+    /// From flags, environment and file.
+    pub(crate) fn read(args: &Serve) -> Result<Self, Failure> {
+        let (place, file) = Place::read(&args.place)?;
+        let tls = tls::choose(args.tls_dev, file.server.tls.as_ref())?;
+        let connect = args.connect || file.server.connect.unwrap_or_default();
+        if connect && tls.is_none() {
+            return Err(Failure::Usage(
+                "CONNECT needs a certificate: --tls-dev, or [server] tls = { cert = …, key = … }".into(),
+            ));
+        }
+        let default_listen = (args.role != Role::Worker).then_some(SocketAddr::from(([127, 0, 0, 1], 8787)));
+        let connections = units::positive("[limits] connections", file.limits.connections)?;
+        Ok(Self {
+            role: args.role,
+            listen: args.listen.or(file.server.listen).or(default_listen),
+            files: files(args.files.as_deref().or(file.files.url.as_deref()), &place.data_dir, args.role)?,
+            data_dir: place.data_dir,
+            database: place.database,
+            open: args.open,
+            tls,
+            connect,
+            connections: connections.unwrap_or(scumble_server::listen::ConnectionLimits::default().connections),
+            server: scumble_server::Config {
+                private_webhooks: file.webhooks.allow_private.unwrap_or_default(),
+                ..server_config(args, file.server, &file.limits)?
+            },
+            models: models::config(file.models, &file.worker, args)?,
+            worker: scumble_worker::Config {
+                faults: args.fault.clone().unwrap_or_default(),
+                ..worker_config(file.worker, &file.limits, &file.webhooks, &file.fetch, &file.retention)?
+            },
+        })
+    }
+}
+
+fn server_config(
+    args: &Serve,
+    section: ServerSection,
+    limits: &LimitsSection,
+) -> Result<scumble_server::Config, Failure> {
+    let mut config = scumble_server::Config {
+        public_url: place::public_url(args.public_url.clone().or(section.public_url))?,
+        trusted_proxy: section.trusted_proxy.unwrap_or_default(),
+        hosts: Arc::new(Hosts::with(&section.hosts).map_err(|e| Failure::Usage(format!("[server] hosts: {e}")))?),
+        queue_length: units::positive("[limits] queue_length", limits.queue_length)?,
+        per_key_concurrency: units::positive("[limits] per_key_concurrency", limits.per_key_concurrency)?,
+        ..Default::default()
+    };
+    if let Some(calls) = units::positive("[limits] direct_calls", limits.direct_calls)? {
+        config.direct_calls = calls;
+    }
+    if let Some(bytes) = units::bytes("[limits] body_bytes", limits.body_bytes.as_ref())? {
+        config.body_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    if let Some(bytes) = units::bytes("[limits] upload_bytes", limits.upload_bytes.as_ref())? {
+        config.upload_bytes = bytes;
+    }
+    if let Some(time) = units::seconds("[limits] realtime_idle_s", limits.realtime_idle_s.as_ref())? {
+        config.realtime_idle = time;
+    }
+    Ok(config)
+}
+
+fn worker_config(
+    section: WorkerSection,
+    limits: &LimitsSection,
+    webhooks: &WebhooksSection,
+    fetch: &FetchSection,
+    retention: &RetentionSection,
+) -> Result<scumble_worker::Config, Failure> {
+    let WorkerSection { devices: _, concurrency, heartbeat_s, max_attempts, max_crashes } = section;
+    let default = scumble_worker::Config::default();
+    Ok(scumble_worker::Config {
+        concurrency: units::positive("[worker] concurrency", concurrency)?.unwrap_or(default.concurrency),
+        heartbeat: units::seconds("[worker] heartbeat_s", heartbeat_s.as_ref())?.unwrap_or(default.heartbeat),
+        limits: Limits {
+            max_attempts: units::positive("[worker] max_attempts", max_attempts)?
+                .unwrap_or(default.limits.max_attempts),
+            max_crashes: units::positive("[worker] max_crashes", max_crashes)?.unwrap_or(default.limits.max_crashes),
+        },
+        per_key: units::positive("[limits] per_key_concurrency", limits.per_key_concurrency)?,
+        webhooks: webhooks_config(webhooks, default.webhooks)?,
+        fetch: fetch_config(fetch, default.fetch)?,
+        retention: retention_config(retention, default.retention)?,
+        ..default
+    })
+}
+
+fn webhooks_config(section: &WebhooksSection, default: WebhooksConfig) -> Result<WebhooksConfig, Failure> {
+    let WebhooksSection { allow_private, timeout_s } = section;
+    Ok(WebhooksConfig {
+        allow_private: allow_private.unwrap_or(default.allow_private),
+        timeout: units::seconds("[webhooks] timeout_s", timeout_s.as_ref())?.unwrap_or(default.timeout),
+    })
+}
+
+fn fetch_config(section: &FetchSection, default: FetchConfig) -> Result<FetchConfig, Failure> {
+    let FetchSection { allow_private, max_bytes, max_pixels } = section;
+    Ok(FetchConfig {
+        allow_private: allow_private.unwrap_or(default.allow_private),
+        max_bytes: units::bytes("[fetch] max_bytes", max_bytes.as_ref())?.unwrap_or(default.max_bytes),
+        max_pixels: units::positive("[fetch] max_pixels", *max_pixels)?.unwrap_or(default.max_pixels),
+    })
+}
+
+fn retention_config(section: &RetentionSection, default: Retention) -> Result<Retention, Failure> {
+    let RetentionSection { results_s, unkept_s } = section;
+    let kept = units::seconds("[retention] results_s", results_s.as_ref())?.map(units::millis);
+    let unkept = units::seconds("[retention] unkept_s", unkept_s.as_ref())?.map(units::millis);
+    Ok(Retention { kept_ms: kept.or(default.kept_ms), unkept_ms: unkept.unwrap_or(default.unkept_ms) })
+}
+
+/// The async runtime of a command.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Runtime::new().map_err(|e| Failure::System(format!("cannot start threads: {e}")))
+}

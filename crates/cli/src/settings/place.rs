@@ -1,0 +1,80 @@
+//! Where things are: the data dir, the database, the images, the server itself.
+
+use std::path::{Path, PathBuf};
+
+use super::Database;
+use super::file::File;
+use crate::args::{PlaceArgs, Role};
+use crate::failure::Failure;
+
+/// What every command needs that looks at jobs or keys.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) database: Database,
+}
+
+impl Place {
+    /// Reads the file, and what it and the flags say about places.
+    pub(super) fn read(args: &PlaceArgs) -> Result<(Self, File), Failure> {
+        let file = File::read(args.config.as_deref())?;
+        let data_dir = data_dir(args.data_dir.as_deref())?;
+        let database = match args.database.as_deref().or(file.store.url.as_deref()) {
+            Some(url) => Database::parse(url)?,
+            None => Database::Sqlite(data_dir.join("scumble.db")),
+        };
+        Ok((Self { data_dir, database }, file))
+    }
+
+    /// For commands that do not serve.
+    pub(crate) fn of(args: &PlaceArgs) -> Result<Self, Failure> {
+        Self::read(args).map(|(place, _)| place)
+    }
+}
+
+/// `--data-dir`, else the user's data folder.
+fn data_dir(typed: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(dir) = typed {
+        return Ok(dir.to_owned());
+    }
+    let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let base = folder("XDG_DATA_HOME").or_else(|| Some(folder("HOME")?.join(".local/share")));
+    base.map(|b| b.join("scumble")).ok_or_else(|| {
+        Failure::Usage("neither XDG_DATA_HOME nor HOME is set; say where data goes with --data-dir DIR".into())
+    })
+}
+
+/// Where images are kept. Half a server cannot keep them where the other half does not look.
+pub(crate) fn files(url: Option<&str>, data_dir: &Path, role: Role) -> Result<String, Failure> {
+    match (url, role) {
+        (Some("memory:"), Role::Gateway | Role::Worker) => Err(Failure::Usage(
+            "files in memory: are seen by one process only; a gateway and its workers need a folder or a bucket that \
+             all of them reach"
+                .into(),
+        )),
+        (Some(url), _) => Ok(url.to_owned()),
+        (None, _) => {
+            let folder = data_dir.join("files");
+            let name = folder.to_str().ok_or_else(|| Failure::about("use", &folder, "its name is no UTF-8"))?;
+            Ok(name.to_owned())
+        }
+    }
+}
+
+/// An http(s) URL of this server: the beginning of all URLs in answers.
+pub(super) fn public_url(url: Option<String>) -> Result<Option<String>, Failure> {
+    let Some(url) = url else { return Ok(None) };
+    let parsed = url.parse::<axum::http::Uri>().ok();
+    let fine = parsed.is_some_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.authority().is_some_and(|a| !a.as_str().contains('@'))
+            && uri.query().is_none()
+    });
+    if fine {
+        return Ok(Some(url));
+    }
+    Err(Failure::Usage(format!(
+        "[server] public_url: expected the URL at which callers reach this server, such as https://images.example.com; \
+         got {url:?}"
+    )))
+}

@@ -1,0 +1,153 @@
+//! Settings: what is understood, what is refused, and that nothing secret is shown.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod common;
+
+use common::{Desk, star, succeeded};
+use serde_json::Value;
+
+#[test]
+fn every_setting_can_be_set_and_an_empty_file_is_fine() {
+    let desk = Desk::new();
+    desk.write("empty.toml", "");
+    desk.serve(&["--config", "empty.toml"]);
+    desk.write("all.toml", ALL);
+    desk.serve(&["--config", "all.toml"]);
+    // a bare environment is enough: nothing but HOME is set, and the data dir follows from it
+    let listen = ["serve", "--listen", "127.0.0.1:0"];
+    let mut bare = desk.command(&listen).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(bare.stdout.take().unwrap()), &mut line).unwrap();
+    assert!(line.starts_with("Scumble listens on http://127.0.0.1:"), "{line}");
+    bare.kill().unwrap();
+    bare.wait().unwrap();
+    assert!(desk.path(".local/share/scumble/scumble.db").exists());
+}
+
+const ALL: &str = r#"
+[server]
+listen = "127.0.0.1:0"
+public_url = "https://images.example.com/scumble"
+trusted_proxy = true
+hosts = ["images.example.com"]
+connect = false
+[store]
+url = "sqlite:elsewhere/jobs.db"
+[files]
+url = "memory:"
+[worker]
+devices = ["cpu"]
+concurrency = 2
+heartbeat_s = 2.5
+max_attempts = 4
+max_crashes = 2
+[limits]
+body_bytes = "10 MiB"
+upload_bytes = "1 GB"
+queue_length = 100
+per_key_concurrency = 2
+direct_calls = 8
+realtime_idle_s = "2 min"
+connections = 100
+[webhooks]
+allow_private = true
+timeout_s = 5
+[fetch]
+allow_private = true
+max_bytes = 1048576
+max_pixels = 4000000
+[retention]
+results_s = "30 d"
+unkept_s = 600
+[models."fal-ai/flux/schnell"]
+weights = "nowhere"
+dtype = "bfloat16"
+"#;
+
+#[test]
+fn mistakes_in_the_file_are_named() {
+    let desk = Desk::new();
+    let args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "data", "--config", "scumble.toml"];
+    desk.refuses(&args, 4, &["scumble.toml", "cannot read"]);
+    for (text, words) in [
+        ("[worker]\nconcurency = 2\n", &["line 2", "concurency", "concurrency"][..]),
+        ("[worker]\nconcurrency = 0\n", &["[worker] concurrency", "at least 1"]),
+        ("[worker]\nmax_crashes = -1\n", &["[worker] max_crashes", "at least 1", "-1"]),
+        ("[worker]\nheartbeat_s = 0\n", &["[worker] heartbeat_s", "above 0"]),
+        ("[worker]\nheartbeat_s = \"soon\"\n", &["[worker] heartbeat_s", "soon", "5 min"]),
+        ("[limits]\nbody_bytes = \"50 MX\"\n", &["[limits] body_bytes", "50 MX", "GiB"]),
+        ("[limits]\nqueue_length = 0\n", &["[limits] queue_length", "at least 1"]),
+        ("[limits]\ndirect_calls = 1.5\n", &["line 2", "1.5"]),
+        ("[webhooks]\nallow_private = \"yes\"\n", &["line 2", "boolean"]),
+        ("[webhooks]\ntimeout_s = \"20 years\"\n", &["[webhooks] timeout_s", "20 years"]),
+        ("[retention]\nresults_s = []\n", &["line 2", "number"]),
+        ("[server]\npublic_url = \"images.example.com\"\n", &["[server] public_url", "https://"]),
+        ("[server]\nhosts = [\"https://a.example\"]\n", &["[server] hosts", "https://a.example"]),
+        ("[server]\ntls = { cert = \"a\" }\n", &["line 2", "key"]),
+        ("[server]\nconnect = true\n", &["CONNECT", "--tls-dev"]),
+        ("[models.\"nobody/nothing\"]\nweights = \"x\"\n", &["nobody/nothing", "scumble/starter"]),
+        ("[store]\nurl = \"mysql://me:s3cret@h/d\"\n", &["expected sqlite:PATH or postgres://"]),
+        ("[store]\nurl = \"postgres://me:s3cret@h/d\"\nlurk = 1\n", &["line 3", "lurk"]),
+        ("[store]\nurl = \"postgres://me:s3cret@h/d\nx\n", &["scumble.toml", "line"]),
+        ("[nonsense]\n", &["nonsense", "server"]),
+    ] {
+        desk.write("scumble.toml", text);
+        let said = desk.refuses(&args, 2, words);
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+}
+
+#[test]
+fn flags_go_over_the_environment_over_the_file() {
+    let desk = Desk::new();
+    desk.write("scumble.toml", "[store]\nurl = \"sqlite:file.db\"\n");
+    let keys = |args: &[&str], env: Option<&str>| {
+        let mut command = desk.command(&[&["keys", "create", "--config", "scumble.toml"], args].concat());
+        let key = succeeded(&command.envs(env.map(|url| ("DATABASE_URL", url))).output().unwrap());
+        assert!(key.trim().len() >= 16 && key.split_whitespace().count() == 1, "{key}");
+    };
+    keys(&[], None);
+    assert!(desk.path("file.db").exists() && !desk.path("env.db").exists());
+    keys(&[], Some("sqlite:env.db"));
+    assert!(desk.path("env.db").exists() && !desk.path("flag.db").exists());
+    keys(&["--database", "sqlite:flag.db"], Some("sqlite:env.db"));
+    assert!(desk.path("flag.db").exists());
+    // the key that counts is the one in the database that is served
+    let server = desk.serve(&["--database", "sqlite:flag.db"]);
+    assert_eq!(
+        server.raw("POST /run/scumble/starter HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").0,
+        401
+    );
+    let out = desk.command(&["serve", "--help"]).env("DATABASE_URL", "postgres://me:s3cret@h/d").output().unwrap();
+    assert!(!succeeded(&out).contains("s3cret"));
+    let wrong = desk.command(&["serve"]).env("SCUMBLE_LISTEN", "nowhere").output().unwrap();
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("nowhere"));
+}
+
+#[tokio::test]
+async fn a_gateway_takes_calls_and_a_worker_elsewhere_runs_them() {
+    let desk = Desk::new();
+    let gateway = desk.serve(&["--role", "gateway"]);
+    let client = common::plain();
+    let submit = client.post(gateway.url("/queue/scumble/starter")).json(&star()).send().await.unwrap();
+    let submitted: Value = submit.json().await.unwrap();
+    let status_url = submitted["status_url"].as_str().unwrap();
+    let status: Value = client.get(status_url).send().await.unwrap().json().await.unwrap();
+    assert_eq!(status["status"], "IN_QUEUE", "the gateway runs nothing");
+    let worker = desk.serve(&["--role", "worker"]);
+    let called = client.post(gateway.url("/run/scumble/starter")).json(&star()).send().await.unwrap();
+    assert_eq!(called.status(), 200);
+    // first in, first out: the submitted one has ended before the call was answered
+    let result = client.get(submitted["response_url"].as_str().unwrap()).send().await.unwrap();
+    let output: Value = result.json().await.unwrap();
+    let image = client.get(output["images"][0]["url"].as_str().unwrap()).send().await.unwrap();
+    assert_eq!(image.status(), 200, "both look at the same files");
+    for (path, status) in [("/health", 200), ("/ready", 200), ("/queue/scumble/starter/requests/x", 404), ("/", 404)] {
+        assert_eq!(client.get(worker.url(path)).send().await.unwrap().status(), status, "{path}");
+    }
+    worker.stop();
+    gateway.stop();
+    let args = ["serve", "--role", "worker", "--files", "memory:", "--data-dir", "data"];
+    desk.refuses(&args, 2, &["memory:", "gateway"]);
+}

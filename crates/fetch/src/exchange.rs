@@ -1,0 +1,110 @@
+//! One request and its answer, on a connection of their own.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_ENCODING, HeaderMap};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+use url::Url;
+
+use crate::connect::Stream;
+use crate::target::host;
+use crate::{Error, Result};
+
+/// Room for the head of an answer.
+const HEAD_MAX: usize = 64 * 1024;
+
+/// An answer whose head has come. Dropping it closes the connection.
+pub(crate) struct Exchange {
+    host: String,
+    response: Response<Incoming>,
+    _connection: AbortOnDropHandle<()>,
+}
+
+impl Exchange {
+    /// Sends a request and waits up to `patience` for the head of the answer.
+    pub(crate) async fn begin(
+        url: &Url,
+        stream: Box<dyn Stream>,
+        request: Request<Full<Bytes>>,
+        patience: Duration,
+    ) -> Result<Self> {
+        let asked = async {
+            let handshake = http1::Builder::new().max_buf_size(HEAD_MAX).handshake(TokioIo::new(stream));
+            let (mut sender, connection) = handshake.await?;
+            // what is wrong with the connection is told to whoever reads from it
+            let connection = AbortOnDropHandle::new(tokio::spawn(async { drop(connection.await) }));
+            Ok((sender.send_request(request).await?, connection))
+        };
+        match timeout(patience, asked).await {
+            Ok(Ok((response, connection))) => Ok(Self { host: host(url), response, _connection: connection }),
+            Ok(Err(error)) => Err(broken(&host(url), &error)),
+            Err(_) => Err(Error::TooSlow { host: host(url), doing: "to answer", limit: patience }),
+        }
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// The body, as long as it is no longer than `max` and no pause in it longer than `patience`.
+    pub(crate) async fn body(self, max: u64, patience: Duration) -> Result<Bytes> {
+        let too_large = Error::TooLarge { max };
+        self.refuse_encoded()?;
+        let Self { host, response, _connection } = self;
+        let mut body = response.into_body();
+        // what is announced is believed where it is too much; what comes is counted all the same
+        if hyper::body::Body::size_hint(&body).lower() > max {
+            return Err(too_large);
+        }
+        let mut bytes = BytesMut::new();
+        loop {
+            let frame = match timeout(patience, body.frame()).await {
+                Ok(Some(frame)) => frame.map_err(|e| broken(&host, &e))?,
+                Ok(None) => return Ok(bytes.freeze()),
+                Err(_) => return Err(Error::TooSlow { host, doing: "to send more of the file", limit: patience }),
+            };
+            if let Some(piece) = frame.data_ref() {
+                if (bytes.len() + piece.len()) as u64 > max {
+                    return Err(too_large);
+                }
+                bytes.extend_from_slice(piece);
+            }
+        }
+    }
+
+    /// Compressed bytes would have to be unpacked under a limit of their own; they were not asked for.
+    fn refuse_encoded(&self) -> Result<()> {
+        let encoding = self.response.headers().get(CONTENT_ENCODING).map(|e| String::from_utf8_lossy(e.as_bytes()));
+        match encoding {
+            Some(encoding) if !encoding.trim().is_empty() && !encoding.trim().eq_ignore_ascii_case("identity") => {
+                let encoding = encoding.chars().take(32).collect();
+                Err(Error::Encoded { host: self.host.clone(), encoding })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn broken(host: &str, error: &hyper::Error) -> Error {
+    let reason = if error.is_incomplete_message() {
+        "the connection was closed too early"
+    } else if error.is_parse_too_large() {
+        "its headers are too large"
+    } else if error.is_parse() {
+        "it cannot be read"
+    } else {
+        "the connection failed"
+    };
+    Error::Protocol { host: host.to_owned(), reason: reason.to_owned() }
+}

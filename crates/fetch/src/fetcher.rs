@@ -1,0 +1,159 @@
+//! The client: read a file, call a webhook.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Method, Request};
+use tokio::time::timeout;
+use url::Url;
+
+use crate::connect::connect;
+use crate::exchange::Exchange;
+use crate::resolve::{Guard, Resolve, SystemResolver};
+use crate::target::{authority, check, check_url, host, path_and_query, reach};
+use crate::tls::Tls;
+use crate::{Config, Error, Limits, Result};
+
+/// How much of an answer to a webhook is read before the connection is closed, and for how long: enough for polite
+/// hosts to see that they were heard.
+const ANSWER_BYTES: u64 = 16 * 1024;
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
+/// Opens URLs that users give. Cheap to clone.
+#[derive(Clone)]
+pub struct Fetcher {
+    config: Config,
+    guard: Guard,
+    tls: Tls,
+}
+
+/// A file that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// All of it.
+    pub bytes: Bytes,
+    /// What the host says it is.
+    pub content_type: Option<String>,
+    /// Where it was in the end.
+    pub url: Url,
+}
+
+/// What came back from a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+}
+
+impl Fetcher {
+    /// A client with these settings.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self::with_resolver(config, Arc::new(SystemResolver))
+    }
+
+    /// A client that looks names up its own way. What it finds is checked all the same.
+    #[must_use]
+    pub fn with_resolver(config: Config, resolver: Arc<dyn Resolve>) -> Self {
+        let guard = Guard { resolver, reach: reach(config.allow_private) };
+        Self { config, guard, tls: Tls::default() }
+    }
+
+    /// Reads the file behind a URL, following redirects.
+    ///
+    /// # Errors
+    /// Whatever keeps the URL from being a file within the limits.
+    pub async fn get(&self, url: &str, limits: Limits) -> Result<Fetched> {
+        let first = check(url, self.guard.reach)?;
+        let late = Error::TooSlow { host: host(&first), doing: "to send the file", limit: limits.time };
+        in_time(limits.time, late, self.follow(first, limits.bytes)).await
+    }
+
+    /// Posts a body and tells the status of the answer. Redirects are answers like others.
+    ///
+    /// # Errors
+    /// Whatever keeps the URL from answering in time.
+    pub async fn post(
+        &self,
+        url: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Answer> {
+        let url = check(url, self.guard.reach)?;
+        let late = Error::TooSlow { host: host(&url), doing: "to answer", limit };
+        let exchange = in_time(limit, late, async {
+            let mut request = self.request(Method::POST, &url, body)?;
+            request.headers_mut().extend(headers.iter().cloned());
+            self.exchange(&url, request, limit).await
+        });
+        let exchange = exchange.await?;
+        let answer = Answer { status: exchange.status() };
+        // the status is all that counts; what is wrong with the rest is nobody's concern
+        let _ = timeout(ANSWER_TIME, exchange.body(ANSWER_BYTES, ANSWER_TIME)).await;
+        Ok(answer)
+    }
+
+    /// From redirect to redirect to the file.
+    async fn follow(&self, mut url: Url, max_bytes: u64) -> Result<Fetched> {
+        let patience = self.config.idle_timeout;
+        for _ in 0..=self.config.max_redirects {
+            let request = self.request(Method::GET, &url, Bytes::new())?;
+            let exchange = self.exchange(&url, request, patience).await?;
+            match exchange.status() {
+                200..=299 => {
+                    let content_type = text(exchange.headers().get(header::CONTENT_TYPE));
+                    return Ok(Fetched { content_type, bytes: exchange.body(max_bytes, patience).await?, url });
+                }
+                301 | 302 | 303 | 307 | 308 => url = self.next(&url, exchange.headers().get(header::LOCATION))?,
+                status => return Err(Error::Status { host: host(&url), status }),
+            }
+        }
+        Err(Error::TooManyRedirects { max: self.config.max_redirects })
+    }
+
+    /// Where a redirect leads, checked as if a user had written it.
+    fn next(&self, from: &Url, location: Option<&HeaderValue>) -> Result<Url> {
+        let location = text(location).ok_or_else(|| Error::LostRedirect { host: host(from) })?;
+        check_url(from.join(&location).map_err(|e| Error::Malformed { reason: e.to_string() })?, self.guard.reach)
+    }
+
+    fn request(&self, method: Method, url: &Url, body: Bytes) -> Result<Request<Full<Bytes>>> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path_and_query(url))
+            .header(header::HOST, authority(url))
+            .header(header::USER_AGENT, self.config.user_agent)
+            .header(header::ACCEPT, "*/*")
+            .header(header::ACCEPT_ENCODING, "identity")
+            .header(header::CONNECTION, "close");
+        request.body(Full::new(body)).map_err(|e| Error::Malformed { reason: e.to_string() })
+    }
+
+    async fn exchange(&self, url: &Url, request: Request<Full<Bytes>>, patience: Duration) -> Result<Exchange> {
+        let stream = connect(url, &self.guard, &self.tls, self.config.connect_timeout).await?;
+        Exchange::begin(url, stream, request, patience).await
+    }
+}
+
+impl fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fetcher({:?})", self.config)
+    }
+}
+
+async fn in_time<T>(limit: Duration, late: Error, work: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(limit, work).await.unwrap_or(Err(late))
+}
+
+fn text(header: Option<&HeaderValue>) -> Option<String> {
+    header.and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,34 @@
+//! The one HTTP client of Scumble for URLs that users give: pictures to read, webhooks to call.
+//!
+//! A URL from outside is a request to this machine, made by whoever wrote it. [`Fetcher`] therefore opens only what
+//! that person could open too, and only as much of it as was agreed:
+//!
+//! - http and https, without user names or passwords in the URL;
+//! - public addresses, unless the owner allows private ones. A name is looked up once per connection, its addresses
+//!   are checked, and exactly those are connected to, so that a name server cannot change its mind in between;
+//! - redirects by hand, a few of them, each checked as the first URL was; never for webhooks;
+//! - limits on bytes and on time: to connect, between two pieces, in all;
+//! - no cookies, no proxies from the environment, no compression, nothing of one call in another.
+//!
+//! Connections are made with hyper, one per request: what a general client does beyond that (pools, proxies, redirects,
+//! decompression) would have to be switched off here. Nothing in this crate knows jobs or endpoints.
+
+mod address;
+mod config;
+mod connect;
+mod error;
+mod exchange;
+mod fetcher;
+mod resolve;
+mod source;
+mod target;
+mod tls;
+
+pub use address::is_public;
+pub use config::{Config, Limits};
+pub use error::{Error, Result};
+pub use fetcher::{Answer, Fetched, Fetcher};
+pub use resolve::{Resolve, SystemResolver};
+pub use source::{DataUri, Source};
+pub use target::check_target;
+pub use url::Url;

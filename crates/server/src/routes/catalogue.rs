@@ -1,0 +1,82 @@
+//! What can be called here, for programs: a list, OpenAPI documents, and text for language models.
+
+use axum::extract::{Path, Query};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use scumble_api::Endpoint;
+use scumble_api::faces::{self, CatalogueQuery, Places};
+use serde_json::{Value, json};
+
+use crate::addressing::Caller;
+use crate::hosts::Service;
+
+type Pairs = Query<Vec<(String, String)>>;
+
+/// `GET /v1/models`. Errors have the envelope of fal's platform.
+pub(super) async fn list(Extension(caller): Extension<Caller>, Query(pairs): Pairs) -> Response {
+    let page = query(pairs).and_then(|query| faces::catalogue(&query, &places(&caller)));
+    match page {
+        Ok(page) => Json(page).into_response(),
+        Err(message) => {
+            let error = json!({ "error": { "type": "validation_error", "message": message } });
+            (StatusCode::BAD_REQUEST, Json(error)).into_response()
+        }
+    }
+}
+
+fn query(pairs: Vec<(String, String)>) -> Result<CatalogueQuery, String> {
+    let mut query = CatalogueQuery::default();
+    for (name, value) in pairs {
+        match name.as_str() {
+            "limit" => query.limit = Some(value.parse().map_err(|_| "limit must be a whole number")?),
+            "cursor" if !value.is_empty() => query.cursor = Some(value),
+            "endpoint_id" => query.endpoint_ids.extend(value.split(',').map(str::to_owned)),
+            "q" => query.words = Some(value),
+            "category" => query.category = Some(value),
+            "status" => query.status = Some(value),
+            "expand" => query.with_openapi |= value.split(',').any(|what| what == "openapi-3.0"),
+            _ => {}
+        }
+    }
+    Ok(query)
+}
+
+/// `GET /api/openapi/queue/openapi.json?endpoint_id=…`, where fal publishes it; of an unknown endpoint `null`.
+pub(super) async fn queue_openapi(Extension(caller): Extension<Caller>, Query(pairs): Pairs) -> Response {
+    let id = pairs.iter().find(|(name, _)| name == "endpoint_id").map_or("", |(_, id)| id.as_str());
+    match scumble_api::find(id) {
+        Some(endpoint) => Json(faces::openapi(endpoint, &places(&caller))).into_response(),
+        None => (StatusCode::NOT_FOUND, Json(Value::Null)).into_response(),
+    }
+}
+
+/// `GET /models/{id}/openapi.json` and `GET /models/{id}/llms.txt`.
+pub(super) async fn document(Extension(caller): Extension<Caller>, Path(path): Path<String>) -> Response {
+    let of = |file: &str| -> Option<&'static Endpoint> { scumble_api::find(path.strip_suffix(file)?) };
+    if let Some(endpoint) = of("/openapi.json") {
+        return Json(faces::openapi(endpoint, &places(&caller))).into_response();
+    }
+    match of("/llms.txt") {
+        Some(endpoint) => markdown(faces::llms_of(endpoint, &places(&caller))),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// `GET /llms.txt`.
+pub(super) async fn overview(Extension(caller): Extension<Caller>) -> Response {
+    markdown(faces::llms(&places(&caller)))
+}
+
+fn markdown(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], text).into_response()
+}
+
+/// This server, as the caller reaches it.
+fn places(caller: &Caller) -> Places {
+    Places {
+        run: caller.url(Service::Run, ""),
+        queue: caller.url(Service::Queue, ""),
+        pages: caller.url(Service::Platform, ""),
+    }
+}

@@ -1,0 +1,175 @@
+//! A WebSocket on which inputs come in and answers go out: one at a time, in order, one answer each.
+//!
+//! Inputs wait in a bounded buffer while one is answered. A caller who goes away drops the answer in the making, which
+//! cancels its job. A session that hears nothing for a while is closed.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use tokio::time::{Instant, timeout};
+
+/// A caller who does not take an answer for this long is gone.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Pause between two pings, which keep proxies from closing a connection on which a job runs quietly.
+const PINGS: Duration = Duration::from_secs(15);
+/// How long to wait for the other side to agree to the end.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// One message of the caller.
+#[derive(Clone, Debug)]
+pub(crate) struct Input {
+    /// Binary messages are MessagePack, text is JSON.
+    pub(crate) is_text: bool,
+    pub(crate) bytes: Bytes,
+}
+
+/// What an input gets.
+pub(crate) struct Answer {
+    pub(crate) messages: Vec<Message>,
+    /// Whether the session ends with it.
+    pub(crate) is_last: bool,
+}
+
+/// An answer in the making.
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// How a session goes.
+pub(crate) struct Rules {
+    /// How many inputs may wait.
+    pub(crate) waiting: usize,
+    /// How many bytes of input may wait.
+    pub(crate) bytes: usize,
+    /// What happens to what is too much.
+    pub(crate) overflow: Overflow,
+    /// How long a session stays open without a word.
+    pub(crate) idle: Duration,
+    /// What is said when it ends for that reason.
+    pub(crate) farewell: Option<Message>,
+}
+
+/// What happens when more inputs wait than may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    /// The oldest is forgotten: only the latest is of interest.
+    DropOldest,
+    /// The session ends: every input must get its answer.
+    Close,
+}
+
+/// Answers inputs until the caller has had enough.
+pub(crate) async fn serve(mut socket: WebSocket, rules: Rules, answer: impl Fn(Input) -> Answering) {
+    let mut waiting = Waiting::default();
+    let mut answering: Option<Answering> = None;
+    let mut pings = tokio::time::interval_at(Instant::now() + PINGS, PINGS);
+    let mut quiet_since = Instant::now();
+    loop {
+        if answering.is_none() {
+            answering = waiting.pop().map(&answer);
+        }
+        tokio::select! {
+            received = socket.recv() => match received {
+                Some(Ok(Message::Binary(bytes))) => waiting.push(Input { is_text: false, bytes }),
+                Some(Ok(Message::Text(text))) => waiting.push(Input { is_text: true, bytes: text.into() }),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                Some(Ok(Message::Close(_))) | None => return,
+                Some(Err(error)) => return refuse(socket, error).await,
+            },
+            Answer { messages, is_last } = made(&mut answering) => {
+                answering = None;
+                if !send(&mut socket, messages).await {
+                    return;
+                }
+                if is_last {
+                    return close(socket, close_code::NORMAL, "").await;
+                }
+            }
+            _ = pings.tick(), if answering.is_some() => {
+                if !send(&mut socket, vec![Message::Ping(Bytes::new())]).await {
+                    return;
+                }
+                continue;
+            }
+            () = tokio::time::sleep_until(quiet_since + rules.idle), if answering.is_none() => {
+                send(&mut socket, rules.farewell.into_iter().collect()).await;
+                return close(socket, close_code::NORMAL, "no inputs").await;
+            }
+        }
+        quiet_since = Instant::now();
+        if waiting.is_beyond(&rules, answering.is_some()) {
+            match rules.overflow {
+                Overflow::DropOldest => waiting.drop_oldest(&rules),
+                Overflow::Close => return close(socket, close_code::AGAIN, "too many inputs wait").await,
+            }
+        }
+    }
+}
+
+async fn made(answering: &mut Option<Answering>) -> Answer {
+    match answering {
+        Some(answering) => answering.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the other side took it all.
+async fn send(socket: &mut WebSocket, messages: Vec<Message>) -> bool {
+    for message in messages {
+        if !matches!(timeout(PATIENCE, socket.send(message)).await, Ok(Ok(()))) {
+            return false;
+        }
+    }
+    true
+}
+
+/// A connection that cannot go on, because of a message that is too large or none at all.
+async fn refuse(socket: WebSocket, error: axum::Error) {
+    match error.into_inner().downcast_ref() {
+        Some(tungstenite::Error::Capacity(_)) => {
+            close(socket, close_code::SIZE, "a message is too large for this server").await;
+        }
+        Some(tungstenite::Error::Utf8(_)) => close(socket, close_code::INVALID, "text that is no UTF-8").await,
+        _ => close(socket, close_code::PROTOCOL, "not what a WebSocket carries").await,
+    }
+}
+
+/// Ends a session as the protocol asks: say so, and let the other side agree.
+async fn close(mut socket: WebSocket, code: u16, reason: &'static str) {
+    let frame = CloseFrame { code, reason: reason.into() };
+    if send(&mut socket, vec![Message::Close(Some(frame))]).await {
+        let _ = timeout(GOODBYE, async { while let Some(Ok(_)) = socket.recv().await {} }).await;
+    }
+}
+
+/// Inputs that wait for their turn.
+#[derive(Default)]
+struct Waiting {
+    inputs: VecDeque<Input>,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn push(&mut self, input: Input) {
+        self.bytes += input.bytes.len();
+        self.inputs.push_back(input);
+    }
+
+    fn pop(&mut self) -> Option<Input> {
+        let input = self.inputs.pop_front()?;
+        self.bytes -= input.bytes.len();
+        Some(input)
+    }
+
+    /// Whether more wait than may. One that is about to be answered does not wait.
+    fn is_beyond(&self, rules: &Rules, busy: bool) -> bool {
+        busy && (self.inputs.len() > rules.waiting || (self.bytes > rules.bytes && self.inputs.len() > 1))
+    }
+
+    fn drop_oldest(&mut self, rules: &Rules) {
+        while self.is_beyond(rules, true) {
+            self.pop();
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Writes on behalf of workers: claim, start, beat, log, finish, release; and taking back what they lost.
+
+use sqlx::Row;
+
+use super::PostgresStore;
+use super::ending::Ending;
+use super::errors::retried;
+use super::rows::{self, plain};
+use crate::{
+    Beat, Change, Claim, Claimable, EventKind, FileRecord, Finish, Lease, Limits, NewEvent, Outcome, Reclaimed,
+    Release, Result,
+};
+
+/// How long a job waits for the worker that served its hint before, counted from its acceptance.
+const HINT_WAIT_MS: i64 = 1_000;
+
+/// How long a worker is taken to be warm for a hint it has served.
+pub(super) const HINT_KEPT_MS: i64 = 300_000;
+
+pub(super) async fn claim(store: &PostgresStore, claim: &Claim) -> Result<Option<Lease>> {
+    let Claim { worker, endpoints, lease_ms, per_key } = claim;
+    let now_ms = store.now_ms();
+    let expires_ms = now_ms.saturating_add(*lease_ms);
+    let only: Option<Vec<_>> = match endpoints {
+        Claimable::All => None,
+        Claimable::Only(list) => Some(list.iter().map(|endpoint| plain(endpoint).into_owned()).collect()),
+    };
+    let row = retried!(
+        sqlx::query("SELECT * FROM claim($1, $2, $3, $4, $5, $6, $7, $8)")
+            .bind(now_ms)
+            .bind(plain(worker))
+            .bind(plain(process(worker)))
+            .bind(&only)
+            .bind(expires_ms)
+            .bind(per_key.map(i64::from))
+            .bind(HINT_WAIT_MS)
+            .bind(now_ms.saturating_sub(HINT_KEPT_MS))
+            .fetch_optional(&store.pool)
+    )?;
+    let Some(row) = row else { return Ok(None) };
+    let job = rows::job(&row)?;
+    store.announce(Change::Job(job.id));
+    Ok(Some(Lease { attempt: job.attempt, job, worker: worker.clone(), expires_ms }))
+}
+
+/// What slots of one worker have in common: `process/slot`.
+fn process(worker: &str) -> &str {
+    worker.rsplit_once('/').map_or(worker, |(process, _)| process)
+}
+
+pub(super) async fn start(store: &PostgresStore, lease: &Lease) -> Result<Beat> {
+    let now_ms = store.now_ms();
+    let row = retried!(
+        sqlx::query("SELECT * FROM start($1, $2, $3)")
+            .bind(now_ms)
+            .bind(lease.job.id.to_string())
+            .bind(lease.attempt)
+            .fetch_optional(&store.pool)
+    )?;
+    let Some(row) = row else { return Ok(Beat::Lost) };
+    if row.try_get("news")? {
+        store.announce(Change::Job(lease.job.id));
+    }
+    Ok(Beat::Alive { cancel_requested: row.try_get("cancel")? })
+}
+
+pub(super) async fn heartbeat(store: &PostgresStore, lease: &Lease, lease_ms: i64) -> Result<Beat> {
+    let expires_ms = store.now_ms().saturating_add(lease_ms);
+    let row = retried!(
+        sqlx::query(include_str!("queries/heartbeat.sql"))
+            .bind(lease.job.id.to_string())
+            .bind(lease.attempt)
+            .bind(expires_ms)
+            .fetch_optional(&store.pool)
+    )?;
+    let Some(row) = row else { return Ok(Beat::Lost) };
+    Ok(Beat::Alive { cancel_requested: row.try_get("cancel_requested")? })
+}
+
+pub(super) async fn log(store: &PostgresStore, lease: &Lease, events: &[NewEvent]) -> Result<Beat> {
+    let at_ms: Vec<_> = events.iter().map(|event| event.at_ms).collect();
+    let preview: Vec<_> = events.iter().map(|event| matches!(event.kind, EventKind::Preview { .. })).collect();
+    let data: Vec<_> = events.iter().map(|event| rows::to_json("event", &event.kind)).collect::<Result<_>>()?;
+    let row = retried!(
+        sqlx::query("SELECT * FROM log($1, $2, $3, $4, $5)")
+            .bind(lease.job.id.to_string())
+            .bind(lease.attempt)
+            .bind(&at_ms)
+            .bind(&preview)
+            .bind(&data)
+            .fetch_optional(&store.pool)
+    )?;
+    let Some(row) = row else { return Ok(Beat::Lost) };
+    if !events.is_empty() {
+        store.announce(Change::Job(lease.job.id));
+    }
+    Ok(Beat::Alive { cancel_requested: row.try_get("cancel")? })
+}
+
+pub(super) async fn finish(
+    store: &PostgresStore,
+    lease: &Lease,
+    outcome: &Outcome,
+    files: &[FileRecord],
+) -> Result<Finish> {
+    let (now_ms, ending, files) = (store.now_ms(), Ending::new(outcome)?, Files::of(files)?);
+    let row = retried!(again => {
+        let query = sqlx::query(
+            "SELECT * FROM finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+        )
+        .bind(now_ms)
+        .bind(lease.job.id.to_string())
+        .bind(lease.attempt)
+        .bind(again)
+        .bind(outcome.end_state(false).as_str())
+        .bind(outcome.end_state(true).as_str());
+        ending
+            .bind(query)
+            .bind(&files.paths)
+            .bind(&files.content_types)
+            .bind(&files.bytes)
+            .bind(&files.created_ms)
+            .bind(&files.expires_ms)
+            .bind(&files.owners)
+            .bind(&files.access)
+            .fetch_one(&store.pool)
+    })?;
+    if !row.try_get::<bool, _>("accepted")? {
+        return Ok(Finish::Superseded);
+    }
+    store.announce_end(lease.job.id, row.try_get("delivery")?);
+    Ok(Finish::Accepted)
+}
+
+/// File rows, column by column.
+#[derive(Default)]
+struct Files {
+    paths: Vec<String>,
+    content_types: Vec<String>,
+    bytes: Vec<i64>,
+    created_ms: Vec<i64>,
+    expires_ms: Vec<Option<i64>>,
+    owners: Vec<Option<String>>,
+    access: Vec<String>,
+}
+
+impl Files {
+    fn of(files: &[FileRecord]) -> Result<Self> {
+        let mut columns = Self::default();
+        for file in files {
+            let FileRecord { path, job_id: _, content_type, bytes, created_ms, expires_ms, owner, access } = file;
+            columns.paths.push(plain(path).into_owned());
+            columns.content_types.push(plain(content_type).into_owned());
+            columns.bytes.push(*bytes);
+            columns.created_ms.push(*created_ms);
+            columns.expires_ms.push(*expires_ms);
+            columns.owners.push(owner.as_deref().map(|owner| plain(owner).into_owned()));
+            columns.access.push(rows::to_json("access", access)?);
+        }
+        Ok(columns)
+    }
+}
+
+pub(super) async fn release(store: &PostgresStore, lease: &Lease, why: &Release) -> Result<bool> {
+    let now_ms = store.now_ms();
+    let (drained, reason, rest_ms) = match why {
+        Release::Drained => (true, "the worker was shut down", 0),
+        Release::Failed { reason, rest_ms } => (false, reason.as_str(), *rest_ms),
+    };
+    let not_before_ms = (rest_ms > 0).then(|| now_ms.saturating_add(rest_ms));
+    let row = retried!(
+        sqlx::query("SELECT * FROM release($1, $2, $3, $4, $5, $6)")
+            .bind(now_ms)
+            .bind(lease.job.id.to_string())
+            .bind(lease.attempt)
+            .bind(drained)
+            .bind(plain(reason))
+            .bind(not_before_ms)
+            .fetch_optional(&store.pool)
+    )?;
+    let Some(row) = row else { return Ok(false) };
+    if let Some(endpoint) = row.try_get("endpoint")? {
+        store.announce(Change::Queued { endpoint });
+    }
+    store.announce_end(lease.job.id, row.try_get("delivery")?);
+    Ok(true)
+}
+
+pub(super) async fn reclaim_expired(store: &PostgresStore, limits: Limits, set_aside: &Outcome) -> Result<Reclaimed> {
+    let (now_ms, ending) = (store.now_ms(), Ending::new(set_aside)?);
+    let Limits { max_attempts, max_crashes } = limits;
+    let found = retried!({
+        let query = sqlx::query("SELECT * FROM reclaim_expired($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)")
+            .bind(now_ms)
+            .bind(max_attempts)
+            .bind(max_crashes)
+            .bind(set_aside.end_state(false).as_str());
+        ending.bind(query).fetch_all(&store.pool)
+    })?;
+    let mut reclaimed = Reclaimed::default();
+    for row in &found {
+        let id = rows::job_id(row, "id")?;
+        match row.try_get("fate")? {
+            "requeued" => {
+                store.announce(Change::Queued { endpoint: row.try_get("endpoint")? });
+                reclaimed.requeued.push(id);
+            }
+            "cancelled" => reclaimed.cancelled.push(id),
+            "set_aside" => reclaimed.set_aside.push(id),
+            other => return Err(rows::unreadable("fate", format!("{other:?}"))),
+        }
+        store.announce_end(id, row.try_get("delivery")?);
+    }
+    Ok(reclaimed)
+}

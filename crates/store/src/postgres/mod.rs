@@ -1,0 +1,239 @@
+//! The store in a PostgreSQL database, shared by as many processes as want to.
+//!
+//! Nearly every call is one statement, and so one transaction: what has to be decided on the way is decided by the
+//! functions in `migrations/`. A statement that failed because the connection was cut, or because two stood in each
+//! other's way, is tried again (`errors`). Changes are announced to this process after the commit and to the others by
+//! NOTIFY (`announce`).
+
+mod announce;
+mod calls;
+mod deliveries;
+mod ending;
+mod errors;
+mod files;
+mod keys;
+mod leases;
+mod migrate;
+mod open;
+mod reads;
+mod retention;
+mod rows;
+mod secrets;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::PgPool;
+use tokio::sync::broadcast;
+
+use self::announce::Announcer;
+pub use self::open::PostgresOptions;
+use crate::{
+    Admission, Beat, Cancel, Change, Claim, Clock, Count, Delivery, DeliveryAttempt, DeliveryRecord, Enqueued, Event,
+    FileRecord, Finish, Job, JobFilter, JobId, JobSummary, KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery,
+    Outcome, Reclaimed, Release, Result, Retention, SecretBytes, SecretRecord, Store,
+};
+
+/// The store in a PostgreSQL database.
+///
+/// It finds its way back by itself when the server was away: calls wait for it for a while, then fail with
+/// [`Error::NoAnswer`](crate::Error::NoAnswer), and the next ones try again.
+pub struct PostgresStore {
+    pool: PgPool,
+    clock: Arc<dyn Clock>,
+    announcer: Announcer,
+}
+
+impl std::fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PostgresStore")
+    }
+}
+
+impl PostgresStore {
+    fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    fn announce(&self, change: Change) {
+        self.announcer.announce(change);
+    }
+
+    /// Announces that a job has entered another state, maybe its end with a webhook.
+    fn announce_end(&self, id: JobId, delivery: bool) {
+        self.announce(Change::Job(id));
+        if delivery {
+            self.announce(Change::Delivery);
+        }
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn enqueue(&self, job: NewJob, admission: Admission) -> Result<Enqueued> {
+        calls::enqueue(self, job, &admission).await
+    }
+
+    async fn enqueue_ended(&self, job: NewJob, admission: Admission, outcome: Outcome) -> Result<Enqueued> {
+        calls::enqueue_ended(self, job, &admission, outcome).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<Job>> {
+        reads::job(self, id).await
+    }
+
+    async fn position(&self, id: JobId) -> Result<Option<u64>> {
+        reads::position(self, id).await
+    }
+
+    async fn events(&self, id: JobId, after_seq: i64) -> Result<Vec<Event>> {
+        reads::events(self, id, after_seq).await
+    }
+
+    async fn cancel(&self, id: JobId, outcome: Outcome) -> Result<Cancel> {
+        calls::cancel(self, id, &outcome).await
+    }
+
+    async fn recent(&self, filter: &JobFilter) -> Result<Vec<JobSummary>> {
+        reads::recent(self, filter).await
+    }
+
+    async fn counts(&self) -> Result<Vec<Count>> {
+        reads::counts(self).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Option<Lease>> {
+        leases::claim(self, claim).await
+    }
+
+    async fn start(&self, lease: &Lease) -> Result<Beat> {
+        leases::start(self, lease).await
+    }
+
+    async fn heartbeat(&self, lease: &Lease, lease_ms: i64) -> Result<Beat> {
+        leases::heartbeat(self, lease, lease_ms).await
+    }
+
+    async fn log(&self, lease: &Lease, events: Vec<NewEvent>) -> Result<Beat> {
+        leases::log(self, lease, &events).await
+    }
+
+    async fn finish(&self, lease: &Lease, outcome: Outcome, files: Vec<FileRecord>) -> Result<Finish> {
+        leases::finish(self, lease, &outcome, &files).await
+    }
+
+    async fn release(&self, lease: &Lease, why: Release) -> Result<bool> {
+        leases::release(self, lease, &why).await
+    }
+
+    async fn reclaim_expired(&self, limits: Limits, set_aside: Outcome) -> Result<Reclaimed> {
+        leases::reclaim_expired(self, limits, &set_aside).await
+    }
+
+    async fn overdue(&self) -> Result<Vec<JobId>> {
+        reads::overdue(self).await
+    }
+
+    async fn end_unstarted(&self, id: JobId, outcome: Outcome) -> Result<bool> {
+        calls::end_unstarted(self, id, &outcome).await
+    }
+
+    async fn purge(&self, retention: Retention, limit: u32) -> Result<u64> {
+        retention::purge(self, retention, limit).await
+    }
+
+    async fn delete_job(&self, id: JobId) -> Result<Option<Vec<FileRecord>>> {
+        retention::delete_job(self, id).await
+    }
+
+    async fn claim_deliveries(&self, limit: u32, lease_ms: i64) -> Result<Vec<Delivery>> {
+        deliveries::claim(self, limit, lease_ms).await
+    }
+
+    async fn delivery_attempted(
+        &self,
+        delivery: &Delivery,
+        attempt: DeliveryAttempt,
+        next: NextDelivery,
+    ) -> Result<bool> {
+        deliveries::attempted(self, delivery, &attempt, next).await
+    }
+
+    async fn next_delivery_ms(&self) -> Result<Option<i64>> {
+        deliveries::next_ms(self).await
+    }
+
+    async fn deliveries(&self, id: JobId) -> Result<Vec<DeliveryRecord>> {
+        deliveries::of_job(self, id).await
+    }
+
+    async fn redeliver(&self, id: JobId) -> Result<bool> {
+        deliveries::redeliver(self, id).await
+    }
+
+    async fn secrets(&self, purpose: &str, first: SecretBytes) -> Result<Vec<SecretRecord>> {
+        secrets::of_purpose(self, purpose, &first).await
+    }
+
+    async fn add_secret(&self, purpose: &str, value: SecretBytes) -> Result<SecretRecord> {
+        secrets::add(self, purpose, &value).await
+    }
+
+    async fn remove_secret(&self, id: i64) -> Result<bool> {
+        secrets::remove(self, id).await
+    }
+
+    async fn create_key(&self, id: &str, label: &str, secret_hash: [u8; 32]) -> Result<KeyRecord> {
+        keys::create(self, id, label, secret_hash).await
+    }
+
+    async fn list_keys(&self) -> Result<Vec<KeyRecord>> {
+        keys::list(self).await
+    }
+
+    async fn revoke_key(&self, id: &str) -> Result<bool> {
+        keys::revoke(self, id).await
+    }
+
+    async fn key_by_hash(&self, secret_hash: &[u8; 32]) -> Result<Option<KeyRecord>> {
+        keys::by_hash(self, secret_hash).await
+    }
+
+    async fn touch_key(&self, id: &str) -> Result<()> {
+        keys::touch(self, id).await
+    }
+
+    async fn keys_required(&self) -> Result<bool> {
+        keys::any(self).await
+    }
+
+    async fn put_file(&self, file: FileRecord) -> Result<()> {
+        files::put(self, file).await
+    }
+
+    async fn file(&self, path: &str) -> Result<Option<FileRecord>> {
+        files::by_path(self, path).await
+    }
+
+    async fn expired_files(&self, limit: u32) -> Result<Vec<FileRecord>> {
+        files::expired(self, limit).await
+    }
+
+    async fn forget_file(&self, path: &str) -> Result<bool> {
+        files::forget(self, path).await
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.announcer.subscribe()
+    }
+
+    async fn ping(&self) -> Result<()> {
+        migrate::version(&mut *self.pool.acquire().await?).await?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.announcer.close().await;
+        self.pool.close().await;
+    }
+}

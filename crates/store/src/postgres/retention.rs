@@ -1,0 +1,46 @@
+//! Deleting ended jobs. What belongs to a job goes with it, by its foreign keys; its files' rows stay.
+
+use sqlx::Row;
+
+use super::PostgresStore;
+use super::errors::retried;
+use super::leases::HINT_KEPT_MS;
+use super::rows;
+use crate::{Change, FileRecord, JobId, Result, Retention};
+
+pub(super) async fn purge(store: &PostgresStore, retention: Retention, limit: u32) -> Result<u64> {
+    let now_ms = store.now_ms();
+    let Retention { kept_ms, unkept_ms } = retention;
+    let mut purged = 0;
+    for (keep_io, keep_ms) in [(false, Some(unkept_ms)), (true, kept_ms)] {
+        let Some(keep_ms) = keep_ms else { continue };
+        let left = i64::from(limit).saturating_sub_unsigned(purged).max(0);
+        let deleted = retried!(
+            sqlx::query(include_str!("queries/purge.sql"))
+                .bind(keep_io)
+                .bind(now_ms.saturating_sub(keep_ms))
+                .bind(left)
+                .execute(&store.pool)
+        )?;
+        purged += deleted.rows_affected();
+    }
+    let forgotten = now_ms.saturating_sub(HINT_KEPT_MS);
+    retried!(sqlx::query("DELETE FROM hints WHERE served_ms <= $1").bind(forgotten).execute(&store.pool))?;
+    Ok(purged)
+}
+
+pub(super) async fn delete_job(store: &PostgresStore, id: JobId) -> Result<Option<Vec<FileRecord>>> {
+    let found =
+        retried!(sqlx::query(include_str!("queries/delete_job.sql")).bind(id.to_string()).fetch_all(&store.pool))?;
+    if found.is_empty() {
+        return Ok(None);
+    }
+    store.announce(Change::Job(id));
+    let mut files = Vec::new();
+    for row in &found {
+        if row.try_get::<Option<&str>, _>("path")?.is_some() {
+            files.push(rows::file(row)?);
+        }
+    }
+    Ok(Some(files))
+}

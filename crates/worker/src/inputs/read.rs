@@ -1,0 +1,100 @@
+//! From what a caller wrote to bytes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use scumble_api::Problem;
+use scumble_fetch::{Limits, Source, Url};
+use scumble_files::FilePath;
+use scumble_store::{Decision, FileRecord};
+
+use super::{Inputs, given};
+
+/// How long reading one file may take.
+const TIME: Duration = Duration::from_secs(60);
+
+/// There are no bytes.
+pub(super) enum Unread {
+    /// For this reason.
+    Fetch(scumble_fetch::Error),
+    /// The file is here, and not for this caller.
+    Forbidden,
+    /// The file is here, and cannot be read.
+    Ours,
+}
+
+impl Inputs {
+    /// The bytes behind a URL, a data URI or the URL of a file of this server.
+    pub(super) async fn read(&self, text: &str) -> Result<Bytes, Unread> {
+        let max = self.config.max_bytes;
+        match Source::parse(text).map_err(Unread::Fetch)? {
+            Source::Data(data) => data.decode(max).map_err(Unread::Fetch),
+            Source::Url(url) => match self.own(url).await? {
+                Some(bytes) => Ok(bytes),
+                None => {
+                    let fetched = self.fetcher.get(url, Limits { bytes: max, time: TIME }).await;
+                    fetched.map(|file| file.bytes).map_err(Unread::Fetch)
+                }
+            },
+        }
+    }
+
+    /// A file that is stored here, read without HTTP: the server's own address is often a private one. Nobody can guess
+    /// the path of a file, so a URL with the path of one of ours means that file, whatever host the caller knows us by.
+    async fn own(&self, url: &str) -> Result<Option<Bytes>, Unread> {
+        let Some(path) = own_path(url) else { return Ok(None) };
+        let row = self.store.file(path.as_str()).await.map_err(|e| unreadable(&path, &e))?;
+        let Some(row) = row.filter(|row| row.expires_ms.is_none_or(|at| at > self.clock.now_ms())) else {
+            return Ok(None);
+        };
+        if !self.may_read(&row) {
+            return Err(Unread::Forbidden);
+        }
+        let max = self.config.max_bytes;
+        if u64::try_from(row.bytes).unwrap_or(0) > max {
+            return Err(Unread::Fetch(scumble_fetch::Error::TooLarge { max }));
+        }
+        let file = self.files.get(&path, None).await.map_err(|e| unreadable(&path, &e))?;
+        Ok(Some(file.bytes().await.map_err(|e| unreadable(&path, &e))?))
+    }
+
+    fn may_read(&self, row: &FileRecord) -> bool {
+        let named = row.access.rules.iter().find(|rule| Some(&rule.user) == self.reader.as_ref());
+        let decision = named.map_or(row.access.default, |rule| rule.decision);
+        row.owner == self.reader || decision == Decision::Allow
+    }
+}
+
+/// The path of a file in a URL of ours: `…/files/b/<hex>/<name>`.
+fn own_path(url: &str) -> Option<FilePath> {
+    const FILES: &str = "/files/";
+    let url = Url::parse(url).ok()?;
+    let at = url.path().find("/files/b/")?;
+    url.path()[at + FILES.len()..].parse().ok()
+}
+
+fn unreadable(path: &FilePath, error: &dyn std::fmt::Display) -> Unread {
+    tracing::error!(%path, %error, "a file that a caller names cannot be read");
+    Unread::Ours
+}
+
+impl Unread {
+    pub(super) fn problem(&self, loc: &[&str], text: &str) -> Problem {
+        let download =
+            |reason: &str| Problem::new(loc, "file_download_error", format!("Failed to read the file: {reason}"));
+        let problem = match self {
+            Self::Fetch(error @ scumble_fetch::Error::TooLarge { max }) => {
+                Problem::new(loc, "file_too_large", capitalized(&error.to_string())).with("max_size", *max)
+            }
+            Self::Fetch(error) => download(&error.to_string()),
+            Self::Forbidden => download("it is not for the key of this request; use the key that it was stored with"),
+            Self::Ours => download("the server cannot reach its files now; try again later"),
+        };
+        given(problem, text)
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
