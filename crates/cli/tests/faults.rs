@@ -109,12 +109,13 @@ impl Place {
     async fn delivered(&self, id: &str) -> Vec<Option<u16>> {
         let (began, store) = (Instant::now(), self.store().await);
         loop {
-            let delivery = store.deliveries(id.parse::<JobId>().unwrap()).await.unwrap().remove(0);
-            if delivery.state == DeliveryState::Delivered {
+            // there is none before the request has ended
+            let deliveries = store.deliveries(id.parse::<JobId>().unwrap()).await.unwrap();
+            if let Some(delivered) = deliveries.iter().find(|d| d.state == DeliveryState::Delivered) {
                 store.close().await;
-                return delivery.log.iter().map(|attempt| attempt.status).collect();
+                return delivered.log.iter().map(|attempt| attempt.status).collect();
             }
-            assert!(began.elapsed() < PATIENCE, "the webhook of {id} is not delivered: {delivery:?}");
+            assert!(began.elapsed() < PATIENCE, "the webhook of {id} is not delivered: {deliveries:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
