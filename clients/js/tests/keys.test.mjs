@@ -18,7 +18,9 @@ test("7 without a key 401, with the key a picture, with another 401", async (t) 
     const error = await refusal(server.client(credentials ?? (() => undefined)).run(STARTER, { input }));
     assert.ok(error instanceof ApiError);
     assert.equal(error.status, 401);
-    assert.match(error.body.detail, credentials ? /not valid/ : /A key is needed/);
+    // a proxy has a word of its own for those who show no key
+    if (credentials) assert.match(error.body.detail, /not valid/);
+    else assert.equal(error.body, "Unauthorized");
   }
   const fal = server.client(key);
   const { data } = await fal.subscribe(STARTER, { input, pollInterval: 10 });

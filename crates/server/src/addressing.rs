@@ -123,8 +123,9 @@ pub(crate) async fn address(State(state): State<AppState>, request: Request, nex
     // honoured on the proxy route and nowhere else
     parts.headers.remove(TARGET);
     parts.extensions.insert(caller);
+    let stranger = by_proxy && !parts.headers.contains_key(header::AUTHORIZATION);
     let response = next.run(Request::from_parts(parts, body)).await;
-    if by_proxy { as_proxy(response) } else { response }
+    if stranger { as_proxy(response) } else { response }
 }
 
 /// The path with the prefix of the service that the host stands for; `None` where it can stay.
@@ -181,8 +182,8 @@ impl Caller {
     }
 }
 
-/// An answer as fal's proxies give it: who may not call reads `"Unauthorized"`. A 401 that is the outcome of a request
-/// has that request's id and stays.
+/// An answer as fal's proxies give it to those who show no key: who may not call reads `"Unauthorized"`. A 401 that is
+/// the outcome of a request has that request's id and stays; so does what a service says about a wrong key.
 fn as_proxy(response: Response) -> Response {
     if response.status() == StatusCode::UNAUTHORIZED && !response.headers().contains_key(REQUEST_ID) {
         return (StatusCode::UNAUTHORIZED, axum::Json("Unauthorized")).into_response();

@@ -13,8 +13,8 @@ mod auth;
 mod config;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
-mod hosts;
 mod hmac;
+mod hosts;
 mod key;
 pub mod listen;
 mod messages;
@@ -26,8 +26,8 @@ mod sse;
 mod state;
 mod submit;
 pub mod tls;
-mod uploads;
 mod token;
+mod uploads;
 mod wait;
 mod webhook_keys;
 

@@ -38,7 +38,8 @@ impl SubmitQuery {
     /// Who wants to be told of the outcome. An address that is private only by its name shows when it is opened.
     pub(crate) fn webhook(self, allow_private: bool) -> Result<Option<String>, Refusal> {
         let Some(url) = self.fal_webhook.filter(|url| !url.is_empty()) else { return Ok(None) };
-        let refuse = |e: scumble_fetch::Error| query_problem("fal_webhook", "url_parsing", &format!("is refused: {e}"), &url);
+        let refuse =
+            |e: scumble_fetch::Error| query_problem("fal_webhook", "url_parsing", &format!("is refused: {e}"), &url);
         scumble_fetch::check_target(&url, allow_private).map_err(refuse)?;
         Ok(Some(url))
     }
@@ -138,7 +139,9 @@ mod tests {
         let read = |url: &str| SubmitQuery { fal_webhook: Some(url.into()), ..SubmitQuery::default() }.webhook(false);
         assert_eq!(read("https://example.com/hook?x=1").expect("fine"), Some("https://example.com/hook?x=1".into()));
         assert_eq!(read("").expect("as if it were not there"), None);
-        for bad in ["example.com", "ftp://example.com/", "file:///etc/passwd", "http://", "http://127.1/", "http://[::1]/"] {
+        for bad in
+            ["example.com", "ftp://example.com/", "file:///etc/passwd", "http://", "http://127.1/", "http://[::1]/"]
+        {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

@@ -7,12 +7,12 @@ mod socket;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket::{Received, Socket};
 use reqwest::Method;
 use scumble_store::ManualClock;
 use scumble_testkit::runner::{FakeRunner, PANIC};
 use scumble_testkit::server::{Setup, TestServer};
 use serde_json::{Value, json};
+use socket::{Received, Socket};
 use tokio_tungstenite::tungstenite::Message;
 
 const REALTIME: &str = "/run/scumble/starter/realtime";

@@ -174,7 +174,6 @@ async fn the_starters_previews_come_closer_to_its_picture() {
         difference(&image::load_from_memory(&bytes).unwrap().to_rgb8(), &small)
     });
     let distances: Vec<f64> = distances.collect();
-    println!("mean difference of previews: {distances:.1?}");
     let nearest = distances.last().expect("a preview");
     assert!(distances.len() < 2 || nearest < &distances[0], "{distances:?}");
     assert!(*nearest < 24.0, "{distances:?}");

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use socket::Socket;
 use reqwest::{Method, RequestBuilder};
 use scumble_store::ManualClock;
 use scumble_testkit::runner::FakeRunner;
 use scumble_testkit::server::{Setup, TestServer};
 use serde_json::{Value, json};
+use socket::Socket;
 
 const STREAM: &str = "/run/scumble/starter/stream";
 const REALTIME: &str = "/run/scumble/starter/realtime";

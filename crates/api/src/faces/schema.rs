@@ -22,7 +22,7 @@ pub(super) fn input(endpoint: &Endpoint) -> Value {
     let properties: Map<String, Value> =
         endpoint.fields.iter().map(|f| (f.name.to_owned(), property(f, endpoint))).collect();
     let required = endpoint.fields.iter().filter(|f| matches!(f.fill, Fill::Required)).map(|f| f.name);
-    object(&format!("{}Input", pascal(endpoint.id)), properties, required.collect())
+    object(&format!("{}Input", pascal(endpoint.id)), properties, &required.collect::<Vec<_>>())
 }
 
 /// The schema of an endpoint's output.
@@ -41,16 +41,11 @@ pub(super) fn output(endpoint: &Endpoint) -> Value {
         "items": { "type": "boolean" },
     });
     let prompt = json!({ "type": "string", "title": "Prompt", "description": "The prompt that was used." });
-    let fields = [
-        ("images", images),
-        ("timings", timings),
-        ("seed", seed),
-        ("has_nsfw_concepts", flags),
-        ("prompt", prompt),
-    ];
-    let names = fields.iter().map(|(name, _)| *name).collect();
+    let fields =
+        [("images", images), ("timings", timings), ("seed", seed), ("has_nsfw_concepts", flags), ("prompt", prompt)];
+    let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
     let properties = fields.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
-    object(&format!("{}Output", pascal(endpoint.id)), properties, names)
+    object(&format!("{}Output", pascal(endpoint.id)), properties, &names)
 }
 
 /// An image of an output.
@@ -63,23 +58,21 @@ pub(super) fn image() -> Value {
         ("content_type", json!({ "type": "string", "title": "Content Type", "default": "image/jpeg" })),
     ];
     let properties = properties.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
-    object("Image", properties, vec!["url", "width", "height"])
+    object("Image", properties, &["url", "width", "height"])
 }
 
 /// A size in pixels.
 pub(super) fn image_size() -> Value {
-    let side = |name: &str| {
-        json!({ "type": "integer", "title": title(name), "minimum": 1, "maximum": 14142, "default": DEFAULT_SIDE })
-    };
+    let side = |name: &str| json!({ "type": "integer", "title": title(name), "minimum": 1, "maximum": 14142, "default": DEFAULT_SIDE });
     let properties = ["width", "height"].map(|name| (name.to_owned(), side(name))).into_iter().collect();
-    object("ImageSize", properties, Vec::new())
+    object("ImageSize", properties, &[])
 }
 
 /// `x-fal-order-properties` is the order of forms and documents: JSON objects have none.
-fn object(title: &str, properties: Map<String, Value>, required: Vec<&str>) -> Value {
+fn object(title: &str, properties: Map<String, Value>, required: &[&str]) -> Value {
     let order: Vec<&String> = properties.keys().collect();
     let mut schema = json!({ "title": title, "type": "object", "x-fal-order-properties": order });
-    schema["properties"] = Value::Object(properties.clone());
+    schema["properties"] = Value::Object(properties);
     if !required.is_empty() {
         schema["required"] = json!(required);
     }

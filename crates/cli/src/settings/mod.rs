@@ -126,14 +126,14 @@ fn worker_config(
             max_crashes: units::positive("[worker] max_crashes", max_crashes)?.unwrap_or(default.limits.max_crashes),
         },
         per_key: units::positive("[limits] per_key_concurrency", limits.per_key_concurrency)?,
-        webhooks: webhooks_config(webhooks, default.webhooks)?,
-        fetch: fetch_config(fetch, default.fetch)?,
+        webhooks: webhooks_config(webhooks, &default.webhooks)?,
+        fetch: fetch_config(fetch, &default.fetch)?,
         retention: retention_config(retention, default.retention)?,
         ..default
     })
 }
 
-fn webhooks_config(section: &WebhooksSection, default: WebhooksConfig) -> Result<WebhooksConfig, Failure> {
+fn webhooks_config(section: &WebhooksSection, default: &WebhooksConfig) -> Result<WebhooksConfig, Failure> {
     let WebhooksSection { allow_private, timeout_s } = section;
     Ok(WebhooksConfig {
         allow_private: allow_private.unwrap_or(default.allow_private),
@@ -141,7 +141,7 @@ fn webhooks_config(section: &WebhooksSection, default: WebhooksConfig) -> Result
     })
 }
 
-fn fetch_config(section: &FetchSection, default: FetchConfig) -> Result<FetchConfig, Failure> {
+fn fetch_config(section: &FetchSection, default: &FetchConfig) -> Result<FetchConfig, Failure> {
     let FetchSection { allow_private, max_bytes, max_pixels } = section;
     Ok(FetchConfig {
         allow_private: allow_private.unwrap_or(default.allow_private),

@@ -34,7 +34,7 @@ const LARGEST: f64 = 1e15;
 pub(super) fn seconds(name: &str, value: Option<&Quantity>) -> Result<Option<Duration>, Failure> {
     let Some(value) = value else { return Ok(None) };
     match value.in_units(TIMES) {
-        Some(seconds) if seconds >= 0.001 && seconds <= LONGEST_S => Ok(Some(Duration::from_secs_f64(seconds))),
+        Some(seconds) if (0.001..=LONGEST_S).contains(&seconds) => Ok(Some(Duration::from_secs_f64(seconds))),
         _ => Err(Failure::Usage(format!(
             "{name}: expected seconds above 0 and up to ten years, such as 30, 0.5, \"5 min\", \"2 h\" or \"7 d\"; got {value}"
         ))),

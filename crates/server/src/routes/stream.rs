@@ -37,10 +37,7 @@ pub(crate) fn endpoint_of(path: &str) -> Option<&str> {
 }
 
 /// Enqueues, then tells what happens to the job. A caller who goes away cancels it.
-pub(super) async fn stream(
-    from: Origin<'_>,
-    mut call: Call,
-) -> Result<Response, Refusal> {
+pub(super) async fn stream(from: Origin<'_>, mut call: Call) -> Result<Response, Refusal> {
     let Origin { state, caller, .. } = from;
     // subscribed before the job exists, so that nothing about it can be missed
     let changes = state.store.changes();

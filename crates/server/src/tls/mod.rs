@@ -29,6 +29,7 @@ const FILES_AGAIN_MS: i64 = 10 * 60 * 1000;
 
 /// Where certificates come from.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Source {
     /// The owner's PEM files.
     Files {

@@ -94,10 +94,12 @@ fn parse(url: &str) -> Result<PgConnectOptions> {
         }
     }
     // What is wrong is told by kinds of things ("invalid port number"), never by a part of the URL.
-    PgConnectOptions::from_str(url).map_err(|error| match error {
+    let options = PgConnectOptions::from_str(url).map_err(|error| match error {
         sqlx::Error::Configuration(reason) => Error::Url(reason.to_string()),
         other => Error::from(other),
-    })
+    })?;
+    // that a table is there already is nothing to tell anybody
+    Ok(options.options([("client_min_messages", "warning")]))
 }
 
 /// Brings the schema up to date. Returns the channel that its changes are announced on, one for each schema; channels
