@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use scumble_store::{JobId, State};
+use scumble_worker::Faults;
+
+use crate::commands::bench::{Call, Shape};
 
 const EXIT_CODES: &str = "Exit codes: 0 success, 1 the model or server failed, 2 wrong command or input, \
                           3 weights missing or unusable, 4 file, folder, database or address unusable, 130 interrupted.";
@@ -31,6 +34,10 @@ pub(crate) enum Command {
     Jobs(Jobs),
     /// Check what `serve` with the same flags needs: one line each, with what to do.
     Doctor(Serve),
+    /// Measure how fast a server answers.
+    Bench(Bench),
+    /// Check on this machine that nothing acknowledged gets lost.
+    Selftest(Selftest),
 }
 
 /// Make an image here and now.
@@ -108,6 +115,9 @@ pub(crate) struct Serve {
     #[arg(long, env = "SCUMBLE_STAND_IN", value_name = "MS", num_args = 0..=1, default_missing_value = "0",
           require_equals = true, value_parser = milliseconds)]
     pub(crate) stand_in: Option<Duration>,
+    /// Where a self-test wants this process to end: POINT or POINT:PASS.
+    #[arg(long, env = "SCUMBLE_FAULT", value_name = "POINT", hide = true)]
+    pub(crate) fault: Option<Faults>,
     /// Listen on an address that others can reach although no keys were made.
     #[arg(long, env = "SCUMBLE_OPEN", value_parser = BoolishValueParser::new())]
     pub(crate) open: bool,
@@ -242,6 +252,80 @@ pub(crate) struct OneJob {
 fn state(text: &str) -> Result<State, String> {
     let names = State::ALL.map(State::as_str).join(", ");
     State::from_name(text).ok_or_else(|| format!("expected one of {names}"))
+}
+
+/// Measure how fast a server answers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) command: BenchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Direct call, submit to result, status and submit, with several numbers of connections.
+    Serve(BenchServe),
+}
+
+/// Measure a running server; without a URL, one that is started for it with stand-ins and thrown away.
+///
+/// A running server keeps the requests that this makes, many thousands: measure one that is not in use.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchServe {
+    /// Where the server is, such as http://127.0.0.1:8787.
+    pub(crate) url: Option<String>,
+    /// The key to call with.
+    #[arg(long, env = "SCUMBLE_KEY", hide_env_values = true)]
+    pub(crate) key: Option<String>,
+    /// How many connections call at the same time.
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "1,16,64", value_parser = connections)]
+    pub(crate) connections: Vec<usize>,
+    /// How long each measurement takes, after a fifth of it to warm up.
+    #[arg(long, default_value = "3", value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// What to call. On a server with --stand-in=0 it should be one without weights.
+    #[arg(long, value_name = "ID", default_value = "fal-ai/flux/schnell")]
+    pub(crate) endpoint: String,
+    /// Measure these and nothing else.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) calls: Vec<Call>,
+    /// How the server spells its URLs.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) shape: Shape,
+    /// Pause before the status of a request that has not ended is asked for again.
+    #[arg(long, value_name = "MS", default_value = "1", value_parser = pause)]
+    pub(crate) poll_ms: f64,
+    /// Threads of the generator.
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u8).range(1..=64).map(usize::from))]
+    pub(crate) threads: usize,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Check on this machine that a server works and that nothing acknowledged gets lost.
+///
+/// It starts servers of its own on a folder that is removed afterwards, and touches nothing else.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Selftest {
+    /// Kill the server again and again while it works, and count what survives.
+    #[arg(long)]
+    pub(crate) torture: bool,
+    /// How long to torture it.
+    #[arg(long, default_value = "20", value_parser = seconds)]
+    pub(crate) seconds: f64,
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| (1..=10_000).contains(n)).ok_or_else(|| "expected 1 to 10000".into())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|s| (0.1..=86_400.0).contains(s)).ok_or_else(|| "expected 0.1 to 86400".into())
+}
+
+fn pause(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|ms| (0.0..=60_000.0).contains(ms)).ok_or_else(|| "expected 0 to 60000".into())
 }
 
 fn key_value(text: &str) -> Result<(String, serde_json::Value), String> {

@@ -3,6 +3,8 @@
 mod args;
 mod commands;
 mod failure;
+mod http;
+mod own_server;
 mod progress;
 mod settings;
 
@@ -20,6 +22,8 @@ fn main() -> ExitCode {
         Command::Keys(keys) => commands::keys::keys(&keys),
         Command::Jobs(jobs) => commands::jobs::jobs(&jobs),
         Command::Doctor(serve) => commands::doctor::doctor(&serve),
+        Command::Bench(bench) => commands::bench::bench(&bench),
+        Command::Selftest(selftest) => commands::selftest::selftest(&selftest),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

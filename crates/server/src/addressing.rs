@@ -54,7 +54,7 @@ pub struct Caller {
 
 impl Caller {
     /// The caller of a request; `None` where the host it names is none.
-    fn of(parts: &Parts, config: &Config) -> Option<Self> {
+    pub(crate) fn of(parts: &Parts, config: &Config) -> Option<Self> {
         let authority = Authority::parse(forwarded(parts, config, "x-forwarded-host").or_else(|| named(parts))?)?;
         let scheme = match forwarded(parts, config, "x-forwarded-proto") {
             Some(word) if word.eq_ignore_ascii_case("https") => Scheme::Https,
@@ -156,7 +156,7 @@ fn target(headers: &HeaderMap) -> Option<&str> {
 
 /// The path behind a proxy target: an https URL on one of fal's hosts, or one of this server's own. Nothing else, and
 /// the URL is never opened: this is no relay.
-fn proxy_path(target: &str, caller: &Caller, hosts: &Hosts) -> Option<PathAndQuery> {
+pub(crate) fn proxy_path(target: &str, caller: &Caller, hosts: &Hosts) -> Option<PathAndQuery> {
     let uri: Uri = target.parse().ok()?;
     let authority = Authority::parse(uri.authority()?.as_str())?;
     let path_and_query = uri.path_and_query().map_or("/", PathAndQuery::as_str);
@@ -172,7 +172,7 @@ fn proxy_path(target: &str, caller: &Caller, hosts: &Hosts) -> Option<PathAndQue
 }
 
 /// What programs ask fal's platform for; the pages for people are not for proxies.
-fn is_catalogue(path: &str) -> bool {
+pub(crate) fn is_catalogue(path: &str) -> bool {
     ["/v1/", "/models/", "/api/openapi/"].iter().any(|prefix| path.starts_with(prefix))
 }
 

@@ -1,5 +1,7 @@
 //! Who calls.
 
+use std::sync::atomic::Ordering;
+
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::uri::{PathAndQuery, Uri};
@@ -33,7 +35,7 @@ impl FromRequestParts<AppState> for Authorized {
         {
             return Self::by_token(state, token, &door).await;
         }
-        if !state.store.keys_required().await? {
+        if !keys_required(state).await? {
             return Ok(Self { key_id: None, until_ms: None });
         }
         let Some(key) = presented(parts) else {
@@ -44,6 +46,16 @@ impl FromRequestParts<AppState> for Authorized {
             None => Err(Refusal::plain(401, "This key is not valid here")),
         }
     }
+}
+
+/// Whether callers need a key. Once they do they always will, so that answer is not asked for again.
+async fn keys_required(state: &AppState) -> scumble_store::Result<bool> {
+    if state.keyed.load(Ordering::Acquire) {
+        return Ok(true);
+    }
+    let required = state.store.keys_required().await?;
+    state.keyed.fetch_or(required, Ordering::AcqRel);
+    Ok(required)
 }
 
 impl Authorized {
@@ -68,7 +80,7 @@ impl Authorized {
         }
         match &self.key_id {
             Some(id) => Ok(state.store.list_keys().await?.iter().any(|k| k.id == *id && k.revoked_ms.is_none())),
-            None => Ok(!state.store.keys_required().await?),
+            None => Ok(!keys_required(state).await?),
         }
     }
 }

@@ -11,6 +11,8 @@ mod addressing;
 mod answer;
 mod auth;
 mod config;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod hmac;
 mod hosts;
 mod key;

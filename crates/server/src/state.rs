@@ -1,6 +1,7 @@
 //! What every handler can reach.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use scumble_files::Files;
 use scumble_store::{Clock, Store};
@@ -21,12 +22,14 @@ pub struct AppState {
     pub config: Arc<Config>,
     /// Places for direct calls.
     pub(crate) direct: Arc<Semaphore>,
+    /// Callers are known to need keys.
+    pub(crate) keyed: Arc<AtomicBool>,
 }
 
 impl AppState {
     /// The state of a fresh gateway.
     pub fn new(store: Arc<dyn Store>, files: Files, clock: Arc<dyn Clock>, config: Config) -> Self {
         let direct = Arc::new(Semaphore::new(config.direct_calls));
-        Self { store, files, clock, config: Arc::new(config), direct }
+        Self { store, files, clock, config: Arc::new(config), direct, keyed: Arc::default() }
     }
 }

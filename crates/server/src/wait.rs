@@ -30,18 +30,19 @@ impl Wait {
     /// The outcome, as soon as there is one. `changes` must be older than the job, or its end could be missed until
     /// the next poll.
     pub(crate) async fn outcome(mut self, state: &AppState, mut changes: Receiver<Change>) -> Result<Option<Outcome>> {
+        // one that nobody may come back for is new, and something happens to it before it ends
+        let mut look = !self.armed;
         loop {
-            match state.store.job(self.id).await? {
-                Some(job) if job.outcome.is_some() => {
-                    self.disarm();
-                    return Ok(job.outcome);
-                }
-                Some(_) => {}
-                None => {
-                    self.disarm();
-                    return Ok(None);
+            if look {
+                match state.store.job(self.id).await? {
+                    Some(job) if job.outcome.is_none() => {}
+                    ended => {
+                        self.disarm();
+                        return Ok(ended.and_then(|job| job.outcome));
+                    }
                 }
             }
+            look = true;
             stirred(state, self.id, &mut changes).await;
         }
     }

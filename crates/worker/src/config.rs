@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use scumble_store::{Limits, Retention};
 
+use crate::faults::Faults;
+
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Settings of the working half of the server.
@@ -31,6 +33,8 @@ pub struct Config {
     pub parts: Duration,
     /// How long ended jobs are kept.
     pub retention: Retention,
+    /// Where a self-test wants the process to end.
+    pub faults: Faults,
 }
 
 /// Settings of `[webhooks]`.
@@ -67,6 +71,7 @@ impl Default for Config {
             cleanup: Duration::from_secs(60),
             parts: 24 * HOUR,
             retention: Retention { kept_ms: Some(ms(30 * 24 * HOUR)), unkept_ms: ms(HOUR) },
+            faults: Faults::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use scumble_engine::{Pixels, Stage};
 use scumble_store::{Beat, Clock, EventKind, Lease, Level, NewEvent, Result, Store};
 use tokio::sync::Notify;
+use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -54,7 +55,8 @@ impl Journal {
     /// Keeps the lease alive and writes events until it is aborted.
     async fn beat(self: Arc<Self>, every: Duration, lease_ms: i64, stop: CancellationToken) {
         let mut changes = self.store.changes();
-        let mut heartbeat = tokio::time::interval(every);
+        // the claim was the first sign of life
+        let mut heartbeat = interval_at(Instant::now() + every, every);
         loop {
             tokio::select! {
                 _ = heartbeat.tick() => self.heed(self.store.heartbeat(&self.lease, lease_ms).await),

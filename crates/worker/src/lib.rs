@@ -6,6 +6,7 @@
 
 mod cleanup;
 mod config;
+mod faults;
 mod housekeeping;
 mod inputs;
 mod journal;
@@ -20,6 +21,7 @@ mod weights;
 mod work;
 
 pub use config::{Config, FetchConfig, WebhooksConfig};
+pub use faults::{Faults, Point};
 pub use inputs::{InputImage, InputPixels, Inputs};
 pub use models::{ModelConfig, Models, ModelsConfig, advice, source};
 pub use outcome::fresh_seed;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use scumble_api::{Acl, AclDecision, ErrorAnswer, FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput, Lifecycle};
 use scumble_store::{FileRecord, Job, Outcome};
 
+use crate::faults::Point;
 use crate::runner::{Drawn, Request};
 use crate::work::Worker;
 
@@ -31,6 +32,7 @@ pub(crate) async fn save(
     for picture in &drawn.pictures {
         let content_type = picture.format.content_type();
         let name = format!("image.{}", picture.format.extension());
+        worker.config.faults.pass(Point::BeforeFile);
         let stored = worker.files.put(Bytes::from(picture.bytes.clone()), content_type, &name).await?;
         images.push(Image {
             url: format!("{scheme}{}", stored.path),

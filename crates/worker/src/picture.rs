@@ -28,6 +28,23 @@ impl Picture {
     /// # Errors
     /// Sizes that the format cannot hold.
     pub fn encode(pixels: &Pixels, format: ImageFormat) -> ImageResult<Self> {
+        Self::encode_with(pixels, format, CompressionType::Default, FilterType::Adaptive)
+    }
+
+    /// Encodes plain grounds and letters, where looking for the best encoding is not worth its time.
+    ///
+    /// # Errors
+    /// Sizes that the format cannot hold.
+    pub fn encode_card(pixels: &Pixels, format: ImageFormat) -> ImageResult<Self> {
+        Self::encode_with(pixels, format, CompressionType::Fast, FilterType::Up)
+    }
+
+    fn encode_with(
+        pixels: &Pixels,
+        format: ImageFormat,
+        compression: CompressionType,
+        filter: FilterType,
+    ) -> ImageResult<Self> {
         let (width, height) = (pixels.width as u32, pixels.height as u32);
         let mut bytes = Vec::new();
         match format {
@@ -37,12 +54,12 @@ impl Picture {
                 height,
                 ExtendedColorType::Rgb8,
             )?,
-            ImageFormat::Png => PngEncoder::new_with_quality(
-                &mut bytes,
-                CompressionType::Default,
-                FilterType::Adaptive,
-            )
-            .write_image(&pixels.rgb, width, height, ExtendedColorType::Rgb8)?,
+            ImageFormat::Png => PngEncoder::new_with_quality(&mut bytes, compression, filter).write_image(
+                &pixels.rgb,
+                width,
+                height,
+                ExtendedColorType::Rgb8,
+            )?,
         }
         Ok(Self { bytes, format, width, height })
     }
@@ -58,6 +75,9 @@ mod tests {
         let pixels = Pixels { width: 5, height: 3, rgb: rgb.clone() };
         let picture = Picture::encode(&pixels, ImageFormat::Png).expect("a small picture");
         assert_eq!(picture, Picture::encode(&pixels, ImageFormat::Png).expect("a small picture"));
-        assert_eq!(image::load_from_memory(&picture.bytes).expect("a PNG").to_rgb8().into_raw(), rgb);
+        let card = Picture::encode_card(&pixels, ImageFormat::Png).expect("a small picture");
+        for picture in [picture, card] {
+            assert_eq!(image::load_from_memory(&picture.bytes).expect("a PNG").to_rgb8().into_raw(), rgb);
+        }
     }
 }

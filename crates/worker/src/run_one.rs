@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use scumble_api::{ErrorAnswer, ErrorType, JobOptions, Scope, rest_ms};
-use scumble_store::{Beat, Finish, Lease, Outcome, Release, Result};
+use scumble_store::{Beat, FileRecord, Finish, Lease, Outcome, Release, Result};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::faults::Point;
 use crate::journal::{Journal, Pulse};
 use crate::outcome::{failed, fresh_seed, save, unsave};
 use crate::runner::{Drawn, Request, RunError, Watch};
@@ -36,25 +37,28 @@ pub(crate) async fn run_one(worker: &Worker, lease: Lease, stop: &CancellationTo
     let journal = Arc::new(Journal::new(worker, lease.clone(), cancel_requested));
     let pulse = Pulse::start(&journal, worker.config.heartbeat, worker.config.lease_ms(), stop.clone());
     let drawn = draw(worker, &lease, &journal).await;
-    journal.flush().await?;
+    worker.config.faults.pass(Point::AfterRun);
+    let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    // what the run said and what it made go to disk side by side; who reads the end finds both
+    let (flushed, made) = tokio::join!(journal.flush(), keep(worker, &lease, drawn, duration_ms));
     let (lost, stopping) = (journal.is_lost(), journal.is_stopping());
     drop(pulse);
-    if lost {
-        return Ok(Ending::Lost);
+    if flushed.is_err() || lost {
+        unsave(worker, &paths(&made)).await;
+        return flushed.map(|()| Ending::Lost);
     }
-    if stopping && matches!(drawn, Err(RunError::Cancelled)) {
+    if stopping && matches!(made, Err(RunError::Cancelled)) {
         worker.store.release(&lease, Release::Drained).await?;
         return Ok(Ending::Released);
     }
-    if let Err(error) = &drawn
+    if let Err(error) = &made
         && let Some(rest_ms) = rest_before_another(worker, &lease, error)
     {
         let reason = error.to_string();
         worker.store.release(&lease, Release::Failed { reason: reason.clone(), rest_ms }).await?;
         return Ok(Ending::Again { reason, rest_ms });
     }
-    let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    finish(worker, &lease, drawn, duration_ms).await
+    finish(worker, &lease, made, duration_ms).await
 }
 
 /// How long the job rests before it is tried again; `None` when that is of no use, or was tried often enough.
@@ -90,21 +94,32 @@ async fn draw(
     Ok((request, drawn))
 }
 
-async fn finish(
+/// An outcome whose files are stored, or why there is none.
+type Made = std::result::Result<(Outcome, Vec<FileRecord>), RunError>;
+
+/// Stores the pictures. That it cannot is an outcome too.
+async fn keep(
     worker: &Worker,
     lease: &Lease,
     drawn: std::result::Result<(Request, Drawn), RunError>,
     duration_ms: u64,
-) -> Result<Ending> {
-    let (outcome, files) = match drawn {
-        Ok((request, drawn)) => match save(worker, &lease.job, &request, &drawn, duration_ms).await {
-            Ok(saved) => saved,
-            Err(error) => {
-                tracing::error!(job.id = %lease.job.id, %error, "the pictures cannot be stored");
-                let answer = ErrorAnswer::typed(ErrorType::InternalError, "The pictures could not be stored");
-                (failed(&answer), Vec::new())
-            }
-        },
+) -> Made {
+    let (request, drawn) = drawn?;
+    save(worker, &lease.job, &request, &drawn, duration_ms).await.or_else(|error| {
+        tracing::error!(job.id = %lease.job.id, %error, "the pictures cannot be stored");
+        let answer = ErrorAnswer::typed(ErrorType::InternalError, "The pictures could not be stored");
+        Ok((failed(&answer), Vec::new()))
+    })
+}
+
+fn paths(made: &Made) -> Vec<String> {
+    made.iter().flat_map(|(_, files)| files).map(|file| file.path.clone()).collect()
+}
+
+async fn finish(worker: &Worker, lease: &Lease, made: Made, duration_ms: u64) -> Result<Ending> {
+    let paths = paths(&made);
+    let (outcome, files) = match made {
+        Ok(made) => made,
         Err(error) => {
             if let RunError::Failed(reason) | RunError::Passing { reason, .. } = &error {
                 tracing::error!(job.id = %lease.job.id, reason, "the model failed");
@@ -112,7 +127,8 @@ async fn finish(
             (failed(&error.answer()), Vec::new())
         }
     };
-    let (status, paths): (u16, Vec<String>) = (outcome.status, files.iter().map(|f| f.path.clone()).collect());
+    let status = outcome.status;
+    worker.config.faults.pass(Point::BeforeCommit);
     match worker.store.finish(lease, outcome, files).await? {
         Finish::Accepted => Ok(Ending::Finished { status, duration_ms }),
         Finish::Superseded => {

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
+use crate::faults::Point;
 use crate::housekeeping::housekeeping;
 use crate::models::Models;
 use crate::run_one::{Ending, run_one};
@@ -61,6 +62,7 @@ impl Worker {
         // ask to be woken before looking, so that nothing slips in between
         let mut changes = self.store.changes();
         while !drain.is_cancelled() {
+            self.config.faults.pass(Point::BeforeClaim);
             match self.store.claim(&claim).await {
                 Ok(Some(lease)) => self.work_on(lease, &stop).await,
                 Ok(None) => self.wait(&mut changes, &drain).await,

@@ -1,8 +1,10 @@
 //! One file per command.
 
+pub(crate) mod bench;
 pub(crate) mod doctor;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod run;
+pub(crate) mod selftest;
 pub(crate) mod serve;
 mod time;

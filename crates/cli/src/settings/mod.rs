@@ -72,7 +72,10 @@ impl Settings {
                 ..server_config(args, file.server, &file.limits)?
             },
             models: models::config(file.models, &file.worker, args)?,
-            worker: worker_config(file.worker, &file.limits, &file.webhooks, &file.fetch, &file.retention)?,
+            worker: scumble_worker::Config {
+                faults: args.fault.clone().unwrap_or_default(),
+                ..worker_config(file.worker, &file.limits, &file.webhooks, &file.fetch, &file.retention)?
+            },
         })
     }
 }

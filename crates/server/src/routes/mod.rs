@@ -1,10 +1,10 @@
 //! The routes, grouped by who calls.
 
 mod catalogue;
-mod files;
+pub(crate) mod files;
 mod jwks;
 mod probes;
-mod queue;
+pub(crate) mod queue;
 mod realtime;
 mod run;
 mod stream;

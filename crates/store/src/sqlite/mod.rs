@@ -5,6 +5,7 @@
 
 mod admission;
 mod calls;
+mod check;
 mod claims;
 mod db;
 mod deliveries;

@@ -37,7 +37,7 @@ impl Runner for StandIn {
             return Err(error);
         }
         let pictures = (0..request.input.images)
-            .map(|index| Picture::encode(&card(&request, index), request.input.format))
+            .map(|index| Picture::encode_card(&card(&request, index), request.input.format))
             .collect::<Result<_, _>>()
             .map_err(|e| RunError::Failed(e.to_string()))?;
         Ok(Drawn { pictures, timings: timer.finish(), stand_in: true })

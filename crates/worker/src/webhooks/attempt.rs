@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::deliverer::Deliverer;
 use super::{keys, payload, schedule};
+use crate::faults::Point;
 
 /// How a post went.
 struct Posted {
@@ -47,6 +48,7 @@ impl Deliverer {
             posted = self.post(delivery, &job, at_ms, schedule::timeout(number, self.timeout)) => posted,
             () = stop.cancelled() => Posted::without_answer("this server was stopped", Verdict::Interrupted),
         };
+        self.faults.pass(Point::InDelivery);
         let now_ms = self.clock.now_ms();
         let next = match posted.verdict {
             Verdict::Delivered => NextDelivery::Delivered,

@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::lanes::{Claimed, Lanes};
 use super::schedule;
+use crate::faults::Faults;
 use crate::work::Worker;
 
 /// Beyond the longest attempt, what a lease has to cover: waiting for others, and writing down how it went.
@@ -33,6 +34,7 @@ pub(crate) struct Deliverer {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) fetcher: Fetcher,
     pub(super) timeout: Duration,
+    pub(super) faults: Faults,
     poll: Duration,
 }
 
@@ -50,6 +52,7 @@ impl Deliverer {
             clock: worker.clock.clone(),
             fetcher,
             timeout: config.timeout,
+            faults: worker.config.faults.clone(),
             poll: worker.config.poll,
         }
     }

@@ -78,7 +78,7 @@ pub(super) async fn read(
 
 /// One range of bytes (RFC 9110, 14.1.2). Several ranges and other units mean the whole file, as the RFC allows; a
 /// range that cannot be satisfied is left for the file store to refuse.
-fn parse_range(text: &str, size: i64) -> Option<Range<u64>> {
+pub(crate) fn parse_range(text: &str, size: i64) -> Option<Range<u64>> {
     let size = u64::try_from(size).ok()?;
     let (first, last) = text.trim().strip_prefix("bytes=")?.split_once('-')?;
     if last.contains(',') {

@@ -25,7 +25,7 @@ use crate::state::AppState;
 
 /// What a path below `/queue` names.
 #[derive(Debug, PartialEq, Eq)]
-struct Address {
+pub(crate) struct Address {
     id: JobId,
     app_path: String,
     what: What,
@@ -68,7 +68,7 @@ async fn find(state: &AppState, path: &str) -> Result<(Job, What), Refusal> {
     Err(not_found())
 }
 
-fn parse(path: &str) -> Option<Address> {
+pub(crate) fn parse(path: &str) -> Option<Address> {
     let (endpoint, rest) = path.trim_matches('/').split_once("/requests/")?;
     let (id, what) = match rest.split_once('/') {
         None | Some((_, "response")) => (rest.split('/').next()?, What::Result),
