@@ -162,8 +162,8 @@ impl Head {
     }
 }
 
-fn broken(problem: impl ToString) -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::InvalidData, problem.to_string())
+fn broken(problem: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, problem)
 }
 
 #[cfg(test)]
