@@ -291,7 +291,9 @@ def caption(rng, scene, plain=False):
                                                                                (scene.background,))))
     if not plain and scene.background == "white" and rng.random() < 0.5:
         background = ""
-    if background and rng.random() < 0.5:
+    if background and rng.random() < 0.3:
+        if rng.random() < 0.6:
+            background = rng.choice(COLOR_WORDS.get(scene.background, (scene.background,))) + " background"
         text = rng.choice((f"{background}, {body}", f"{background} {body}", f"{background}: {body}"))
     else:
         text = body + (" " if rng.random() < 0.75 else ", ") * bool(background) + background
