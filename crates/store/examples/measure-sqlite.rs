@@ -113,7 +113,7 @@ fn new_job() -> NewJob {
 }
 
 fn claim() -> Claim {
-    Claim { worker: "measure/0".to_owned(), endpoints: Claimable::All, lease_ms: 60_000, per_key: None }
+    Claim { worker: "measure/0".to_owned(), endpoints: Claimable::All, lease_ms: 60_000, per_key: None, start: false }
 }
 
 fn outcome() -> Outcome {

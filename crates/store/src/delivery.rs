@@ -17,6 +17,29 @@ pub struct Delivery {
     pub created_ms: i64,
 }
 
+/// How long who has claimed a delivery may be silent before another may claim it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliveryLease {
+    /// The first claimant.
+    pub first_ms: i64,
+    /// All later ones.
+    pub later_ms: i64,
+}
+
+impl DeliveryLease {
+    /// The same for everybody.
+    #[must_use]
+    pub const fn of(ms: i64) -> Self {
+        Self { first_ms: ms, later_ms: ms }
+    }
+
+    /// That of a delivery by its [`attempt`](Delivery::attempt).
+    #[must_use]
+    pub const fn at(self, attempt: i64) -> i64 {
+        if attempt <= 1 { self.first_ms } else { self.later_ms }
+    }
+}
+
 /// How one attempt went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryAttempt {

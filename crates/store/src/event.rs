@@ -53,6 +53,13 @@ pub enum EventKind {
         /// A small picture as a data URI.
         image: String,
     },
+    /// The run is with somebody else, who asks for money: what is needed to go on with it instead of paying again.
+    Submitted {
+        /// Who has it.
+        maker: String,
+        /// For whoever runs the next attempt; opaque here. A later one replaces an earlier one.
+        ticket: String,
+    },
     /// The job entered a state. Written by the store itself.
     State {
         /// The state it entered.

@@ -39,6 +39,8 @@ pub struct Claim {
     pub lease_ms: i64,
     /// How many jobs of one key may be leased or running at the same time; further ones wait.
     pub per_key: Option<u32>,
+    /// Whether the job runs from that moment, as if [`start`](crate::Store::start) were said at once.
+    pub start: bool,
 }
 
 /// What the holder of a lease learns whenever it says something.

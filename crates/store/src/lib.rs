@@ -43,6 +43,7 @@ mod event;
 mod file;
 mod job;
 mod key;
+mod keyed;
 mod lease;
 mod list;
 mod outcome;
@@ -50,22 +51,24 @@ mod postgres;
 mod secret;
 mod sqlite;
 mod store;
+mod worker;
 
 #[cfg(feature = "suite")]
 pub mod suite;
 
 pub use changes::Change;
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use delivery::{Delivery, DeliveryAttempt, DeliveryRecord, DeliveryState, NextDelivery};
+pub use delivery::{Delivery, DeliveryAttempt, DeliveryLease, DeliveryRecord, DeliveryState, NextDelivery};
 pub use error::{Cause, Error, Result};
 pub use event::{Event, EventKind, Level, NewEvent};
 pub use file::{Access, AccessRule, Decision, FileRecord};
 pub use job::{Admission, Enqueued, Job, JobId, NewJob, Once, ParseJobIdError, Priority, State};
 pub use key::KeyRecord;
 pub use lease::{Beat, Cancel, Claim, Claimable, Finish, Lease, Limits, Reclaimed, Release};
-pub use list::{Count, JobFilter, JobSummary, Retention};
+pub use list::{Count, HistoryFilter, JobFilter, JobSummary, Retention};
 pub use outcome::Outcome;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use secret::{SecretBytes, SecretRecord};
 pub use sqlite::{Options, SqliteStore};
 pub use store::Store;
+pub use worker::{AtWork, WorkerRecord};

@@ -46,6 +46,21 @@ pub struct JobFilter {
     pub limit: u32,
 }
 
+/// Which jobs a history shows, newest first, with input and outcome.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HistoryFilter {
+    /// Only jobs of this key, and those that were accepted without one.
+    pub key_id: Option<String>,
+    /// Only jobs of this endpoint.
+    pub endpoint: Option<String>,
+    /// Only jobs in one of these states; none means all.
+    pub states: Vec<State>,
+    /// Only jobs accepted before the one with this [`Job::seq`](crate::Job::seq): the last one of the page before.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
 /// How long ended jobs are kept. A job whose webhook is still on its way is kept in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {

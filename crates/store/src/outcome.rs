@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use scumble_api::ErrorAnswer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -28,6 +29,17 @@ impl Outcome {
     /// The status of a cancelled job's outcome.
     pub const CANCELLED: u16 = 499;
 
+    /// The header that says which maker was asked.
+    pub const MAKER: &str = "x-scumble-maker";
+    /// The header that says what that maker asked for, in US dollars.
+    pub const COST: &str = "x-scumble-cost-usd";
+
+    /// Who was paid, and how many US dollars, in decimals; `None` where no maker was asked.
+    #[must_use]
+    pub fn paid(&self) -> Option<(&str, &str)> {
+        Some((self.headers.get(Self::MAKER)?, self.headers.get(Self::COST)?))
+    }
+
     /// The state in which a job with this outcome ends.
     ///
     /// Below 400 it is [`State::Done`]; [`Outcome::CANCELLED`] on a job that was asked to cancel is
@@ -38,6 +50,20 @@ impl Outcome {
             ..400 => State::Done,
             Self::CANCELLED if cancel_requested => State::Cancelled,
             _ => State::Failed,
+        }
+    }
+}
+
+/// The outcome of an error: what its answer says, for those who ask later.
+impl From<&ErrorAnswer> for Outcome {
+    fn from(answer: &ErrorAnswer) -> Self {
+        Self {
+            status: answer.status,
+            body: answer.body.clone(),
+            headers: answer.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            error: Some(answer.message()),
+            error_type: answer.body["error_type"].as_str().map(str::to_owned),
+            inference_ms: None,
         }
     }
 }

@@ -1,17 +1,23 @@
 //! The trait that every database implements.
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio::sync::broadcast;
 
 use crate::{
-    Admission, Beat, Cancel, Change, Claim, Count, Delivery, DeliveryAttempt, DeliveryRecord, Enqueued, Event,
-    FileRecord, Finish, Job, JobFilter, JobId, JobSummary, KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery,
-    Outcome, Reclaimed, Release, Result, Retention, SecretBytes, SecretRecord,
+    Admission, AtWork, Beat, Cancel, Change, Claim, Count, Delivery, DeliveryAttempt, DeliveryLease, DeliveryRecord,
+    Enqueued, Event, FileRecord, Finish, HistoryFilter, Job, JobFilter, JobId, JobSummary, KeyRecord, Lease, Limits,
+    NewEvent, NewJob, NextDelivery, Outcome, Reclaimed, Release, Result, Retention, SecretBytes, SecretRecord,
+    WorkerRecord,
 };
 
 /// Jobs, leases, events, keys and file rows in a database; used as `Arc<dyn Store>`.
 ///
-/// Every method that writes answers after its commit: what it said is on disk. A write whose future is dropped may
+/// Every method that writes answers after its commit. What was promised to somebody outside is on disk by then: accepted
+/// jobs, their ends, keys, files. What workers note for each other ([`claim`](Store::claim), [`start`](Store::start),
+/// [`heartbeat`](Store::heartbeat), [`log`](Store::log), [`claim_deliveries`](Store::claim_deliveries),
+/// [`touch_key`](Store::touch_key)) may be lost when the machine and all of them lose power: then it is done once more. A
+/// write whose future is dropped may
 /// still be carried out; above all do not drop a [`claim`](Store::claim) midway, because a lease that nobody received
 /// has to expire before the job is tried again.
 ///
@@ -77,7 +83,8 @@ pub trait Store: Send + Sync {
     /// The worker is alive: the lease ends `lease_ms` milliseconds from now.
     async fn heartbeat(&self, lease: &Lease, lease_ms: i64) -> Result<Beat>;
 
-    /// Appends events, all of them or, when the lease is lost, none.
+    /// Appends events, all of them or, when the lease is lost, none. What was
+    /// [`Submitted`](crate::EventKind::Submitted) is on disk afterwards, and with it that the job was claimed.
     async fn log(&self, lease: &Lease, events: Vec<NewEvent>) -> Result<Beat>;
 
     /// Ends the job with `outcome`, records its files and the delivery of its webhook, in one transaction: the first
@@ -117,8 +124,8 @@ pub trait Store: Send + Sync {
 
     // --- Webhooks ---
 
-    /// Takes up to `limit` deliveries that are due, for `lease_ms` milliseconds.
-    async fn claim_deliveries(&self, limit: u32, lease_ms: i64) -> Result<Vec<Delivery>>;
+    /// Takes up to `limit` deliveries that are due, for as long as `lease` says.
+    async fn claim_deliveries(&self, limit: u32, lease: DeliveryLease) -> Result<Vec<Delivery>>;
 
     /// Records how an attempt went and what follows. False when somebody else has claimed the delivery since; nothing
     /// was written then.
@@ -168,11 +175,15 @@ pub trait Store: Send + Sync {
     /// The key whose secret has this hash, unless it was revoked.
     async fn key_by_hash(&self, secret_hash: &[u8; 32]) -> Result<Option<KeyRecord>>;
 
+    /// The key of this id, unless it was revoked.
+    async fn key(&self, id: &str) -> Result<Option<KeyRecord>>;
+
     /// Notes that the key was used now. Costs a commit: once a minute per key is plenty.
     async fn touch_key(&self, id: &str) -> Result<()>;
 
     /// Whether a key was ever made. From then on callers need one, even if all were revoked since: revoking the last
-    /// key must not open the door.
+    /// key must not open the door. Asked with every call, so a no is good for a few milliseconds where another process
+    /// makes the first key.
     async fn keys_required(&self) -> Result<bool>;
 
     // --- Files ---
@@ -192,6 +203,27 @@ pub trait Store: Send + Sync {
 
     /// Removes the row of a file. False when there is none.
     async fn forget_file(&self, path: &str) -> Result<bool>;
+
+    // --- What pages show ---
+
+    /// Jobs newest first with input and outcome, page by page.
+    async fn history(&self, filter: &HistoryFilter) -> Result<Vec<Job>>;
+
+    /// The latest successful job of each of these endpoints that has one; where `key_id` is given only of that key's
+    /// jobs and those that were accepted without a key.
+    async fn latest(&self, endpoints: &[&str], key_id: Option<&str>) -> Result<Vec<Job>>;
+
+    /// The jobs that workers have, and which worker has them.
+    async fn at_work(&self) -> Result<Vec<AtWork>>;
+
+    /// Notes that a worker is there, and what it tells of itself. Workers that were silent for a day are forgotten.
+    async fn announce_worker(&self, name: &str, about: Value) -> Result<()>;
+
+    /// Forgets a worker that goes away. False when it is not known.
+    async fn retire_worker(&self, name: &str) -> Result<bool>;
+
+    /// The workers that have announced themselves since then, by name.
+    async fn workers(&self, since_ms: i64) -> Result<Vec<WorkerRecord>>;
 
     // --- The store itself ---
 

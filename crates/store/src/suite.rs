@@ -10,9 +10,11 @@ pub mod deliveries;
 pub mod fairness;
 pub mod keys_and_files;
 pub mod leases;
+pub mod pages;
 pub mod queue;
 pub mod retention;
 pub mod secrets;
+pub mod setbacks;
 pub mod whole;
 
 use std::collections::BTreeMap;
@@ -47,7 +49,7 @@ macro_rules! store_suite {
             first_in_first_out, low_waits_behind_normal, only_what_the_worker_can_run, positions, overdue_jobs,
             unstarted_jobs_end, many_at_once, claimants_never_share);
         $crate::store_suite!(@each $place; admission:
-            not_while_too_many_wait, not_while_too_many_are_alive, ended_ones_are_admitted_alike, the_same_word_again,
+            not_while_too_many_wait, not_while_too_many_are_at_work, ended_ones_are_admitted_alike, the_same_word_again,
             words_belong_to_keys, a_word_for_something_else, repeats_are_welcome_when_it_is_full,
             refused_words_are_not_remembered, repeated_at_once, never_more_than_allowed);
         $crate::store_suite!(@each $place; fairness:
@@ -55,15 +57,16 @@ macro_rules! store_suite {
             a_key_has_its_limit, no_limit_without_a_key, other_endpoints_do_not_block, hints_keep_to_their_worker,
             hints_wait_a_second, hints_are_forgotten, many_keys_at_once);
         $crate::store_suite!(@each $place; leases:
-            a_whole_life, second_claimant_wins, late_but_unrivalled, finished_once, heartbeats_keep_the_lease,
+            a_whole_life, claimed_and_started, second_claimant_wins, late_but_unrivalled, finished_once, heartbeats_keep_the_lease,
             lost_leases_write_nothing, crashes_have_a_limit, attempts_have_a_limit, release_keeps_the_place,
             rest_keeps_the_place, resting_jobs_end, previews_end_with_the_job, events_after,
             outcome_and_files_together);
+        $crate::store_suite!(@each $place; setbacks: by_an_hour, by_years, forwards_by_a_day);
         $crate::store_suite!(@each $place; cancels:
             while_queued, while_leased, while_running, after_the_end, released_after_cancel, expired_after_cancel,
             too_late_for_the_run, unknown);
         $crate::store_suite!(@each $place; deliveries:
-            every_end_is_delivered, without_webhook_nothing, delivered_at_last, given_up, claimed_by_one, lost_claims,
+            every_end_is_delivered, without_webhook_nothing, delivered_at_last, given_up, claimed_by_one, lost_claims, the_first_claim_is_shorter,
             due_ones_first, once_more, the_next_one_is_known);
         $crate::store_suite!(@each $place; retention:
             kept_long_enough, not_before_the_webhook, the_living_stay, a_few_at_a_time, everything_goes_but_files,
@@ -71,6 +74,8 @@ macro_rules! store_suite {
         $crate::store_suite!(@each $place; secrets: the_first_is_everybodys, several_for_a_purpose);
         $crate::store_suite!(@each $place; keys_and_files:
             keys_come_and_go, keys_stay_required, keys_are_unique, uploads, access, files_expire);
+        $crate::store_suite!(@each $place; pages:
+            history_page_by_page, histories_are_of_a_key, the_latest_of_each, who_has_what, workers_come_and_go);
         $crate::store_suite!(@each $place; whole: changes_are_announced, answers_pings, closed_is_closed);
     };
     (@each $place:expr; $area:ident: $($test:ident),+) => {
@@ -127,7 +132,7 @@ async fn claim(store: &dyn Store, worker: &str) -> Result<Option<Lease>> {
 }
 
 fn claim_of(worker: &str, endpoints: Claimable) -> Claim {
-    Claim { worker: worker.to_owned(), endpoints, lease_ms: LEASE_MS, per_key: None }
+    Claim { worker: worker.to_owned(), endpoints, lease_ms: LEASE_MS, per_key: None, start: false }
 }
 
 /// Claims a job that has to be there.

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use common::{SqlitePlace, connect, enqueue, options};
 use scumble_store::{
-    Access, AccessRule, Admission, Claim, Count, Decision, DeliveryState, Enqueued, EventKind, FileRecord, Finish,
-    JobFilter, JobId, Limits, NewEvent, NewJob, Once, Outcome, Priority, Release, Result, SecretBytes, State, Store,
+    Access, AccessRule, Admission, Claim, Count, Decision, DeliveryLease, DeliveryState, Enqueued, EventKind,
+    FileRecord, Finish, JobFilter, JobId, Limits, NewEvent, NewJob, Once, Outcome, Priority, Release, Result,
+    SecretBytes, State, Store,
 };
 use serde_json::json;
 
@@ -84,7 +85,7 @@ async fn version_2_opens() -> Result<()> {
     assert_eq!(secrets.iter().map(|secret| secret.value.reveal()).collect::<Vec<_>>(), [b"secret"]);
     let deliveries = store.deliveries(id(DONE)).await?;
     assert_eq!(deliveries.iter().map(|delivery| delivery.state).collect::<Vec<_>>(), [DeliveryState::Pending]);
-    assert_eq!(store.claim_deliveries(10, 1_000).await?.len(), 1);
+    assert_eq!(store.claim_deliveries(10, DeliveryLease::of(1_000)).await?.len(), 1);
     check_works_on(&store).await
 }
 
@@ -97,11 +98,11 @@ async fn check_common(store: &dyn Store, jobs: &[(&str, State)]) -> Result<()> {
     assert_eq!((done.input, done.outcome), (json!({"prompt": "two red stars"}), Some(outcome())));
     assert_eq!(store.events(id(DONE), 0).await?.len(), 3);
     assert_eq!(store.key_by_hash(&HASH).await?.map(|key| key.label), Some("laptop".to_owned()));
-    // The living were counted.
-    let alive = jobs.iter().filter(|(_, state)| !state.is_end()).count() as u64;
-    let full = Admission { max_alive: Some(alive), ..Admission::default() };
+    // Those at work were counted.
+    let at_work = jobs.iter().filter(|(_, state)| *state == State::Running).count() as u64;
+    let full = Admission { max_at_work: Some(at_work), ..Admission::default() };
     let refused = store.enqueue(NewJob { id: JobId::random(), ..new_job(QUEUED) }, full).await?;
-    assert_eq!(refused, Enqueued::TooManyAlive(alive));
+    assert_eq!(refused, Enqueued::TooManyAtWork(at_work));
     Ok(())
 }
 

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use common::{SqlitePlace, connect, enqueue, new_job, options};
 use rusqlite::{Connection, OpenFlags};
-use scumble_store::{Error, NewJob, Options, Priority, Release, Result, Retention, SqliteStore, Store, store_suite};
+use scumble_store::{
+    Admission, Claim, Error, Finish, NewJob, Options, Priority, Release, Result, Retention, SqliteStore, State, Store,
+    store_suite,
+};
 
 store_suite!(SqlitePlace::new());
 
@@ -30,6 +33,40 @@ async fn closing_leaves_one_file() -> Result<()> {
     enqueue(&store, new_job()).await?;
     store.close().await;
     assert_eq!(place.files(), ["scumble.db"]);
+    Ok(())
+}
+
+/// A power cut as a disk remembers it: everything up to the last flush, and nothing of what came after.
+#[tokio::test]
+async fn a_power_cut_takes_back_notes_and_nothing_acknowledged() -> Result<()> {
+    let place = SqlitePlace::new();
+    let store = place.open_sqlite(options()).await?;
+    let log = place.path().with_extension("db-wal");
+    let logged = || std::fs::read(&log).expect("the log is there");
+    let accepted = enqueue(&store, new_job()).await?;
+    let flushed = logged().len();
+    let Some(lease) = store.claim(&Claim { start: true, ..common::claim() }).await? else { panic!("nothing to claim") };
+    let (quiet, unheard) = (new_job(), Admission { quiet: true, ..Admission::default() });
+    store.enqueue(quiet.clone(), unheard).await?;
+    assert!(logged().len() > flushed, "what everybody can read is in the log");
+
+    let cut = SqlitePlace::new();
+    std::fs::copy(place.path(), cut.path()).expect("a copy");
+    std::fs::write(cut.path().with_extension("db-wal"), &logged()[..flushed]).expect("a copy");
+    let after = cut.open_sqlite(options()).await?;
+    assert_eq!(after.job(quiet.id).await?, None, "nobody was told of it");
+    let again = after.claim(&common::claim()).await?.map(|lease| (lease.job.id, lease.attempt));
+    assert_eq!(again, Some((accepted.id, 1)), "it is run once more");
+    assert_eq!(after.problems().await?, Vec::<String>::new());
+
+    // The end of one job brings everything before it to the disk.
+    assert_eq!(store.finish(&lease, common::cancelled(), vec![]).await?, Finish::Accepted);
+    let cut = SqlitePlace::new();
+    std::fs::copy(place.path(), cut.path()).expect("a copy");
+    std::fs::write(cut.path().with_extension("db-wal"), logged()).expect("a copy");
+    let after = cut.open_sqlite(options()).await?;
+    assert_eq!(after.job(accepted.id).await?.map(|job| job.state), Some(State::Failed));
+    assert_eq!(after.job(quiet.id).await?.map(|job| job.state), Some(State::Queued));
     Ok(())
 }
 

@@ -48,6 +48,9 @@ struct Payload {
     /// Jobs.
     #[serde(rename = "j", default, skip_serializing_if = "Vec::is_empty")]
     jobs: Vec<String>,
+    /// Jobs that have ended.
+    #[serde(rename = "e", default, skip_serializing_if = "Vec::is_empty")]
+    ended: Vec<String>,
     /// Whether a webhook can be delivered.
     #[serde(rename = "d", default)]
     delivery: bool,
@@ -135,7 +138,7 @@ fn payloads(myself: &str, changes: HashSet<Change>) -> Vec<String> {
         // A byte may take six in JSON.
         let size = match &change {
             Change::Queued { endpoint } => endpoint.len() * 6 + 3,
-            Change::Job(_) => 39,
+            Change::Job(_) | Change::Ended(_) => 39,
             Change::Delivery => 0,
         };
         if size > PAYLOAD_MAX / 2 {
@@ -150,6 +153,7 @@ fn payloads(myself: &str, changes: HashSet<Change>) -> Vec<String> {
         match change {
             Change::Queued { endpoint } => payload.queued.push(endpoint),
             Change::Job(id) => payload.jobs.push(id.to_string()),
+            Change::Ended(id) => payload.ended.push(id.to_string()),
             Change::Delivery => payload.delivery = true,
         }
     }
@@ -209,10 +213,13 @@ async fn hear(listener: &mut PgListener, myself: &str, here: &broadcast::Sender<
 }
 
 fn changes(payload: Payload) -> impl Iterator<Item = Change> {
-    let Payload { from: _, queued, jobs, delivery } = payload;
+    let Payload { from: _, queued, jobs, ended, delivery } = payload;
+    let ids = |ids: Vec<String>| ids.into_iter().filter_map(|id| id.parse::<JobId>().ok());
     let queued = queued.into_iter().map(|endpoint| Change::Queued { endpoint });
-    let jobs = jobs.into_iter().filter_map(|id| id.parse::<JobId>().ok()).map(Change::Job);
-    queued.chain(jobs).chain(delivery.then_some(Change::Delivery))
+    queued
+        .chain(ids(jobs).map(Change::Job))
+        .chain(ids(ended).map(Change::Ended))
+        .chain(delivery.then_some(Change::Delivery))
 }
 
 #[cfg(test)]
@@ -222,6 +229,7 @@ mod tests {
     #[test]
     fn many_changes_fit_into_few_payloads_and_come_back() {
         let mut all: HashSet<_> = (0..1_000).map(|_| Change::Job(JobId::random())).collect();
+        all.extend((0..100).map(|_| Change::Ended(JobId::random())));
         all.extend((0..200).map(|i| Change::Queued { endpoint: format!("endpoint \"{i}\" \u{1} ünïcode") }));
         all.insert(Change::Delivery);
         let payloads = payloads("me", all.clone());

@@ -41,15 +41,14 @@ async fn accept(
     outcome: Option<Outcome>,
 ) -> Result<Enqueued> {
     let now_ms = store.now_ms();
-    let Admission { max_waiting, max_alive, once: _ } = admission;
-    let near = |limit: &Option<u64>| limit.is_some_and(|limit| limit < STRICT_BELOW);
-    let mut strict = near(max_waiting) || near(max_alive);
+    let mut strict = admission.max_waiting.is_some_and(|limit| limit < STRICT_BELOW);
     loop {
         let (again, row) = ask(store, &new, admission, outcome.as_ref(), now_ms, strict).await?;
         let number = || rows::number("number of jobs", row.try_get::<i64, _>("number")?);
         return match row.try_get("verdict")? {
             "new" => {
-                let job = as_accepted(new, row.try_get("accepted")?, now_ms, outcome);
+                let state = outcome.as_ref().map_or(State::Queued, |outcome| outcome.end_state(false));
+                let job = Job { outcome, ..Job::accepted(new, row.try_get("accepted")?, now_ms, state) };
                 Ok(Enqueued::New { job, position: number()? })
             }
             // Ours: the try before was written, and its answer was lost.
@@ -69,7 +68,7 @@ async fn accept(
             "exists" => Err(Error::JobExists(new.id)),
             "word_reused" => Ok(Enqueued::WordReused),
             "waiting" => Ok(Enqueued::TooManyWaiting(number()?)),
-            "alive" => Ok(Enqueued::TooManyAlive(number()?)),
+            "at_work" => Ok(Enqueued::TooManyAtWork(number()?)),
             "crowded" if !strict => {
                 strict = true;
                 continue;
@@ -89,7 +88,7 @@ async fn ask(
     strict: bool,
 ) -> Result<(bool, PgRow)> {
     let NewJob { id, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options } = new;
-    let Admission { max_waiting, max_alive, once } = admission;
+    let Admission { max_waiting, max_at_work, once, quiet: _ } = admission;
     let limit = |limit: &Option<u64>| limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX / 2));
     let text = |text: &Option<String>| text.as_deref().map(|text| plain(text).into_owned());
     let (input, options, endpoint) = (input.to_string(), options.to_string(), plain(endpoint));
@@ -101,7 +100,7 @@ async fn ask(
     let row = retried!(again => {
         maybe_written |= again;
         let query = sqlx::query(
-            "SELECT * FROM enqueue($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
+            "SELECT * FROM accept($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
              $18, $19, $20, $21, $22, $23)",
         )
         .bind(now_ms)
@@ -116,7 +115,7 @@ async fn ask(
         .bind(text(hint))
         .bind(keep_io)
         .bind(limit(max_waiting))
-        .bind(limit(max_alive))
+        .bind(limit(max_at_work))
         .bind(&word)
         .bind(digest)
         .bind(strict)
@@ -124,34 +123,6 @@ async fn ask(
         ending.bind(query).fetch_one(&store.pool)
     })?;
     Ok((maybe_written, row))
-}
-
-/// The job as it was just written.
-fn as_accepted(new: NewJob, seq: i64, now_ms: i64, outcome: Option<Outcome>) -> Job {
-    let NewJob { id, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options } = new;
-    Job {
-        id,
-        seq,
-        endpoint,
-        input,
-        key_id,
-        priority,
-        start_by_ms,
-        not_before_ms: None,
-        webhook,
-        hint,
-        keep_io,
-        options,
-        state: outcome.as_ref().map_or(State::Queued, |outcome| outcome.end_state(false)),
-        attempt: 0,
-        drained: 0,
-        crashes: 0,
-        created_ms: now_ms,
-        started_ms: None,
-        finished_ms: outcome.is_some().then_some(now_ms),
-        cancel_requested: false,
-        outcome,
-    }
 }
 
 pub(super) async fn cancel(store: &PostgresStore, id: JobId, outcome: &Outcome) -> Result<Cancel> {

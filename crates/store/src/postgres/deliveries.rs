@@ -3,17 +3,18 @@
 use sqlx::Row;
 
 use super::PostgresStore;
-use super::errors::retried;
+use super::errors::{Tries, retried};
 use super::rows::{self, plain};
-use crate::{Change, Delivery, DeliveryAttempt, DeliveryRecord, JobId, NextDelivery, Result};
+use crate::{Change, Delivery, DeliveryAttempt, DeliveryLease, DeliveryRecord, JobId, NextDelivery, Result};
 
-pub(super) async fn claim(store: &PostgresStore, limit: u32, lease_ms: i64) -> Result<Vec<Delivery>> {
+pub(super) async fn claim(store: &PostgresStore, limit: u32, lease: DeliveryLease) -> Result<Vec<Delivery>> {
     let now_ms = store.now_ms();
     let found = retried!(
         sqlx::query(include_str!("queries/claim_deliveries.sql"))
             .bind(now_ms)
             .bind(i64::from(limit))
-            .bind(now_ms.saturating_add(lease_ms))
+            .bind(now_ms.saturating_add(lease.first_ms))
+            .bind(now_ms.saturating_add(lease.later_ms))
             .fetch_all(&store.pool)
     )?;
     found.iter().map(rows::delivery).collect()
@@ -31,7 +32,8 @@ pub(super) async fn attempted(
         NextDelivery::At(at_ms) => ("pending", Some(at_ms)),
     };
     let DeliveryAttempt { at_ms, duration_ms, status, error } = attempt;
-    let row = retried!(
+    // what the receiver has heard should not be told again because the server restarted
+    let row = retried!(Tries::patient(), _again =>
         sqlx::query(include_str!("queries/delivery_attempted.sql"))
             .bind(delivery.id)
             .bind(delivery.attempt)

@@ -1,6 +1,6 @@
 //! What PostgreSQL's errors mean, and which of them are worth another try.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgDatabaseError;
 
@@ -65,24 +65,37 @@ pub(super) struct Tries {
     failed: u32,
     /// Whether an earlier try may have been written, though nobody heard of it.
     pub(super) again: bool,
+    /// Until then no number of tries is too many.
+    until: Option<Instant>,
 }
 
 impl Tries {
     const MAX: u32 = 8;
     const FIRST_WAIT: Duration = Duration::from_millis(10);
+    const LONGEST_WAIT: Duration = Duration::from_secs(1);
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// For what must not be lost to a server that is away for a minute.
+    pub(super) fn patient() -> Self {
+        Self { until: Some(Instant::now() + Self::PATIENCE), ..Self::default() }
+    }
 
     /// Waits before the next try; gives the error back when there is none.
     pub(super) async fn after(&mut self, error: sqlx::Error) -> Result<(), Error> {
         let lost = is_lost(&error);
         self.failed += 1;
-        // Waiting for a connection has taken its time already.
-        let hopeless = matches!(error, sqlx::Error::PoolTimedOut) || self.failed >= Self::MAX;
+        let hopeless = match self.until {
+            Some(until) => Instant::now() >= until,
+            // Waiting for a connection has taken its time already.
+            None => matches!(error, sqlx::Error::PoolTimedOut) || self.failed >= Self::MAX,
+        };
         if hopeless || !(lost || is_clash(&error)) {
             return Err(sorted(error));
         }
         tracing::debug!(%error, failed = self.failed, "the database is asked again");
         self.again |= lost;
-        tokio::time::sleep(Self::FIRST_WAIT * 2u32.pow(self.failed - 1)).await;
+        let wait = Self::FIRST_WAIT.saturating_mul(1 << (self.failed - 1).min(10));
+        tokio::time::sleep(wait.min(Self::LONGEST_WAIT)).await;
         Ok(())
     }
 }
@@ -92,8 +105,11 @@ macro_rules! retried {
     ($attempt:expr) => {
         $crate::postgres::errors::retried!(_again => $attempt)
     };
-    ($again:pat => $attempt:expr) => {{
-        let mut tries = $crate::postgres::errors::Tries::default();
+    ($again:pat => $attempt:expr) => {
+        $crate::postgres::errors::retried!($crate::postgres::errors::Tries::default(), $again => $attempt)
+    };
+    ($tries:expr, $again:pat => $attempt:expr) => {{
+        let mut tries = $tries;
         loop {
             let $again = tries.again;
             match $attempt.await {

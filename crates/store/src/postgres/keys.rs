@@ -63,6 +63,15 @@ pub(super) async fn by_hash(store: &PostgresStore, secret_hash: &[u8; 32]) -> Re
     row.as_ref().map(rows::key).transpose()
 }
 
+pub(super) async fn by_id(store: &PostgresStore, id: &str) -> Result<Option<KeyRecord>> {
+    let row = retried!(
+        sqlx::query("SELECT * FROM keys WHERE id = $1 AND revoked_ms IS NULL")
+            .bind(plain(id))
+            .fetch_optional(&store.pool)
+    )?;
+    row.as_ref().map(rows::key).transpose()
+}
+
 pub(super) async fn any(store: &PostgresStore) -> Result<bool> {
     Ok(retried!(sqlx::query("SELECT 1 FROM keys LIMIT 1").fetch_optional(&store.pool))?.is_some())
 }

@@ -4,11 +4,12 @@ use sqlx::Row;
 
 use super::PostgresStore;
 use super::ending::Ending;
-use super::errors::retried;
+use super::errors::{Tries, retried};
 use super::rows::{self, plain};
+use crate::clock::{FAR_MS, Shift};
 use crate::{
-    Beat, Change, Claim, Claimable, EventKind, FileRecord, Finish, Lease, Limits, NewEvent, Outcome, Reclaimed,
-    Release, Result,
+    Beat, Change, Claim, Claimable, EventKind, FileRecord, Finish, Job, Lease, Limits, NewEvent, Outcome, Reclaimed,
+    Release, Result, State,
 };
 
 /// How long a job waits for the worker that served its hint before, counted from its acceptance.
@@ -18,7 +19,8 @@ const HINT_WAIT_MS: i64 = 1_000;
 pub(super) const HINT_KEPT_MS: i64 = 300_000;
 
 pub(super) async fn claim(store: &PostgresStore, claim: &Claim) -> Result<Option<Lease>> {
-    let Claim { worker, endpoints, lease_ms, per_key } = claim;
+    let Claim { worker, endpoints, lease_ms, per_key, start } = claim;
+    let sql = if *start { include_str!("queries/claim_and_start.sql") } else { include_str!("queries/claim.sql") };
     let now_ms = store.now_ms();
     let expires_ms = now_ms.saturating_add(*lease_ms);
     let only: Option<Vec<_>> = match endpoints {
@@ -26,7 +28,7 @@ pub(super) async fn claim(store: &PostgresStore, claim: &Claim) -> Result<Option
         Claimable::Only(list) => Some(list.iter().map(|endpoint| plain(endpoint).into_owned()).collect()),
     };
     let row = retried!(
-        sqlx::query("SELECT * FROM claim($1, $2, $3, $4, $5, $6, $7, $8)")
+        sqlx::query(sql)
             .bind(now_ms)
             .bind(plain(worker))
             .bind(plain(process(worker)))
@@ -38,8 +40,12 @@ pub(super) async fn claim(store: &PostgresStore, claim: &Claim) -> Result<Option
             .fetch_optional(&store.pool)
     )?;
     let Some(row) = row else { return Ok(None) };
-    let job = rows::job(&row)?;
+    let mut job = rows::job(&row)?;
     store.announce(Change::Job(job.id));
+    if *start {
+        store.announce(Change::Job(job.id));
+        job = Job { state: State::Running, started_ms: Some(now_ms), ..job };
+    }
     Ok(Some(Lease { attempt: job.attempt, job, worker: worker.clone(), expires_ms }))
 }
 
@@ -104,7 +110,8 @@ pub(super) async fn finish(
     files: &[FileRecord],
 ) -> Result<Finish> {
     let (now_ms, ending, files) = (store.now_ms(), Ending::new(outcome)?, Files::of(files)?);
-    let row = retried!(again => {
+    // the work is done, and is worth waiting for a server that restarts
+    let row = retried!(Tries::patient(), again => {
         let query = sqlx::query(
             "SELECT * FROM finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
         )
@@ -179,15 +186,32 @@ pub(super) async fn release(store: &PostgresStore, lease: &Lease, why: &Release)
             .fetch_optional(&store.pool)
     )?;
     let Some(row) = row else { return Ok(false) };
-    if let Some(endpoint) = row.try_get("endpoint")? {
-        store.announce(Change::Queued { endpoint });
+    match row.try_get("endpoint")? {
+        Some(endpoint) => store.announce_again(lease.job.id, endpoint),
+        None => store.announce_end(lease.job.id, row.try_get("delivery")?),
     }
-    store.announce_end(lease.job.id, row.try_get("delivery")?);
     Ok(true)
+}
+
+/// Brings nearer what lies too far ahead, where the clock was set back.
+async fn shift_all(store: &PostgresStore, now_ms: i64) -> Result<()> {
+    if let Some(Shift { now_ms, beyond_ms, by_ms }) = store.setback.shift(now_ms) {
+        retried!(
+            sqlx::query(include_str!("queries/shift.sql"))
+                .bind(now_ms)
+                .bind(now_ms.saturating_add(beyond_ms))
+                .bind(by_ms)
+                .bind(now_ms.saturating_add(FAR_MS))
+                .execute(&store.pool)
+        )?;
+    }
+    store.setback.looked(now_ms);
+    Ok(())
 }
 
 pub(super) async fn reclaim_expired(store: &PostgresStore, limits: Limits, set_aside: &Outcome) -> Result<Reclaimed> {
     let (now_ms, ending) = (store.now_ms(), Ending::new(set_aside)?);
+    shift_all(store, now_ms).await?;
     let Limits { max_attempts, max_crashes } = limits;
     let found = retried!({
         let query = sqlx::query("SELECT * FROM reclaim_expired($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)")
@@ -202,8 +226,9 @@ pub(super) async fn reclaim_expired(store: &PostgresStore, limits: Limits, set_a
         let id = rows::job_id(row, "id")?;
         match row.try_get("fate")? {
             "requeued" => {
-                store.announce(Change::Queued { endpoint: row.try_get("endpoint")? });
+                store.announce_again(id, row.try_get("endpoint")?);
                 reclaimed.requeued.push(id);
+                continue;
             }
             "cancelled" => reclaimed.cancelled.push(id),
             "set_aside" => reclaimed.set_aside.push(id),

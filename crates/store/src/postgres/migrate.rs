@@ -7,12 +7,16 @@ use crate::{Error, Result};
 /// The steps from an empty schema to the newest: step n leads to version n. A step that was ever released is never
 /// edited. Steps first add and only in a later release remove, so that the version before keeps working on the
 /// database while it is being replaced.
-const STEPS: &[&[&str]] = &[&[
-    include_str!("migrations/0001_begin.sql"),
-    include_str!("migrations/0001_steps.sql"),
-    include_str!("migrations/0001_callers.sql"),
-    include_str!("migrations/0001_workers.sql"),
-]];
+const STEPS: &[&[&str]] = &[
+    &[
+        include_str!("migrations/0001_begin.sql"),
+        include_str!("migrations/0001_steps.sql"),
+        include_str!("migrations/0001_callers.sql"),
+        include_str!("migrations/0001_workers.sql"),
+    ],
+    &[include_str!("migrations/0002_at_work.sql")],
+    &[include_str!("migrations/0003_pages.sql")],
+];
 
 /// The version this program knows.
 const NEWEST: i64 = STEPS.len() as i64;

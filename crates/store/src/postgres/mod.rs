@@ -11,6 +11,7 @@ mod deliveries;
 mod ending;
 mod errors;
 mod files;
+mod history;
 mod keys;
 mod leases;
 mod migrate;
@@ -19,19 +20,24 @@ mod reads;
 mod retention;
 mod rows;
 mod secrets;
+mod workers;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use sqlx::PgPool;
 use tokio::sync::broadcast;
 
 use self::announce::Announcer;
 pub use self::open::PostgresOptions;
+use crate::clock::Setback;
+use crate::keyed::Keyed;
 use crate::{
-    Admission, Beat, Cancel, Change, Claim, Clock, Count, Delivery, DeliveryAttempt, DeliveryRecord, Enqueued, Event,
-    FileRecord, Finish, Job, JobFilter, JobId, JobSummary, KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery,
-    Outcome, Reclaimed, Release, Result, Retention, SecretBytes, SecretRecord, Store,
+    Admission, AtWork, Beat, Cancel, Change, Claim, Clock, Count, Delivery, DeliveryAttempt, DeliveryLease,
+    DeliveryRecord, Enqueued, Event, FileRecord, Finish, HistoryFilter, Job, JobFilter, JobId, JobSummary, KeyRecord,
+    Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Reclaimed, Release, Result, Retention, SecretBytes,
+    SecretRecord, Store, WorkerRecord,
 };
 
 /// The store in a PostgreSQL database.
@@ -42,6 +48,8 @@ pub struct PostgresStore {
     pool: PgPool,
     clock: Arc<dyn Clock>,
     announcer: Announcer,
+    keyed: Keyed,
+    setback: Setback,
 }
 
 impl std::fmt::Debug for PostgresStore {
@@ -59,9 +67,16 @@ impl PostgresStore {
         self.announcer.announce(change);
     }
 
-    /// Announces that a job has entered another state, maybe its end with a webhook.
+    /// Announces that a job is in the queue again.
+    fn announce_again(&self, id: JobId, endpoint: String) {
+        self.announce(Change::Queued { endpoint });
+        self.announce(Change::Job(id));
+    }
+
+    /// Announces that a job has ended, maybe with a webhook.
     fn announce_end(&self, id: JobId, delivery: bool) {
         self.announce(Change::Job(id));
+        self.announce(Change::Ended(id));
         if delivery {
             self.announce(Change::Delivery);
         }
@@ -146,8 +161,8 @@ impl Store for PostgresStore {
         retention::delete_job(self, id).await
     }
 
-    async fn claim_deliveries(&self, limit: u32, lease_ms: i64) -> Result<Vec<Delivery>> {
-        deliveries::claim(self, limit, lease_ms).await
+    async fn claim_deliveries(&self, limit: u32, lease: DeliveryLease) -> Result<Vec<Delivery>> {
+        deliveries::claim(self, limit, lease).await
     }
 
     async fn delivery_attempted(
@@ -184,7 +199,9 @@ impl Store for PostgresStore {
     }
 
     async fn create_key(&self, id: &str, label: &str, secret_hash: [u8; 32]) -> Result<KeyRecord> {
-        keys::create(self, id, label, secret_hash).await
+        let created = keys::create(self, id, label, secret_hash).await?;
+        self.keyed.now();
+        Ok(created)
     }
 
     async fn list_keys(&self) -> Result<Vec<KeyRecord>> {
@@ -199,12 +216,16 @@ impl Store for PostgresStore {
         keys::by_hash(self, secret_hash).await
     }
 
+    async fn key(&self, id: &str) -> Result<Option<KeyRecord>> {
+        keys::by_id(self, id).await
+    }
+
     async fn touch_key(&self, id: &str) -> Result<()> {
         keys::touch(self, id).await
     }
 
     async fn keys_required(&self) -> Result<bool> {
-        keys::any(self).await
+        self.keyed.or_ask(|| keys::any(self)).await
     }
 
     async fn put_file(&self, file: FileRecord) -> Result<()> {
@@ -221,6 +242,30 @@ impl Store for PostgresStore {
 
     async fn forget_file(&self, path: &str) -> Result<bool> {
         files::forget(self, path).await
+    }
+
+    async fn history(&self, filter: &HistoryFilter) -> Result<Vec<Job>> {
+        history::history(self, filter).await
+    }
+
+    async fn latest(&self, endpoints: &[&str], key_id: Option<&str>) -> Result<Vec<Job>> {
+        history::latest(self, endpoints, key_id).await
+    }
+
+    async fn at_work(&self) -> Result<Vec<AtWork>> {
+        history::at_work(self).await
+    }
+
+    async fn announce_worker(&self, name: &str, about: Value) -> Result<()> {
+        workers::announce(self, name, &about).await
+    }
+
+    async fn retire_worker(&self, name: &str) -> Result<bool> {
+        workers::retire(self, name).await
+    }
+
+    async fn workers(&self, since_ms: i64) -> Result<Vec<WorkerRecord>> {
+        workers::since(self, since_ms).await
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {

@@ -12,6 +12,8 @@ use super::PostgresStore;
 use super::announce::Announcer;
 use super::errors::retried;
 use super::migrate::migrate;
+use crate::clock::Setback;
+use crate::keyed::Keyed;
 use crate::{Clock, Error, Result, SystemClock};
 
 /// How a PostgreSQL database is opened.
@@ -58,7 +60,7 @@ impl PostgresStore {
         let pool = pool(server.clone(), connections.max(1), busy_timeout);
         let listening = pool_of_one(server, busy_timeout);
         let announcer = Announcer::start(pool.clone(), listening, channel).await?;
-        Ok(Self { pool, clock, announcer })
+        Ok(Self { pool, clock, announcer, keyed: Keyed::default(), setback: Setback::default() })
     }
 }
 

@@ -200,7 +200,7 @@ fn priority(row: &PgRow) -> Result<Priority> {
 }
 
 /// What the JSON in a column says.
-fn json<T: DeserializeOwned>(row: &PgRow, column: &'static str) -> Result<T> {
+pub(super) fn json<T: DeserializeOwned>(row: &PgRow, column: &'static str) -> Result<T> {
     let text: &str = row.try_get(column)?;
     serde_json::from_str(text).map_err(|error| unreadable(column, error))
 }

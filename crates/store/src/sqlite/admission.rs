@@ -11,12 +11,12 @@ use super::writer::Tx;
 use super::{calls, reads};
 use crate::{Admission, Enqueued, NewJob, Once, Result};
 
-/// Asks in this order: said before, too many waiting, too many alive. A client that repeats itself gets its job however
+/// Asks in this order: said before, too many waiting, too many at work. A client that repeats itself gets its job however
 /// full the queue is by now.
 ///
 /// Goes on with how many jobs of its endpoint go before it, or breaks off with why it may not come in.
 pub(super) fn ask(tx: &mut Tx, job: &NewJob, admission: &Admission) -> Result<ControlFlow<Enqueued, u64>> {
-    let Admission { max_waiting, max_alive, once } = admission;
+    let Admission { max_waiting, max_at_work, once, quiet: _ } = admission;
     if let Some(once) = once
         && let Some(said) = said_before(tx, job, once)?
     {
@@ -26,10 +26,10 @@ pub(super) fn ask(tx: &mut Tx, job: &NewJob, admission: &Admission) -> Result<Co
     if max_waiting.is_some_and(|max| waiting.in_all > max) {
         return Ok(ControlFlow::Break(Enqueued::TooManyWaiting(waiting.in_all)));
     }
-    if let Some(max) = *max_alive {
-        let alive = alive(tx, job)?;
-        if alive >= max {
-            return Ok(ControlFlow::Break(Enqueued::TooManyAlive(alive)));
+    if let Some(max) = *max_at_work {
+        let at_work = at_work(tx, job)?;
+        if at_work >= max {
+            return Ok(ControlFlow::Break(Enqueued::TooManyAtWork(at_work)));
         }
     }
     Ok(ControlFlow::Continue(waiting.ahead))
@@ -79,11 +79,11 @@ fn waiting(tx: &Tx, job: &NewJob) -> Result<Waiting> {
     Ok(found.unwrap_or(Waiting { in_all: 0, ahead: 0 }))
 }
 
-fn alive(tx: &Tx, job: &NewJob) -> Result<u64> {
+fn at_work(tx: &Tx, job: &NewJob) -> Result<u64> {
     let found = tx.conn.first(
-        "SELECT normal + low + at_work FROM turns WHERE key = ?1",
+        "SELECT at_work FROM turns WHERE key = ?1",
         [job.key_id.as_deref().unwrap_or_default()],
-        |row| rows::number("alive", row.get(0)?),
+        |row| rows::number("at work", row.get(0)?),
     )?;
     Ok(found.unwrap_or(0))
 }

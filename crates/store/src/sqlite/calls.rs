@@ -33,9 +33,9 @@ pub(super) fn enqueue_ended(tx: &mut Tx, new: NewJob, admission: &Admission, out
 
 /// Writes a job that is in `state` from its first moment.
 fn insert(tx: &mut Tx, new: NewJob, admission: &Admission, state: State) -> Result<Job> {
-    let NewJob { id, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options } = new;
+    let NewJob { id, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options } = &new;
     let finished_ms = state.is_end().then_some(tx.now_ms);
-    let priority_number = priority_number(priority);
+    let priority_number = priority_number(*priority);
     let seq = tx.conn.first(
         "INSERT INTO jobs \
          (id, endpoint, key_id, priority, start_by_ms, webhook, hint, keep_io, state, created_ms, finished_ms) \
@@ -55,7 +55,7 @@ fn insert(tx: &mut Tx, new: NewJob, admission: &Admission, state: State) -> Resu
         ],
         |row| Ok(row.get("seq")?),
     )?;
-    let seq = seq.ok_or(Error::JobExists(id))?;
+    let seq = seq.ok_or(Error::JobExists(*id))?;
     tx.conn.run(
         "INSERT INTO inputs (job_seq, input, options) VALUES (?1, ?2, ?3)",
         params![seq, input.to_string(), options.to_string()],
@@ -63,29 +63,7 @@ fn insert(tx: &mut Tx, new: NewJob, admission: &Admission, state: State) -> Resu
     if let Some(once) = &admission.once {
         admission::remember(tx, key_id.as_deref(), once, seq)?;
     }
-    Ok(Job {
-        id,
-        seq,
-        endpoint,
-        input,
-        key_id,
-        priority,
-        start_by_ms,
-        not_before_ms: None,
-        webhook,
-        hint,
-        keep_io,
-        options,
-        state,
-        attempt: 0,
-        drained: 0,
-        crashes: 0,
-        created_ms: tx.now_ms,
-        started_ms: None,
-        finished_ms,
-        cancel_requested: false,
-        outcome: None,
-    })
+    Ok(Job::accepted(new, seq, tx.now_ms, state))
 }
 
 pub(super) fn cancel(tx: &mut Tx, id: JobId, outcome: &Outcome) -> Result<Cancel> {

@@ -3,10 +3,11 @@
 use rusqlite::params;
 
 use super::db::Db;
+use super::leases::{self, Token};
 use super::rows;
 use super::steps::{self, Standing};
 use super::writer::Tx;
-use crate::{Claim, Claimable, Lease, Priority, Result, State};
+use crate::{Claim, Claimable, Job, Lease, Priority, Result, State};
 
 /// How long a job waits for the worker that served its hint before, counted from its acceptance.
 const HINT_WAIT_MS: i64 = 1_000;
@@ -17,7 +18,7 @@ pub(super) const HINT_KEPT_MS: i64 = 300_000;
 /// Takes the next job: wakes the rested, finds out whose turn it is, leases the first of theirs.
 pub(super) fn claim(tx: &mut Tx, claim: Claim) -> Result<Option<Lease>> {
     tx.conn.run("UPDATE jobs SET not_before_ms = NULL WHERE state = 'queued' AND not_before_ms <= ?1", [tx.now_ms])?;
-    let Claim { worker, endpoints, lease_ms, per_key } = claim;
+    let Claim { worker, endpoints, lease_ms, per_key, start } = claim;
     let only = match endpoints {
         Claimable::All => None,
         Claimable::Only(list) => Some(rows::to_json("endpoint list", &list)?),
@@ -31,7 +32,12 @@ pub(super) fn claim(tx: &mut Tx, claim: Claim) -> Result<Option<Lease>> {
         }
     }
     let Some(seq) = next else { return Ok(None) };
-    lease(tx, seq, worker, lease_ms).map(Some)
+    let mut lease = lease(tx, seq, worker, lease_ms)?;
+    if start {
+        leases::start(tx, Token::from(&lease))?;
+        lease.job = Job { state: State::Running, started_ms: Some(tx.now_ms), ..lease.job };
+    }
+    Ok(Some(lease))
 }
 
 /// The first job of whoever's turn it is, of this priority.

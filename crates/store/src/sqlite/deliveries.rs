@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use super::db::Db;
 use super::rows;
 use super::writer::Tx;
-use crate::{Change, Delivery, DeliveryAttempt, DeliveryRecord, JobId, NextDelivery, Result};
+use crate::{Change, Delivery, DeliveryAttempt, DeliveryLease, DeliveryRecord, JobId, NextDelivery, Result};
 
 /// Records that a job's outcome is to be delivered, from now on.
 pub(super) fn insert(tx: &mut Tx, job_seq: i64, url: &str) -> Result<()> {
@@ -17,9 +17,10 @@ pub(super) fn insert(tx: &mut Tx, job_seq: i64, url: &str) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn claim(tx: &mut Tx, limit: u32, lease_ms: i64) -> Result<Vec<Delivery>> {
-    let until_ms = tx.now_ms.saturating_add(lease_ms);
-    tx.conn.all(include_str!("queries/claim_deliveries.sql"), params![tx.now_ms, limit, until_ms], rows::delivery)
+pub(super) fn claim(tx: &mut Tx, limit: u32, lease: DeliveryLease) -> Result<Vec<Delivery>> {
+    let [first_ms, later_ms] = [lease.first_ms, lease.later_ms].map(|ms| tx.now_ms.saturating_add(ms));
+    let claim = include_str!("queries/claim_deliveries.sql");
+    tx.conn.all(claim, params![tx.now_ms, limit, first_ms, later_ms], rows::delivery)
 }
 
 pub(super) fn attempted(tx: &mut Tx, delivery: &Delivery, log: &DeliveryAttempt, next: NextDelivery) -> Result<bool> {

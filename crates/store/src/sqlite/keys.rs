@@ -36,6 +36,10 @@ pub(super) fn by_hash(db: &Connection, secret_hash: [u8; 32]) -> Result<Option<K
     db.first("SELECT * FROM keys WHERE secret_hash = ?1 AND revoked_ms IS NULL", [secret_hash], rows::key)
 }
 
+pub(super) fn by_id(db: &Connection, id: &str) -> Result<Option<KeyRecord>> {
+    db.first("SELECT * FROM keys WHERE id = ?1 AND revoked_ms IS NULL", [id], rows::key)
+}
+
 pub(super) fn any(db: &Connection) -> Result<bool> {
     Ok(db.first("SELECT 1 FROM keys LIMIT 1", [], |_| Ok(()))?.is_some())
 }

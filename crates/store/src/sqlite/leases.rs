@@ -6,6 +6,7 @@ use super::db::Db;
 use super::files;
 use super::steps::{self, Back, Standing};
 use super::writer::Tx;
+use crate::clock::{FAR_MS, Shift};
 use crate::{
     Beat, Change, FileRecord, Finish, JobId, Lease, Limits, NewEvent, Outcome, Reclaimed, Release, Result, State,
 };
@@ -86,6 +87,20 @@ pub(super) fn release(tx: &mut Tx, token: Token, why: Release) -> Result<bool> {
         None => steps::requeue(tx, &job, why)?,
     }
     Ok(true)
+}
+
+/// Brings nearer what lies too far ahead, because the clock was set back.
+pub(super) fn shift(tx: &Tx, shift: Shift) -> Result<()> {
+    let Shift { now_ms, beyond_ms, by_ms } = shift;
+    for query in [
+        include_str!("queries/shift_leases.sql"),
+        include_str!("queries/shift_rests.sql"),
+        include_str!("queries/shift_deliveries.sql"),
+    ] {
+        let (beyond, furthest) = (now_ms.saturating_add(beyond_ms), now_ms.saturating_add(FAR_MS));
+        tx.conn.run(query, [now_ms, beyond, by_ms, furthest])?;
+    }
+    Ok(())
 }
 
 pub(super) fn reclaim_expired(tx: &mut Tx, limits: Limits, set_aside: &Outcome) -> Result<Reclaimed> {

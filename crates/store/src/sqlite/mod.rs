@@ -11,6 +11,7 @@ mod db;
 mod deliveries;
 mod errors;
 mod files;
+mod history;
 mod keys;
 mod leases;
 mod migrate;
@@ -23,31 +24,40 @@ mod retention;
 mod rows;
 mod secrets;
 mod steps;
+mod workers;
 mod writer;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio::sync::broadcast;
 
 use self::leases::Token;
 pub use self::open::Options;
 use self::readers::Readers;
-use self::writer::Writer;
+use self::writer::{Tx, Writer};
+use crate::clock::Setback;
+use crate::keyed::Keyed;
 use crate::{
-    Admission, Beat, Cancel, Change, Claim, Clock, Count, Delivery, DeliveryAttempt, DeliveryRecord, Enqueued, Event,
-    FileRecord, Finish, Job, JobFilter, JobId, JobSummary, KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery,
-    Outcome, Reclaimed, Release, Result, Retention, SecretBytes, SecretRecord, Store,
+    Admission, AtWork, Beat, Cancel, Change, Claim, Clock, Count, Delivery, DeliveryAttempt, DeliveryLease,
+    DeliveryRecord, Enqueued, Event, EventKind, FileRecord, Finish, HistoryFilter, Job, JobFilter, JobId, JobSummary,
+    KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Reclaimed, Release, Result, Retention,
+    SecretBytes, SecretRecord, Store, WorkerRecord,
 };
 
 /// The store in a SQLite file.
 ///
-/// Write-ahead log with `synchronous = FULL`: what was acknowledged survives a power cut.
+/// Write-ahead log, flushed before anything is acknowledged: that survives a power cut. What only workers note for each
+/// other (claims, signs of life, lines of a log) survives the end of every process; a power cut, which ends them all, may
+/// take the latest of it back, and then a job is run once more.
 pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
     clock: Arc<dyn Clock>,
     changes: broadcast::Sender<Change>,
+    keyed: Keyed,
+    setback: Setback,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -56,11 +66,17 @@ impl std::fmt::Debug for SqliteStore {
     }
 }
 
-// Reads and writes go elsewhere as closures over owned values, because they outlive a caller who goes away.
+/// So many waiting jobs are counted in less time than it takes to ask another thread.
+const SHORT_QUEUE: i64 = 500;
+
+// Writes and long reads go elsewhere as closures over owned values, because they outlive a caller who goes away.
 #[async_trait]
 impl Store for SqliteStore {
     async fn enqueue(&self, job: NewJob, admission: Admission) -> Result<Enqueued> {
-        self.writer.write(move |tx| calls::enqueue(tx, job, &admission)).await
+        // Whoever repeats its word is told that the job is there, so then it has to be on disk.
+        let told = !admission.quiet || admission.once.is_some();
+        let write = move |tx: &mut Tx| calls::enqueue(tx, job, &admission);
+        if told { self.writer.write(write).await } else { self.writer.note(write).await }
     }
 
     async fn enqueue_ended(&self, job: NewJob, admission: Admission, outcome: Outcome) -> Result<Enqueued> {
@@ -68,15 +84,18 @@ impl Store for SqliteStore {
     }
 
     async fn job(&self, id: JobId) -> Result<Option<Job>> {
-        self.readers.read(move |db| reads::job(db, id)).await
+        self.readers.glance(move |db| reads::job(db, id)).await
     }
 
     async fn position(&self, id: JobId) -> Result<Option<u64>> {
-        self.readers.read(move |db| reads::position(db, id)).await
+        match self.readers.glance(move |db| reads::position(db, id, SHORT_QUEUE)).await? {
+            Some(None) => Ok(self.readers.read(move |db| reads::position(db, id, i64::MAX)).await?.flatten()),
+            found => Ok(found.flatten()),
+        }
     }
 
     async fn events(&self, id: JobId, after_seq: i64) -> Result<Vec<Event>> {
-        self.readers.read(move |db| reads::events(db, id, after_seq)).await
+        self.readers.glance(move |db| reads::events(db, id, after_seq)).await
     }
 
     async fn cancel(&self, id: JobId, outcome: Outcome) -> Result<Cancel> {
@@ -94,22 +113,25 @@ impl Store for SqliteStore {
 
     async fn claim(&self, claim: &Claim) -> Result<Option<Lease>> {
         let claim = claim.clone();
-        self.writer.write(|tx| claims::claim(tx, claim)).await
+        self.writer.note(|tx| claims::claim(tx, claim)).await
     }
 
     async fn start(&self, lease: &Lease) -> Result<Beat> {
         let token = Token::from(lease);
-        self.writer.write(move |tx| leases::start(tx, token)).await
+        self.writer.note(move |tx| leases::start(tx, token)).await
     }
 
     async fn heartbeat(&self, lease: &Lease, lease_ms: i64) -> Result<Beat> {
         let token = Token::from(lease);
-        self.writer.write(move |tx| leases::heartbeat(tx, token, lease_ms)).await
+        self.writer.note(move |tx| leases::heartbeat(tx, token, lease_ms)).await
     }
 
     async fn log(&self, lease: &Lease, events: Vec<NewEvent>) -> Result<Beat> {
         let token = Token::from(lease);
-        self.writer.write(move |tx| leases::log(tx, token, &events)).await
+        // What was bought must not be bought again.
+        let bought = events.iter().any(|event| matches!(event.kind, EventKind::Submitted { .. }));
+        let write = move |tx: &mut Tx| leases::log(tx, token, &events);
+        if bought { self.writer.write(write).await } else { self.writer.note(write).await }
     }
 
     async fn finish(&self, lease: &Lease, outcome: Outcome, files: Vec<FileRecord>) -> Result<Finish> {
@@ -123,7 +145,15 @@ impl Store for SqliteStore {
     }
 
     async fn reclaim_expired(&self, limits: Limits, set_aside: Outcome) -> Result<Reclaimed> {
-        self.writer.write(move |tx| leases::reclaim_expired(tx, limits, &set_aside)).await
+        let now_ms = self.clock.now_ms();
+        let shift = self.setback.shift(now_ms);
+        let reclaimed = self.writer.write(move |tx| {
+            shift.map_or(Ok(()), |shift| leases::shift(tx, shift))?;
+            leases::reclaim_expired(tx, limits, &set_aside)
+        });
+        let reclaimed = reclaimed.await?;
+        self.setback.looked(now_ms);
+        Ok(reclaimed)
     }
 
     async fn overdue(&self) -> Result<Vec<JobId>> {
@@ -143,8 +173,8 @@ impl Store for SqliteStore {
         self.writer.write(move |tx| retention::delete_job(tx, id)).await
     }
 
-    async fn claim_deliveries(&self, limit: u32, lease_ms: i64) -> Result<Vec<Delivery>> {
-        self.writer.write(move |tx| deliveries::claim(tx, limit, lease_ms)).await
+    async fn claim_deliveries(&self, limit: u32, lease: DeliveryLease) -> Result<Vec<Delivery>> {
+        self.writer.note(move |tx| deliveries::claim(tx, limit, lease)).await
     }
 
     async fn delivery_attempted(
@@ -158,11 +188,11 @@ impl Store for SqliteStore {
     }
 
     async fn next_delivery_ms(&self) -> Result<Option<i64>> {
-        self.readers.read(deliveries::next_ms).await
+        self.readers.glance(deliveries::next_ms).await
     }
 
     async fn deliveries(&self, id: JobId) -> Result<Vec<DeliveryRecord>> {
-        self.readers.read(move |db| deliveries::of_job(db, id)).await
+        self.readers.glance(move |db| deliveries::of_job(db, id)).await
     }
 
     async fn redeliver(&self, id: JobId) -> Result<bool> {
@@ -190,7 +220,9 @@ impl Store for SqliteStore {
 
     async fn create_key(&self, id: &str, label: &str, secret_hash: [u8; 32]) -> Result<KeyRecord> {
         let (id, label) = (id.to_owned(), label.to_owned());
-        self.writer.write(move |tx| keys::create(tx, id, label, secret_hash)).await
+        let created = self.writer.write(move |tx| keys::create(tx, id, label, secret_hash)).await?;
+        self.keyed.now();
+        Ok(created)
     }
 
     async fn list_keys(&self) -> Result<Vec<KeyRecord>> {
@@ -204,16 +236,21 @@ impl Store for SqliteStore {
 
     async fn key_by_hash(&self, secret_hash: &[u8; 32]) -> Result<Option<KeyRecord>> {
         let secret_hash = *secret_hash;
-        self.readers.read(move |db| keys::by_hash(db, secret_hash)).await
+        self.readers.glance(move |db| keys::by_hash(db, secret_hash)).await
+    }
+
+    async fn key(&self, id: &str) -> Result<Option<KeyRecord>> {
+        let id = id.to_owned();
+        self.readers.glance(move |db| keys::by_id(db, &id)).await
     }
 
     async fn touch_key(&self, id: &str) -> Result<()> {
         let id = id.to_owned();
-        self.writer.write(move |tx| keys::touch(tx, &id)).await
+        self.writer.note(move |tx| keys::touch(tx, &id)).await
     }
 
     async fn keys_required(&self) -> Result<bool> {
-        self.readers.read(keys::any).await
+        self.keyed.or_ask(|| self.readers.glance(keys::any)).await
     }
 
     async fn put_file(&self, file: FileRecord) -> Result<()> {
@@ -222,7 +259,7 @@ impl Store for SqliteStore {
 
     async fn file(&self, path: &str) -> Result<Option<FileRecord>> {
         let path = path.to_owned();
-        self.readers.read(move |db| files::by_path(db, &path)).await
+        self.readers.glance(move |db| files::by_path(db, &path)).await
     }
 
     async fn expired_files(&self, limit: u32) -> Result<Vec<FileRecord>> {
@@ -235,12 +272,41 @@ impl Store for SqliteStore {
         self.writer.write(move |tx| files::forget(tx, &path)).await
     }
 
+    async fn history(&self, filter: &HistoryFilter) -> Result<Vec<Job>> {
+        let filter = filter.clone();
+        self.readers.read(|db| history::history(db, filter)).await
+    }
+
+    async fn latest(&self, endpoints: &[&str], key_id: Option<&str>) -> Result<Vec<Job>> {
+        let endpoints: Vec<String> = endpoints.iter().map(|endpoint| (*endpoint).to_owned()).collect();
+        let key_id = key_id.map(str::to_owned);
+        self.readers.read(move |db| history::latest(db, &endpoints, key_id.as_deref())).await
+    }
+
+    async fn at_work(&self) -> Result<Vec<AtWork>> {
+        self.readers.read(history::at_work).await
+    }
+
+    async fn announce_worker(&self, name: &str, about: Value) -> Result<()> {
+        let name = name.to_owned();
+        self.writer.write(move |tx| workers::announce(tx, &name, &about)).await
+    }
+
+    async fn retire_worker(&self, name: &str) -> Result<bool> {
+        let name = name.to_owned();
+        self.writer.write(move |tx| workers::retire(tx, &name)).await
+    }
+
+    async fn workers(&self, since_ms: i64) -> Result<Vec<WorkerRecord>> {
+        self.readers.read(move |db| workers::since(db, since_ms)).await
+    }
+
     fn changes(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
     }
 
     async fn ping(&self) -> Result<()> {
-        self.readers.read(migrate::version).await.map(|_| ())
+        self.readers.glance(migrate::version).await.map(|_| ())
     }
 
     async fn close(&self) {

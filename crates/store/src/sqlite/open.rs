@@ -14,6 +14,8 @@ use super::errors::about;
 use super::migrate::migrate;
 use super::readers::Readers;
 use super::writer::Writer;
+use crate::clock::Setback;
+use crate::keyed::Keyed;
 use crate::{Clock, Error, Result, SystemClock};
 
 /// Changes a receiver may be behind before it misses some.
@@ -82,7 +84,7 @@ fn open(path: &Path, options: Options) -> Result<SqliteStore> {
     let readers = Readers::new(readers.map_err(|error| about(path, error))?);
     let (changes, _) = broadcast::channel(CHANGES_KEPT);
     let writer = Writer::start(conn, clock.clone(), changes.clone()).map_err(|error| cannot_open(path, &error))?;
-    Ok(SqliteStore { writer, readers, clock, changes })
+    Ok(SqliteStore { writer, readers, clock, changes, keyed: Keyed::default(), setback: Setback::default() })
 }
 
 fn make_folder(path: &Path) -> Result<()> {
@@ -100,7 +102,7 @@ fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection> {
     // Lets deleted jobs give their space back, bit by bit. Has to be decided before the first table.
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    // NORMAL would acknowledge commits that a power cut takes back.
+    // The writer weakens this for what nobody was promised.
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "foreign_keys", true)?;
     // What a savepoint remembers has no business on the disk.

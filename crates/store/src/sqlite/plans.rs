@@ -83,3 +83,10 @@ fn expired_files() -> Result<()> {
 fn deliveries() -> Result<()> {
     check(include_str!("queries/claim_deliveries.sql"), &["INDEX deliveries_due (next_ms<?)"])
 }
+
+#[test]
+fn shifts() -> Result<()> {
+    check(include_str!("queries/shift_leases.sql"), &["INDEX jobs_leases (lease_expires_ms>?)"])?;
+    check(include_str!("queries/shift_rests.sql"), &["INDEX jobs_resting (not_before_ms>?)"])?;
+    check(include_str!("queries/shift_deliveries.sql"), &["INDEX deliveries_due (next_ms>?)"])
+}

@@ -1,4 +1,8 @@
-//! Connections that read beside the writer. A read may wait for the disk, so it runs on a thread that may.
+//! Connections that read beside the writer.
+//!
+//! A read of many rows may wait for the disk, so it runs on a thread that may ([`Readers::read`]). To look up a row or
+//! two takes some ten microseconds, a fraction of what it takes to hand it to another thread and back, so that is done
+//! on the spot ([`Readers::glance`]). SQLite's readers never wait for its writer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,13 +36,23 @@ impl Readers {
         let idle = self.idle.clone();
         // The permit goes along: when the caller goes away meanwhile, the connection is still on loan.
         let reading = tokio::task::spawn_blocking(move || {
-            let conn = lock(&idle).pop().ok_or(Error::Closed)?;
-            let result = read(&conn);
-            lock(&idle).push(conn);
+            let result = lend(&idle, read);
             drop(permit);
             result
         });
         reading.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Has a connection look something up by its key, here and now. With all connections on loan it waits as a read does.
+    pub(super) async fn glance<T, R>(&self, read: R) -> Result<T>
+    where
+        T: Send + 'static,
+        R: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let Ok(permit) = self.permits.try_acquire() else { return self.read(read).await };
+        let result = lend(&self.idle, read);
+        drop(permit);
+        result
     }
 
     /// Waits for the reads under way and closes the connections.
@@ -50,6 +64,14 @@ impl Readers {
             drop(all);
         }
     }
+}
+
+/// Whoever lends a connection holds a permit for it.
+fn lend<T>(idle: &Mutex<Vec<Connection>>, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    let conn = lock(idle).pop().ok_or(Error::Closed)?;
+    let result = read(&conn);
+    lock(idle).push(conn);
+    result
 }
 
 /// A read that panicked has at worst kept its connection; the others are as good as before.

@@ -11,8 +11,12 @@ pub(super) fn job(db: &Connection, id: JobId) -> Result<Option<Job>> {
     db.first(include_str!("queries/job.sql"), [id.to_string()], rows::job)
 }
 
-pub(super) fn position(db: &Connection, id: JobId) -> Result<Option<u64>> {
-    db.first(include_str!("queries/position.sql"), [id.to_string()], |row| rows::number("position", row.get("ahead")?))
+/// The place of a job in the queue, if it is there; `Some(None)` where more than `most` would have to be counted.
+pub(super) fn position(db: &Connection, id: JobId, most: i64) -> Result<Option<Option<u64>>> {
+    db.first(include_str!("queries/position.sql"), params![id.to_string(), most], |row| {
+        let ahead: Option<i64> = row.get("ahead")?;
+        ahead.map(|ahead| rows::number("position", ahead)).transpose()
+    })
 }
 
 pub(super) fn events(db: &Connection, id: JobId, after_seq: i64) -> Result<Vec<Event>> {

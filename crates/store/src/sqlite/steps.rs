@@ -104,6 +104,7 @@ pub(super) fn record_end(
         params![job.seq, status, body.to_string(), headers, error, error_type, inference_ms],
     )?;
     entered(tx, job, state, reason)?;
+    tx.changes.push(Change::Ended(job.id));
     if let Some(url) = &job.webhook {
         deliveries::insert(tx, job.seq, url)?;
     }
@@ -140,7 +141,9 @@ pub(super) fn entered(tx: &mut Tx, job: &Standing, state: State, reason: Option<
 pub(super) fn append(tx: &mut Tx, job_seq: i64, attempt: i64, event: &NewEvent) -> Result<()> {
     let preview = match event.kind {
         EventKind::Preview { .. } => true,
-        EventKind::Log { .. } | EventKind::Progress { .. } | EventKind::State { .. } => false,
+        EventKind::Log { .. } | EventKind::Progress { .. } | EventKind::State { .. } | EventKind::Submitted { .. } => {
+            false
+        }
     };
     tx.conn.run(
         "INSERT INTO events (job_seq, attempt, at_ms, data, preview) VALUES (?1, ?2, ?3, ?4, ?5)",

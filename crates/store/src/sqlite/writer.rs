@@ -5,6 +5,11 @@
 //! It is a thread of its own, because everything it does waits for the disk. Each write of a group has a savepoint of
 //! its own: one that fails takes nothing of its neighbours with it. Nobody is answered before the commit; if the
 //! commit fails, everybody gets its error.
+//!
+//! What a caller may rely on ([`Writer::write`]) is flushed to the disk before its answer. What only workers tell each
+//! other ([`Writer::note`]), such as who runs a job, is not flushed for its own sake: it is in the log at once, survives
+//! the end of the process, and reaches the disk with the next flush, because the log is flushed in order and as a whole.
+//! A power cut before that takes it back, together with every process that knew of it; never what came earlier.
 
 use std::sync::Arc;
 
@@ -20,6 +25,13 @@ const WAITING_MAX: usize = 1024;
 /// Writes that share one commit.
 const GROUP_MAX: usize = 256;
 
+/// The setting that says when the disk is waited for.
+const SYNCHRONOUS: &str = "synchronous";
+/// Each commit flushes the log.
+const FLUSH: &str = "FULL";
+/// The log is flushed before it is written back into the database, so that the two always fit together.
+const NO_FLUSH: &str = "NORMAL";
+
 /// The handle to the writer's thread. The thread ends when this is dropped, after the writes that wait.
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
@@ -33,6 +45,8 @@ pub(super) struct Tx {
     pub(super) now_ms: i64,
     /// What to announce once it is committed.
     pub(super) changes: Vec<Change>,
+    /// Whether the connection flushes what it commits, once that was settled.
+    flushes: Option<bool>,
 }
 
 enum Message {
@@ -49,20 +63,37 @@ impl Writer {
         announce: broadcast::Sender<Change>,
     ) -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        let tx = Tx { conn, now_ms: 0, changes: Vec::new() };
+        let tx = Tx { conn, now_ms: 0, changes: Vec::new(), flushes: None };
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
         thread.spawn(move || run(tx, &*clock, &announce, receiver))?;
         Ok(Self { queue: sender })
     }
 
-    /// Has the writer do `write`; returns its result after the commit.
+    /// Has the writer do `write`; returns its result once it is on disk.
     pub(super) async fn write<T, W>(&self, write: W) -> Result<T>
     where
         T: Send + 'static,
         W: FnOnce(&mut Tx) -> Result<T> + Send + 'static,
     {
+        self.wait_for(write, true).await
+    }
+
+    /// Has the writer do `write`; returns its result once everybody can read it. A power cut may take it back.
+    pub(super) async fn note<T, W>(&self, write: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Tx) -> Result<T> + Send + 'static,
+    {
+        self.wait_for(write, false).await
+    }
+
+    async fn wait_for<T, W>(&self, write: W, flush: bool) -> Result<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Tx) -> Result<T> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        let waiting = Waiting { write: Some(write), result: Err(Error::Closed), reply };
+        let waiting = Waiting { write: Some(write), result: Err(Error::Closed), reply, flush };
         self.queue.send(Message::Write(Box::new(waiting))).await.map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Closed)?
     }
@@ -109,11 +140,23 @@ fn run(mut tx: Tx, clock: &dyn Clock, announce: &broadcast::Sender<Change>, mut 
     }
 }
 
+impl Tx {
+    /// Whether the commits from now on wait for the disk. Only between two transactions.
+    fn flush_commits(&mut self, flush: bool) -> Result<()> {
+        if self.flushes != Some(flush) {
+            self.conn.pragma_update(None, SYNCHRONOUS, if flush { FLUSH } else { NO_FLUSH })?;
+            self.flushes = Some(flush);
+        }
+        Ok(())
+    }
+}
+
 /// Does all writes of a group in one transaction.
 fn write_group(tx: &mut Tx, group: &mut [Box<dyn Op>], clock: &dyn Clock) -> Result<()> {
     if group.is_empty() {
         return Ok(());
     }
+    tx.flush_commits(group.iter().any(|op| op.wants_flush()))?;
     // IMMEDIATE takes the write lock now, where waiting for it is possible; later it would not be.
     tx.conn.run("BEGIN IMMEDIATE", [])?;
     let committed = write_each(tx, group, clock).and_then(|()| tx.conn.run("COMMIT", []));
@@ -126,6 +169,11 @@ fn write_group(tx: &mut Tx, group: &mut [Box<dyn Op>], clock: &dyn Clock) -> Res
 
 /// An error is one of the whole group; a write that fails alone keeps its own.
 fn write_each(tx: &mut Tx, group: &mut [Box<dyn Op>], clock: &dyn Clock) -> Result<()> {
+    if let [alone] = group {
+        // nobody has to be kept from its failure: the transaction does for a savepoint
+        tx.now_ms = clock.now_ms();
+        return alone.run(tx);
+    }
     for op in group {
         tx.now_ms = clock.now_ms();
         let announced = tx.changes.len();
@@ -145,6 +193,9 @@ trait Op: Send {
     /// Does the write and keeps its result; an error is also returned, for the savepoint's sake.
     fn run(&mut self, tx: &mut Tx) -> Result<()>;
 
+    /// Whether its caller is told that it is on disk.
+    fn wants_flush(&self) -> bool;
+
     /// Answers the caller.
     fn answer(self: Box<Self>, committed: Result<()>);
 }
@@ -154,6 +205,7 @@ struct Waiting<T, W> {
     write: Option<W>,
     result: Result<T>,
     reply: oneshot::Sender<Result<T>>,
+    flush: bool,
 }
 
 impl<T, W> Op for Waiting<T, W>
@@ -166,6 +218,10 @@ where
             self.result = write(tx);
         }
         self.result.as_ref().map(|_| ()).map_err(Error::clone)
+    }
+
+    fn wants_flush(&self) -> bool {
+        self.flush
     }
 
     fn answer(self: Box<Self>, committed: Result<()>) {

@@ -23,27 +23,26 @@ pub async fn not_while_too_many_wait(place: &impl Place) -> Result<()> {
     Ok(())
 }
 
-/// A key has so many jobs alive and no more, whether they wait or run; ended ones do not count, nor other keys'. Those
-/// without a key are counted together.
-pub async fn not_while_too_many_are_alive(place: &impl Place) -> Result<()> {
+/// A key has so many jobs at work and brings no more; waiting and ended ones do not count, nor other keys'. Those without
+/// a key are counted together.
+pub async fn not_while_too_many_are_at_work(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
-    let two = || Admission { max_alive: Some(2), ..Admission::default() };
+    let two = || Admission { max_at_work: Some(2), ..Admission::default() };
     for party in [Some("key-1"), Some("key-2"), None] {
         let new = || NewJob { key_id: party.map(str::to_owned), ..new_job() };
+        for _ in 0..3 {
+            assert!(matches!(store.enqueue(new(), two()).await?, Enqueued::New { .. }), "waiting ones do not count");
+        }
+        let leases = [running(&*store, "w").await?, claimed(&*store, "w").await?];
+        assert_eq!(store.enqueue(new(), two()).await?, Enqueued::TooManyAtWork(2));
+        store.release(&leases[0], crate::Release::Drained).await?;
         assert!(matches!(store.enqueue(new(), two()).await?, Enqueued::New { .. }));
         let lease = running(&*store, "w").await?;
-        assert!(matches!(
-            store.enqueue(NewJob { priority: Priority::Low, ..new() }, two()).await?,
-            Enqueued::New { .. }
-        ));
-        assert_eq!(store.enqueue(new(), two()).await?, Enqueued::TooManyAlive(2));
-        store.release(&lease, crate::Release::Drained).await?;
-        assert_eq!(store.enqueue(new(), two()).await?, Enqueued::TooManyAlive(2));
-        let lease = running(&*store, "w").await?;
+        assert_eq!(store.enqueue(new(), two()).await?, Enqueued::TooManyAtWork(2));
         store.finish(&lease, success(), vec![]).await?;
         assert!(matches!(store.enqueue(new(), two()).await?, Enqueued::New { .. }));
         while claim(&*store, "w").await?.is_some() {}
-        assert_eq!(store.enqueue(new(), two()).await?, Enqueued::TooManyAlive(2));
+        assert_eq!(store.enqueue(new(), two()).await?, Enqueued::TooManyAtWork(4));
     }
     Ok(())
 }
@@ -51,12 +50,13 @@ pub async fn not_while_too_many_are_alive(place: &impl Place) -> Result<()> {
 /// A job that ends at once asks for admission like any other, and counts for nobody afterwards.
 pub async fn ended_ones_are_admitted_alike(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
-    let one = || Admission { max_alive: Some(1), ..Admission::default() };
+    let one = || Admission { max_at_work: Some(1), ..Admission::default() };
     let ended = |admission| store.enqueue_ended(job_by("key-1"), admission, failure(422, "validation_error"));
     assert!(matches!(ended(one()).await?, Enqueued::New { .. }));
     assert!(matches!(ended(one()).await?, Enqueued::New { .. }));
     assert!(matches!(store.enqueue(job_by("key-1"), one()).await?, Enqueued::New { .. }));
-    assert_eq!(ended(one()).await?, Enqueued::TooManyAlive(1));
+    claimed(&*store, "w").await?;
+    assert_eq!(ended(one()).await?, Enqueued::TooManyAtWork(1));
 
     let said = || Admission { once: Some(once("word", 1)), ..Admission::default() };
     let Enqueued::New { job, .. } = ended(said()).await? else { panic!("it was not accepted") };
@@ -106,7 +106,7 @@ pub async fn a_word_for_something_else(place: &impl Place) -> Result<()> {
 /// Whoever repeats gets their job, however full it is by now.
 pub async fn repeats_are_welcome_when_it_is_full(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
-    let full = || Admission { max_waiting: Some(0), max_alive: Some(1), once: Some(once("word", 1)) };
+    let full = || Admission { max_waiting: Some(0), max_at_work: Some(1), ..said(once("word", 1)) };
     let Enqueued::New { job: first, .. } = store.enqueue(new_job(), full()).await? else {
         panic!("it was not accepted")
     };
@@ -147,10 +147,10 @@ pub async fn repeated_at_once(place: &impl Place) -> Result<()> {
 
 /// However many come at the same time through two stores, no more get in than may.
 pub async fn never_more_than_allowed(place: &impl Place) -> Result<()> {
-    let few = || Admission { max_alive: Some(5), ..Admission::default() };
+    let few = || Admission { max_waiting: Some(4), ..Admission::default() };
     let answers = all_at_once(place, || (job_by("key-1"), few())).await?;
     let accepted = answers.iter().filter(|answer| matches!(answer, Enqueued::New { .. })).count();
-    let refused = answers.iter().filter(|answer| **answer == Enqueued::TooManyAlive(5)).count();
+    let refused = answers.iter().filter(|answer| **answer == Enqueued::TooManyWaiting(5)).count();
     assert_eq!((accepted, refused), (5, answers.len() - 5));
     Ok(())
 }

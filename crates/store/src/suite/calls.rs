@@ -89,7 +89,7 @@ pub async fn ended_at_once(place: &impl Place) -> Result<()> {
     let events = store.events(ended.id, 0).await?;
     assert!(matches!(events.as_slice(), [event] if event.kind == entered(State::Failed)), "{events:?}");
     let heard: Vec<_> = std::iter::from_fn(|| changes.try_recv().ok()).collect();
-    assert_eq!(heard, [Change::Job(ended.id)]);
+    assert_eq!(heard, [Change::Job(ended.id), Change::Ended(ended.id)]);
     Ok(())
 }
 

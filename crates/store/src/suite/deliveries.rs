@@ -1,7 +1,9 @@
 //! Deliveries: webhooks are recorded with the end, claimed, attempted, tried again.
 
 use super::*;
-use crate::{Change, Delivery, DeliveryAttempt, DeliveryRecord, DeliveryState, Limits, NextDelivery, Release};
+use crate::{
+    Change, Delivery, DeliveryAttempt, DeliveryLease, DeliveryRecord, DeliveryState, Limits, NextDelivery, Release,
+};
 
 const URL: &str = "https://example.com/hook";
 
@@ -56,7 +58,7 @@ pub async fn without_webhook_nothing(place: &impl Place) -> Result<()> {
         assert_eq!(store.deliveries(id).await?, []);
         assert!(!store.redeliver(id).await?);
     }
-    assert_eq!(store.claim_deliveries(10, LEASE_MS).await?, []);
+    assert_eq!(store.claim_deliveries(10, DeliveryLease::of(LEASE_MS)).await?, []);
     assert_eq!(store.next_delivery_ms().await?, None);
     assert!(std::iter::from_fn(|| changes.try_recv().ok()).all(|change| change != Change::Delivery));
     Ok(())
@@ -73,7 +75,7 @@ pub async fn delivered_at_last(place: &impl Place) -> Result<()> {
     let pending = record(&*store, id).await?;
     assert_eq!((pending.state, pending.next_ms), (DeliveryState::Pending, Some(begin + 1_000)));
     place.clock().advance(999);
-    assert_eq!(store.claim_deliveries(10, LEASE_MS).await?, []);
+    assert_eq!(store.claim_deliveries(10, DeliveryLease::of(LEASE_MS)).await?, []);
 
     place.clock().advance(1);
     let second = due(&*store).await?;
@@ -83,7 +85,7 @@ pub async fn delivered_at_last(place: &impl Place) -> Result<()> {
     assert_eq!((done.state, done.next_ms), (DeliveryState::Delivered, None));
     assert_eq!(done.log, [refused, attempt(begin + 1_000)]);
     place.clock().advance(10 * LEASE_MS);
-    assert_eq!(store.claim_deliveries(10, LEASE_MS).await?, []);
+    assert_eq!(store.claim_deliveries(10, DeliveryLease::of(LEASE_MS)).await?, []);
     Ok(())
 }
 
@@ -97,7 +99,7 @@ pub async fn given_up(place: &impl Place) -> Result<()> {
     let failed = record(&*store, id).await?;
     assert_eq!((failed.state, failed.next_ms, failed.log), (DeliveryState::Failed, None, vec![gone]));
     place.clock().advance(10 * LEASE_MS);
-    assert_eq!(store.claim_deliveries(10, LEASE_MS).await?, []);
+    assert_eq!(store.claim_deliveries(10, DeliveryLease::of(LEASE_MS)).await?, []);
     assert_eq!(store.next_delivery_ms().await?, None);
     Ok(())
 }
@@ -111,7 +113,7 @@ pub async fn claimed_by_one(place: &impl Place) -> Result<()> {
     let tasks: Vec<_> = (0..8)
         .map(|i: usize| {
             let store = stores[i % 2].clone();
-            tokio::spawn(async move { store.claim_deliveries(5, LEASE_MS).await })
+            tokio::spawn(async move { store.claim_deliveries(5, DeliveryLease::of(LEASE_MS)).await })
         })
         .collect();
     let mut claimed = Vec::new();
@@ -121,9 +123,27 @@ pub async fn claimed_by_one(place: &impl Place) -> Result<()> {
         assert!(deliveries.len() <= 5);
         claimed.extend(deliveries.into_iter().map(|delivery| delivery.id));
     }
-    claimed.extend(stores[0].claim_deliveries(20, LEASE_MS).await?.into_iter().map(|delivery| delivery.id));
+    claimed.extend(
+        stores[0].claim_deliveries(20, DeliveryLease::of(LEASE_MS)).await?.into_iter().map(|delivery| delivery.id),
+    );
     assert_eq!(claimed.len(), 20);
     assert_eq!(claimed.iter().collect::<std::collections::HashSet<_>>().len(), 20);
+    Ok(())
+}
+
+/// The first claim may be shorter than those that follow.
+pub async fn the_first_claim_is_shorter(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    ended(&*store).await?;
+    let lease = DeliveryLease { first_ms: 100, later_ms: 1_000 };
+    for (attempt, lasts_ms) in [(1, 100), (2, 1_000), (3, 1_000)] {
+        let claimed = store.claim_deliveries(10, lease).await?;
+        assert!(matches!(claimed.as_slice(), [delivery] if delivery.attempt == attempt), "{claimed:?}");
+        assert_eq!(lease.at(attempt), lasts_ms);
+        place.clock().advance(lasts_ms - 1);
+        assert_eq!(store.claim_deliveries(10, lease).await?, []);
+        place.clock().advance(1);
+    }
     Ok(())
 }
 
@@ -133,7 +153,7 @@ pub async fn lost_claims(place: &impl Place) -> Result<()> {
     let id = ended(&*store).await?;
     let lost = due(&*store).await?;
     place.clock().advance(LEASE_MS - 1);
-    assert_eq!(store.claim_deliveries(10, LEASE_MS).await?, []);
+    assert_eq!(store.claim_deliveries(10, DeliveryLease::of(LEASE_MS)).await?, []);
     place.clock().advance(1);
     let held = due(&*store).await?;
     assert_eq!((held.id, held.attempt), (lost.id, lost.attempt + 1));
@@ -157,13 +177,13 @@ pub async fn due_ones_first(place: &impl Place) -> Result<()> {
         place.clock().advance(10);
     }
     let jobs = |deliveries: Vec<Delivery>| deliveries.into_iter().map(|delivery| delivery.job_id).collect::<Vec<_>>();
-    let mut first = jobs(store.claim_deliveries(2, LEASE_MS).await?);
+    let mut first = jobs(store.claim_deliveries(2, DeliveryLease::of(LEASE_MS)).await?);
     first.sort();
     let mut expected = ids[..2].to_vec();
     expected.sort();
     assert_eq!(first, expected);
-    assert_eq!(jobs(store.claim_deliveries(2, LEASE_MS).await?), ids[2..]);
-    assert_eq!(store.claim_deliveries(2, LEASE_MS).await?, []);
+    assert_eq!(jobs(store.claim_deliveries(2, DeliveryLease::of(LEASE_MS)).await?), ids[2..]);
+    assert_eq!(store.claim_deliveries(2, DeliveryLease::of(LEASE_MS)).await?, []);
     Ok(())
 }
 
@@ -267,7 +287,7 @@ async fn ended(store: &dyn Store) -> Result<JobId> {
 
 /// Claims the one delivery that has to be due.
 async fn due(store: &dyn Store) -> Result<Delivery> {
-    let mut found = store.claim_deliveries(10, LEASE_MS).await?;
+    let mut found = store.claim_deliveries(10, DeliveryLease::of(LEASE_MS)).await?;
     match (found.pop(), found.as_slice()) {
         (Some(delivery), []) => Ok(delivery),
         (last, others) => panic!("{last:?} and {others:?}"),

@@ -19,8 +19,10 @@ pub async fn keys_come_and_go(place: &impl Place) -> Result<()> {
         revoked_ms: None,
     };
     assert_eq!(made, expected);
-    assert_eq!(store.key_by_hash(&HASH).await?, Some(made));
+    assert_eq!(store.key_by_hash(&HASH).await?, Some(made.clone()));
     assert_eq!(store.key_by_hash(&OTHER_HASH).await?, None);
+    assert_eq!(store.key("id-1").await?, Some(made));
+    assert_eq!(store.key("id-2").await?, None);
 
     place.clock().advance(10);
     store.touch_key("id-1").await?;
@@ -31,6 +33,8 @@ pub async fn keys_come_and_go(place: &impl Place) -> Result<()> {
     assert!(!store.revoke_key("id-3").await?);
     assert_eq!(store.key_by_hash(&HASH).await?, None);
     assert!(store.key_by_hash(&OTHER_HASH).await?.is_some());
+    assert_eq!(store.key("id-1").await?, None);
+    assert!(store.key("id-2").await?.is_some());
 
     let listed = store.list_keys().await?;
     let [first, second] = listed.as_slice() else { panic!("{listed:?}") };

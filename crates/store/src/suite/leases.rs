@@ -29,6 +29,30 @@ pub async fn a_whole_life(place: &impl Place) -> Result<()> {
     Ok(())
 }
 
+/// A claim that starts is both, in one go.
+pub async fn claimed_and_started(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let begin = place.clock().now_ms();
+    let id = enqueued(&*store, new_job()).await?;
+    let starting = Claim { start: true, ..claim_of("w", Claimable::All) };
+    place.clock().advance(100);
+    let mut changes = store.changes();
+    let Some(lease) = store.claim(&starting).await? else { panic!("nothing to claim") };
+    assert_eq!((lease.job.id, lease.attempt, lease.job.state), (id, 1, State::Running));
+    assert_eq!(lease.job, job(&*store, id).await?);
+    assert_eq!(lease.job.started_ms, Some(begin + 100));
+    let entered: Vec<_> = states(&store.events(id, 0).await?);
+    assert_eq!(entered, [(State::Leased, begin + 100), (State::Running, begin + 100)]);
+    let heard: Vec<_> = std::iter::from_fn(|| changes.try_recv().ok()).collect();
+    assert_eq!(heard, [Change::Job(id), Change::Job(id)]);
+    // Saying it once more changes nothing.
+    assert_eq!(store.start(&lease).await?, ALIVE);
+    assert_eq!(store.claim(&starting).await?, None);
+    assert_eq!(store.finish(&lease, success(), vec![]).await?, Finish::Accepted);
+    assert_eq!(state(&*store, id).await?, State::Done);
+    Ok(())
+}
+
 /// After a takeover only the second claimant's outcome counts.
 pub async fn second_claimant_wins(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
@@ -252,6 +276,7 @@ pub async fn events_after(place: &impl Place) -> Result<()> {
     let kinds = [
         EventKind::Log { level: Level::Stderr, message: "25%|██▌ \"quoted\"".to_owned() },
         EventKind::Progress { stage: "denoise".to_owned(), done: 1, total: 4 },
+        EventKind::Submitted { maker: "bfl".to_owned(), ticket: "{\"tasks\":{}}".to_owned() },
         EventKind::Preview { image: "data:image/png;base64,AAAA".to_owned() },
     ];
     let new = |kind: &EventKind| NewEvent { at_ms: 77, kind: kind.clone() };
@@ -262,10 +287,10 @@ pub async fn events_after(place: &impl Place) -> Result<()> {
     let events = store.events(id, before).await?;
     assert_eq!(events.iter().map(|event| &event.kind).collect::<Vec<_>>(), kinds.iter().collect::<Vec<_>>());
     assert!(events.iter().all(|event| (event.job_id, event.attempt, event.at_ms) == (id, 1, 77)));
-    let [first, second, third] = events.as_slice() else { panic!("{events:?}") };
-    assert!(before < first.seq && first.seq < second.seq && second.seq < third.seq);
-    assert_eq!(store.events(id, second.seq).await?, std::slice::from_ref(third));
-    assert_eq!(store.events(id, third.seq).await?, []);
+    let [first, second, third, last] = events.as_slice() else { panic!("{events:?}") };
+    assert!(before < first.seq && first.seq < second.seq && second.seq < third.seq && third.seq < last.seq);
+    assert_eq!(store.events(id, third.seq).await?, std::slice::from_ref(last));
+    assert_eq!(store.events(id, last.seq).await?, []);
     Ok(())
 }
 
@@ -291,7 +316,7 @@ pub async fn outcome_and_files_together(place: &impl Place) -> Result<()> {
 }
 
 /// A job that has failed once and rests for five seconds.
-async fn rested(store: &dyn Store) -> Result<JobId> {
+pub(super) async fn rested(store: &dyn Store) -> Result<JobId> {
     let id = enqueued(store, new_job()).await?;
     assert!(store.release(&claimed(store, "w").await?, failed("no connection", 5_000)).await?);
     Ok(id)
@@ -308,7 +333,7 @@ async fn expire(place: &impl Place, store: &dyn Store) -> Result<()> {
     Ok(())
 }
 
-async fn reclaim(store: &dyn Store) -> Result<Reclaimed> {
+pub(super) async fn reclaim(store: &dyn Store) -> Result<Reclaimed> {
     store.reclaim_expired(Limits::default(), failure(500, "set_aside")).await
 }
 
@@ -325,7 +350,7 @@ async fn check_lost(store: &dyn Store, lease: &Lease) -> Result<()> {
 fn states(events: &[Event]) -> Vec<(State, i64)> {
     let state = |event: &Event| match event.kind {
         EventKind::State { state, .. } => Some((state, event.at_ms)),
-        EventKind::Log { .. } | EventKind::Progress { .. } | EventKind::Preview { .. } => None,
+        _ => None,
     };
     events.iter().filter_map(state).collect()
 }
@@ -334,7 +359,7 @@ fn states(events: &[Event]) -> Vec<(State, i64)> {
 fn reasons(events: &[Event]) -> Vec<String> {
     let reason = |event: &Event| match &event.kind {
         EventKind::State { reason, .. } => reason.clone(),
-        EventKind::Log { .. } | EventKind::Progress { .. } | EventKind::Preview { .. } => None,
+        _ => None,
     };
     events.iter().filter_map(reason).collect()
 }

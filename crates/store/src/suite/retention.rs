@@ -1,7 +1,7 @@
 //! Retention: what is deleted when, and what goes with it.
 
 use super::*;
-use crate::{DeliveryAttempt, JobFilter, NextDelivery, Once, Retention};
+use crate::{DeliveryAttempt, DeliveryLease, JobFilter, NextDelivery, Once, Retention};
 
 const KEPT_MS: i64 = 1_000;
 const UNKEPT_MS: i64 = 10;
@@ -41,7 +41,7 @@ pub async fn not_before_the_webhook(place: &impl Place) -> Result<()> {
         for next in [NextDelivery::At(place.clock().now_ms() + 10 * KEPT_MS), last] {
             place.clock().advance(10 * KEPT_MS);
             assert_eq!(store.purge(RETENTION, 10).await?, 0);
-            let deliveries = store.claim_deliveries(10, LEASE_MS).await?;
+            let deliveries = store.claim_deliveries(10, DeliveryLease::of(LEASE_MS)).await?;
             let [delivery] = deliveries.as_slice() else { panic!("{deliveries:?}") };
             assert_eq!(store.purge(RETENTION, 10).await?, 0);
             assert!(store.delivery_attempted(delivery, attempt(), next).await?);
@@ -110,7 +110,7 @@ pub async fn deleted_by_hand(place: &impl Place) -> Result<()> {
     let hooked = NewJob { webhook: Some("https://example.com/hook".to_owned()), ..new_job() };
     let id = enqueued(&*store, hooked).await?;
     store.finish(&running(&*store, "w").await?, success(), vec![file("b/one"), file("b/two")]).await?;
-    let deliveries = store.claim_deliveries(10, LEASE_MS).await?;
+    let deliveries = store.claim_deliveries(10, DeliveryLease::of(LEASE_MS)).await?;
     let other = enqueued(&*store, new_job()).await?;
     store.finish(&running(&*store, "w").await?, success(), vec![file("b/other")]).await?;
 

@@ -26,7 +26,7 @@ pub async fn changes_are_announced(place: &impl Place) -> Result<()> {
     store.release(&lease, Release::Drained).await?;
     assert_eq!(heard(), [queued, Change::Job(id)]);
     store.cancel(id, cancelled()).await?;
-    assert_eq!(heard(), [Change::Job(id)]);
+    assert_eq!(heard(), [Change::Job(id), Change::Ended(id)]);
 
     // What changes nothing, or fails, is not announced.
     store.cancel(id, cancelled()).await?;

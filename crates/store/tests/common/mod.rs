@@ -73,7 +73,7 @@ pub(crate) async fn enqueue(store: &dyn Store, new: NewJob) -> Result<Job> {
 
 /// The wish for whatever comes next.
 pub(crate) fn claim() -> Claim {
-    Claim { worker: "w/0".to_owned(), endpoints: Claimable::All, lease_ms: 1_000, per_key: None }
+    Claim { worker: "w/0".to_owned(), endpoints: Claimable::All, lease_ms: 1_000, per_key: None, start: false }
 }
 
 pub(crate) fn cancelled() -> Outcome {

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use tokio::task::JoinSet;
+use futures::future::join_all;
 
 use super::*;
 use crate::{JobId, SystemClock};
@@ -28,24 +28,34 @@ impl Bench {
         Ok(Self { writer: Arc::new(writer), commits, broken, changes })
     }
 
-    /// Inserts these numbers while the writer is busy with something else.
+    /// Inserts these numbers while the writer is busy with something else: all of them stand in line before it takes
+    /// the first.
     async fn insert_all(&self, numbers: impl Iterator<Item = i64>) -> Vec<Result<()>> {
+        let writes = join_all(numbers.map(|number| self.writer.write(move |tx| insert(tx, number))));
+        self.line_up(writes).await
+    }
+
+    /// Lets `writes` stand in line while the writer is busy with something else, then lets it go on.
+    async fn line_up<T>(&self, writes: impl Future<Output = T>) -> T {
+        let (begun, busy_now) = tokio::sync::oneshot::channel();
         let (go, wait) = std::sync::mpsc::channel::<()>();
-        let busy = {
-            let writer = self.writer.clone();
-            tokio::spawn(async move { writer.write(move |_| Ok(wait.recv().is_ok())).await })
+        let busy = self.writer.note(move |_| {
+            begun.send(()).expect("the test waits");
+            Ok(wait.recv().is_ok())
+        });
+        let others = async {
+            // from here on the busy one is taken, and taken alone
+            busy_now.await.expect("the writer begins");
+            // polled in this order, and without tokio's breaks
+            let (results, ()) = tokio::task::unconstrained(async {
+                tokio::join!(biased; writes, async { go.send(()).expect("the writer waits") })
+            })
+            .await;
+            results
         };
-        // The channel hands out its places in order, so all of them are in line behind the busy one.
-        tokio::task::yield_now().await;
-        let mut writes = JoinSet::new();
-        for number in numbers {
-            let writer = self.writer.clone();
-            writes.spawn(async move { writer.write(move |tx| insert(tx, number)).await });
-        }
-        tokio::task::yield_now().await;
-        go.send(()).expect("the writer waits");
-        let results = writes.join_all().await;
-        let _ = busy.await;
+        let (busy, results) = tokio::join!(busy, others);
+        // a commit that is made to fail fails the busy one as well
+        let _ = busy;
         results
     }
 
@@ -77,6 +87,30 @@ async fn writes_at_the_same_time_share_a_commit() -> Result<()> {
     // The busy one changed nothing, which SQLite does not count.
     assert_eq!(bench.commits.load(Ordering::SeqCst), 1);
     assert_eq!((bench.count().await?, bench.announced()), (100, 100));
+    Ok(())
+}
+
+/// What SQLite calls the levels at which a commit waits for the disk.
+const NORMAL: i64 = 1;
+const FULL: i64 = 2;
+
+fn level(tx: &mut Tx) -> Result<i64> {
+    Ok(tx.conn.pragma_query_value(None, SYNCHRONOUS, |row| row.get(0))?)
+}
+
+#[tokio::test]
+async fn a_commit_waits_for_the_disk_where_somebody_is_told() -> Result<()> {
+    let bench = Bench::new()?;
+    assert_eq!(bench.writer.note(level).await?, NORMAL);
+    assert_eq!(bench.writer.write(level).await?, FULL);
+    assert_eq!(bench.writer.note(level).await?, NORMAL);
+    assert_eq!(bench.writer.note(level).await?, NORMAL);
+    let three = bench
+        .line_up(async {
+            tokio::join!(biased; bench.writer.note(level), bench.writer.write(level), bench.writer.note(level))
+        })
+        .await;
+    assert_eq!((three.0?, three.1?, three.2?), (FULL, FULL, FULL));
     Ok(())
 }
 
