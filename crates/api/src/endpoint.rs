@@ -1,7 +1,12 @@
 //! What an endpoint is: an id, fields, and the family of models that can answer it.
 
+use serde_json::{Map, Value};
+
 use crate::error::Problem;
+use crate::field::{Field, Kind, Scope, Shape};
+use crate::image_format::ImageFormat;
 use crate::input::Input;
+use crate::output::OutputShape;
 
 /// A row of the table of endpoints.
 #[derive(Debug)]
@@ -14,14 +19,20 @@ pub struct Endpoint {
     pub description: &'static str,
     /// What can answer.
     pub family: Family,
-    /// The input's fields, in page order.
-    pub fields: &'static [Field],
-    /// A prompt worth trying.
+    /// The input: its fields in page order.
+    pub input: Shape,
+    /// What comes back.
+    pub output: OutputShape,
+    /// Where the size of a picture comes from when no `image_size` says it: the first that applies.
+    pub sizing: &'static [Sizing],
+    /// The format of pictures where no field chooses one.
+    pub format: ImageFormat,
+    /// An input worth trying: an object of JSON, the fields that its page's own example sets.
     pub example: &'static str,
 }
 
 /// Which kind of model answers an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
     /// Our own small model, inside the binary.
     Starter,
@@ -29,84 +40,42 @@ pub enum Family {
     FluxSchnell,
     /// FLUX.1 dev: embedded guidance.
     FluxDev,
+    /// AuraFlow.
+    AuraFlow,
+    /// Stable Diffusion 3.5 large.
+    StableDiffusion35,
+    /// HiDream-I1, full or fast.
+    HiDream,
+    /// OmniGen2.
+    OmniGen2,
+    /// F-Lite, standard or texture.
+    FLite,
+    /// Weights that their maker keeps; reached through the maker's own API.
+    Closed(Maker),
 }
 
-/// One field of an input.
-#[derive(Debug)]
-pub struct Field {
-    /// Its name on the wire.
-    pub name: &'static str,
-    /// Type and limits.
-    pub kind: Kind,
-    /// What fills it when it is left out.
-    pub fill: Fill,
-    /// For people.
-    pub help: &'static str,
+/// Who keeps a closed model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Maker {
+    /// Black Forest Labs: FLUX pro.
+    Bfl,
+    /// Ideogram.
+    Ideogram,
+    /// Google: Imagen, Gemini.
+    Google,
+    /// Recraft.
+    Recraft,
 }
 
-/// What a field holds.
+/// Where the size of a picture comes from.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
-    /// Any text.
-    Text,
-    /// A whole number within limits.
-    Integer {
-        /// Least value.
-        min: i64,
-        /// Greatest value.
-        max: i64,
-    },
-    /// A number within limits.
-    Number {
-        /// Least value.
-        min: f64,
-        /// Greatest value.
-        max: f64,
-    },
-    /// Yes or no.
-    Boolean,
-    /// One of several words, in page order.
-    Choice(&'static [&'static str]),
-    /// A preset's name, or an object with width and height.
-    ImageSize {
-        /// Least side in pixels.
-        min: u32,
-        /// Greatest side in pixels.
-        max: u32,
-        /// Greatest area in pixels.
-        area: u64,
-    },
-    /// Any non-negative whole number up to 2⁶⁴ − 1.
-    Seed,
-}
-
-/// What happens when a field is left out.
-#[derive(Clone, Copy, Debug)]
-pub enum Fill {
-    /// That is an error.
-    Required,
-    /// It stays out.
-    Nothing,
-    /// A text, preset or choice.
-    Text(&'static str),
-    /// A whole number.
-    Integer(i64),
-    /// A number.
-    Number(f64),
-    /// Yes or no.
-    Boolean(bool),
-    /// A size in pixels, width first.
-    Size(u32, u32),
-}
-
-/// From where a call comes, which decides how far it may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// Over HTTP: exactly the published fields.
-    Wire,
-    /// The owner's own command line: also what the engine can do beyond the page (any number of steps, a size
-    /// everywhere, `max_sequence_length`).
-    Local,
+pub enum Sizing {
+    /// The `aspect_ratio` field: ratio, width, height.
+    Ratio(&'static [(&'static str, u32, u32)]),
+    /// As the picture that the input holds at this JSON pointer.
+    Like(&'static str),
+    /// Always so many pixels, width first.
+    Fixed(u32, u32),
 }
 
 impl Endpoint {
@@ -114,91 +83,133 @@ impl Endpoint {
     ///
     /// # Errors
     /// Every problem at once, as fal lists them.
-    pub fn parse(&'static self, body: &serde_json::Value, scope: Scope) -> Result<Input, Vec<Problem>> {
+    pub fn parse(&'static self, body: &Value, scope: Scope) -> Result<Input, Vec<Problem>> {
         crate::validate::parse(self, body, scope)
     }
 
+    /// The input's fields, in page order.
+    pub fn fields(&self) -> &'static [Field] {
+        self.input.fields
+    }
+
     /// The field of this name.
-    pub fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.iter().find(|f| f.name == name)
+    pub fn field(&self, name: &str) -> Option<&'static Field> {
+        self.fields().iter().find(|f| f.name == name)
     }
-}
 
-/// The id of an endpoint as callers write it: `owner/app[/path…]`, or one level deeper in a namespace.
-///
-/// Exists only if it is well-formed; whether anything answers is another question.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct EndpointId(String);
+    /// Whether it starts from a picture that the caller gives.
+    pub fn edits(&self) -> bool {
+        self.fields().iter().any(|f| matches!(f.kind, Kind::Image) && f.is_required())
+    }
 
-/// The first part of an id, by which requests are addressed: `fal-ai/flux` for `fal-ai/flux/dev`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct AppPath(String);
+    /// fal's word for what goes in and comes out.
+    pub fn category(&self) -> &'static str {
+        if self.edits() { "image-to-image" } else { "text-to-image" }
+    }
 
-/// Namespaces whose apps have one more segment.
-const NAMESPACES: [&str; 2] = ["workflows", "comfy"];
-
-impl EndpointId {
-    /// Reads an id; slashes at either end are forgiven, and so is the old form `123-app` for `123/app`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim_matches('/');
-        let segments: Vec<&str> = text.split('/').collect();
-        let plain = |s: &&str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-        if text.len() > 200 || !segments.iter().all(plain) || segments.contains(&"..") {
-            return None;
+    /// What its files are called, without the end.
+    pub const fn file_stem(&self) -> &'static str {
+        match self.family {
+            Family::Closed(Maker::Google) => "output",
+            _ => "image",
         }
-        if segments.len() == 1 {
-            let (owner, app) = text.split_once('-')?;
-            let old_form = !owner.is_empty() && !app.is_empty() && owner.bytes().all(|b| b.is_ascii_digit());
-            return old_form.then(|| Self(format!("{owner}/{app}")));
-        }
-        let least = if NAMESPACES.contains(&segments[0]) { 3 } else { 2 };
-        (segments.len() >= least).then(|| Self(text.to_owned()))
     }
 
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// An input worth trying, as its page shows it.
+    pub fn example(&self) -> Map<String, Value> {
+        serde_json::from_str(self.example).unwrap_or_default()
     }
 
-    /// Owner and app, with the namespace where there is one.
-    pub fn app_path(&self) -> AppPath {
-        let count = if NAMESPACES.iter().any(|n| self.0.starts_with(&format!("{n}/"))) { 3 } else { 2 };
-        AppPath(self.0.split('/').take(count).collect::<Vec<_>>().join("/"))
+    /// The least of the example that is accepted.
+    pub fn least_example(&self) -> Map<String, Value> {
+        let needed = |name: &str| self.field(name).is_some_and(Field::is_required);
+        self.example().into_iter().filter(|(name, _)| needed(name)).collect()
     }
-}
 
-impl AppPath {
-    /// The path as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// A whole input: the example over every default, in page order.
+    pub fn full_example(&self) -> Map<String, Value> {
+        let mut example = self.example();
+        let filled = |f: &Field| Some((f.name.to_owned(), example.remove(f.name).or_else(|| f.default())?));
+        self.fields().iter().filter_map(filled).collect()
     }
-}
 
-impl std::fmt::Display for EndpointId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+    /// The objects that the input is made of, innermost first, each once.
+    pub fn shapes(&self) -> Vec<&'static Shape> {
+        let mut found = Vec::new();
+        collect(self.fields(), &mut found);
+        found
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_read_once_at_the_edge() {
-        let check = |text: &str, id: Option<&str>, app: &str| {
-            let parsed = EndpointId::parse(text);
-            assert_eq!(parsed.as_ref().map(EndpointId::as_str), id, "{text}");
-            if let Some(parsed) = parsed {
-                assert_eq!(parsed.app_path().as_str(), app);
+fn collect(fields: &'static [Field], found: &mut Vec<&'static Shape>) {
+    for field in fields {
+        if let Kind::Object(shape) = field.kind.single() {
+            collect(shape.fields, found);
+            if !found.iter().any(|known| known.name == shape.name) {
+                found.push(shape);
             }
-        };
-        check("fal-ai/flux/dev", Some("fal-ai/flux/dev"), "fal-ai/flux");
-        check("/scumble/starter/", Some("scumble/starter"), "scumble/starter");
-        check("workflows/me/wf/x", Some("workflows/me/wf/x"), "workflows/me/wf");
-        check("110602490-myapp", Some("110602490/myapp"), "110602490/myapp");
-        for bad in ["", "x", "a//b", "a/../b", "a/b c", "workflows/me", "a/\u{e9}", "my-app"] {
-            check(bad, None, "");
+        }
+    }
+}
+
+impl Maker {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Bfl, Self::Ideogram, Self::Google, Self::Recraft];
+
+    /// As settings name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bfl => "bfl",
+            Self::Ideogram => "ideogram",
+            Self::Google => "google",
+            Self::Recraft => "recraft",
+        }
+    }
+
+    /// For people.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Bfl => "Black Forest Labs",
+            Self::Ideogram => "Ideogram",
+            Self::Google => "Google",
+            Self::Recraft => "Recraft",
+        }
+    }
+
+    /// The environment variable that holds the owner's key.
+    pub const fn key_variable(self) -> &'static str {
+        match self {
+            Self::Bfl => "BFL_API_KEY",
+            Self::Ideogram => "IDEOGRAM_API_KEY",
+            Self::Google => "GEMINI_API_KEY",
+            Self::Recraft => "RECRAFT_API_KEY",
+        }
+    }
+}
+
+impl Family {
+    /// Who has to be asked, if the weights are not published.
+    pub const fn maker(self) -> Option<Maker> {
+        match self {
+            Self::Closed(maker) => Some(maker),
+            _ => None,
+        }
+    }
+
+    /// For people: what the models of this family are called.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Starter => "Scumble starter",
+            Self::FluxSchnell | Self::FluxDev => "FLUX.1",
+            Self::AuraFlow => "AuraFlow",
+            Self::StableDiffusion35 => "Stable Diffusion 3.5",
+            Self::HiDream => "HiDream-I1",
+            Self::OmniGen2 => "OmniGen2",
+            Self::FLite => "F-Lite",
+            Self::Closed(Maker::Bfl) => "FLUX.1 [pro]",
+            Self::Closed(Maker::Ideogram) => "Ideogram",
+            Self::Closed(Maker::Google) => "Imagen",
+            Self::Closed(Maker::Recraft) => "Recraft",
         }
     }
 }

@@ -9,6 +9,10 @@ use serde_json::{Map, Value, json};
 /// Where the types of problems are explained.
 const DOCS: &str = "https://docs.fal.ai/errors/#";
 
+/// How deep what was given may be nested to be repeated. Readers of JSON stop somewhere, our own at 128, and the problem
+/// around it has some depth of its own.
+const DEPTH_MAX: usize = 64;
+
 /// One thing that is wrong with an input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
@@ -30,10 +34,10 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem at `body.<path>`.
+    /// A problem at `body.<path>`; a number in the path is a place in a list.
     pub fn new(path: &[&str], kind: &str, msg: impl Into<String>) -> Self {
-        let mut loc = vec![Value::from("body")];
-        loc.extend(path.iter().map(|p| Value::from(*p)));
+        let step = |step: &&str| step.parse::<u32>().map_or_else(|_| Value::from(*step), Value::from);
+        let loc = std::iter::once(Value::from("body")).chain(path.iter().map(step)).collect();
         Self { loc, msg: msg.into(), kind: kind.into(), url: format!("{DOCS}{kind}"), ctx: Map::new(), input: None }
     }
 
@@ -44,10 +48,10 @@ impl Problem {
         self
     }
 
-    /// With what was given.
+    /// With what was given, unless that is nested so deep that nobody could read the answer.
     #[must_use]
     pub fn given(mut self, input: &Value) -> Self {
-        self.input = Some(input.clone());
+        self.input = is_shallow(input, DEPTH_MAX).then(|| input.clone());
         self
     }
 
@@ -55,6 +59,16 @@ impl Problem {
     pub fn field(&self) -> &str {
         self.loc.last().and_then(Value::as_str).unwrap_or("body")
     }
+}
+
+/// Whether a value is nested no deeper than this.
+fn is_shallow(value: &Value, depth: usize) -> bool {
+    let mut inner: Box<dyn Iterator<Item = &Value>> = match value {
+        Value::Array(items) => Box::new(items.iter()),
+        Value::Object(fields) => Box::new(fields.values()),
+        _ => return true,
+    };
+    depth.checked_sub(1).is_some_and(|depth| inner.all(|value| is_shallow(value, depth)))
 }
 
 /// The documented types of errors before and around a model.
@@ -170,13 +184,30 @@ impl ErrorAnswer {
             Value::Array(problems) => {
                 let line = |p: &Value| {
                     let path = p["loc"].as_array().map_or(&[][..], Vec::as_slice);
-                    let path: Vec<&str> = path.iter().skip(1).filter_map(Value::as_str).collect();
+                    let word = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+                    let path: Vec<String> = path.iter().skip(1).map(word).collect();
                     let path = if path.is_empty() { "input".to_owned() } else { path.join(".") };
                     format!("{path}: {}", p["msg"].as_str().unwrap_or_default())
                 };
                 problems.iter().map(line).collect::<Vec<_>>().join("; ")
             }
             other => other.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_can_be_read_however_deep_the_input_was() {
+        let nested = |depth| (1..depth).fold(json!([]), |inner, _| json!({ "a": [1], "b": inner }));
+        for (depth, repeated) in [(1, true), (DEPTH_MAX, true), (DEPTH_MAX + 1, false), (127, false)] {
+            let given = nested(depth);
+            let answer = ErrorAnswer::invalid(&[Problem::new(&["prompt"], "missing", "Field required").given(&given)]);
+            let read: Value = serde_json::from_str(&answer.body.to_string()).expect("JSON that can be read");
+            assert_eq!(read["detail"][0].get("input"), repeated.then_some(&given), "{depth}");
         }
     }
 }

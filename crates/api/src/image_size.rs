@@ -29,6 +29,12 @@ impl ImageSize {
         Some(Self { width: *width, height: *height })
     }
 
+    /// From a checked object; a side that is not there is 512.
+    pub(crate) fn of_object(object: &serde_json::Value) -> Self {
+        let side = |name: &str| object[name].as_u64().and_then(|n| n.try_into().ok()).unwrap_or(DEFAULT_SIDE);
+        Self { width: side("width"), height: side("height") }
+    }
+
     /// Pixels in all.
     pub fn area(self) -> u64 {
         u64::from(self.width) * u64::from(self.height)

@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::endpoint::Endpoint;
-use crate::image_size::{DEFAULT_SIDE, ImageSize};
+use crate::endpoint::{Endpoint, Sizing};
+use crate::field::Kind;
+use crate::image_format::ImageFormat;
+use crate::image_size::ImageSize;
 
 /// An input that has passed validation: every default is filled, every value is of its type and within its limits.
 #[derive(Clone, Debug)]
@@ -13,13 +15,15 @@ pub struct Input {
     ignored: Vec<String>,
 }
 
-/// The input of a text-to-image endpoint, typed.
+/// What all endpoints have in common, typed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TextToImage {
+pub struct ImageRequest {
     /// What to draw.
     pub prompt: String,
-    /// Size in pixels.
-    pub size: ImageSize,
+    /// What to keep out.
+    pub negative_prompt: String,
+    /// Size of the pictures.
+    pub size: Size,
     /// Denoising steps.
     pub steps: u32,
     /// Guidance scale, where the endpoint has one.
@@ -36,40 +40,32 @@ pub struct TextToImage {
     pub max_sequence_length: Option<u32>,
 }
 
-/// How a picture is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImageFormat {
-    /// Lossy, small.
-    Jpeg,
-    /// Lossless.
-    Png,
+/// How large a picture shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// So many pixels.
+    Pixels(ImageSize),
+    /// As large as the picture at this URL, or in this data URI.
+    Like(String),
 }
 
-impl ImageFormat {
-    /// The MIME type.
-    pub const fn content_type(self) -> &'static str {
+impl Size {
+    /// In pixels; `measured` is the size of the picture it follows, where that could be read.
+    pub fn pixels(&self, measured: Option<ImageSize>) -> ImageSize {
         match self {
-            Self::Jpeg => "image/jpeg",
-            Self::Png => "image/png",
+            Self::Pixels(size) => *size,
+            Self::Like(_) => measured.unwrap_or(ImageSize { width: 1024, height: 1024 }),
         }
     }
+}
 
-    /// The usual end of a file's name, without the dot.
-    pub const fn extension(self) -> &'static str {
-        match self {
-            Self::Jpeg => "jpg",
-            Self::Png => "png",
-        }
-    }
-
-    /// By the end of a file's name, in any letter case.
-    pub fn of_extension(extension: &str) -> Option<Self> {
-        match extension.to_ascii_lowercase().as_str() {
-            "jpg" | "jpeg" => Some(Self::Jpeg),
-            "png" => Some(Self::Png),
-            _ => None,
-        }
-    }
+/// A picture that an input refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputPicture {
+    /// Where in the input: names of fields and places in lists.
+    pub path: Vec<String>,
+    /// Its URL, or itself as a data URI.
+    pub url: String,
 }
 
 impl Input {
@@ -98,33 +94,98 @@ impl Input {
         &self.ignored
     }
 
-    /// The typed view that text-to-image endpoints share.
-    pub fn text_to_image(&self) -> TextToImage {
+    /// The typed view of what endpoints have in common.
+    pub fn request(&self) -> ImageRequest {
         let whole = |name: &str| self.values.get(name).and_then(Value::as_u64);
         let small = |name: &str, default: u32| whole(name).and_then(|n| n.try_into().ok()).unwrap_or(default);
         let text = |name: &str| self.values.get(name).and_then(Value::as_str);
-        TextToImage {
+        ImageRequest {
             prompt: text("prompt").unwrap_or_default().to_owned(),
+            negative_prompt: text("negative_prompt").unwrap_or_default().to_owned(),
             size: self.size(),
             steps: small("num_inference_steps", 1),
             guidance: self.values.get("guidance_scale").and_then(Value::as_f64),
             seed: whole("seed"),
             images: small("num_images", 1),
-            format: text("output_format").and_then(ImageFormat::of_extension).unwrap_or(ImageFormat::Jpeg),
+            format: self.format(),
             sync_mode: self.values.get("sync_mode").and_then(Value::as_bool).unwrap_or(false),
             max_sequence_length: whole("max_sequence_length").and_then(|n| n.try_into().ok()),
         }
     }
 
-    fn size(&self) -> ImageSize {
-        match self.values.get("image_size") {
-            Some(Value::String(preset)) => ImageSize::preset(preset),
-            Some(object) => {
-                let side = |name: &str| object[name].as_u64().and_then(|n| n.try_into().ok()).unwrap_or(DEFAULT_SIDE);
-                Some(ImageSize { width: side("width"), height: side("height") })
+    /// Every picture that the input refers to, in the endpoint's field order.
+    pub fn pictures(&self) -> Vec<InputPicture> {
+        let mut found = Vec::new();
+        for field in self.endpoint.fields() {
+            if let Some(value) = self.values.get(field.name) {
+                find_pictures(&field.kind, value, &mut vec![field.name.to_owned()], &mut found);
             }
-            None => None,
         }
-        .unwrap_or(ImageSize { width: 1024, height: 1024 })
+        found
+    }
+
+    fn size(&self) -> Size {
+        let asked = match self.values.get("image_size") {
+            Some(Value::String(preset)) => ImageSize::preset(preset),
+            Some(object) => Some(ImageSize::of_object(object)),
+            None => None,
+        };
+        let decided = || self.endpoint.sizing.iter().find_map(|sizing| self.sized(sizing));
+        asked.map(Size::Pixels).or_else(decided).unwrap_or(Size::Pixels(ImageSize { width: 1024, height: 1024 }))
+    }
+
+    fn sized(&self, sizing: &Sizing) -> Option<Size> {
+        match *sizing {
+            Sizing::Fixed(width, height) => Some(Size::Pixels(ImageSize { width, height })),
+            Sizing::Like(pointer) => {
+                let (first, rest) = pointer.trim_start_matches('/').split_once('/').unwrap_or((&pointer[1..], ""));
+                let value = self.values.get(first)?;
+                let value = if rest.is_empty() { value } else { value.get(rest)? };
+                Some(Size::Like(value.as_str()?.to_owned()))
+            }
+            Sizing::Ratio(table) => {
+                let asked = self.values.get("aspect_ratio")?.as_str()?;
+                let (_, width, height) = *table.iter().find(|(ratio, ..)| *ratio == asked)?;
+                Some(Size::Pixels(ImageSize { width, height }))
+            }
+        }
+    }
+
+    fn format(&self) -> ImageFormat {
+        let text = |name: &str| self.values.get(name).and_then(Value::as_str);
+        if let Some(format) = text("output_format").and_then(ImageFormat::of_extension) {
+            return format;
+        }
+        // Recraft's styles decide on the kind of picture: `vector_illustration/…` and `icon/…` are drawn as shapes
+        let vector = |style: &str| matches!(style.split('/').next(), Some("vector_illustration" | "icon"));
+        match self.endpoint.format {
+            ImageFormat::Webp if text("style").is_some_and(vector) => ImageFormat::Svg,
+            format => format,
+        }
+    }
+}
+
+fn find_pictures(kind: &Kind, value: &Value, path: &mut Vec<String>, found: &mut Vec<InputPicture>) {
+    match (kind, value) {
+        (Kind::Image | Kind::Mask { .. }, Value::String(url)) => {
+            found.push(InputPicture { path: path.clone(), url: url.clone() });
+        }
+        (Kind::List { item, .. }, Value::Array(values)) => {
+            for (place, value) in values.iter().enumerate() {
+                path.push(place.to_string());
+                find_pictures(item, value, path, found);
+                path.pop();
+            }
+        }
+        (Kind::Object(shape), Value::Object(values)) => {
+            for field in shape.fields {
+                if let Some(value) = values.get(field.name) {
+                    path.push(field.name.to_owned());
+                    find_pictures(&field.kind, value, path, found);
+                    path.pop();
+                }
+            }
+        }
+        _ => {}
     }
 }

@@ -4,13 +4,18 @@
 //! [`Input`] with every default filled, or into fal's list of problems. Everything that is serialized to a user is
 //! defined here.
 
+mod answers;
 mod endpoint;
+mod endpoint_id;
 mod endpoints;
 mod error;
 pub mod faces;
+mod field;
+mod image_format;
 mod image_size;
 mod input;
 mod lifecycle;
+mod openai;
 mod options;
 mod output;
 mod queue;
@@ -19,14 +24,21 @@ mod uploads;
 mod validate;
 mod webhook;
 
-pub use endpoint::{AppPath, Endpoint, EndpointId, Family, Field, Fill, Kind, Scope};
+pub use answers::{AboutWorker, Answers};
+pub use endpoint::{Endpoint, Family, Maker, Sizing};
+pub use endpoint_id::{AppPath, EndpointId};
 pub use endpoints::{ENDPOINTS, find};
 pub use error::{ErrorAnswer, ErrorType, Problem};
+pub use field::{Field, Fill, Kind, Scope, Shape};
+pub use image_format::ImageFormat;
 pub use image_size::{ImageSize, PRESETS};
-pub use input::{ImageFormat, Input, TextToImage};
+pub use input::{ImageRequest, Input, InputPicture, Size};
 pub use lifecycle::{Acl, AclDecision, AclRule, Lifecycle};
+pub use openai::{OpenAiCall, OpenAiError, openai_images, openai_model, openai_models};
 pub use options::{JobOptions, tags};
-pub use output::{Delivered, FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput, OwnFile, own_files};
+pub use output::{
+    Delivered, FILE_SCHEME, FileShape, INLINE_SCHEME, Image, MadePicture, Output, OutputShape, OwnFile, own_files,
+};
 pub use queue::{LogLine, Metrics, QueueStatus, Status, Submitted};
 pub use retry::{Fault, RetryRules, rest_ms};
 pub use uploads::{

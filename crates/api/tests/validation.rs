@@ -1,17 +1,17 @@
 //! Every problem at once, in fal's words.
 
-use scumble_api::{ErrorAnswer, ImageFormat, ImageSize, Scope, TextToImage, find};
+use scumble_api::{ErrorAnswer, ImageFormat, ImageRequest, ImageSize, Scope, Size, find};
 use serde_json::{Value, json};
 
-fn parse(id: &str, body: &Value) -> Result<TextToImage, Vec<(String, String)>> {
+fn parse(id: &str, body: &Value) -> Result<ImageRequest, Vec<(String, String)>> {
     parse_in(Scope::Wire, id, body)
 }
 
-fn parse_in(scope: Scope, id: &str, body: &Value) -> Result<TextToImage, Vec<(String, String)>> {
+fn parse_in(scope: Scope, id: &str, body: &Value) -> Result<ImageRequest, Vec<(String, String)>> {
     let endpoint = find(id).expect("an endpoint of the table");
     let path = |loc: &[Value]| loc.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(".");
     match endpoint.parse(body, scope) {
-        Ok(input) => Ok(input.text_to_image()),
+        Ok(input) => Ok(input.request()),
         Err(problems) => Err(problems.iter().map(|p| (path(&p.loc), p.kind.clone())).collect()),
     }
 }
@@ -26,9 +26,10 @@ fn defaults_are_filled_once() {
     let input = parse("fal-ai/flux/schnell", &json!({ "prompt": "a cat" })).expect("valid");
     assert_eq!(
         input,
-        TextToImage {
+        ImageRequest {
             prompt: "a cat".into(),
-            size: ImageSize { width: 1024, height: 768 },
+            negative_prompt: String::new(),
+            size: Size::Pixels(ImageSize { width: 1024, height: 768 }),
             steps: 4,
             guidance: None,
             seed: None,
@@ -44,7 +45,9 @@ fn defaults_are_filled_once() {
 
 #[test]
 fn sizes_come_as_presets_or_objects() {
-    let size = |value: Value| parse("fal-ai/flux/dev", &json!({ "prompt": "x", "image_size": value })).map(|i| i.size);
+    let size = |value: Value| {
+        parse("fal-ai/flux/dev", &json!({ "prompt": "x", "image_size": value })).map(|i| i.size.pixels(None))
+    };
     assert_eq!(size(json!("portrait_16_9")), Ok(ImageSize { width: 576, height: 1024 }));
     assert_eq!(size(json!({ "width": 640 })), Ok(ImageSize { width: 640, height: 512 }));
     assert_eq!(size(Value::Null), Ok(ImageSize { width: 1024, height: 768 }));

@@ -1,49 +1,55 @@
 //! The table of endpoints: data, a file per family.
 
+mod aura_flow;
+mod f_lite;
+mod fields;
 mod flux;
+mod flux_pro;
+mod hidream;
+mod ideogram_v2;
+mod ideogram_v3;
+mod imagen;
+mod omnigen;
+mod recraft;
+mod rgb;
+mod samples;
+mod stable_diffusion;
 mod starter;
 
-use crate::endpoint::{Endpoint, Field, Fill, Kind};
+use crate::endpoint::Endpoint;
 
 /// Everything that can be called.
-pub static ENDPOINTS: &[Endpoint] = &[starter::STARTER, flux::SCHNELL, flux::SCHNELL_1, flux::DEV];
+pub static ENDPOINTS: &[Endpoint] = &[
+    starter::STARTER,
+    flux::SCHNELL,
+    flux::SCHNELL_1,
+    flux::DEV,
+    stable_diffusion::LARGE,
+    hidream::FULL,
+    hidream::FAST,
+    omnigen::V2,
+    aura_flow::AURA_FLOW,
+    f_lite::STANDARD,
+    f_lite::TEXTURE,
+    flux_pro::PRO,
+    flux_pro::PRO_1_1,
+    flux_pro::ULTRA,
+    flux_pro::FILL,
+    flux_pro::REDUX,
+    flux_pro::REDUX_1_1,
+    flux_pro::ULTRA_REDUX,
+    ideogram_v2::V2,
+    ideogram_v3::GENERATE,
+    ideogram_v3::EDIT,
+    ideogram_v3::REMIX,
+    ideogram_v3::REFRAME,
+    ideogram_v3::REPLACE_BACKGROUND,
+    imagen::PREVIEW,
+    imagen::FAST,
+    recraft::V2,
+];
 
 /// The endpoint of this id.
 pub fn find(id: &str) -> Option<&'static Endpoint> {
     ENDPOINTS.iter().find(|e| e.id == id)
-}
-
-/// What to draw.
-const PROMPT: Field =
-    Field { name: "prompt", kind: Kind::Text, fill: Fill::Required, help: "The prompt to generate an image from." };
-
-const SEED: Field = Field {
-    name: "seed",
-    kind: Kind::Seed,
-    fill: Fill::Nothing,
-    help: "The same seed and the same prompt given to the same version of the model give the same image.",
-};
-
-const SYNC_MODE: Field = Field {
-    name: "sync_mode",
-    kind: Kind::Boolean,
-    fill: Fill::Boolean(false),
-    help: "If true, the images come back inside the answer, as data URIs.",
-};
-
-const NUM_IMAGES: Field = Field {
-    name: "num_images",
-    kind: Kind::Integer { min: 1, max: 4 },
-    fill: Fill::Integer(1),
-    help: "The number of images to generate.",
-};
-
-/// A format field with its endpoint's own default.
-const fn output_format(default: &'static str) -> Field {
-    Field {
-        name: "output_format",
-        kind: Kind::Choice(&["jpeg", "png"]),
-        fill: Fill::Text(default),
-        help: "The format of the generated image.",
-    }
 }

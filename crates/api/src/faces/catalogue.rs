@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Places, openapi};
+use super::{Edition, Places, openapi};
 use crate::endpoint::Endpoint;
 use crate::endpoints::ENDPOINTS;
 
@@ -61,21 +61,20 @@ impl CatalogueQuery {
         let words = self.words.as_deref().unwrap_or_default().to_lowercase();
         words.split_whitespace().all(|word| text.contains(word))
             && (self.endpoint_ids.is_empty() || self.endpoint_ids.iter().any(|id| id == endpoint.id))
-            && self.category.as_deref().is_none_or(|c| c == CATEGORY)
+            && self.category.as_deref().is_none_or(|c| c == endpoint.category())
             && self.status.as_deref().is_none_or(|s| s == STATUS)
     }
 }
 
-const CATEGORY: &str = "text-to-image";
 const STATUS: &str = "active";
 
 fn entry(endpoint: &Endpoint, query: &CatalogueQuery, places: &Places) -> Value {
-    let (id, pages) = (endpoint.id, &places.pages);
+    let (id, pages, family) = (endpoint.id, &places.pages, endpoint.family.title());
     let mut entry = json!({
         "endpoint_id": id,
         "metadata": {
             "display_name": endpoint.title,
-            "category": CATEGORY,
+            "category": endpoint.category(),
             "description": endpoint.description,
             "status": STATUS,
             "tags": [],
@@ -86,13 +85,16 @@ fn entry(endpoint: &Endpoint, query: &CatalogueQuery, places: &Places) -> Value 
             "date": UPDATED_AT,
             "highlighted": false,
             "pinned": false,
+            "license_type": null,
+            "group": { "key": family.to_lowercase().replace(' ', "-"), "label": family },
             "kind": "inference",
             "stream_url": format!("{}/{id}/stream", places.run),
+            "duration_estimate": null,
             "documentation_url": format!("{pages}/models/{id}/llms.txt"),
         },
     });
     if query.with_openapi {
-        entry["openapi"] = openapi(endpoint, places);
+        entry["openapi"] = openapi(endpoint, places, Edition::V3_0);
     }
     entry
 }
@@ -129,7 +131,7 @@ mod tests {
     fn words_ids_and_categories_narrow_it_down() {
         let count = |query| page(&query)["models"].as_array().map(Vec::len);
         let words = |words: &str| CatalogueQuery { words: Some(words.into()), ..CatalogueQuery::default() };
-        assert_eq!(count(words("FLUX guided")), Some(1));
+        assert_eq!(count(words("FLUX guided careful")), Some(1));
         assert_eq!(count(words("nothing like that")), Some(0));
         let ids = vec!["fal-ai/flux/dev".into(), "no/such".into()];
         assert_eq!(count(CatalogueQuery { endpoint_ids: ids, ..CatalogueQuery::default() }), Some(1));

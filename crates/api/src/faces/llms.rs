@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 
-use serde_json::json;
+use serde_json::Value;
 
-use super::{Places, schema};
-use crate::endpoint::{Endpoint, Field, Fill, Kind};
+use super::Places;
+use crate::endpoint::Endpoint;
 use crate::endpoints::ENDPOINTS;
+use crate::field::{Field, Kind, Shape};
 use crate::image_size::PRESETS;
+use crate::output::{FileShape, OutputShape};
 
 /// All endpoints, a line each.
 pub fn llms(places: &Places) -> String {
@@ -25,45 +27,50 @@ pub fn llms(places: &Places) -> String {
 pub fn llms_of(endpoint: &Endpoint, places: &Places) -> String {
     let Endpoint { id, title, description, .. } = endpoint;
     let Places { run, pages, .. } = places;
-    let fields: String = endpoint.fields.iter().map(line).collect();
     format!(
         "# {title}\n\n> {description}\n\n\
          ## Overview\n\n\
-         - **Endpoint**: `{run}/{id}`\n- **Model ID**: `{id}`\n- **Category**: text-to-image\n- **Kind**: inference\n\n\
-         ## Input\n\n{fields}\n\
-         {}\n\
-         ## Output\n\n\
-         - **`images`** (list of Image): the generated images; each has `url`, `width`, `height`, `content_type`\n\
-         - **`timings`** (object): seconds by stage\n\
-         - **`seed`** (integer): the seed that was used\n\
-         - **`has_nsfw_concepts`** (list of boolean): one flag per image\n\
-         - **`prompt`** (string): the prompt that was used\n\n\
+         - **Endpoint**: `{run}/{id}`\n- **Model ID**: `{id}`\n- **Category**: {}\n- **Kind**: inference\n\n\
+         ## Input\n\n{}\n\
+         {}\
+         ## Output\n\n{}\n\
          ## Calling it\n\n{}\n\
          ## More\n\n- [OpenAPI]({pages}/models/{id}/openapi.json)\n- [All endpoints]({pages}/llms.txt)\n",
+        endpoint.category(),
+        lines(endpoint.fields()),
         examples(endpoint),
+        output(endpoint.output),
         calls(endpoint, places),
-    )
+    ) + &types(endpoint)
+}
+
+/// The objects inside the input, each under its published name.
+fn types(endpoint: &Endpoint) -> String {
+    let section = |shape: &&Shape| format!("\n## {}\n\n{}", shape.name, lines(shape.fields));
+    endpoint.shapes().iter().map(section).collect()
+}
+
+fn lines(fields: &[Field]) -> String {
+    fields.iter().map(line).collect()
 }
 
 fn line(field: &Field) -> String {
-    let Field { name, kind, fill, help } = field;
-    let need = match fill {
-        Fill::Required => "required",
-        _ => "optional",
-    };
-    let mut text = format!("- **`{name}`** ({}, {need}): {help}", type_of(kind));
-    if let Some(default) = schema::default(*fill) {
+    let Field { name, kind, help, .. } = field;
+    let need = if field.is_required() { "required" } else { "optional" };
+    let mut text = format!("- **`{name}`** ({}, {need}): {help}", kind.type_name());
+    if let Some(default) = field.default() {
         let _ = write!(text, " Default: `{default}`.");
     }
     match kind {
         Kind::Integer { min, max } => drop(write!(text, " Range: `{min}` to `{max}`.")),
-        Kind::Number { min, max } => drop(write!(text, " Range: `{min}` to `{max}`.")),
+        Kind::Number { min, max } if min.is_finite() => drop(write!(text, " Range: `{min}` to `{max}`.")),
         Kind::Choice(words) => drop(write!(text, " Options: {}.", quoted(words))),
+        Kind::List { max, .. } => drop(write!(text, " At most {max} entries.")),
         Kind::ImageSize { .. } => {
             let presets: Vec<&str> = PRESETS.iter().map(|(name, ..)| *name).collect();
             let _ = write!(text, " Options: {}, or an object with `width` and `height`.", quoted(&presets));
         }
-        Kind::Text | Kind::Boolean | Kind::Seed => {}
+        _ => {}
     }
     text + "\n"
 }
@@ -72,35 +79,34 @@ fn quoted(words: &[&str]) -> String {
     words.iter().map(|w| format!("`\"{w}\"`")).collect::<Vec<_>>().join(", ")
 }
 
-fn type_of(kind: &Kind) -> &'static str {
-    match kind {
-        Kind::Text => "string",
-        Kind::Boolean => "boolean",
-        Kind::Integer { .. } | Kind::Seed => "integer",
-        Kind::Number { .. } => "float",
-        Kind::Choice(_) => "enum",
-        Kind::ImageSize { .. } => "ImageSize or enum",
+fn output(shape: OutputShape) -> String {
+    let keys = match shape.file {
+        FileShape::Image => "`url`, `width`, `height`, `content_type`",
+        FileShape::LongImage => "`url`, `content_type`, `file_name`, `file_size`, `width`, `height`",
+        FileShape::File { .. } => "`url`, `content_type`, `file_name`, `file_size`",
+    };
+    let mut text = format!("- **`images`** (list): the pictures; each has {keys}\n");
+    for (there, line) in [
+        (shape.timings, "- **`timings`** (object): seconds by stage\n"),
+        (shape.seed, "- **`seed`** (integer): the seed that was used\n"),
+        (shape.flags, "- **`has_nsfw_concepts`** (list of boolean): one flag per picture\n"),
+        (shape.prompt, "- **`prompt`** (string): the prompt that was used\n"),
+    ] {
+        text += if there { line } else { "" };
     }
+    text
 }
 
 fn examples(endpoint: &Endpoint) -> String {
-    let mut full = serde_json::Map::new();
-    for field in endpoint.fields {
-        if field.name == "prompt" {
-            full.insert("prompt".into(), endpoint.example.into());
-        } else if let Some(default) = schema::default(field.fill) {
-            full.insert(field.name.into(), default);
-        }
-    }
     format!(
-        "Least:\n\n```json\n{:#}\n```\n\nFull:\n\n```json\n{:#}\n```\n",
-        json!({ "prompt": endpoint.example }),
-        serde_json::Value::Object(full)
+        "Least:\n\n```json\n{:#}\n```\n\nFull:\n\n```json\n{:#}\n```\n\n",
+        Value::Object(endpoint.least_example()),
+        Value::Object(endpoint.full_example())
     )
 }
 
 fn calls(endpoint: &Endpoint, places: &Places) -> String {
-    let (id, run, input) = (endpoint.id, &places.run, json!({ "prompt": endpoint.example }));
+    let (id, run, input) = (endpoint.id, &places.run, Value::Object(endpoint.least_example()));
     format!(
         "```bash\ncurl {run}/{id} \\\n  -H \"Authorization: Key $FAL_KEY\" -H \"Content-Type: application/json\" \\\n  \
          -d '{input}'\n```\n\n\
@@ -121,7 +127,7 @@ mod tests {
         for endpoint in ENDPOINTS {
             assert!(llms(&places).contains(&format!("/models/{}/llms.txt", endpoint.id)));
             let text = llms_of(endpoint, &places);
-            for field in endpoint.fields {
+            for field in endpoint.fields().iter().chain(endpoint.shapes().iter().flat_map(|s| s.fields)) {
                 assert!(text.contains(&format!("**`{}`**", field.name)), "{}: {}", endpoint.id, field.name);
                 if let Kind::Choice(words) = field.kind {
                     assert!(words.iter().all(|word| text.contains(&format!("`\"{word}\"`"))), "{}", field.name);

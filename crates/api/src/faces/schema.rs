@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::endpoint::{Endpoint, Field, Fill, Kind};
+use crate::endpoint::Endpoint;
+use crate::field::{Field, Kind, Shape};
 use crate::image_size::{DEFAULT_SIDE, PRESETS};
+use crate::output::{FileShape, OutputShape};
 
 /// `fal-ai/flux/dev` as the first part of schema names: `FalAiFluxDev`.
 pub(super) fn pascal(id: &str) -> String {
@@ -17,19 +19,43 @@ fn title(name: &str) -> String {
     words.map(|w| w[..1].to_ascii_uppercase() + &w[1..]).collect::<Vec<_>>().join(" ")
 }
 
-/// The schema of an endpoint's input.
-pub(super) fn input(endpoint: &Endpoint) -> Value {
-    let properties: Map<String, Value> =
-        endpoint.fields.iter().map(|f| (f.name.to_owned(), property(f, endpoint))).collect();
-    let required = endpoint.fields.iter().filter(|f| matches!(f.fill, Fill::Required)).map(|f| f.name);
-    object(&format!("{}Input", pascal(endpoint.id)), properties, &required.collect::<Vec<_>>())
+/// Every schema that an endpoint's document refers to, by name.
+pub(super) fn components(endpoint: &Endpoint) -> Map<String, Value> {
+    let mut schemas = Map::new();
+    if endpoint.fields().iter().any(|f| matches!(f.kind, Kind::ImageSize { .. })) {
+        schemas.insert("ImageSize".into(), image_size());
+    }
+    for shape in endpoint.shapes() {
+        schemas.insert(shape.name.into(), fields(shape, shape.name, &Map::new()));
+    }
+    let (name, file) = file(endpoint.output.file);
+    schemas.insert(name.into(), file);
+    schemas.insert(input_name(endpoint), fields(&endpoint.input, &input_name(endpoint), &endpoint.example()));
+    schemas.insert(output_name(endpoint), output(endpoint.output, &output_name(endpoint)));
+    schemas
 }
 
-/// The schema of an endpoint's output.
-pub(super) fn output(endpoint: &Endpoint) -> Value {
+/// `FalAiFluxDevInput`.
+pub(super) fn input_name(endpoint: &Endpoint) -> String {
+    pascal(endpoint.id) + "Input"
+}
+
+/// `FalAiFluxDevOutput`.
+pub(super) fn output_name(endpoint: &Endpoint) -> String {
+    pascal(endpoint.id) + "Output"
+}
+
+/// An object of fields.
+fn fields(shape: &Shape, name: &str, examples: &Map<String, Value>) -> Value {
+    let described = shape.fields.iter().map(|f| (f.name.to_owned(), property(f, examples.get(f.name))));
+    let required = shape.fields.iter().filter(|f| f.is_required()).map(|f| f.name);
+    object(name, described.collect(), &required.collect::<Vec<_>>())
+}
+
+/// What an endpoint answers.
+fn output(shape: OutputShape, name: &str) -> Value {
     let images = json!({
-        "type": "array", "title": "Images", "description": "The generated images.",
-        "items": { "$ref": "#/components/schemas/Image" },
+        "type": "array", "title": "Images", "description": "The pictures.", "items": reference(file(shape.file).0),
     });
     let timings = json!({
         "type": "object", "title": "Timings", "description": "Seconds by stage.",
@@ -37,32 +63,49 @@ pub(super) fn output(endpoint: &Endpoint) -> Value {
     });
     let seed = json!({ "type": "integer", "title": "Seed", "description": "The seed that was used." });
     let flags = json!({
-        "type": "array", "title": "Has Nsfw Concepts", "description": "Whether an image shows what it should not.",
+        "type": "array", "title": "Has Nsfw Concepts",
+        "description": "One flag per picture: whether it shows what not everybody should see.",
         "items": { "type": "boolean" },
     });
     let prompt = json!({ "type": "string", "title": "Prompt", "description": "The prompt that was used." });
-    let fields =
-        [("images", images), ("timings", timings), ("seed", seed), ("has_nsfw_concepts", flags), ("prompt", prompt)];
-    let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
-    let properties = fields.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
-    object(&format!("{}Output", pascal(endpoint.id)), properties, &names)
+    let known = [
+        ("images", true, images),
+        ("timings", shape.timings, timings),
+        ("seed", shape.seed, seed),
+        ("has_nsfw_concepts", shape.flags, flags),
+        ("prompt", shape.prompt, prompt),
+    ];
+    let there = known.iter().filter(|(_, there, _)| *there);
+    let names: Vec<&str> = there.clone().map(|(name, ..)| *name).collect();
+    object(name, there.map(|(name, _, schema)| ((*name).to_owned(), schema.clone())).collect(), &names)
 }
 
-/// An image of an output.
-pub(super) fn image() -> Value {
-    let side = |name: &str| json!({ "type": "integer", "title": title(name) });
-    let properties = [
-        ("url", json!({ "type": "string", "title": "Url" })),
-        ("width", side("width")),
-        ("height", side("height")),
-        ("content_type", json!({ "type": "string", "title": "Content Type", "default": "image/jpeg" })),
-    ];
-    let properties = properties.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
-    object("Image", properties, &["url", "width", "height"])
+/// The name and the schema of what stands in `images`.
+fn file(shape: FileShape) -> (&'static str, Value) {
+    let text = |name: &str| (name.to_owned(), json!({ "type": "string", "title": title(name) }));
+    let whole = |name: &str| (name.to_owned(), json!({ "type": "integer", "title": title(name) }));
+    let url = ("url".to_owned(), json!({ "type": "string", "title": "Url", "description": "Where the file is." }));
+    let about = || [text("content_type"), text("file_name"), whole("file_size")];
+    match shape {
+        FileShape::Image => {
+            let (name, mut content_type) = text("content_type");
+            content_type["default"] = "image/jpeg".into();
+            let properties = [url, whole("width"), whole("height"), (name, content_type)];
+            ("Image", object("Image", properties.into_iter().collect(), &["url", "width", "height"]))
+        }
+        FileShape::LongImage => {
+            let more = [text("file_data"), whole("width"), whole("height")];
+            ("Image", object("Image", [url].into_iter().chain(about()).chain(more).collect(), &["url"]))
+        }
+        FileShape::File { with_data } => {
+            let data = with_data.then(|| text("file_data"));
+            ("File", object("File", [url].into_iter().chain(about()).chain(data).collect(), &["url"]))
+        }
+    }
 }
 
 /// A size in pixels.
-pub(super) fn image_size() -> Value {
+fn image_size() -> Value {
     let side = |name: &str| json!({ "type": "integer", "title": title(name), "minimum": 1, "maximum": 14142, "default": DEFAULT_SIDE });
     let properties = ["width", "height"].map(|name| (name.to_owned(), side(name))).into_iter().collect();
     object("ImageSize", properties, &[])
@@ -79,42 +122,47 @@ fn object(title: &str, properties: Map<String, Value>, required: &[&str]) -> Val
     schema
 }
 
-fn property(field: &Field, endpoint: &Endpoint) -> Value {
+fn property(field: &Field, example: Option<&Value>) -> Value {
     let mut schema = kind(&field.kind);
+    // in 3.0 nothing may stand beside a reference
+    if let Some(reference) = schema.as_object_mut().and_then(|s| s.remove("$ref")) {
+        schema = json!({ "allOf": [{ "$ref": reference }] });
+    }
     schema["title"] = title(field.name).into();
     schema["description"] = field.help.into();
-    if let Some(default) = default(field.fill) {
+    if let Some(default) = field.default() {
         schema["default"] = default;
     }
-    if field.name == "prompt" {
-        schema["examples"] = json!([endpoint.example]);
+    if let Some(example) = example.filter(|example| Some(*example) != schema.get("default")) {
+        schema["examples"] = json!([example]);
     }
     schema
 }
 
 fn kind(kind: &Kind) -> Value {
     match *kind {
-        Kind::Text => json!({ "type": "string" }),
+        Kind::Text | Kind::Image | Kind::Mask { .. } => json!({ "type": "string" }),
+        Kind::Hex { digits } => json!({ "type": "string", "pattern": format!("^[0-9A-Fa-f]{{{digits}}}$") }),
         Kind::Boolean => json!({ "type": "boolean" }),
         Kind::Integer { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Seed => json!({ "type": "integer", "minimum": 0 }),
-        Kind::Number { min, max } => json!({ "type": "number", "minimum": min, "maximum": max }),
+        Kind::Number { min, max } => {
+            let mut schema = json!({ "type": "number" });
+            for (name, limit) in [("minimum", min), ("maximum", max)].into_iter().filter(|(_, n)| n.is_finite()) {
+                schema[name] = limit.into();
+            }
+            schema
+        }
         Kind::Choice(words) => json!({ "type": "string", "enum": words }),
+        Kind::List { item, max } => json!({ "type": "array", "items": self::kind(item), "maxItems": max }),
+        Kind::Object(shape) => reference(shape.name),
         Kind::ImageSize { .. } => {
             let presets: Vec<&str> = PRESETS.iter().map(|(name, ..)| *name).collect();
-            json!({ "anyOf": [{ "$ref": "#/components/schemas/ImageSize" }, { "type": "string", "enum": presets }] })
+            json!({ "anyOf": [reference("ImageSize"), { "type": "string", "enum": presets }] })
         }
     }
 }
 
-/// The default as it stands in documents, `false` and `0` too.
-pub(super) fn default(fill: Fill) -> Option<Value> {
-    match fill {
-        Fill::Required | Fill::Nothing => None,
-        Fill::Text(text) => Some(text.into()),
-        Fill::Integer(n) => Some(n.into()),
-        Fill::Number(n) => Some(n.into()),
-        Fill::Boolean(b) => Some(b.into()),
-        Fill::Size(width, height) => Some(json!({ "width": width, "height": height })),
-    }
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
 }

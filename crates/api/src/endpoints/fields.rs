@@ -1,0 +1,112 @@
+//! Fields that several endpoints share.
+
+use crate::field::{Field, Fill, Kind};
+
+/// What to draw.
+pub(super) const PROMPT: Field = text("prompt", Fill::Required, "What the picture shows.");
+
+pub(super) const NEGATIVE_PROMPT: Field = text("negative_prompt", Fill::Text(""), "What to keep out of the picture.");
+
+pub(super) const SEED: Field = Field {
+    name: "seed",
+    kind: Kind::Seed,
+    fill: Fill::Nothing,
+    help: "The same seed and the same prompt given to the same version of the model give the same picture.",
+};
+
+pub(super) const SYNC_MODE: Field =
+    boolean("sync_mode", false, "Whether the pictures come back inside the answer, as data URIs.");
+
+pub(super) const SAFETY_CHECKER: Field =
+    boolean("enable_safety_checker", true, "Whether pictures are checked for what not everybody should see.");
+
+pub(super) const SAFETY_TOLERANCE: Field = Field {
+    name: "safety_tolerance",
+    kind: Kind::Choice(&["1", "2", "3", "4", "5", "6"]),
+    fill: Fill::Text("2"),
+    help: "How much the maker's moderation lets pass: 1 is the strictest.",
+};
+
+/// The picture to start from.
+pub(super) const IMAGE_URL: Field = Field {
+    name: "image_url",
+    kind: Kind::Image,
+    fill: Fill::Required,
+    help: "The picture to start from: a URL or a data URI.",
+};
+
+/// A field of text.
+pub(super) const fn text(name: &'static str, fill: Fill, help: &'static str) -> Field {
+    Field { name, kind: Kind::Text, fill, help }
+}
+
+/// A field of yes or no.
+pub(super) const fn boolean(name: &'static str, default: bool, help: &'static str) -> Field {
+    Field { name, kind: Kind::Boolean, fill: Fill::Boolean(default), help }
+}
+
+/// A field of a number within limits.
+pub(super) const fn number(name: &'static str, (min, max): (f64, f64), default: f64, help: &'static str) -> Field {
+    Field { name, kind: Kind::Number { min, max }, fill: Fill::Number(default), help }
+}
+
+/// A field of one of several words.
+pub(super) const fn choice(
+    name: &'static str,
+    words: &'static [&'static str],
+    default: &'static str,
+    help: &'static str,
+) -> Field {
+    Field { name, kind: Kind::Choice(words), fill: Fill::Text(default), help }
+}
+
+/// The mask over `image_url`; makers differ in which of its colours is painted anew.
+pub(super) const fn mask_url(help: &'static str) -> Field {
+    Field { name: "mask_url", kind: Kind::Mask { of: "image_url" }, fill: Fill::Required, help }
+}
+
+/// How many pictures, one where nobody says.
+pub(super) const fn num_images(max: i64) -> Field {
+    let kind = Kind::Integer { min: 1, max };
+    Field { name: "num_images", kind, fill: Fill::Integer(1), help: "How many pictures to make." }
+}
+
+/// How many steps of denoising.
+pub(super) const fn steps(min: i64, max: i64, default: i64) -> Field {
+    Field {
+        name: "num_inference_steps",
+        kind: Kind::Integer { min, max },
+        fill: Fill::Integer(default),
+        help: "How many steps of denoising: more take longer and bring out more.",
+    }
+}
+
+/// How closely the prompt is followed.
+pub(super) const fn guidance(min: f64, max: f64, default: f64) -> Field {
+    number("guidance_scale", (min, max), default, "How closely the picture follows the prompt.")
+}
+
+/// The file format, with the endpoint's own default.
+pub(super) const fn output_format(default: &'static str) -> Field {
+    choice("output_format", &["jpeg", "png"], default, "The file format of the pictures.")
+}
+
+/// A size for a model that runs here. Pages allow sides up to 14142; the engine draws up to four megapixels.
+pub(super) const fn local_size(fill: Fill) -> Field {
+    Field {
+        name: "image_size",
+        kind: Kind::ImageSize { min: 16, max: 14142, area: 4_194_304 },
+        fill,
+        help: "The size of the picture, up to four megapixels; rounded down to a multiple of 16.",
+    }
+}
+
+/// A size for a maker's model, which draws the nearest that it can.
+pub(super) const fn maker_size(fill: Fill) -> Field {
+    Field {
+        name: "image_size",
+        kind: Kind::ImageSize { min: 1, max: 14142, area: 16_777_216 },
+        fill,
+        help: "The size of the picture; the maker draws the nearest that its model has.",
+    }
+}

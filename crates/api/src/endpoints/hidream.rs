@@ -1,0 +1,86 @@
+//! HiDream-I1.
+
+use super::fields::{
+    NEGATIVE_PROMPT, PROMPT, SAFETY_CHECKER, SEED, SYNC_MODE, guidance, local_size, num_images, number, output_format,
+    steps, text,
+};
+use crate::endpoint::{Endpoint, Family};
+use crate::field::{Field, Fill, Kind, Shape};
+use crate::image_format::ImageFormat;
+use crate::output::OutputShape;
+
+const LORA: Shape = Shape {
+    name: "LoraWeight",
+    fields: &[
+        text("path", Fill::Required, "Where the LoRA is: a URL, or owner/name of a Hugging Face repository."),
+        text("weight_name", Fill::Nothing, "Which safetensors file, where the repository has several."),
+        number("scale", (0.0, 4.0), 1.0, "How strongly it is applied."),
+    ],
+    apart: &[],
+};
+
+const SIZE: Field = local_size(Fill::Size(1024, 1024));
+
+pub(super) const FULL: Endpoint = Endpoint {
+    id: "fal-ai/hidream-i1-full",
+    title: "HiDream-I1 Full",
+    description: "Pictures from text by an open model with 17 billion parameters and four text encoders, with LoRAs.",
+    family: Family::HiDream,
+    input: Shape {
+        name: "HidreamI1FullInput",
+        fields: &[
+            PROMPT,
+            NEGATIVE_PROMPT,
+            SIZE,
+            steps(1, 50, 50),
+            SEED,
+            guidance(0.0, 20.0, 5.0),
+            SYNC_MODE,
+            num_images(4),
+            SAFETY_CHECKER,
+            output_format("jpeg"),
+            Field {
+                name: "loras",
+                kind: Kind::List { item: &Kind::Object(&LORA), max: 16 },
+                fill: Fill::EmptyList,
+                help: "LoRAs to apply, all of them together.",
+            },
+        ],
+        apart: &[],
+    },
+    output: OutputShape::FULL,
+    sizing: &[],
+    format: ImageFormat::Jpeg,
+    example: r#"{
+        "prompt": "A paper-cut fox reads a newspaper on a park bench, autumn leaves falling in layers of card",
+        "negative_prompt": "", "image_size": {"width": 1024, "height": 1024}, "num_inference_steps": 50,
+        "guidance_scale": 5, "num_images": 1, "enable_safety_checker": true, "output_format": "jpeg", "loras": []
+    }"#,
+};
+
+pub(super) const FAST: Endpoint = Endpoint {
+    id: "fal-ai/hidream-i1-fast",
+    title: "HiDream-I1 Fast",
+    description: "HiDream-I1, distilled to 16 steps.",
+    input: Shape {
+        name: "HidreamI1FastInput",
+        fields: &[
+            PROMPT,
+            NEGATIVE_PROMPT,
+            SIZE,
+            steps(1, 50, 16),
+            SEED,
+            SYNC_MODE,
+            num_images(4),
+            SAFETY_CHECKER,
+            output_format("jpeg"),
+        ],
+        apart: &[],
+    },
+    example: r#"{
+        "prompt": "A paper-cut fox reads a newspaper on a park bench, autumn leaves falling in layers of card",
+        "negative_prompt": "", "image_size": {"width": 1024, "height": 1024}, "num_inference_steps": 16,
+        "num_images": 1, "enable_safety_checker": true, "output_format": "jpeg"
+    }"#,
+    ..FULL
+};

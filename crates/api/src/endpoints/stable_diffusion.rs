@@ -1,0 +1,121 @@
+//! Stable Diffusion 3.5 large.
+
+use super::fields::{
+    NEGATIVE_PROMPT, PROMPT, SAFETY_CHECKER, SEED, SYNC_MODE, guidance, local_size, num_images, number, output_format,
+    steps, text,
+};
+use crate::endpoint::{Endpoint, Family, Sizing};
+use crate::field::{Field, Fill, Kind, Shape};
+use crate::image_format::ImageFormat;
+use crate::output::OutputShape;
+
+const LORA: Shape = Shape {
+    name: "LoraWeight",
+    fields: &[
+        text("path", Fill::Required, "Where the LoRA is: a URL, or owner/name of a Hugging Face repository."),
+        number("scale", (0.0, 4.0), 1.0, "How strongly it is applied."),
+    ],
+    apart: &[],
+};
+
+const CONTROL_NET: Shape = Shape {
+    name: "ControlNet",
+    fields: &[
+        text("path", Fill::Required, "Where the ControlNet is: a URL, or owner/name of a Hugging Face repository."),
+        Field {
+            name: "control_image_url",
+            kind: Kind::Image,
+            fill: Fill::Required,
+            help: "The picture that leads the drawing: a URL or a data URI.",
+        },
+        number("conditioning_scale", (0.0, 2.0), 1.0, "How strongly it leads."),
+        number("start_percentage", (0.0, 1.0), 0.0, "From which share of the steps on it leads."),
+        number("end_percentage", (0.0, 1.0), 1.0, "Up to which share of the steps it leads."),
+    ],
+    apart: &[],
+};
+
+const IP_ADAPTER: Shape = Shape {
+    name: "IPAdapter",
+    fields: &[
+        text("path", Fill::Required, "Where the IP-Adapter is: owner/name of a Hugging Face repository."),
+        text("subfolder", Fill::Nothing, "The folder in it that holds the weights."),
+        text("weight_name", Fill::Nothing, "The safetensors file that holds the weights."),
+        text("image_encoder_path", Fill::Required, "Where the image encoder is."),
+        text("image_encoder_subfolder", Fill::Nothing, "The folder in it that holds the encoder's weights."),
+        text("image_encoder_weight_name", Fill::Nothing, "The file that holds the encoder's weights."),
+        Field {
+            name: "image_url",
+            kind: Kind::Image,
+            fill: Fill::Required,
+            help: "The picture to follow: a URL or a data URI.",
+        },
+        Field {
+            name: "mask_image_url",
+            kind: Kind::Mask { of: "image_url" },
+            fill: Fill::Nothing,
+            help: "Which part of that picture counts, white on black. A URL or a data URI.",
+        },
+        number("mask_threshold", (0.01, 0.99), 0.5, "From which brightness on the mask is white."),
+        Field {
+            name: "scale",
+            kind: Kind::Number { min: f64::NEG_INFINITY, max: f64::INFINITY },
+            fill: Fill::Required,
+            help: "How strongly the picture is followed.",
+        },
+    ],
+    apart: &[],
+};
+
+pub(super) const LARGE: Endpoint = Endpoint {
+    id: "fal-ai/stable-diffusion-v35-large",
+    title: "Stable Diffusion 3.5 Large",
+    description: "Pictures from text by Stability AI's open model, with LoRAs, a ControlNet or an IP-Adapter.",
+    family: Family::StableDiffusion35,
+    input: Shape {
+        name: "StableDiffusionV35LargeInput",
+        fields: &[
+            PROMPT,
+            NEGATIVE_PROMPT,
+            steps(1, 50, 28),
+            SEED,
+            guidance(0.0, 20.0, 3.5),
+            SYNC_MODE,
+            num_images(4),
+            SAFETY_CHECKER,
+            output_format("jpeg"),
+            Field {
+                name: "controlnet",
+                kind: Kind::Object(&CONTROL_NET),
+                fill: Fill::Nothing,
+                help: "A ControlNet that leads the drawing.",
+            },
+            Field {
+                help: "The size of the picture, up to four megapixels; rounded down to a multiple of 16. Left out, it \
+                       is the control picture's, or landscape_4_3 without one.",
+                ..local_size(Fill::Nothing)
+            },
+            Field {
+                name: "loras",
+                kind: Kind::List { item: &Kind::Object(&LORA), max: 16 },
+                fill: Fill::EmptyList,
+                help: "LoRAs to apply, all of them together.",
+            },
+            Field {
+                name: "ip_adapter",
+                kind: Kind::Object(&IP_ADAPTER),
+                fill: Fill::Nothing,
+                help: "An IP-Adapter: a picture that the result follows.",
+            },
+        ],
+        apart: &[],
+    },
+    output: OutputShape::FULL,
+    sizing: &[Sizing::Like("/controlnet/control_image_url"), Sizing::Fixed(1024, 768)],
+    format: ImageFormat::Jpeg,
+    example: r#"{
+        "prompt": "A garden at dusk where the cherry trees glow from within, lanterns drifting over still water",
+        "negative_prompt": "", "num_inference_steps": 28, "guidance_scale": 3.5, "num_images": 1,
+        "enable_safety_checker": true, "output_format": "jpeg"
+    }"#,
+};
