@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
+use crate::error::CONNECTING;
 use crate::resolve::Guard;
 use crate::target::host;
 use crate::tls::Tls;
@@ -28,7 +29,7 @@ pub(crate) async fn connect(url: &Url, guard: &Guard, tls: &Tls, limit: Duration
         let stream = connect_any(url, &addresses, deadline).await?;
         if url.scheme() == "https" { encrypt(url, stream, tls).await } else { Ok(Box::new(stream) as Box<dyn Stream>) }
     };
-    let late = || Error::TooSlow { host: host(url), doing: "to accept a connection", limit };
+    let late = || Error::TooSlow { host: host(url), doing: CONNECTING, limit };
     timeout_at(deadline, connecting).await.unwrap_or_else(|_| Err(late()))
 }
 

@@ -116,7 +116,32 @@ pub enum Error {
     },
 }
 
+/// What a host is doing that has not accepted a connection.
+pub(crate) const CONNECTING: &str = "to accept a connection";
+
 impl Error {
+    /// Whether the host may have got the request. What it does with one that it got, nobody knows.
+    #[must_use]
+    pub fn was_sent(&self) -> bool {
+        match self {
+            Self::Malformed { .. }
+            | Self::Scheme { .. }
+            | Self::Credentials
+            | Self::Private { .. }
+            | Self::UnknownHost { .. }
+            | Self::Unreachable { .. }
+            | Self::Tls { .. }
+            | Self::Data { .. } => false,
+            Self::TooSlow { doing, .. } => *doing != CONNECTING,
+            Self::TooLarge { .. }
+            | Self::TooManyRedirects { .. }
+            | Self::LostRedirect { .. }
+            | Self::Status { .. }
+            | Self::Protocol { .. }
+            | Self::Encoded { .. } => true,
+        }
+    }
+
     /// Whether the same URL might work later, with nothing changed here.
     #[must_use]
     pub fn may_pass(&self) -> bool {

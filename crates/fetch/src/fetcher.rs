@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 use tokio::time::timeout;
 use url::Url;
@@ -15,7 +15,7 @@ use url::Url;
 use crate::connect::connect;
 use crate::exchange::Exchange;
 use crate::resolve::{Guard, Resolve, SystemResolver};
-use crate::target::{authority, check, check_url, host, path_and_query, reach};
+use crate::target::{authority, check, check_url, host, path_and_query, reach, verbatim};
 use crate::tls::Tls;
 use crate::{Config, Error, Limits, Result};
 
@@ -48,6 +48,32 @@ pub struct Fetched {
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
+}
+
+/// A request to a service: not a file to read, but something to be answered.
+#[derive(Clone, Debug)]
+pub struct Message<'a> {
+    /// The HTTP method.
+    pub method: Method,
+    /// Path and query are sent as they are written here.
+    pub url: &'a str,
+    /// Beside those that every request has.
+    pub headers: &'a [(HeaderName, HeaderValue)],
+    /// May be empty.
+    pub body: Bytes,
+    /// For the answer, and for everything together.
+    pub limits: Limits,
+}
+
+/// Whatever a service answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// As they came.
+    pub headers: HeaderMap,
+    /// All of it.
+    pub body: Bytes,
 }
 
 impl Fetcher {
@@ -99,6 +125,28 @@ impl Fetcher {
         Ok(answer)
     }
 
+    /// Sends a message and reads the whole answer, whatever its status. Redirects are answers like others: what is in
+    /// the headers goes nowhere else.
+    ///
+    /// # Errors
+    /// Whatever keeps the service from answering within the limits; [`Error::was_sent`] says whether it may have heard.
+    pub async fn send(&self, message: Message<'_>) -> Result<Reply> {
+        let url = check(message.url, self.guard.reach)?;
+        let limit = message.limits.time;
+        let tail = verbatim(message.url).unwrap_or_else(|| path_and_query(&url));
+        let mut request = self.request_to(message.method, &url, tail, message.body)?;
+        request.headers_mut().extend(message.headers.iter().cloned());
+        // connecting has a limit of its own, so that lateness there is told apart: nothing was sent then
+        let stream = connect(&url, &self.guard, &self.tls, self.config.connect_timeout.min(limit)).await?;
+        let late = Error::TooSlow { host: host(&url), doing: "to answer", limit };
+        in_time(limit, late, async {
+            let exchange = Exchange::begin(&url, stream, request, limit).await?;
+            let (status, headers) = (exchange.status(), exchange.headers().clone());
+            Ok(Reply { status, headers, body: exchange.body(message.limits.bytes, limit).await? })
+        })
+        .await
+    }
+
     /// From redirect to redirect to the file.
     async fn follow(&self, mut url: Url, max_bytes: u64) -> Result<Fetched> {
         let patience = self.config.idle_timeout;
@@ -124,9 +172,13 @@ impl Fetcher {
     }
 
     fn request(&self, method: Method, url: &Url, body: Bytes) -> Result<Request<Full<Bytes>>> {
+        self.request_to(method, url, path_and_query(url), body)
+    }
+
+    fn request_to(&self, method: Method, url: &Url, tail: &str, body: Bytes) -> Result<Request<Full<Bytes>>> {
         let request = Request::builder()
             .method(method)
-            .uri(path_and_query(url))
+            .uri(tail)
             .header(header::HOST, authority(url))
             .header(header::USER_AGENT, self.config.user_agent)
             .header(header::ACCEPT, "*/*")

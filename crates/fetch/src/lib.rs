@@ -1,4 +1,5 @@
-//! The one HTTP client of Scumble for URLs that users give: pictures to read, webhooks to call.
+//! The one HTTP client of Scumble for URLs that users give: pictures to read, webhooks to call; and for services that
+//! the owner named.
 //!
 //! A URL from outside is a request to this machine, made by whoever wrote it. [`Fetcher`] therefore opens only what
 //! that person could open too, and only as much of it as was agreed:
@@ -27,8 +28,10 @@ mod tls;
 pub use address::is_public;
 pub use config::{Config, Limits};
 pub use error::{Error, Result};
-pub use fetcher::{Answer, Fetched, Fetcher};
+pub use fetcher::{Answer, Fetched, Fetcher, Message, Reply};
+pub use hyper::Method;
+pub use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 pub use resolve::{Resolve, SystemResolver};
 pub use source::{DataUri, Source};
 pub use target::check_target;
-pub use url::Url;
+pub use url::{Host, Url};

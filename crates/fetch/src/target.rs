@@ -80,6 +80,17 @@ pub(crate) fn path_and_query(url: &Url) -> &str {
     &url[Position::BeforePath..Position::AfterQuery]
 }
 
+/// Path and query as they were written, where a request line can hold them: a signature may cover every letter, and what
+/// `url` writes the other way round (dots, quotes) would break it.
+pub(crate) fn verbatim(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let (_, rest) = text.split_once("://")?;
+    let rest = rest.split('#').next()?;
+    let plain = rest.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    let tail = rest.find(['/', '?']).map(|at| &rest[at..])?;
+    (plain && tail.starts_with('/') && tail.parse::<hyper::http::uri::PathAndQuery>().is_ok()).then_some(tail)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +153,17 @@ mod tests {
         }
         let long = format!("http://example.com/{}", "x".repeat(LENGTH_MAX));
         assert!(matches!(check(&long), Err(Error::Malformed { .. })));
+    }
+
+    #[test]
+    fn signed_urls_keep_every_letter() {
+        let kept = "/a%2Fb/../c%20d//e:f?se=2026-11-20T12%3A10%3A00Z&sig=a%2Bb'c&x=%zz";
+        assert_eq!(verbatim(&format!("https://far.example{kept}#part")), Some(kept));
+        for other in
+            ["https://far.example", "https://far.example?a=b", "https://far.example/a b", "https://a\\@b/c", "a"]
+        {
+            assert_eq!(verbatim(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The type that keeps files.
 
-use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
+use std::{fmt, io};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +13,7 @@ use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 
 use crate::place::Place;
-use crate::{Error, FilePath, FileWriter, Result, S3Options, content_type_of};
+use crate::{Error, FilePath, FileWriter, Result, S3Options, content_type_of, disk};
 
 /// A place that keeps files. Cheap to clone; clones share the place.
 #[derive(Clone)]
@@ -74,7 +75,11 @@ impl Files {
     pub async fn put(&self, bytes: Bytes, content_type: &str, name: &str) -> Result<StoredFile> {
         let path = FilePath::fresh(name, content_type)?;
         let size = bytes.len() as u64;
-        self.place.store.put(&object_path(&path), bytes.into()).await.map_err(|e| Error::about(&path, e))?;
+        let stored = match self.place.folder.clone() {
+            Some(folder) => put_on_disk(folder, path.clone(), bytes).await,
+            None => self.place.store.put(&object_path(&path), bytes.into()).await.map(drop),
+        };
+        stored.map_err(|e| Error::about(&path, e))?;
         Ok(StoredFile { path, bytes: size, content_type: content_type.to_owned() })
     }
 
@@ -183,6 +188,13 @@ impl fmt::Debug for FileBody {
         let Self { stream: _, range, size, content_type } = self;
         write!(f, "FileBody({range:?} of {size} bytes of {content_type})")
     }
+}
+
+/// The disk is waited for on a thread that may.
+async fn put_on_disk(folder: PathBuf, path: FilePath, bytes: Bytes) -> object_store::Result<()> {
+    let put = tokio::task::spawn_blocking(move || disk::put(&folder, &path, &bytes)).await;
+    let put = put.map_err(io::Error::other).and_then(|put| put);
+    put.map_err(|error| object_store::Error::Generic { store: "disk", source: error.into() })
 }
 
 pub(crate) fn object_path(path: &FilePath) -> ObjectPath {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::{Error, Result, content_type};
 
 /// The folder of all files, so that a bucket or directory can hold other things beside it.
-const FOLDER: &str = "b";
+pub(crate) const FOLDER: &str = "b";
 
 /// Random bytes in a path: 128 bits cannot be guessed, and two files never meet.
 const RANDOM_BYTES: usize = 16;

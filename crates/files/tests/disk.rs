@@ -39,6 +39,25 @@ async fn the_folder_is_made_and_holds_only_complete_files() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_cannot_be_stored_leaves_nothing() -> Result<()> {
+    let folder = folder();
+    let files = open(folder.path())?;
+    // where files under way should be there is none
+    let in_the_way = folder.path().join("aside");
+    std::fs::write(&in_the_way, b"").expect("a temporary folder can be written");
+    let refused = files.put(Bytes::from_static(b"no"), "image/png", "image.png").await;
+    assert!(matches!(refused, Err(Error::Storage(_))), "{refused:?}");
+    // and where all files should be neither
+    std::fs::remove_file(&in_the_way).expect("a temporary folder can be written");
+    let in_the_way = folder.path().join("b");
+    std::fs::write(&in_the_way, b"").expect("a temporary folder can be written");
+    let refused = files.put(Bytes::from_static(b"no"), "image/png", "image.png").await;
+    assert!(matches!(refused, Err(Error::Storage(_))), "{refused:?}");
+    assert_eq!(files_below(folder.path()), [in_the_way]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn deleting_leaves_no_folders_behind() -> Result<()> {
     let folder = folder();
     let files = open(folder.path())?;

@@ -95,11 +95,12 @@ impl Runner for FakeRunner {
             self.step(&*watch).await?;
             watch.step(done, total, &|| Some(preview(done)));
         }
-        let (width, height) = (request.input.size.width as usize, request.input.size.height as usize);
+        let (width, height) =
+            (request.input.size.pixels(None).width as usize, request.input.size.pixels(None).height as usize);
         let pixels = Pixels { width, height, rgb: [200, 30, 90].repeat(width * height) };
         let picture = Picture::encode(&pixels, request.input.format).map_err(|e| RunError::Failed(e.to_string()))?;
         let pictures = vec![picture; request.input.images as usize];
-        Ok(Drawn { pictures, timings: timer.finish(), stand_in: false })
+        Ok(Drawn { pictures, timings: timer.finish(), ..Drawn::default() })
     }
 }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder};
 use scumble_files::Files;
-use scumble_server::listen::{self, Listening};
+use scumble_server::listen::{self, ConnectionLimits, Listening};
 use scumble_server::{AppState, new_key};
 use scumble_store::{Clock, Options, SqliteStore, Store, SystemClock};
 use scumble_worker::runner::Runner;
-use scumble_worker::{Models, Worker};
+use scumble_worker::{Models, ModelsConfig, Worker};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -46,6 +46,8 @@ pub struct Setup {
     pub server: scumble_server::Config,
     /// The worker's settings.
     pub worker: scumble_worker::Config,
+    /// What callers may take from the listener.
+    pub limits: ConnectionLimits,
 }
 
 impl Default for Setup {
@@ -55,6 +57,7 @@ impl Default for Setup {
             clock: Arc::new(SystemClock),
             server: scumble_server::Config { body_bytes: 64 * 1024, ..Default::default() },
             worker: scumble_worker::Config { heartbeat: Duration::from_millis(100), ..Default::default() },
+            limits: ConnectionLimits::default(),
         }
     }
 }
@@ -102,28 +105,44 @@ impl TestServer {
     }
 
     /// A server whose pictures anything may make.
+    pub async fn running(setup: Setup, runner: Arc<dyn Runner>) -> Self {
+        Self::answering(setup, Models::with(HashMap::from([(ENDPOINT, runner)]))).await
+    }
+
+    /// A server whose cards stand in for every model.
     ///
     /// # Panics
     /// Where database, files or a port cannot be had.
     #[expect(clippy::expect_used, reason = "a test without a server cannot go on")]
-    pub async fn running(setup: Setup, runner: Arc<dyn Runner>) -> Self {
-        let Setup { folder, clock, server, worker } = setup;
+    pub async fn standing_in(setup: Setup) -> Self {
+        let config = ModelsConfig { stand_in: Some(Duration::ZERO), ..ModelsConfig::default() };
+        Self::answering(setup, Models::new(&config).expect("models that need nothing")).await
+    }
+
+    /// A server with an answer for every endpoint.
+    ///
+    /// # Panics
+    /// Where database, files or a port cannot be had.
+    #[expect(clippy::expect_used, reason = "a test without a server cannot go on")]
+    pub async fn answering(setup: Setup, models: Models) -> Self {
+        let Setup { folder, clock, server, worker, limits } = setup;
         let options = Options { clock: clock.clone(), ..Options::default() };
         let store = SqliteStore::open(&folder.path().join("scumble.db"), options).await.expect("a database");
         let store: Arc<dyn Store> = Arc::new(store);
         let files = folder.path().join("files");
         let files = Files::open(files.to_str().expect("a UTF-8 path")).expect("a folder for files");
-        let runners = HashMap::from([(ENDPOINT, runner)]);
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
-        let models = Arc::new(Models::with(runners));
+        let models = Arc::new(models);
         let worker =
             Worker { store: store.clone(), files: files.clone(), models, clock: clock.clone(), config: worker };
         let working = tokio::spawn(worker.run(drain.clone(), stop.clone()));
         let state = AppState::new(store.clone(), files, clock, server);
+        tokio::spawn(scumble_server::end_overdue(state.clone(), drain.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let router = scumble_server::router(state);
-        let serving = tokio::spawn(listen::serve(listener, router, Listening::default(), CancellationToken::new()));
+        let how = Listening { limits, ..Listening::default() };
+        let serving = tokio::spawn(listen::serve(listener, router, how, CancellationToken::new()));
         Self { url, store, client: Client::new(), drain, stop, working, serving, folder }
     }
 

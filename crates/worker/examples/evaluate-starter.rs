@@ -39,8 +39,8 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
                 body[*name] = (*value).into();
             }
         }
-        let input = endpoint.parse(&body, Scope::Local).map_err(|p| format!("{p:?}"))?.text_to_image();
-        let drawn = local.draw(&Request { endpoint, input, seed: seed as u64, attempt: 1 }, &Quiet, None)?;
+        let input = endpoint.parse(&body, Scope::Local).map_err(|p| format!("{p:?}"))?;
+        let drawn = local.draw(&Request::new(&input, Vec::new(), seed as u64, 1), &Quiet, None)?;
         let image = image::load_from_memory(&drawn.pictures[0].bytes)?.to_rgb8();
         let seen = picture::read(image.width() as usize, image.height() as usize, image.as_raw());
         let verdict = prompt.judge(&seen);

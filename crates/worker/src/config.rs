@@ -15,6 +15,8 @@ pub struct Config {
     pub name: String,
     /// Jobs at once. One is right for a CPU: a second job would only share the cores.
     pub concurrency: usize,
+    /// Jobs at once that wait for makers far away, beside those.
+    pub far_concurrency: usize,
     /// Pause between two signs of life; a lease lasts four of them.
     pub heartbeat: Duration,
     /// How long to wait before looking for work that nobody announced.
@@ -62,6 +64,7 @@ impl Default for Config {
         Self {
             name: format!("worker-{}", std::process::id()),
             concurrency: 1,
+            far_concurrency: 24,
             heartbeat: Duration::from_secs(5),
             poll: Duration::from_secs(1),
             limits: Limits::default(),

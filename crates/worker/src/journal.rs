@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::preview::{self, is_shown};
-use crate::runner::Watch;
+use crate::runner::{Boxed, Watch};
 use crate::work::Worker;
 
 /// Pause between two writes of collected events.
@@ -37,16 +37,16 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    pub(crate) fn new(worker: &Worker, lease: Arc<Lease>, cancel_requested: bool) -> Self {
+    pub(crate) fn new(worker: &Worker, lease: Arc<Lease>) -> Self {
         Self {
             store: worker.store.clone(),
             clock: worker.clock.clone(),
             watched: lease.job.options["stream"] == true,
+            cancelled: AtomicBool::new(lease.job.cancel_requested),
             lease,
             pending: Mutex::default(),
             preview: Mutex::default(),
             wake: Notify::new(),
-            cancelled: AtomicBool::new(cancel_requested),
             lost: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }
@@ -177,6 +177,28 @@ impl Watch for Journal {
 
     fn log(&self, message: &str) {
         self.note(EventKind::Log { level: Level::Info, message: message.to_owned() });
+    }
+
+    fn resumes(&self) -> bool {
+        (self.is_lost() || self.is_stopping()) && !self.cancelled.load(Ordering::Acquire)
+    }
+
+    fn submitted<'a>(&'a self, maker: &'a str, ticket: &'a str) -> Boxed<'a, std::result::Result<(), String>> {
+        Box::pin(async move {
+            let kind = EventKind::Submitted { maker: maker.to_owned(), ticket: ticket.to_owned() };
+            let event = NewEvent { at_ms: self.clock.now_ms(), kind };
+            match self.store.log(&self.lease, vec![event]).await {
+                Ok(beat @ Beat::Alive { .. }) => {
+                    self.heed(Ok(beat));
+                    Ok(())
+                }
+                Ok(Beat::Lost) => {
+                    self.heed(Ok(Beat::Lost));
+                    Err("another worker has the job".to_owned())
+                }
+                Err(error) => Err(error.to_string()),
+            }
+        })
     }
 
     fn cancelled(&self) -> bool {

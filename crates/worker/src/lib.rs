@@ -4,6 +4,7 @@
 //! whatever makes pictures, [`Models`] says which runner answers which endpoint. `scumble run` uses the runners
 //! without a queue.
 
+mod announce;
 mod cleanup;
 mod config;
 mod faults;
@@ -16,13 +17,21 @@ mod picture;
 mod preview;
 mod run_one;
 pub mod runner;
+mod spent;
 mod webhooks;
 mod weights;
 mod work;
 
+/// The makers of closed models: settings, records, ids.
+pub mod makers {
+    pub use scumble_providers::{
+        Cost, GoogleMode, MakerId, Makers, Options, Secret, Settings, SettingsError, Tape, TapeError, maker_ids,
+    };
+}
+
 pub use config::{Config, FetchConfig, WebhooksConfig};
 pub use faults::{Faults, Point};
-pub use inputs::{InputImage, InputPixels, Inputs};
+pub use inputs::{GivenPicture, InputImage, InputPixels, Inputs};
 pub use models::{ModelConfig, Models, ModelsConfig, advice, source};
 pub use outcome::fresh_seed;
 pub use picture::Picture;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use scumble_api::{Acl, AclDecision, ErrorAnswer, FILE_SCHEME, INLINE_SCHEME, Image, ImagesOutput, Lifecycle};
+use scumble_api::{Acl, AclDecision, FILE_SCHEME, INLINE_SCHEME, Lifecycle, MadePicture, Output};
 use scumble_store::{FileRecord, Job, Outcome};
 
 use crate::faults::Point;
@@ -31,14 +31,16 @@ pub(crate) async fn save(
     let (mut images, mut files) = (Vec::new(), Vec::new());
     for picture in &drawn.pictures {
         let content_type = picture.format.content_type();
-        let name = format!("image.{}", picture.format.extension());
+        let name = format!("{}.{}", request.endpoint.file_stem(), picture.format.extension());
         worker.config.faults.pass(Point::BeforeFile);
         let stored = worker.files.put(Bytes::from(picture.bytes.clone()), content_type, &name).await?;
-        images.push(Image {
+        images.push(MadePicture {
             url: format!("{scheme}{}", stored.path),
             width: picture.width,
             height: picture.height,
             content_type: content_type.into(),
+            file_name: name,
+            file_size: stored.bytes,
         });
         let now_ms = worker.clock.now_ms();
         files.push(FileRecord {
@@ -52,20 +54,20 @@ pub(crate) async fn save(
             access: lifecycle.initial_acl.clone().map(Into::into).unwrap_or_default(),
         });
     }
-    let output = ImagesOutput {
-        has_nsfw_concepts: vec![false; images.len()],
-        images,
-        timings: drawn.timings.clone(),
-        seed: request.seed,
-        prompt: request.input.prompt.clone(),
-    };
+    let prompt = drawn.prompt.clone().unwrap_or_else(|| request.input.prompt.clone());
+    let (timings, seed) = (drawn.timings.clone(), drawn.seed.unwrap_or(request.seed));
+    let output = Output { images, timings, seed, prompt };
     let mut headers = BTreeMap::from([("x-fal-billable-units".to_owned(), "0".to_owned())]);
     if drawn.stand_in {
         headers.insert("x-scumble-stand-in".into(), "1".into());
     }
+    if let Some(bill) = &drawn.bill {
+        headers.insert("x-fal-billable-units".into(), bill.units.to_string());
+        headers.extend(bill.headers().map(|(name, value)| (name.to_owned(), value)));
+    }
     let outcome = Outcome {
         status: 200,
-        body: serde_json::to_value(output).unwrap_or_default(),
+        body: output.shaped(request.endpoint.output),
         headers,
         error: None,
         error_type: None,
@@ -98,17 +100,5 @@ pub(crate) async fn unsave(worker: &Worker, paths: &[String]) {
         if let Err(error) = removed {
             tracing::warn!(path, error, "a picture of a lost attempt stays behind");
         }
-    }
-}
-
-/// The outcome of an error.
-pub(crate) fn failed(answer: &ErrorAnswer) -> Outcome {
-    Outcome {
-        status: answer.status,
-        body: answer.body.clone(),
-        headers: answer.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
-        error: Some(answer.message()),
-        error_type: answer.body["error_type"].as_str().map(str::to_owned),
-        inference_ms: None,
     }
 }

@@ -2,6 +2,8 @@
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::codecs::webp::WebPEncoder;
+use image::error::{ImageError, ImageFormatHint, UnsupportedError, UnsupportedErrorKind};
 use image::{ExtendedColorType, ImageEncoder, ImageResult};
 use scumble_api::ImageFormat;
 use scumble_engine::Pixels;
@@ -47,22 +49,25 @@ impl Picture {
     ) -> ImageResult<Self> {
         let (width, height) = (pixels.width as u32, pixels.height as u32);
         let mut bytes = Vec::new();
+        let (rgb, color) = (&pixels.rgb, ExtendedColorType::Rgb8);
         match format {
-            ImageFormat::Jpeg => JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).write_image(
-                &pixels.rgb,
-                width,
-                height,
-                ExtendedColorType::Rgb8,
-            )?,
-            ImageFormat::Png => PngEncoder::new_with_quality(&mut bytes, compression, filter).write_image(
-                &pixels.rgb,
-                width,
-                height,
-                ExtendedColorType::Rgb8,
-            )?,
+            ImageFormat::Jpeg => {
+                JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).write_image(rgb, width, height, color)?;
+            }
+            ImageFormat::Png => {
+                PngEncoder::new_with_quality(&mut bytes, compression, filter).write_image(rgb, width, height, color)?;
+            }
+            ImageFormat::Webp => WebPEncoder::new_lossless(&mut bytes).write_image(rgb, width, height, color)?,
+            ImageFormat::Svg => return Err(no_shapes()),
         }
         Ok(Self { bytes, format, width, height })
     }
+}
+
+/// Pixels have no shapes to write.
+fn no_shapes() -> ImageError {
+    let hint = ImageFormatHint::Name("SVG".into());
+    ImageError::Unsupported(UnsupportedError::from_format_and_kind(hint.clone(), UnsupportedErrorKind::Format(hint)))
 }
 
 #[cfg(test)]

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use scumble_api::{ErrorAnswer, ErrorType, JobOptions, Scope, rest_ms};
-use scumble_store::{Beat, FileRecord, Finish, Lease, Outcome, Release, Result};
+use scumble_store::{Error, FileRecord, Finish, Lease, Outcome, Release, Result};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::faults::Point;
+use crate::inputs::Inputs;
 use crate::journal::{Journal, Pulse};
-use crate::outcome::{failed, fresh_seed, save, unsave};
-use crate::runner::{Drawn, Request, RunError, Watch};
+use crate::outcome::{fresh_seed, save, unsave};
+use crate::runner::{Bill, Drawn, Request, RunError, Submitted, Watch};
 use crate::work::Worker;
 
 /// How a lease ended.
@@ -26,39 +27,60 @@ pub(crate) enum Ending {
     Lost,
 }
 
-/// Runs a leased job to its end. An error leaves the lease to expire: the job is tried again.
-pub(crate) async fn run_one(worker: &Worker, lease: Lease, stop: &CancellationToken) -> Result<Ending> {
-    let began = Instant::now();
-    let cancel_requested = match worker.store.start(&lease).await? {
-        Beat::Lost => return Ok(Ending::Lost),
-        Beat::Alive { cancel_requested } => cancel_requested,
-    };
-    let lease = Arc::new(lease);
-    let journal = Arc::new(Journal::new(worker, lease.clone(), cancel_requested));
-    let pulse = Pulse::start(&journal, worker.config.heartbeat, worker.config.lease_ms(), stop.clone());
-    let drawn = draw(worker, &lease, &journal).await;
-    worker.config.faults.pass(Point::AfterRun);
-    let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    // what the run said and what it made go to disk side by side; who reads the end finds both
-    let (flushed, made) = tokio::join!(journal.flush(), keep(worker, &lease, drawn, duration_ms));
-    let (lost, stopping) = (journal.is_lost(), journal.is_stopping());
-    drop(pulse);
-    if flushed.is_err() || lost {
-        unsave(worker, &paths(&made)).await;
-        return flushed.map(|()| Ending::Lost);
+/// A job that was run, and whose end nobody knows yet.
+pub(crate) struct Run {
+    lease: Arc<Lease>,
+    journal: Arc<Journal>,
+    /// The signs of life go on until the end is written down.
+    pulse: Pulse,
+    drawn: std::result::Result<(Request, Drawn), RunError>,
+    duration_ms: u64,
+}
+
+impl Run {
+    /// Runs a job that was claimed and started.
+    pub(crate) async fn of(worker: &Worker, lease: Lease, stop: &CancellationToken) -> Self {
+        let began = Instant::now();
+        let lease = Arc::new(lease);
+        let journal = Arc::new(Journal::new(worker, lease.clone()));
+        let pulse = Pulse::start(&journal, worker.config.heartbeat, worker.config.lease_ms(), stop.clone());
+        let drawn = draw(worker, &lease, &journal).await;
+        worker.config.faults.pass(Point::AfterRun);
+        let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Self { lease, journal, pulse, drawn, duration_ms }
     }
-    if stopping && matches!(made, Err(RunError::Cancelled)) {
-        worker.store.release(&lease, Release::Drained).await?;
-        return Ok(Ending::Released);
+
+    /// Writes the end down. An error leaves the lease to expire: the job is tried again.
+    pub(crate) async fn conclude(self, worker: &Worker) -> Result<Ending> {
+        let Self { lease, journal, pulse: _pulse, drawn, duration_ms } = self;
+        // what the run said and what it made go to disk side by side; who reads the end finds both
+        let (flushed, made) = tokio::join!(journal.flush(), keep(worker, &lease, drawn, duration_ms));
+        let (lost, stopping) = (journal.is_lost(), journal.is_stopping());
+        let flushed = match flushed {
+            // a few lines of log are not worth the work; the outcome waits longer for a database that is away
+            Err(error @ Error::NoAnswer(_)) => {
+                tracing::warn!(job.id = %lease.job.id, %error, "the last words of a job are lost");
+                Ok(())
+            }
+            flushed => flushed,
+        };
+        if flushed.is_err() || lost {
+            unsave(worker, &paths(&made)).await;
+            return flushed.map(|()| Ending::Lost);
+        }
+        if stopping && matches!(made, Err(RunError::Cancelled)) {
+            worker.store.release(&lease, Release::Drained).await?;
+            return Ok(Ending::Released);
+        }
+        if let Err(error) = &made
+            && let Some(rest_ms) = rest_before_another(worker, &lease, error)
+        {
+            let reason = error.to_string();
+            worker.store.release(&lease, Release::Failed { reason: reason.clone(), rest_ms }).await?;
+            return Ok(Ending::Again { reason, rest_ms });
+        }
+        finish(worker, &lease, made, duration_ms).await
     }
-    if let Err(error) = &made
-        && let Some(rest_ms) = rest_before_another(worker, &lease, error)
-    {
-        let reason = error.to_string();
-        worker.store.release(&lease, Release::Failed { reason: reason.clone(), rest_ms }).await?;
-        return Ok(Ending::Again { reason, rest_ms });
-    }
-    finish(worker, &lease, made, duration_ms).await
 }
 
 /// How long the job rests before it is tried again; `None` when that is of no use, or was tried often enough.
@@ -78,20 +100,36 @@ async fn draw(
 ) -> std::result::Result<(Request, Drawn), RunError> {
     let endpoint = scumble_api::find(&lease.job.endpoint)
         .ok_or_else(|| RunError::Unavailable(format!("there is no endpoint {}", lease.job.endpoint)))?;
-    let input = endpoint.parse(&lease.job.input, Scope::Wire).map_err(RunError::Invalid)?.text_to_image();
+    let checked = endpoint.parse(&lease.job.input, Scope::Wire).map_err(RunError::Invalid)?;
+    let runner = worker.models.runner(endpoint);
+    let inputs = Inputs::new(worker).of(lease.job.key_id.as_deref());
+    let pictures = inputs.given(&checked, runner.needs(), &**journal).await?;
     for name in JobOptions::of(&lease.job.options).ignored {
         journal.log(&format!("{} has no field {name}; it was ignored", endpoint.id));
     }
-    let seed = match input.seed {
+    let seed = match checked.request().seed {
         Some(seed) => seed,
         None => fresh_seed().map_err(RunError::Failed)?,
     };
     let attempt = lease.job.counted_attempts().unsigned_abs();
-    let request = Request { endpoint, input, seed, attempt };
-    let (runner, job, watch) = (worker.models.runner(endpoint), request.clone(), journal.clone());
+    let mut request = Request::new(&checked, pictures, seed, attempt);
+    request.resume = submitted_before(worker, lease).await?;
+    let (job, watch) = (request.clone(), journal.clone());
     let run = AbortOnDropHandle::new(tokio::spawn(async move { runner.run(job, watch).await }));
     let drawn = run.await.unwrap_or_else(|e| Err(RunError::Failed(format!("the runner panicked: {e}"))))?;
     Ok((request, drawn))
+}
+
+/// What an earlier attempt left at a maker. A database that does not tell must not lead to paying twice.
+async fn submitted_before(worker: &Worker, lease: &Lease) -> std::result::Result<Option<Submitted>, RunError> {
+    if lease.attempt <= 1 {
+        return Ok(None);
+    }
+    let events = worker.store.events(lease.job.id, 0).await.map_err(|error| RunError::Passing {
+        kind: ErrorType::RunnerConnectionError,
+        reason: format!("what earlier attempts did cannot be read: {error}"),
+    })?;
+    Ok(Submitted::latest(events))
 }
 
 /// An outcome whose files are stored, or why there is none.
@@ -107,8 +145,9 @@ async fn keep(
     let (request, drawn) = drawn?;
     save(worker, &lease.job, &request, &drawn, duration_ms).await.or_else(|error| {
         tracing::error!(job.id = %lease.job.id, %error, "the pictures cannot be stored");
-        let answer = ErrorAnswer::typed(ErrorType::InternalError, "The pictures could not be stored");
-        Ok((failed(&answer), Vec::new()))
+        let mut answer = ErrorAnswer::typed(ErrorType::InternalError, "The pictures could not be stored");
+        answer.headers.extend(drawn.bill.iter().flat_map(Bill::headers));
+        Ok((Outcome::from(&answer), Vec::new()))
     })
 }
 
@@ -124,7 +163,7 @@ async fn finish(worker: &Worker, lease: &Lease, made: Made, duration_ms: u64) ->
             if let RunError::Failed(reason) | RunError::Passing { reason, .. } = &error {
                 tracing::error!(job.id = %lease.job.id, reason, "the model failed");
             }
-            (failed(&error.answer()), Vec::new())
+            (Outcome::from(&error.answer()), Vec::new())
         }
     };
     let status = outcome.status;
@@ -141,5 +180,5 @@ async fn finish(worker: &Worker, lease: &Lease, made: Made, duration_ms: u64) ->
 /// The outcome of a job that was given up.
 pub(crate) fn set_aside() -> Outcome {
     let message = "The request crashed its worker, or was interrupted, too often and is not tried again";
-    failed(&ErrorAnswer::typed(ErrorType::RunnerDisconnected, message))
+    Outcome::from(&ErrorAnswer::typed(ErrorType::RunnerDisconnected, message))
 }

@@ -3,18 +3,25 @@
 use std::sync::Arc;
 
 use scumble_files::Files;
-use scumble_store::{Claim, Claimable, Clock, Lease, Store};
+use scumble_store::{Change, Claim, Claimable, Clock, JobId, Lease, Store};
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::task::JoinSet;
+use tokio::sync::{Mutex, watch};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::announce::announce;
 use crate::config::Config;
 use crate::faults::Point;
 use crate::housekeeping::housekeeping;
 use crate::models::Models;
-use crate::run_one::{Ending, run_one};
+use crate::run_one::{Ending, Run};
+use crate::spent;
 use crate::webhooks::Deliverer;
+
+/// Runs of one slot that may still be on their way to the disk while the next job runs.
+const UNWRITTEN_MAX: usize = 8;
 
 /// Everything that running jobs needs. Cheap to clone.
 #[derive(Clone)]
@@ -36,12 +43,25 @@ impl Worker {
     /// is cancelled, jobs at hand go back to the queue instead.
     pub async fn run(self, drain: CancellationToken, stop: CancellationToken) {
         let _keeper = AbortOnDropHandle::new(tokio::spawn(housekeeping(self.clone(), drain.clone())));
+        let _announcer = AbortOnDropHandle::new(tokio::spawn(announce(self.clone(), drain.clone())));
         let closing = CancellationToken::new();
         let delivering = Deliverer::new(&self).run(closing.clone(), stop.clone());
         let delivering = AbortOnDropHandle::new(tokio::spawn(delivering));
         let mut slots = JoinSet::new();
-        for slot in 0..self.config.concurrency.max(1) {
-            slots.spawn(self.clone().slot(slot, drain.clone(), stop.clone()));
+        let (near, far) = self.shares();
+        let near = std::iter::repeat_n(near, self.config.concurrency.max(1));
+        let far = far.into_iter().flat_map(|far| std::iter::repeat_n(far, self.config.far_concurrency.max(1)));
+        if let Some(makers) = self.models.makers() {
+            spent::recount(&self, makers).await;
+        }
+        // of the many that wait for makers one looks for work, then the next: an empty queue is not asked by all of them
+        let door = Arc::new(Mutex::new(()));
+        let far = far.map(|endpoints| (endpoints, Some(door.clone())));
+        let freed = watch::Sender::new(());
+        for (number, (endpoints, door)) in near.map(|endpoints| (endpoints, None)).chain(far).enumerate() {
+            let claim = self.claim(number, endpoints);
+            let slot = Slot { worker: self.clone(), claim, door, freed: freed.clone(), unwritten: JoinSet::new() };
+            slots.spawn(slot.work(drain.clone(), stop.clone()));
         }
         while let Some(ended) = slots.join_next().await {
             if let Err(error) = ended {
@@ -55,64 +75,140 @@ impl Worker {
         }
     }
 
-    async fn slot(self, slot: usize, drain: CancellationToken, stop: CancellationToken) {
-        let name = format!("{}/{slot}", self.config.name);
-        let lease_ms = self.config.lease_ms();
-        let claim = Claim { worker: name, endpoints: Claimable::All, lease_ms, per_key: self.config.per_key };
-        // ask to be woken before looking, so that nothing slips in between
-        let mut changes = self.store.changes();
-        while !drain.is_cancelled() {
-            self.config.faults.pass(Point::BeforeClaim);
-            match self.store.claim(&claim).await {
-                Ok(Some(lease)) => self.work_on(lease, &stop).await,
-                Ok(None) => self.wait(&mut changes, &drain).await,
-                Err(error) => {
-                    tracing::error!(%error, "cannot look for work");
-                    self.wait(&mut changes, &drain).await;
-                }
+    /// What slots for this machine take, and what slots that wait for makers take: a job that waits must not keep the
+    /// processor from one that computes.
+    fn shares(&self) -> (Claimable, Option<Claimable>) {
+        let far = self.models.far();
+        if far.is_empty() {
+            return (Claimable::All, None);
+        }
+        let near = scumble_api::ENDPOINTS.iter().map(|e| e.id).filter(|id| !far.contains(id));
+        let only = |ids: Vec<&str>| Claimable::Only(ids.into_iter().map(str::to_owned).collect());
+        (only(near.collect()), Some(only(far.to_vec())))
+    }
+
+    /// What a slot asks for.
+    fn claim(&self, slot: usize, endpoints: Claimable) -> Claim {
+        Claim {
+            worker: format!("{}/{slot}", self.config.name),
+            endpoints,
+            lease_ms: self.config.lease_ms(),
+            per_key: self.config.per_key,
+            start: true,
+        }
+    }
+}
+
+/// A place for one running job.
+struct Slot {
+    worker: Worker,
+    claim: Claim,
+    /// Held while it looks for work, where several share one.
+    door: Option<Arc<Mutex<()>>>,
+    /// Told when a key has one job less at work: another of its jobs may go.
+    freed: watch::Sender<()>,
+    /// Runs whose end is being written down. The disk is slow and the device is not, so the next job need not wait.
+    unwritten: JoinSet<()>,
+}
+
+impl Slot {
+    async fn work(mut self, drain: CancellationToken, stop: CancellationToken) {
+        loop {
+            while self.unwritten.len() >= UNWRITTEN_MAX {
+                self.written().await;
             }
+            let turn = match self.door.clone() {
+                Some(door) => Some(door.lock_owned().await),
+                None => None,
+            };
+            let Some(lease) = self.next(&drain).await else { break };
+            drop(turn);
+            self.work_on(lease, &stop).await;
+        }
+        while !self.unwritten.is_empty() {
+            self.written().await;
         }
     }
 
-    async fn work_on(&self, lease: Lease, stop: &CancellationToken) {
+    /// Looks for work until there is some; `None` once there is to be no more.
+    async fn next(&mut self, drain: &CancellationToken) -> Option<Lease> {
+        // ask to be woken before looking, so that nothing slips in between
+        let (mut changes, mut freed) = (self.worker.store.changes(), self.freed.subscribe());
+        while !drain.is_cancelled() {
+            self.worker.config.faults.pass(Point::BeforeClaim);
+            match self.worker.store.claim(&self.claim).await {
+                Ok(Some(lease)) => return Some(lease),
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "cannot look for work"),
+            }
+            tokio::select! {
+                () = announced(&mut changes) => {}
+                _ = freed.changed() => {}
+                // it is time to look anyway
+                () = tokio::time::sleep(self.worker.config.poll) => {}
+                () = drain.cancelled() => {}
+            }
+            while let Some(ended) = self.unwritten.try_join_next() {
+                complain(ended);
+            }
+        }
+        None
+    }
+
+    /// Runs a job, and lets its end be written down beside whatever comes next.
+    async fn work_on(&mut self, lease: Lease, stop: &CancellationToken) {
         let (job, endpoint) = (lease.job.id, lease.job.endpoint.clone());
         tracing::info!(job.id = %job, endpoint.id = endpoint, attempt = lease.attempt, "job taken");
-        match run_one(self, lease, stop).await {
-            Ok(Ending::Finished { status, duration_ms }) => {
-                tracing::info!(job.id = %job, endpoint.id = endpoint, status, duration_ms, "job finished");
+        let run = Run::of(&self.worker, lease, stop).await;
+        let (worker, freed) = (self.worker.clone(), self.freed.clone());
+        self.unwritten.spawn(async move {
+            tell(job, &endpoint, run.conclude(&worker).await);
+            if worker.config.per_key.is_some() {
+                freed.send_replace(());
             }
-            Ok(Ending::Again { reason, rest_ms }) => {
-                tracing::warn!(job.id = %job, endpoint.id = endpoint, reason, rest_ms, "job is tried again");
-            }
-            Ok(Ending::Released) => tracing::info!(job.id = %job, endpoint.id = endpoint, "job given back"),
-            Ok(Ending::Lost) => {
-                tracing::warn!(job.id = %job, endpoint.id = endpoint, "job taken over by another worker");
-            }
-            // the lease ends by itself, and the job is tried again
-            Err(error) => tracing::error!(job.id = %job, endpoint.id = endpoint, %error, "job could not be finished"),
-        }
+        });
     }
 
-    /// Until somebody announces work, or it is time to look anyway.
-    async fn wait(
-        &self,
-        changes: &mut tokio::sync::broadcast::Receiver<scumble_store::Change>,
-        drain: &CancellationToken,
-    ) {
-        let announced = async {
-            loop {
-                match changes.recv().await {
-                    Ok(scumble_store::Change::Queued { .. }) | Err(RecvError::Lagged(_)) => return,
-                    Ok(scumble_store::Change::Job(_) | scumble_store::Change::Delivery) => {}
-                    // no announcements any more: polling remains
-                    Err(RecvError::Closed) => std::future::pending::<()>().await,
-                }
-            }
-        };
-        tokio::select! {
-            () = announced => {}
-            () = tokio::time::sleep(self.config.poll) => {}
-            () = drain.cancelled() => {}
+    /// Until one more run is written down.
+    async fn written(&mut self) {
+        if let Some(ended) = self.unwritten.join_next().await {
+            complain(ended);
         }
+    }
+}
+
+/// Until somebody announces work, or may have.
+async fn announced(changes: &mut Receiver<Change>) {
+    loop {
+        match changes.recv().await {
+            Ok(Change::Queued { .. }) | Err(RecvError::Lagged(_)) => return,
+            Ok(_) => {}
+            // no announcements any more: polling remains
+            Err(RecvError::Closed) => std::future::pending::<()>().await,
+        }
+    }
+}
+
+/// The lease of what was not written down ends by itself, and the job is tried again.
+fn complain(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the end of a job was not written down");
+    }
+}
+
+fn tell(job: JobId, endpoint: &str, ended: scumble_store::Result<Ending>) {
+    match ended {
+        Ok(Ending::Finished { status, duration_ms }) => {
+            tracing::info!(job.id = %job, endpoint.id = endpoint, status, duration_ms, "job finished");
+        }
+        Ok(Ending::Again { reason, rest_ms }) => {
+            tracing::warn!(job.id = %job, endpoint.id = endpoint, reason, rest_ms, "job is tried again");
+        }
+        Ok(Ending::Released) => tracing::info!(job.id = %job, endpoint.id = endpoint, "job given back"),
+        Ok(Ending::Lost) => {
+            tracing::warn!(job.id = %job, endpoint.id = endpoint, "job taken over by another worker");
+        }
+        // the lease ends by itself, and the job is tried again
+        Err(error) => tracing::error!(job.id = %job, endpoint.id = endpoint, %error, "job could not be finished"),
     }
 }

@@ -282,6 +282,39 @@ async fn a_post_tells_the_status_and_follows_nobody() {
 }
 
 #[tokio::test]
+async fn a_message_is_answered_in_full_and_its_url_is_not_touched() {
+    let host = Host::new(INTERNET, |request| match request.split(' ').nth(1) {
+        Some("/moved") => to("/elsewhere"),
+        Some("/short") => say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc"),
+        Some("/slow") => Reply::Hang(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc".to_vec()),
+        _ => say("HTTP/1.1 429 No\r\nretry-after: 5\r\ncontent-length: 4\r\n\r\nlate"),
+    })
+    .await;
+    let fetcher = online();
+    let send = async |port: u16, path: &str| {
+        let headers = [(HeaderName::from_static("x-key"), HeaderValue::from_static("k"))];
+        let limits = Limits { bytes: 1000, time: Duration::from_millis(300) };
+        let url = format!("http://far.example:{port}{path}");
+        fetcher.send(Message { method: Method::POST, url: &url, headers: &headers, body: "{}".into(), limits }).await
+    };
+    let answer = send(host.port, "/a%2Fb/../c?sig=%2B'").await.expect("an answer");
+    assert_eq!((answer.status, &answer.body[..]), (429, &b"late"[..]));
+    assert_eq!(answer.headers["retry-after"], "5");
+    assert_eq!(send(host.port, "/moved").await.expect("an answer").status, 302);
+    for path in ["/short", "/slow"] {
+        let lost = send(host.port, path).await.expect_err(path);
+        assert!(lost.was_sent(), "{lost:?}");
+    }
+    let heard = host.heard();
+    assert_eq!(heard.len(), 4);
+    assert!(heard[0].starts_with("POST /a%2Fb/../c?sig=%2B' HTTP/1.1\r\n"), "{}", heard[0]);
+    assert!(heard[0].contains("\r\nx-key: k\r\n"));
+    let free = std::net::TcpListener::bind((INTERNET, 0)).and_then(|l| l.local_addr()).expect("a port").port();
+    let unsent = send(free, "/").await.expect_err("nobody is there");
+    assert!(!unsent.was_sent(), "{unsent:?}");
+}
+
+#[tokio::test]
 async fn encryption_is_with_whom_the_url_names() {
     let made = rcgen::generate_simple_self_signed(["far.example".to_owned()]).expect("a certificate");
     let (certificate, key) = (made.cert.der().clone(), PrivateKeyDer::try_from(made.signing_key.serialize_der()));

@@ -4,10 +4,11 @@ use std::fmt;
 use std::io::Cursor;
 
 use image::error::{ImageError, LimitErrorKind};
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
-use scumble_api::Problem;
+use scumble_api::{ImageSize, Problem};
 
-use super::given;
+use super::with_text;
 
 /// What can be read; of several frames, the first.
 const FORMATS: &[(ImageFormat, &str)] =
@@ -52,26 +53,39 @@ pub(super) enum Undecodable {
     TooLarge { width: u32, height: u32, max_pixels: u64 },
 }
 
+/// What the first bytes of a picture tell.
+pub(super) struct Head {
+    pub(super) content_type: &'static str,
+    pub(super) size: ImageSize,
+}
+
+/// Reads the head of a picture of at most `max_pixels` pixels, not the picture.
+pub(super) fn head(bytes: &[u8], max_pixels: u64) -> Result<Head, Undecodable> {
+    let (format, mut decoder) = open(bytes, max_pixels)?;
+    let (width, height) = decoder.dimensions();
+    let turned = match decoder.orientation().map_err(|e| broken(&e))? {
+        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH => {
+            true
+        }
+        Orientation::NoTransforms
+        | Orientation::Rotate180
+        | Orientation::FlipHorizontal
+        | Orientation::FlipVertical => false,
+    };
+    let (width, height) = if turned { (height, width) } else { (width, height) };
+    Ok(Head { content_type: format.to_mime_type(), size: ImageSize { width, height } })
+}
+
 /// Decodes a picture of at most `max_pixels` pixels. Its size is read from its head, before there is room for it.
 pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<InputImage, Undecodable> {
-    let format = image::guess_format(bytes).map_err(|_| Undecodable::Unknown)?;
-    if FORMATS.iter().all(|(known, _)| *known != format) {
-        return Err(Undecodable::Unsupported(format));
-    }
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut limits = image::Limits::default();
-    limits.max_alloc = Some(max_pixels.saturating_mul(PIXEL_BYTES).saturating_add(SCRATCH_BYTES));
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(|e| broken(&e))?;
+    let (_, mut decoder) = open(bytes, max_pixels)?;
     let (width, height) = decoder.dimensions();
-    let too_large = Undecodable::TooLarge { width, height, max_pixels };
-    if u64::from(width) * u64::from(height) > max_pixels {
-        return Err(too_large);
-    }
     // cameras write pictures lying down and say so
     let orientation = decoder.orientation().map_err(|e| broken(&e))?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| match e {
-        ImageError::Limits(limit) if matches!(limit.kind(), LimitErrorKind::InsufficientMemory) => too_large,
+        ImageError::Limits(limit) if matches!(limit.kind(), LimitErrorKind::InsufficientMemory) => {
+            Undecodable::TooLarge { width, height, max_pixels }
+        }
         other => broken(&other),
     })?;
     image.apply_orientation(orientation);
@@ -81,6 +95,24 @@ pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<InputImage, Undeco
         false => InputPixels::Rgb(image.into_rgb8().into_raw()),
     };
     Ok(InputImage { width, height, pixels })
+}
+
+/// A decoder of a known format, within limits.
+fn open(bytes: &[u8], max_pixels: u64) -> Result<(ImageFormat, impl ImageDecoder + '_), Undecodable> {
+    let format = image::guess_format(bytes).map_err(|_| Undecodable::Unknown)?;
+    if FORMATS.iter().all(|(known, _)| *known != format) {
+        return Err(Undecodable::Unsupported(format));
+    }
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = image::Limits::default();
+    limits.max_alloc = Some(max_pixels.saturating_mul(PIXEL_BYTES).saturating_add(SCRATCH_BYTES));
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(|e| broken(&e))?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > max_pixels {
+        return Err(Undecodable::TooLarge { width, height, max_pixels });
+    }
+    Ok((format, decoder))
 }
 
 fn broken(error: &ImageError) -> Undecodable {
@@ -109,7 +141,7 @@ impl Undecodable {
                 Problem::new(loc, "image_too_large", msg).with("max_width", side).with("max_height", side)
             }
         };
-        given(problem, text)
+        with_text(problem, text)
     }
 }
 

@@ -4,6 +4,7 @@
 //! caller can mend it.
 
 mod decode;
+mod given;
 mod read;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use scumble_files::Files;
 use scumble_store::{Clock, Store};
 
 pub use decode::{InputImage, InputPixels};
+pub use given::GivenPicture;
 
 use crate::config::FetchConfig;
 use crate::work::Worker;
@@ -66,7 +68,7 @@ impl Inputs {
 }
 
 /// What was given, for the answer; data URIs are too long to be repeated.
-fn given(problem: Problem, text: &str) -> Problem {
+fn with_text(problem: Problem, text: &str) -> Problem {
     const LENGTH_MAX: usize = 2048;
     if text.len() <= LENGTH_MAX && !text.trim_start().starts_with("data:") {
         return problem.given(&text.into());

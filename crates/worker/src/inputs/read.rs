@@ -8,7 +8,7 @@ use scumble_fetch::{Limits, Source, Url};
 use scumble_files::FilePath;
 use scumble_store::{Decision, FileRecord};
 
-use super::{Inputs, given};
+use super::{Inputs, with_text};
 
 /// How long reading one file may take.
 const TIME: Duration = Duration::from_secs(60);
@@ -36,6 +36,15 @@ impl Inputs {
                     fetched.map(|file| file.bytes).map_err(Unread::Fetch)
                 }
             },
+        }
+    }
+
+    /// Whether reading it needs no network: a data URI, or a file of this server.
+    pub(super) async fn is_near(&self, text: &str) -> bool {
+        match Source::parse(text) {
+            Ok(Source::Url(url)) => matches!(self.own(url).await, Ok(Some(_)) | Err(Unread::Forbidden)),
+            // what is no address at all is near enough to be refused
+            Ok(Source::Data(_)) | Err(_) => true,
         }
     }
 
@@ -90,7 +99,7 @@ impl Unread {
             Self::Forbidden => download("it is not for the key of this request; use the key that it was stored with"),
             Self::Ours => download("the server cannot reach its files now; try again later"),
         };
-        given(problem, text)
+        with_text(problem, text)
     }
 }
 

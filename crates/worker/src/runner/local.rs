@@ -42,7 +42,7 @@ impl Local {
         let pixels = pipeline.generate(&params(request), &Context { observer: &observer, trace })?;
         let encode = |p: &Pixels| Picture::encode(p, request.input.format).map_err(|e| RunError::Failed(e.to_string()));
         let pictures = pixels.iter().map(encode).collect::<Result<_, _>>()?;
-        Ok(Drawn { pictures, timings: observer.timer.finish(), stand_in: false })
+        Ok(Drawn { pictures, timings: observer.timer.finish(), ..Drawn::default() })
     }
 
     /// Loads once, however many jobs wait for it.
@@ -72,12 +72,13 @@ fn params(request: &Request) -> Params {
     // the starter was not distilled: its guidance is the true one, against the empty prompt
     let (guidance, true_cfg) = match request.endpoint.family {
         Family::Starter => (1.0, scale),
-        Family::FluxSchnell | Family::FluxDev => (scale, 1.0),
+        _ => (scale, 1.0),
     };
+    let size = input.size.pixels(None);
     Params {
         prompt: input.prompt.clone(),
-        width: input.size.width as usize,
-        height: input.size.height as usize,
+        width: size.width as usize,
+        height: size.height as usize,
         steps: input.steps as usize,
         guidance,
         true_cfg,

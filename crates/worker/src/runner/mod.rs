@@ -1,18 +1,27 @@
-//! What answers a job: the engine here, a stand-in, later a maker far away.
+//! What answers a job: the engine here, a maker far away, a stand-in.
 
+mod choice;
 mod local;
+mod maker;
 mod rehearsal;
 mod stand_in;
 mod timer;
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use scumble_api::{Endpoint, ErrorAnswer, ErrorType, Fault, Problem, TextToImage};
+use scumble_api::{Answers, Endpoint, ErrorAnswer, ErrorType, Fault, ImageRequest, Input, Problem};
 use scumble_engine::{Pixels, Stage};
+use scumble_store::{Event, EventKind, Outcome};
+use serde_json::{Map, Value};
 
+use crate::inputs::GivenPicture;
 use crate::picture::Picture;
+pub(crate) use choice::{Choice, Choices};
 pub use local::{Local, Model};
+pub(crate) use maker::Closed;
 pub use stand_in::StandIn;
 pub use timer::Timer;
 
@@ -21,16 +30,65 @@ pub use timer::Timer;
 pub struct Request {
     /// What was called.
     pub endpoint: &'static Endpoint,
-    /// With what.
-    pub input: TextToImage,
+    /// With what, as all endpoints have it.
+    pub input: ImageRequest,
+    /// With what, field by field: checked, every default filled.
+    pub values: Map<String, Value>,
+    /// The pictures that the input refers to, as far as the runner [needs](Runner::needs) them.
+    pub pictures: Vec<GivenPicture>,
     /// The caller's seed, or the one that was chosen.
     pub seed: u64,
     /// How often this was tried, this time included.
     pub attempt: u64,
+    /// What an earlier attempt left at a maker: [`Watch::submitted`]'s last word.
+    pub resume: Option<Submitted>,
+}
+
+/// What has been sent to a maker and may have to be paid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// Which maker.
+    pub maker: String,
+    /// What that maker's runner needs to go on; opaque to others.
+    pub ticket: String,
+}
+
+impl Submitted {
+    /// What a job's events say of it, at last.
+    pub(crate) fn latest(events: Vec<Event>) -> Option<Self> {
+        events.into_iter().rev().find_map(|event| match event.kind {
+            EventKind::Submitted { maker, ticket } => Some(Self { maker, ticket }),
+            _ => None,
+        })
+    }
+}
+
+impl Request {
+    /// A checked input, with the pictures it refers to, the seed to draw with and the number of this attempt.
+    pub fn new(input: &Input, pictures: Vec<GivenPicture>, seed: u64, attempt: u64) -> Self {
+        Self {
+            endpoint: input.endpoint(),
+            input: input.request(),
+            values: input.values().clone(),
+            pictures,
+            seed,
+            attempt,
+            resume: None,
+        }
+    }
+}
+
+/// Which pictures a runner needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// All of them: one that cannot be read ends the job.
+    Every,
+    /// Only what needs no network: data URIs and files of this server.
+    Near,
 }
 
 /// What a runner made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Drawn {
     /// The pictures, encoded.
     pub pictures: Vec<Picture>,
@@ -38,7 +96,34 @@ pub struct Drawn {
     pub timings: BTreeMap<String, f64>,
     /// Whether these are cards that stand in for a model.
     pub stand_in: bool,
+    /// The seed that was used, where it is not the request's.
+    pub seed: Option<u64>,
+    /// The prompt that was used, where it is not the request's.
+    pub prompt: Option<String>,
+    /// What a maker asks for it.
+    pub bill: Option<Bill>,
 }
+
+/// What a maker asks for pictures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bill {
+    /// Which maker.
+    pub maker: &'static str,
+    /// In units of the endpoint's price.
+    pub units: u32,
+    /// In US dollars.
+    pub usd: f64,
+}
+
+impl Bill {
+    /// What the record of a job keeps of it.
+    pub(crate) fn headers(&self) -> [(&'static str, String); 2] {
+        [(Outcome::MAKER, self.maker.to_owned()), (Outcome::COST, format!("{:.6}", self.usd))]
+    }
+}
+
+/// A future in a box.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Hears what a run does, and knows whether it should stop. Called from the thread that computes.
 pub trait Watch: Send + Sync {
@@ -50,11 +135,30 @@ pub trait Watch: Send + Sync {
     fn log(&self, message: &str);
     /// Whether the run should stop now.
     fn cancelled(&self) -> bool;
+    /// Whether it stops only here, and another attempt goes on with the job.
+    fn resumes(&self) -> bool {
+        false
+    }
+    /// Something is about to be sent to a maker, or is there. It is on disk when this returns; a sentence says why it
+    /// is not. Where nothing is kept, there is nothing to go on with.
+    fn submitted<'a>(&'a self, _maker: &'a str, _ticket: &'a str) -> Boxed<'a, Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// The seam between the queue and whatever makes pictures.
 #[async_trait::async_trait]
 pub trait Runner: Send + Sync {
+    /// Which of the pictures that an input refers to have to be read before the run.
+    fn needs(&self) -> Needs {
+        Needs::Every
+    }
+
+    /// What callers of this endpoint get from it.
+    fn answers(&self, _endpoint: &Endpoint) -> Answers {
+        Answers::Here
+    }
+
     /// Runs one request to its end.
     async fn run(&self, request: Request, watch: Arc<dyn Watch>) -> Result<Drawn, RunError>;
 }
@@ -71,6 +175,9 @@ pub enum RunError {
     /// Nothing here can answer the endpoint, or what should is broken; the text says what to do.
     #[error("{0}")]
     Unavailable(String),
+    /// Whoever was asked said no in words that callers understand.
+    #[error("{}", .0.message())]
+    Answered(Box<ErrorAnswer>),
     /// The model failed, but may not fail the next time.
     #[error("{reason}")]
     Passing {
@@ -90,6 +197,7 @@ impl RunError {
         match self {
             Self::Cancelled => ErrorAnswer::typed(ErrorType::ClientCancelled, "Request was cancelled"),
             Self::Invalid(problems) => ErrorAnswer::invalid(problems),
+            Self::Answered(answer) => (**answer).clone(),
             Self::Unavailable(message) => ErrorAnswer::typed(ErrorType::BadRequest, message.as_str()),
             Self::Passing { kind, .. } => ErrorAnswer::typed(*kind, "The model cannot take this request now"),
             // what failed inside is for the log, not for the caller

@@ -4,10 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use font8x8::legacy::BASIC_LEGACY;
+use image::ImageResult;
+use scumble_api::{Answers, Endpoint, ImageFormat, ImageSize, Size};
 use scumble_engine::{Pixels, Stage};
 
-use super::{Drawn, Request, RunError, Runner, Timer, Watch, rehearsal};
+use super::{Drawn, Needs, Request, RunError, Runner, Timer, Watch, rehearsal};
 use crate::picture::Picture;
+
+/// So many pixels are drawn in less time than it takes to hand the work to another thread and back.
+const AT_ONCE: u64 = 64 * 64;
 
 /// Draws a card after a pause that is reported in steps, like a real run.
 pub struct StandIn {
@@ -23,6 +28,14 @@ impl StandIn {
 
 #[async_trait::async_trait]
 impl Runner for StandIn {
+    fn needs(&self) -> Needs {
+        Needs::Near
+    }
+
+    fn answers(&self, _endpoint: &Endpoint) -> Answers {
+        Answers::StandIn
+    }
+
     async fn run(&self, request: Request, watch: Arc<dyn Watch>) -> Result<Drawn, RunError> {
         let timer = Timer::default();
         watch.log("stand-in: no model runs; the picture is a drawn card");
@@ -36,12 +49,22 @@ impl Runner for StandIn {
         if let Some(error) = rehearsal::failure(&request.input.prompt, request.attempt) {
             return Err(error);
         }
-        let pictures = (0..request.input.images)
-            .map(|index| Picture::encode_card(&card(&request, index), request.input.format))
-            .collect::<Result<_, _>>()
-            .map_err(|e| RunError::Failed(e.to_string()))?;
-        Ok(Drawn { pictures, timings: timer.finish(), stand_in: true })
+        let ImageSize { width, height } = size(&request);
+        let pictures = if u64::from(width) * u64::from(height) * u64::from(request.input.images) <= AT_ONCE {
+            cards(&request)
+        } else {
+            // answers to others should not wait for it
+            let drawing = tokio::task::spawn_blocking(move || cards(&request)).await;
+            drawing.map_err(|e| RunError::Failed(format!("the drawing panicked: {e}")))?
+        };
+        let pictures = pictures.map_err(|e| RunError::Failed(e.to_string()))?;
+        Ok(Drawn { pictures, timings: timer.finish(), stand_in: true, ..Drawn::default() })
     }
+}
+
+/// The pictures of a request.
+fn cards(request: &Request) -> ImageResult<Vec<Picture>> {
+    (0..request.input.images).map(|index| Card::new(request, index).picture(request.input.format)).collect()
 }
 
 /// Waits, but not much longer than somebody wants it to.
@@ -60,19 +83,63 @@ async fn pause(mut left: Duration, watch: &dyn Watch) -> Result<(), RunError> {
 }
 
 /// Endpoint, prompt, size and seed on a plain ground whose colour follows the seed.
-fn card(request: &Request, index: u32) -> Pixels {
-    let size = request.input.size;
-    let mut canvas = Canvas::new(size.width as usize, size.height as usize, ground(request.seed, index));
-    let scale = (canvas.pixels.width.min(canvas.pixels.height) / 256).max(1);
-    let columns = canvas.pixels.width.saturating_sub(16 * scale) / (8 * scale);
-    let mut lines = vec!["STAND-IN".to_owned(), request.endpoint.id.to_owned()];
-    lines.push(format!("{}x{} seed {} #{}", size.width, size.height, request.seed, index + 1));
-    lines.push(String::new());
-    lines.extend(wrapped(&request.input.prompt, columns.max(1)));
-    for (row, line) in lines.iter().enumerate() {
-        canvas.text(8 * scale, (8 + 12 * row) * scale, scale, line);
+struct Card {
+    size: ImageSize,
+    ground: [u8; 3],
+    /// Pixels of the page per pixel of a letter.
+    scale: usize,
+    lines: Vec<String>,
+}
+
+impl Card {
+    fn new(request: &Request, index: u32) -> Self {
+        let size = size(request);
+        let scale = (size.width.min(size.height) as usize / 256).max(1);
+        let columns = (size.width as usize).saturating_sub(16 * scale) / (8 * scale);
+        let mut lines = vec!["STAND-IN".to_owned(), request.endpoint.id.to_owned()];
+        lines.push(format!("{}x{} seed {} #{}", size.width, size.height, request.seed, index + 1));
+        lines.push(String::new());
+        lines.extend(wrapped(&request.input.prompt, columns.max(1)));
+        Self { size, ground: ground(request.seed, index), scale, lines }
     }
-    canvas.pixels
+
+    fn picture(&self, format: ImageFormat) -> ImageResult<Picture> {
+        if format == ImageFormat::Svg {
+            let ImageSize { width, height } = self.size;
+            return Ok(Picture { bytes: self.shapes().into_bytes(), format, width, height });
+        }
+        let mut canvas = Canvas::new(self.size.width as usize, self.size.height as usize, self.ground);
+        for (row, line) in self.lines.iter().enumerate() {
+            canvas.text(8 * self.scale, (8 + 12 * row) * self.scale, self.scale, line);
+        }
+        Picture::encode_card(&canvas.pixels, format)
+    }
+
+    /// The card as SVG.
+    fn shapes(&self) -> String {
+        let (ImageSize { width, height }, [r, g, b], scale) = (self.size, self.ground, self.scale);
+        let escaped = |line: &str| line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        let row = |(row, line): (usize, &String)| {
+            let (x, y) = (8 * scale, (16 + 12 * row) * scale);
+            format!("<text x=\"{x}\" y=\"{y}\">{}</text>\n", escaped(line))
+        };
+        let rows: String = self.lines.iter().enumerate().map(row).collect();
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+             viewBox=\"0 0 {width} {height}\">\n<rect width=\"100%\" height=\"100%\" fill=\"rgb({r},{g},{b})\"/>\n\
+             <g fill=\"#f0f0f0\" font-family=\"monospace\" font-size=\"{}\">\n{rows}</g>\n</svg>\n",
+            10 * scale
+        )
+    }
+}
+
+/// What was asked for; as large as the picture that the input starts from, where that was read.
+fn size(request: &Request) -> ImageSize {
+    let measured = match &request.input.size {
+        Size::Like(url) => request.pictures.iter().find(|p| p.url == *url).map(|p| p.size),
+        Size::Pixels(_) => None,
+    };
+    request.input.size.pixels(measured)
 }
 
 /// What a preview shows: the card before anything is written on it.

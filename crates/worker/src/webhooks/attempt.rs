@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use scumble_api::{NO_USER, Notice};
-use scumble_store::{Delivery, DeliveryAttempt, Job, NextDelivery, Result};
+use scumble_store::{Delivery, DeliveryAttempt, Error, Job, NextDelivery, Result};
 use tokio_util::sync::CancellationToken;
 
-use super::deliverer::Deliverer;
+use super::deliverer::{Deliverer, margin};
 use super::{keys, payload, schedule};
 use crate::faults::Point;
+
+/// Between two looks for a database that is away.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// How a post went.
 struct Posted {
@@ -41,8 +44,10 @@ impl Deliverer {
     }
 
     async fn try_attempt(&self, delivery: &Delivery, stop: &CancellationToken) -> Result<bool> {
-        let Some(job) = self.store.job(delivery.job_id).await? else { return Ok(true) };
-        let number = self.tried(delivery).await? + 1;
+        // half of what the lease has to spare: the other half is for writing down how it went
+        let until = Instant::now() + margin(self.timeout) / 2;
+        let Some(job) = patiently(until, stop, || self.store.job(delivery.job_id)).await? else { return Ok(true) };
+        let number = patiently(until, stop, || self.tried(delivery)).await? + 1;
         let (at_ms, began) = (self.clock.now_ms(), Instant::now());
         let posted = tokio::select! {
             posted = self.post(delivery, &job, at_ms, schedule::timeout(number, self.timeout)) => posted,
@@ -103,6 +108,22 @@ impl Deliverer {
             headers.push((HeaderName::from_static(name), value));
         }
         Ok((headers, body))
+    }
+}
+
+/// Reads, and waits for a database that is away.
+async fn patiently<T, F>(until: Instant, stop: &CancellationToken, read: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    loop {
+        match read().await {
+            Err(error @ Error::NoAnswer(_)) if Instant::now() < until && !stop.is_cancelled() => {
+                tracing::debug!(%error, "a webhook waits for the database");
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
+        }
     }
 }
 

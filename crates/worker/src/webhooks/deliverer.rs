@@ -1,11 +1,12 @@
 //! The loop: claim what is due, run it, until told to stop.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use scumble_fetch::Fetcher;
 use scumble_files::Files;
-use scumble_store::{Change, Clock, Result, Store};
+use scumble_store::{Change, Clock, Delivery, DeliveryLease, Result, Store};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
@@ -17,8 +18,9 @@ use super::schedule;
 use crate::faults::Faults;
 use crate::work::Worker;
 
-/// Beyond the longest attempt, what a lease has to cover: waiting for others, and writing down how it went.
-const MARGIN_MS: i64 = 30_000;
+/// Beyond its attempt, what a lease has to cover: waiting for others, and writing down how it went. As long again as the
+/// attempt may take, within these bounds.
+const MARGIN: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(30);
 
 /// Between two looks: what is due and was not claimed is somebody else's for the moment.
 const SHORTEST_PAUSE_MS: i64 = 10;
@@ -109,10 +111,22 @@ impl Deliverer {
     }
 
     async fn claim_some(&self, limit: usize) -> Result<Vec<Claimed>> {
-        let lease_ms = self.longest_ms() + MARGIN_MS;
-        let until_ms = self.clock.now_ms().saturating_add(lease_ms);
-        let claimed = self.store.claim_deliveries(u32::try_from(limit).unwrap_or(u32::MAX), lease_ms).await?;
-        Ok(claimed.into_iter().map(|delivery| Claimed { delivery, until_ms }).collect())
+        let now_ms = self.clock.now_ms();
+        let lasts = |attempt| {
+            let timeout = schedule::timeout(attempt, self.timeout);
+            ms(timeout + margin(timeout))
+        };
+        let lease = DeliveryLease { first_ms: lasts(1), later_ms: lasts(u32::MAX) };
+        let claimed = self.store.claim_deliveries(u32::try_from(limit).unwrap_or(u32::MAX), lease).await?;
+        let needed_ms = |delivery: &Delivery| {
+            // attempts that nobody noted make the number too high here, and the lease longer than needed
+            ms(schedule::timeout(u32::try_from(delivery.attempt).unwrap_or(u32::MAX), self.timeout))
+        };
+        let claimed = claimed.into_iter().map(|delivery| Claimed {
+            begin_by_ms: now_ms.saturating_add(lease.at(delivery.attempt) - needed_ms(&delivery)),
+            delivery,
+        });
+        Ok(claimed.collect())
     }
 
     fn begin(&self, claimed: Claimed, attempts: &mut Attempts, stop: &CancellationToken) {
@@ -136,14 +150,9 @@ impl Deliverer {
         stop: &CancellationToken,
     ) {
         let Some(Ok(url)) = ended else { return };
-        let needed_ms = self.clock.now_ms().saturating_add(self.longest_ms());
-        if let Some(next) = lanes.ended(&url, needed_ms) {
+        if let Some(next) = lanes.ended(&url, self.clock.now_ms()) {
             self.begin(next, attempts, stop);
         }
-    }
-
-    fn longest_ms(&self) -> i64 {
-        i64::try_from(schedule::timeout(u32::MAX, self.timeout).as_millis()).unwrap_or(i64::MAX / 4)
     }
 
     /// Until something may be due.
@@ -164,7 +173,7 @@ impl Deliverer {
             loop {
                 match changes.recv().await {
                     Ok(Change::Delivery) | Err(RecvError::Lagged(_)) => return,
-                    Ok(Change::Job(_) | Change::Queued { .. }) => {}
+                    Ok(_) => {}
                     // no announcements any more: the clock remains
                     Err(RecvError::Closed) => std::future::pending::<()>().await,
                 }
@@ -175,4 +184,13 @@ impl Deliverer {
             () = tokio::time::sleep(pause) => {}
         }
     }
+}
+
+/// What a lease has beyond an attempt that may take so long.
+pub(super) fn margin(timeout: Duration) -> Duration {
+    timeout.clamp(*MARGIN.start(), *MARGIN.end())
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
 }

@@ -17,11 +17,11 @@ const RUNNING_PER_LANE: usize = 4;
 /// Deliveries that wait in one lane.
 const WAITING_PER_LANE: usize = 1000;
 
-/// A delivery and when its lease ends.
+/// A delivery, and until when its attempt may begin so that its lease covers it.
 #[derive(Debug)]
 pub(super) struct Claimed {
     pub(super) delivery: Delivery,
-    pub(super) until_ms: i64,
+    pub(super) begin_by_ms: i64,
 }
 
 /// The lanes that are in use, by receiver.
@@ -63,12 +63,12 @@ impl Lanes {
     }
 
     /// Notes that an attempt to a URL has ended. What comes back is to be run now in its place: the next in its lane
-    /// whose lease lasts until `needed_ms`. The others will be claimed again.
-    pub(super) fn ended(&mut self, url: &str, needed_ms: i64) -> Option<Claimed> {
+    /// that may still begin. The others will be claimed again.
+    pub(super) fn ended(&mut self, url: &str, now_ms: i64) -> Option<Claimed> {
         let name = receiver(url);
         let lane = self.lanes.get_mut(&name)?;
         while let Some(next) = lane.waiting.pop_front() {
-            if next.until_ms >= needed_ms {
+            if next.begin_by_ms >= now_ms {
                 return Some(next);
             }
         }
@@ -94,9 +94,9 @@ mod tests {
     use super::*;
     use scumble_store::JobId;
 
-    fn claimed(id: i64, host: &str, until_ms: i64) -> Claimed {
+    fn claimed(id: i64, host: &str, begin_by_ms: i64) -> Claimed {
         let url = format!("https://{host}/hook/{id}");
-        Claimed { delivery: Delivery { id, job_id: JobId::random(), url, attempt: 1, created_ms: 0 }, until_ms }
+        Claimed { delivery: Delivery { id, job_id: JobId::random(), url, attempt: 1, created_ms: 0 }, begin_by_ms }
     }
 
     fn id(claimed: Option<Claimed>) -> Option<i64> {

@@ -11,7 +11,9 @@ use serde_json::Value;
 /// Files that cannot be read now; they are there, so trying again helps.
 pub(super) async fn body(job: &Job, outcome: &Outcome, files: &Files) -> Result<WebhookBody, scumble_files::Error> {
     let mut output = outcome.body.clone();
-    let payload = match resolve(&mut output, job, files).await {
+    // an error repeats what the caller wrote, and has no files
+    let resolved = if outcome.status < 400 { resolve(&mut output, job, files).await } else { Ok(()) };
+    let payload = match resolved {
         Ok(()) => Ok(output),
         Err(Unresolved::Gone(reason)) => Err(reason),
         Err(Unresolved::Files(error)) => return Err(error),
@@ -94,22 +96,24 @@ mod tests {
         let files = Files::open("memory:").expect("memory");
         let stored = files.put("pixels".into(), "image/png", "a.png").await.expect("a file");
         let output = json!({ "images": [{ "url": format!("scumble-file:{}", stored.path) }],
-                             "inline": format!("scumble-inline:{}", stored.path) });
+                             "mask": { "url": format!("scumble-inline:{}", stored.path) },
+                             "prompt": format!("scumble-inline:{}", stored.path) });
         let job = job(json!({ "base_urls": { "cdn": "https://me.example/cdn" } }));
         let body = body(&job, &outcome(200, output), &files).await.expect("files");
         let expected = json!({ "images": [{ "url": format!("https://me.example/cdn/files/{}", stored.path) }],
-                               "inline": "data:image/png;base64,cGl4ZWxz" });
+                               "mask": { "url": "data:image/png;base64,cGl4ZWxz" },
+                               "prompt": format!("scumble-inline:{}", stored.path) });
         assert_eq!((body.payload, body.payload_error), (expected, None));
     }
 
     #[tokio::test]
     async fn an_output_that_cannot_be_given_is_said_to_be_so() {
         let files = Files::open("memory:").expect("memory");
-        let gone = json!({ "image": "scumble-inline:b/0123456789abcdef0123456789abcdef/a.png" });
+        let gone = json!({ "url": "scumble-inline:b/0123456789abcdef0123456789abcdef/a.png" });
         let said = body(&job(json!({})), &outcome(200, gone), &files).await.expect("files");
         assert_eq!(said.payload, Value::Null);
         assert_eq!(said.payload_error.as_deref(), Some("a file of the output is not kept any more"));
-        let nowhere = json!({ "image": "scumble-file:b/0123456789abcdef0123456789abcdef/a.png" });
+        let nowhere = json!({ "url": "scumble-file:b/0123456789abcdef0123456789abcdef/a.png" });
         let said = body(&job(json!({})), &outcome(200, nowhere), &files).await.expect("files");
         assert_eq!(said.payload_error.as_deref(), Some("the address of the files was not recorded"));
     }
