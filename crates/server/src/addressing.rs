@@ -65,6 +65,36 @@ impl Caller {
         Some(Self { scheme, authority, named, public_url: config.public_url.clone() })
     }
 
+    /// Somebody who has come without being addressed.
+    pub(crate) fn unknown() -> Self {
+        let authority = Authority { host: "localhost".into(), port: None };
+        Self { scheme: Scheme::Http, authority, named: None, public_url: None }
+    }
+
+    /// How they came.
+    pub(crate) const fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Host and port as they wrote them.
+    pub(crate) fn authority_text(&self) -> String {
+        self.authority.to_string()
+    }
+
+    /// Whether the name they used cannot be a stranger's that leads here: a stranger's web page, opened under a name
+    /// whose address was changed to this server's, is of the same origin as this server to a browser.
+    pub(crate) fn is_surely_ours(&self) -> bool {
+        let host = self.authority.host.as_str();
+        let address = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
+        let private = ["localhost", "local", "lan", "internal", "test", "home.arpa"];
+        let below = |name: &&str| host.strip_suffix(*name).is_some_and(|before| before.ends_with('.'));
+        address
+            || !host.contains('.')
+            || private.iter().any(below)
+            || self.named.is_some()
+            || self.public_authority().is_some_and(|public| public.host == host)
+    }
+
     /// The URL of a path of a service, `path` beginning with a slash.
     pub fn url(&self, service: Service, path: &str) -> String {
         let scheme = self.scheme.as_str();
@@ -131,8 +161,13 @@ pub(crate) async fn address(State(state): State<AppState>, request: Request, nex
 /// The path with the prefix of the service that the host stands for; `None` where it can stay.
 fn path_of_host(parts: &Parts, caller: &Caller) -> Option<PathAndQuery> {
     let (service, _) = caller.named.as_ref()?;
-    let path_and_query = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    format!("{}{path_and_query}", service.prefix()).parse().ok()
+    below(*service, &parts.uri)
+}
+
+/// Path and query of a URL, below a service's prefix. In `https://fal.run?x=1` the path is a slash that nobody wrote.
+fn below(service: Service, uri: &Uri) -> Option<PathAndQuery> {
+    let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
+    format!("{}{}{query}", service.prefix(), uri.path()).parse().ok()
 }
 
 /// Where a request on the proxy route goes.
@@ -159,16 +194,15 @@ fn target(headers: &HeaderMap) -> Option<&str> {
 pub(crate) fn proxy_path(target: &str, caller: &Caller, hosts: &Hosts) -> Option<PathAndQuery> {
     let uri: Uri = target.parse().ok()?;
     let authority = Authority::parse(uri.authority()?.as_str())?;
-    let path_and_query = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     if uri.scheme_str() == Some("https")
         && authority.port.is_none()
         && let Some((service, _)) = hosts.find(&authority.host)
     {
         let open = service != Service::Platform || is_catalogue(uri.path());
-        return open.then(|| format!("{}{path_and_query}", service.prefix()).parse().ok())?;
+        return open.then(|| below(service, &uri))?;
     }
     let own = authority == caller.authority || caller.public_authority().as_ref() == Some(&authority);
-    (own && Service::has_path(uri.path())).then(|| path_and_query.parse().ok())?
+    (own && Service::has_path(uri.path())).then(|| below(Service::Platform, &uri))?
 }
 
 /// What programs ask fal's platform for; the pages for people are not for proxies.
@@ -227,6 +261,8 @@ mod tests {
         let path = |target: &str| proxy_path(target, &us, &Hosts::default()).map(|p| p.to_string());
         assert_eq!(path("https://fal.run/fal-ai/flux/dev?x=1"), Some("/run/fal-ai/flux/dev?x=1".into()));
         assert_eq!(path("https://queue.fal.run/a/b"), Some("/queue/a/b".into()));
+        assert_eq!(path("https://queue.fal.run?a/b"), Some("/queue/?a/b".into()));
+        assert_eq!(path("https://queue.fal.run"), Some("/queue/".into()));
         assert_eq!(path("http://localhost:1/queue/a/b"), Some("/queue/a/b".into()));
         assert_eq!(path("https://pub.example/queue/a/b?logs=1"), Some("/queue/a/b?logs=1".into()));
         assert_eq!(path("https://api.fal.ai/v1/models?limit=1"), Some("/v1/models?limit=1".into()));

@@ -67,7 +67,10 @@ impl IntoResponse for Refusal {
 /// A job's outcome as the model's own answer: status, headers and body as they were, URLs as this caller needs them.
 pub(crate) async fn outcome(id: JobId, outcome: Outcome, files: &Files, caller: &Caller) -> Response {
     let Outcome { status, mut body, headers, .. } = outcome;
-    if let Err(error) = resolve_urls(&mut body, files, caller).await {
+    // an error repeats what the caller wrote, and has no files
+    if status < 400
+        && let Err(error) = resolve_urls(&mut body, files, caller).await
+    {
         return about(id, Refusal::from(error).into_response());
     }
     let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -95,7 +98,7 @@ fn status_code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// Puts what this caller can use in the place of every file of ours: a URL, or a data URI.
+/// Puts what this caller can use in the place of every file of ours in an output: a URL, or a data URI.
 pub(crate) async fn resolve_urls(body: &mut Value, files: &Files, caller: &Caller) -> scumble_files::Result<()> {
     for file in own_files(body) {
         *file.place = match file.delivered {

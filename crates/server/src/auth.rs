@@ -1,7 +1,5 @@
 //! Who calls.
 
-use std::sync::atomic::Ordering;
-
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::uri::{PathAndQuery, Uri};
@@ -13,6 +11,7 @@ use scumble_api::EndpointId;
 use crate::addressing::Service;
 use crate::answer::Refusal;
 use crate::key::hash;
+use crate::pages;
 use crate::routes;
 use crate::state::AppState;
 use crate::token::{self, Door, Token};
@@ -35,10 +34,13 @@ impl FromRequestParts<AppState> for Authorized {
         {
             return Self::by_token(state, token, &door).await;
         }
-        if !keys_required(state).await? {
+        if !state.store.keys_required().await? {
             return Ok(Self { key_id: None, until_ms: None });
         }
         let Some(key) = presented(parts) else {
+            if let Some(key) = pages::key_of_page(state, parts).await? {
+                return Ok(Self::of_key(Some(key)));
+            }
             return Err(Refusal::plain(401, "A key is needed: send the header Authorization: Key <key>"));
         };
         match state.store.key_by_hash(&hash(key)).await? {
@@ -48,17 +50,12 @@ impl FromRequestParts<AppState> for Authorized {
     }
 }
 
-/// Whether callers need a key. Once they do they always will, so that answer is not asked for again.
-async fn keys_required(state: &AppState) -> scumble_store::Result<bool> {
-    if state.keyed.load(Ordering::Acquire) {
-        return Ok(true);
-    }
-    let required = state.store.keys_required().await?;
-    state.keyed.fetch_or(required, Ordering::AcqRel);
-    Ok(required)
-}
-
 impl Authorized {
+    /// Somebody who has shown this key in another way.
+    pub(crate) const fn of_key(key_id: Option<String>) -> Self {
+        Self { key_id, until_ms: None }
+    }
+
     async fn by_token(state: &AppState, token: &Token, door: &Door) -> Result<Self, Refusal> {
         let Some(claims) = token::read(&*state.store, token, state.clock.now_ms()).await? else {
             return Err(Refusal::plain(401, "This token is not valid here, or has expired"));
@@ -79,8 +76,8 @@ impl Authorized {
             return Ok(false);
         }
         match &self.key_id {
-            Some(id) => Ok(state.store.list_keys().await?.iter().any(|k| k.id == *id && k.revoked_ms.is_none())),
-            None => Ok(!keys_required(state).await?),
+            Some(id) => Ok(state.store.key(id).await?.is_some()),
+            None => Ok(!state.store.keys_required().await?),
         }
     }
 }
@@ -93,7 +90,7 @@ pub(crate) fn presented(parts: &Parts) -> Option<&str> {
 }
 
 /// The door that a request knocks at, where it is one that tokens open: WebSockets of RUN, streams, status streams.
-fn door(parts: &Parts) -> Option<Door> {
+pub(crate) fn door(parts: &Parts) -> Option<Door> {
     let path = parts.uri.path();
     if let Some(path) = path.strip_prefix("/queue/") {
         let (app, rest) = path.split_once("/requests/")?;
@@ -127,7 +124,7 @@ pub(crate) async fn take_token(request: Request, next: Next) -> Response {
     next.run(Request::from_parts(parts, body)).await
 }
 
-fn without_token(uri: &Uri) -> Option<(Uri, Token)> {
+pub(crate) fn without_token(uri: &Uri) -> Option<(Uri, Token)> {
     const NAME: &str = "fal_jwt_token=";
     let (found, rest): (Vec<_>, Vec<_>) = uri.query()?.split('&').partition(|pair| pair.starts_with(NAME));
     let token = Token::presented(found.first()?.strip_prefix(NAME)?);

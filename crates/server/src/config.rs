@@ -21,9 +21,10 @@ pub struct Config {
     pub body_bytes: usize,
     /// Largest file that is uploaded, in bytes.
     pub upload_bytes: u64,
-    /// How many jobs of an endpoint may wait; further submits are refused.
+    /// How many jobs of an endpoint may wait; further calls are refused.
     pub queue_length: Option<u64>,
-    /// How many jobs of one key run at once. Queued ones beyond it wait, direct calls beyond it are refused.
+    /// How many jobs of one key run at once. Queued ones beyond it wait; a direct call that comes while so many run is
+    /// refused.
     pub per_key_concurrency: Option<u32>,
     /// How many direct calls this process has open at once; further ones are refused.
     pub direct_calls: usize,

@@ -2,7 +2,8 @@
 
 use std::any::Any;
 
-use axum::extract::Request;
+use axum::body::HttpBody;
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -10,6 +11,8 @@ use scumble_api::{ErrorAnswer, ErrorType};
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
 use crate::answer::{REQUEST_ID, Refusal};
+use crate::routes::LIST_BYTES_MAX;
+use crate::state::AppState;
 
 /// Every response carries a request id: clients show it, and without it the Python client retries what it should not.
 pub(crate) async fn request_id(request: Request, next: Next) -> Response {
@@ -22,7 +25,7 @@ pub(crate) async fn request_id(request: Request, next: Next) -> Response {
     response
 }
 
-/// Browsers call from any origin; access is by key, never by cookie. `Authorization` must be named, so the request's
+/// Browsers call from any origin; access is by key, by cookie only for what comes from a page of ours. `Authorization` must be named, so the request's
 /// own list is mirrored.
 pub(crate) fn cors() -> CorsLayer {
     const EXPOSED: [&str; 10] = [
@@ -52,12 +55,28 @@ pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     Refusal::from(ErrorAnswer::typed(ErrorType::InternalError, "Internal Server Error")).into_response()
 }
 
+/// Where the bytes of files are put.
+const UPLOADS: [&str; 3] = ["/cdn/put/", "/cdn/files/", "/files/"];
+
+/// Refuses a body that says of itself that nobody here reads so much, before it is sent. Uploads have limits of their own.
+pub(crate) async fn long_bodies(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let limit = state.config.body_bytes.max(LIST_BYTES_MAX);
+    let path = request.uri().path();
+    let is_put = *request.method() == Method::PUT && UPLOADS.iter().any(|folder| path.starts_with(folder));
+    let is_upload = is_put || path == "/cdn/files/upload";
+    if !is_upload && request.body().size_hint().lower() > limit as u64 {
+        return Refusal::plain(413, "The request body is too large for this server").into_response();
+    }
+    next.run(request).await
+}
+
 /// Clients drop error bodies that are not JSON: whatever the framework itself refuses becomes `{"detail": …}`.
 pub(crate) async fn json_errors(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
     let is_json = response.headers().get("content-type").is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
-    if is_json || !(status.is_client_error() || status.is_server_error()) {
+    let is_page = response.headers().get("content-type").is_some_and(|t| t.as_bytes().starts_with(b"text/html"));
+    if is_json || is_page || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let detail = match status {

@@ -74,8 +74,15 @@ pub(crate) async fn serve(mut socket: WebSocket, rules: Rules, answer: impl Fn(I
                 Some(Ok(Message::Binary(bytes))) => waiting.push(Input { is_text: false, bytes }),
                 Some(Ok(Message::Text(text))) => waiting.push(Input { is_text: true, bytes: text.into() }),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                Some(Ok(Message::Close(_))) | None => return,
-                Some(Err(error)) => return refuse(socket, error).await,
+                Some(Ok(Message::Close(_))) => {
+                    drop(answering.take());
+                    return agree(&mut socket).await;
+                }
+                None => return,
+                Some(Err(error)) => {
+                    drop(answering.take());
+                    return refuse(socket, error).await;
+                }
             },
             Answer { messages, is_last } = made(&mut answering) => {
                 answering = None;
@@ -139,8 +146,14 @@ async fn refuse(socket: WebSocket, error: axum::Error) {
 async fn close(mut socket: WebSocket, code: u16, reason: &'static str) {
     let frame = CloseFrame { code, reason: reason.into() };
     if send(&mut socket, vec![Message::Close(Some(frame))]).await {
-        let _ = timeout(GOODBYE, async { while let Some(Ok(_)) = socket.recv().await {} }).await;
+        agree(&mut socket).await;
     }
+}
+
+/// Reads to the end. An answer to the other side's goodbye goes out with that; without it a browser calls the
+/// connection broken.
+async fn agree(socket: &mut WebSocket) {
+    let _ = timeout(GOODBYE, async { while let Some(Ok(_)) = socket.recv().await {} }).await;
 }
 
 /// Inputs that wait for their turn.

@@ -42,7 +42,7 @@ pub(crate) fn broken(why: impl Into<BoxError>) -> io::Error {
 }
 
 /// The same JSON with everything beyond ASCII as `\uXXXX`. Such characters stand only inside of strings.
-fn ascii(json: &str) -> String {
+pub(crate) fn ascii(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
         if c.is_ascii() {

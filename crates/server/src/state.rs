@@ -1,13 +1,13 @@
 //! What every handler can reach.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use scumble_files::Files;
 use scumble_store::{Clock, Store};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::watch::Watches;
 
 /// Shared by all handlers; cheap to clone.
 #[derive(Clone)]
@@ -22,14 +22,15 @@ pub struct AppState {
     pub config: Arc<Config>,
     /// Places for direct calls.
     pub(crate) direct: Arc<Semaphore>,
-    /// Callers are known to need keys.
-    pub(crate) keyed: Arc<AtomicBool>,
+    /// Who waits for which job.
+    pub(crate) watches: Watches,
 }
 
 impl AppState {
-    /// The state of a fresh gateway.
+    /// The state of a fresh gateway, within a runtime.
     pub fn new(store: Arc<dyn Store>, files: Files, clock: Arc<dyn Clock>, config: Config) -> Self {
         let direct = Arc::new(Semaphore::new(config.direct_calls));
-        Self { store, files, clock, config: Arc::new(config), direct, keyed: Arc::default() }
+        let watches = Watches::hear(store.changes());
+        Self { store, files, clock, config: Arc::new(config), direct, watches }
     }
 }

@@ -12,9 +12,12 @@ use crate::auth::Authorized;
 use crate::platform::{self, SubmitQuery};
 use crate::state::AppState;
 use crate::wait::Wait;
+use crate::watch::What;
 
 /// A call that was read but not yet checked against its endpoint's fields.
 pub(crate) struct Call {
+    /// Of the job that it becomes, unless it repeats an earlier one.
+    pub(crate) id: JobId,
     pub(crate) endpoint: &'static Endpoint,
     pub(crate) body: Value,
     /// Whether somebody watches the job: a worker then shows how it goes.
@@ -46,10 +49,15 @@ impl Call {
         } else {
             serde_json::from_slice(body).map_err(|e| ErrorAnswer::bad_json(&e.to_string()))?
         };
-        Ok(Self { endpoint, body, stream: false })
+        Ok(Self::new(endpoint, body))
     }
 
-    /// A direct call: never retried here, refused when its key is busy. Answers after the commit.
+    /// A call of this endpoint.
+    pub(crate) fn new(endpoint: &'static Endpoint, body: Value) -> Self {
+        Self { id: JobId::random(), endpoint, body, stream: false }
+    }
+
+    /// A direct call: never retried here, refused while its key is busy. Answers after the commit.
     ///
     /// # Errors
     /// The problems of the input, before anything is stored.
@@ -60,9 +68,11 @@ impl Call {
         options.stream = self.stream;
         options.ignored = input.ignored().to_vec();
         let admission = Admission {
-            max_alive: from.state.config.per_key_concurrency.map(u64::from),
+            max_waiting: from.state.config.queue_length,
+            max_at_work: from.state.config.per_key_concurrency.map(u64::from),
             once: platform::once(from.headers, self.endpoint.id, &self.body)?,
-            ..Admission::default()
+            // streams name it before it ends
+            quiet: !self.stream,
         };
         let job = self.job(input.to_json(), &options, from);
         accepted(from.state.store.enqueue(job, admission).await?)
@@ -79,6 +89,7 @@ impl Call {
         };
         let webhook = query.webhook(from.state.config.private_webhooks)?;
         let mut options = platform::options(from.headers, from.caller)?;
+        options.stream = self.stream;
         let store = &from.state.store;
         let enqueued = match self.endpoint.parse(&self.body, Scope::Wire) {
             Ok(input) => {
@@ -87,7 +98,7 @@ impl Call {
                 store.enqueue(job, admission).await?
             }
             Err(problems) => {
-                let outcome = failed(&ErrorAnswer::invalid(&problems));
+                let outcome = Outcome::from(&ErrorAnswer::invalid(&problems));
                 let job = NewJob { webhook, ..self.job(self.body.clone(), &options, from) };
                 store.enqueue_ended(job, admission, outcome).await?
             }
@@ -97,7 +108,7 @@ impl Call {
 
     fn job(&self, input: Value, options: &JobOptions, from: Origin<'_>) -> NewJob {
         let key_id = from.authorized.key_id.clone();
-        let job = NewJob { key_id, options: options.to_json(), ..NewJob::new(self.endpoint.id, input) };
+        let job = NewJob { id: self.id, key_id, options: options.to_json(), ..NewJob::new(self.endpoint.id, input) };
         platform::heed(job, from.headers, &*from.state.clock)
     }
 }
@@ -105,13 +116,14 @@ impl Call {
 /// Runs a call that came over a connection of many: a refusal of it is an outcome too.
 pub(crate) async fn run_to_outcome(from: Origin<'_>, call: Result<Call, Refusal>) -> (Option<JobId>, Outcome) {
     let (mut id, state) = (None, from.state);
-    let refused = |refusal: Refusal| failed(refusal.answer());
+    let refused = |refusal: Refusal| Outcome::from(refusal.answer());
     let outcome = async {
-        // subscribed before the job exists, so that its end cannot be missed
-        let changes = state.store.changes();
-        let job = call?.run(from).await?.job;
+        let call = call?;
+        // from before the job exists, so that its end cannot be missed
+        let end = state.watches.watch(call.id, What::End);
+        let job = call.run(from).await?.job;
         id = Some(job.id);
-        let outcome = Wait::new(state, job.id).outcome(state, changes).await?;
+        let outcome = Wait::new(state, job.id).outcome(state, end).await?;
         outcome.ok_or_else(|| Refusal::plain(404, "Request not found"))
     };
     let outcome = outcome.await.unwrap_or_else(refused);
@@ -133,7 +145,7 @@ fn accepted(enqueued: Enqueued) -> Result<Accepted, Refusal> {
             let detail = format!("{waiting} requests wait for this endpoint already; try again later");
             Err(Refusal::plain(429, &detail))
         }
-        Enqueued::TooManyAlive(_) => Err(too_many()),
+        Enqueued::TooManyAtWork(_) => Err(too_many()),
     }
 }
 
@@ -141,16 +153,4 @@ fn accepted(enqueued: Enqueued) -> Result<Accepted, Refusal> {
 pub(crate) fn too_many() -> Refusal {
     let detail = "Too many requests of yours run at once; try again later, or submit to the queue, where they wait";
     ErrorAnswer::typed(ErrorType::ConcurrentRequestsLimit, detail).into()
-}
-
-/// The outcome of an error that no worker saw.
-pub(crate) fn failed(answer: &ErrorAnswer) -> Outcome {
-    Outcome {
-        status: answer.status,
-        body: answer.body.clone(),
-        headers: answer.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
-        error: Some(answer.message()),
-        error_type: answer.body["error_type"].as_str().map(str::to_owned),
-        inference_ms: None,
-    }
 }

@@ -10,8 +10,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use scumble_api::EndpointId;
 use scumble_store::{Result, SecretBytes, SecretRecord, Store};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+
+use crate::hmac::hmac;
 
 /// `{"alg":"HS256","typ":"JWT"}`, the only header there is: what a token says about its own check is never believed.
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
@@ -85,7 +86,7 @@ impl App {
         (text.len() <= 200 && text.split('/').all(segment)).then(|| Self(text.to_owned()))
     }
 
-    fn opens(&self, door: &Door) -> bool {
+    pub(crate) fn opens(&self, door: &Door) -> bool {
         let id = EndpointId::parse(&self.0);
         if !self.0.contains('/') && door.app_path().rsplit('/').next() == Some(&self.0) {
             return true;
@@ -158,7 +159,7 @@ pub(crate) async fn read(store: &dyn Store, token: &Token, now_ms: i64) -> Resul
 }
 
 /// What was signed, the payload in it, and the signature.
-fn parts(token: &str) -> Option<(&str, Vec<u8>, Vec<u8>)> {
+pub(crate) fn parts(token: &str) -> Option<(&str, Vec<u8>, Vec<u8>)> {
     let (signed, signature) = token.rsplit_once('.')?;
     let payload = signed.strip_prefix(HEADER)?.strip_prefix('.')?;
     Some((signed, URL_SAFE_NO_PAD.decode(payload).ok()?, URL_SAFE_NO_PAD.decode(signature).ok()?))
@@ -168,19 +169,6 @@ async fn secrets(store: &dyn Store) -> Result<Vec<SecretRecord>> {
     // two random UUIDs: 244 random bits
     let first = [*uuid::Uuid::new_v4().as_bytes(), *uuid::Uuid::new_v4().as_bytes()].concat();
     store.secrets(PURPOSE, SecretBytes::new(first)).await
-}
-
-/// HMAC with SHA-256 (RFC 2104).
-fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
-    const BLOCK: usize = 64;
-    let mut block = [0; BLOCK];
-    if key.len() > BLOCK {
-        block[..32].copy_from_slice(&Sha256::digest(key));
-    } else {
-        block[..key.len()].copy_from_slice(key);
-    }
-    let inner = Sha256::new().chain_update(block.map(|b| b ^ 0x36)).chain_update(message).finalize();
-    Sha256::new().chain_update(block.map(|b| b ^ 0x5c)).chain_update(inner).finalize().into()
 }
 
 #[cfg(test)]

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use scumble_api::{ErrorAnswer, ErrorType};
-use scumble_store::{Change, JobId, Outcome, Result, Store};
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
+use scumble_store::{JobId, Outcome, Result, Store};
 
 use crate::state::AppState;
-use crate::submit::failed;
+use crate::watch::{Watch, What};
 
 /// Waits for a job and cancels it when nobody waits any more: a caller who hangs up should not keep a device busy.
 pub(crate) struct Wait {
@@ -27,11 +25,13 @@ impl Wait {
         self.armed = false;
     }
 
-    /// The outcome, as soon as there is one. `changes` must be older than the job, or its end could be missed until
-    /// the next poll.
-    pub(crate) async fn outcome(mut self, state: &AppState, mut changes: Receiver<Change>) -> Result<Option<Outcome>> {
-        // one that nobody may come back for is new, and something happens to it before it ends
-        let mut look = !self.armed;
+    /// The outcome, as soon as there is one. `end` must be older than the job, or its end could be missed until the next
+    /// poll.
+    pub(crate) async fn outcome(mut self, state: &AppState, end: Watch) -> Result<Option<Outcome>> {
+        // a call that was repeated finds the job of the first time, which may have ended
+        let is_new = end.id() == self.id;
+        let end = if is_new { end } else { state.watches.watch(self.id, What::End) };
+        let mut look = !is_new;
         loop {
             if look {
                 match state.store.job(self.id).await? {
@@ -43,7 +43,7 @@ impl Wait {
                 }
             }
             look = true;
-            stirred(state, self.id, &mut changes).await;
+            stirred(state, &end).await;
         }
     }
 }
@@ -54,7 +54,7 @@ impl Drop for Wait {
             return;
         }
         let (store, id) = (self.store.clone(), self.id);
-        let outcome = failed(&ErrorAnswer::typed(ErrorType::ClientDisconnected, "The caller hung up"));
+        let outcome = Outcome::from(&ErrorAnswer::typed(ErrorType::ClientDisconnected, "The caller hung up"));
         tokio::spawn(async move {
             if let Err(error) = store.cancel(id, outcome).await {
                 tracing::warn!(job.id = %id, %error, "the job of a caller who hung up could not be cancelled");
@@ -63,22 +63,10 @@ impl Drop for Wait {
     }
 }
 
-/// Until something happens to this job, or it is time to look anyway.
-pub(crate) async fn stirred(state: &AppState, id: JobId, changes: &mut Receiver<Change>) {
+/// Until something happens to a job, or it is time to look anyway.
+pub(crate) async fn stirred(state: &AppState, watch: &Watch) {
     tokio::select! {
-        () = about(id, changes) => {}
+        () = watch.heard() => {}
         () = tokio::time::sleep(state.config.poll) => {}
-    }
-}
-
-/// Until something happens to this job, or may have.
-async fn about(id: JobId, changes: &mut Receiver<Change>) {
-    loop {
-        match changes.recv().await {
-            Ok(Change::Job(changed)) if changed == id => return,
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => return,
-            Err(RecvError::Closed) => std::future::pending::<()>().await,
-        }
     }
 }

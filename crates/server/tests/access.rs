@@ -330,3 +330,36 @@ async fn what_a_browser_could_run_it_shows_in_a_sandbox() {
         );
     }
 }
+
+#[tokio::test]
+async fn whoever_writes_the_name_of_a_file_into_a_prompt_is_not_given_it() {
+    let gallery = Gallery::new().await;
+    let hidden = gallery.file("image/png", &json!({ "initial_acl": { "default": "hide" } })).await;
+    let path = hidden.split_once("/files/").unwrap().1;
+    let nowhere = "b/00000000000000000000000000000000/a.png";
+    let call = |input: &Value| {
+        let call = gallery.server.request(Method::POST, &format!("/run/{ENDPOINT}")).json(input);
+        call.header("authorization", format!("Key {}", gallery.bob))
+    };
+    for prompt in
+        [path, nowhere].iter().flat_map(|path| ["scumble-inline:", "scumble-file:"].map(|s| format!("{s}{path}")))
+    {
+        let mut input =
+            json!({ "prompt": prompt, "num_inference_steps": 1, "image_size": { "width": 64, "height": 64 } });
+        let output = json_of(call(&input)).await;
+        assert_eq!(output["prompt"], prompt.as_str(), "a prompt comes back as it was");
+        input["sync_mode"] = true.into();
+        assert_eq!(json_of(call(&input)).await["prompt"], prompt.as_str());
+        // an error repeats more
+        let wrong = json!({ "prompt": { "url": prompt } });
+        let answer = call(&wrong).send().await.unwrap();
+        assert_eq!(answer.status(), 422);
+        assert_eq!(answer.json::<Value>().await.unwrap()["detail"][0]["input"], wrong["prompt"]);
+        let queued = gallery.server.request(Method::POST, &format!("/queue/{ENDPOINT}")).json(&wrong);
+        let queued = json_of(queued.header("authorization", format!("Key {}", gallery.bob))).await;
+        let result = reqwest::Client::new().get(queued["response_url"].as_str().unwrap());
+        let result = result.header("authorization", format!("Key {}", gallery.bob)).send().await.unwrap();
+        assert_eq!(result.status(), 422);
+        assert_eq!(result.json::<Value>().await.unwrap()["detail"][0]["input"], wrong["prompt"]);
+    }
+}

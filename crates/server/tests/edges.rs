@@ -196,3 +196,19 @@ async fn browsers_may_call_from_anywhere() {
     assert_eq!(preflight.status(), 200);
     assert_eq!(preflight.headers()["access-control-allow-headers"], "authorization,x-fal-queue-priority");
 }
+
+#[tokio::test]
+async fn the_problems_of_a_deep_input_can_be_read_later() {
+    let server = TestServer::new(&FakeRunner::free()).await;
+    // as deep as a body may be
+    let deep = format!("{}1{}", "{\"a\":".repeat(126), "}".repeat(126));
+    for body in [deep.clone(), format!("{{\"prompt\":{}}}", &deep[5..deep.len() - 1])] {
+        let submit = server.request(Method::POST, "/queue/scumble/starter").header("content-type", "application/json");
+        let (status, submitted) = status_and_body(submit.body(body)).await;
+        assert_eq!((status, &submitted["status"]), (200, &"IN_QUEUE".into()));
+        server.ended(&submitted).await;
+        let result = reqwest::Client::new().get(submitted["response_url"].as_str().unwrap());
+        let (status, result) = status_and_body(result).await;
+        assert_eq!((status, &result["detail"][0]["loc"][1]), (422, &"prompt".into()));
+    }
+}

@@ -190,6 +190,25 @@ async fn a_caller_who_goes_away_cancels_the_running_job() {
 }
 
 #[tokio::test]
+async fn a_goodbye_is_answered_and_cancels_the_running_job() {
+    let runner = FakeRunner::gated();
+    let server = TestServer::new(&runner).await;
+    for path in [REALTIME, "/ws/scumble/starter"] {
+        let mut socket = Socket::open(&server, path).await;
+        socket.send_text(&star("abandoned").to_string()).await;
+        runner.begun().await;
+        socket.close().await;
+        assert_eq!(socket.closed().await, Some(1000));
+        // the socket is still there, the job is not
+        let next = server.submit(&star("next")).await;
+        runner.begun().await;
+        runner.allow(1);
+        server.ended(&next).await;
+    }
+    assert_eq!(runner.prompts(), ["abandoned", "next", "abandoned", "next"]);
+}
+
+#[tokio::test]
 async fn a_message_that_is_too_large_closes_the_connection() {
     let server = TestServer::new(&FakeRunner::free()).await;
     for path in [REALTIME, "/ws/scumble/starter"] {

@@ -5,13 +5,14 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{Raw, body_of, bytes, json_of, status};
 use reqwest::Method;
 use scumble_server::Config;
 use scumble_store::{Clock, ManualClock, SystemClock};
 use scumble_testkit::runner::FakeRunner;
-use scumble_testkit::server::{Folder, Setup, TestServer};
+use scumble_testkit::server::{ENDPOINT, Folder, Setup, TestServer};
 use serde_json::{Value, json};
 
 const INITIATE: &str = "/rest/storage/upload/initiate?storage_type=fal-cdn-v3";
@@ -487,4 +488,24 @@ async fn urls_look_like_the_callers_address() {
     assert!(named["file_url"].as_str().unwrap().starts_with("http://images.example:8443/cdn/files/b/"));
     let token = json_of(server.request(Method::POST, "/storage/auth/token").header("host", "rest.fal.ai:81")).await;
     assert_eq!(token["base_url"], "http://v3.fal.media:81");
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_not_waited_for() {
+    let mut setup = Setup::default();
+    setup.limits.body_pause = Duration::from_millis(50);
+    let server = TestServer::with(setup, &FakeRunner::free()).await;
+    let (upload_url, file_url) = initiate(&server, INITIATE, &json!({})).await;
+    let mut upload = Raw::put(&upload_url, "content-length: 10\r\n").await;
+    upload.send(b"123").await;
+    let answer = upload.answer().await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("ended before all of its bytes"), "{answer}");
+    assert_eq!(reqwest::get(file_url).await.unwrap().status(), 404);
+    // the same where the whole body is read at once
+    let call = Raw::put(&format!("{}/queue/a/b/requests/c/cancel", server.url), "content-length: 10\r\n").await;
+    assert!(call.answer().await.starts_with("HTTP/1.1 404 "), "a body that nobody reads is not waited for");
+    let mut call = Raw::post(&format!("{}/run/{ENDPOINT}", server.url), "content-length: 10\r\n").await;
+    call.send(b"{\"prom").await;
+    let answer = call.answer().await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("{\"detail\":"), "{answer}");
 }

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::Listening;
+use super::patience::Patient;
 use crate::addressing::Scheme;
 
 /// Every TLS connection begins with a handshake record; no HTTP method begins with this byte.
@@ -118,7 +119,8 @@ impl Connection {
             return Ok(self.tunnel(request));
         }
         request.extensions_mut().insert(scheme);
-        self.router.oneshot(request.map(Body::new)).await
+        let pause = self.how.limits.body_pause;
+        self.router.oneshot(request.map(|body| Body::new(Patient::new(body, pause)))).await
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! Whether a connection speaks TLS is told by its first byte, so that users of `http://` and of `https://` share a port.
 //! Everything that a stranger could hold on to has a bound: connections, the time until a request has arrived, the size
-//! of its head.
+//! of its head, the pauses in its body.
 
 mod connection;
+mod patience;
 mod tunnel;
 
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::hosts::Hosts;
 use connection::Connection;
+#[cfg(feature = "fuzz")]
+pub(crate) use tunnel::is_ours;
 
 /// After a failed `accept` (mostly: no file descriptors left) the loop rests instead of spinning.
 const REST: Duration = Duration::from_millis(100);
@@ -48,6 +51,8 @@ pub struct ConnectionLimits {
     pub head: Duration,
     /// Largest head of a request, in bytes.
     pub head_bytes: usize,
+    /// How long nothing may come of a body that is read.
+    pub body_pause: Duration,
 }
 
 impl Default for ConnectionLimits {
@@ -57,6 +62,7 @@ impl Default for ConnectionLimits {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(75),
             head_bytes: 64 * 1024,
+            body_pause: Duration::from_secs(60),
         }
     }
 }

@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 
 use super::connection::Connection;
 use crate::answer::{REQUEST_ID, Refusal};
+use crate::hosts::Hosts;
 
 const HTTPS_PORT: u16 = 443;
 
@@ -22,7 +23,7 @@ impl Connection {
             Some(tls) if self.how.connect && !self.tunnelled => tls,
             _ => return refused(405, "CONNECT is not served here; the owner of this server can allow it: --connect"),
         };
-        if !self.is_ours(request.uri()) {
+        if !is_ours(&self.how.hosts, request.uri()) {
             return refused(403, "CONNECT is for fal's service names on port 443 only");
         }
         let upgraded = hyper::upgrade::on(request);
@@ -35,10 +36,11 @@ impl Connection {
         });
         Response::new(Body::empty())
     }
+}
 
-    fn is_ours(&self, target: &Uri) -> bool {
-        target.port_u16() == Some(HTTPS_PORT) && target.host().is_some_and(|host| self.how.hosts.find(host).is_some())
-    }
+/// Whether a tunnel to this target would end here.
+pub(crate) fn is_ours(hosts: &Hosts, target: &Uri) -> bool {
+    target.port_u16() == Some(HTTPS_PORT) && target.host().is_some_and(|host| hosts.find(host).is_some())
 }
 
 /// The routes' middleware does not see these requests, so what every answer has is added here.

@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use scumble_api::Endpoint;
-use scumble_api::faces::{self, CatalogueQuery, Places};
+use scumble_api::faces::{self, CatalogueQuery, Edition, Places};
 use serde_json::{Value, json};
 
 use crate::addressing::Caller;
@@ -15,14 +15,18 @@ type Pairs = Query<Vec<(String, String)>>;
 
 /// `GET /v1/models`. Errors have the envelope of fal's platform.
 pub(super) async fn list(Extension(caller): Extension<Caller>, Query(pairs): Pairs) -> Response {
-    let page = query(pairs).and_then(|query| faces::catalogue(&query, &places(&caller)));
-    match page {
+    match page(pairs, &caller) {
         Ok(page) => Json(page).into_response(),
         Err(message) => {
             let error = json!({ "error": { "type": "validation_error", "message": message } });
             (StatusCode::BAD_REQUEST, Json(error)).into_response()
         }
     }
+}
+
+/// The page that a query asks for.
+pub(crate) fn page(pairs: Vec<(String, String)>, caller: &Caller) -> Result<Value, String> {
+    faces::catalogue(&query(pairs)?, &places(caller))
 }
 
 fn query(pairs: Vec<(String, String)>) -> Result<CatalogueQuery, String> {
@@ -46,16 +50,16 @@ fn query(pairs: Vec<(String, String)>) -> Result<CatalogueQuery, String> {
 pub(super) async fn queue_openapi(Extension(caller): Extension<Caller>, Query(pairs): Pairs) -> Response {
     let id = pairs.iter().find(|(name, _)| name == "endpoint_id").map_or("", |(_, id)| id.as_str());
     match scumble_api::find(id) {
-        Some(endpoint) => Json(faces::openapi(endpoint, &places(&caller))).into_response(),
+        Some(endpoint) => Json(faces::openapi(endpoint, &places(&caller), Edition::V3_0)).into_response(),
         None => (StatusCode::NOT_FOUND, Json(Value::Null)).into_response(),
     }
 }
 
 /// `GET /models/{id}/openapi.json` and `GET /models/{id}/llms.txt`.
-pub(super) async fn document(Extension(caller): Extension<Caller>, Path(path): Path<String>) -> Response {
+pub(crate) async fn document(Extension(caller): Extension<Caller>, Path(path): Path<String>) -> Response {
     let of = |file: &str| -> Option<&'static Endpoint> { scumble_api::find(path.strip_suffix(file)?) };
     if let Some(endpoint) = of("/openapi.json") {
-        return Json(faces::openapi(endpoint, &places(&caller))).into_response();
+        return Json(faces::openapi(endpoint, &places(&caller), Edition::V3_1)).into_response();
     }
     match of("/llms.txt") {
         Some(endpoint) => markdown(faces::llms_of(endpoint, &places(&caller))),

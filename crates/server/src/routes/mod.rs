@@ -1,15 +1,16 @@
 //! The routes, grouped by who calls.
 
-mod catalogue;
+pub(crate) mod catalogue;
 pub(crate) mod files;
 mod jwks;
+mod openai;
 mod probes;
 pub(crate) mod queue;
-mod realtime;
+pub(crate) mod realtime;
 mod run;
 mod stream;
-mod tokens;
-mod uploads;
+pub(crate) mod tokens;
+pub(crate) mod uploads;
 mod ws;
 
 use axum::Router;
@@ -20,9 +21,13 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use self::realtime::endpoint_of as realtime_of;
 pub(crate) use self::stream::endpoint_of as stream_of;
+#[cfg(feature = "fuzz")]
+pub(crate) use self::stream::jpeg_size;
+pub(crate) use self::uploads::LIST_BYTES_MAX;
 use crate::addressing::address;
 use crate::auth::take_token;
-use crate::middleware::{cors, json_errors, panicked, request_id};
+use crate::middleware::{cors, json_errors, long_bodies, panicked, request_id};
+use crate::pages;
 use crate::state::AppState;
 
 /// What a worker on its own answers: that it lives, and that it reaches its database.
@@ -60,17 +65,20 @@ pub fn router(state: AppState) -> Router {
         // receivers of webhooks
         .route("/rest/.well-known/jwks.json", get(jwks::read))
         // programs that look for something to call
-        .route("/v1/models", get(catalogue::list))
+        .route("/v1/models", get(catalogue::list).layer(from_fn(openai::models)))
+        .route("/v1/models/{*id}", get(openai::model))
+        .route("/v1/images/generations", post(openai::generate))
         .route("/api/openapi/queue/openapi.json", get(catalogue::queue_openapi))
-        .route("/models/{*path}", get(catalogue::document))
         .route("/llms.txt", get(catalogue::overview))
         // machines
         .route("/health", get(probes::health))
         .route("/ready", get(probes::ready))
-        .route("/", get(probes::hello))
+        // people
+        .merge(pages::routes())
         // a bare endpoint id is a direct call
         .fallback(run::bare)
         .layer(DefaultBodyLimit::max(state.config.body_bytes))
+        .layer(from_fn_with_state(state.clone(), long_bodies))
         // before anything looks at the query
         .layer(from_fn(take_token))
         .with_state(state.clone());
@@ -83,4 +91,6 @@ pub fn router(state: AppState) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(request_id))
         .layer(cors())
+        // outside of the leave that it takes back
+        .layer(from_fn(pages::keep_private))
 }

@@ -20,9 +20,3 @@ pub(super) async fn ready(State(state): State<AppState>) -> Result<&'static str,
         }
     }
 }
-
-/// `GET /`: what this is.
-pub(super) async fn hello() -> &'static str {
-    "Scumble answers fal's Model API here.\n\nTry:\n  curl -d '{\"prompt\": \"two red stars\"}' \
-     http://HOST/scumble/starter\n"
-}

@@ -116,7 +116,7 @@ impl Session {
         };
         // old clients match answers with it; it is no field of any endpoint
         let request_id = body.as_object_mut().and_then(|fields| fields.shift_remove("request_id"));
-        let call = Call { endpoint: self.endpoint, body, stream: false };
+        let call = Call::new(self.endpoint, body);
         let (caller, headers) = (&self.caller, HeaderMap::new());
         let from = Origin { state: &self.state, caller, authorized: &self.authorized, headers: &headers };
         let (_, outcome) = run_to_outcome(from, Ok(call)).await;
@@ -153,7 +153,7 @@ impl Session {
 }
 
 /// The input of a message.
-fn read(input: &Input) -> Result<Value, String> {
+pub(crate) fn read(input: &Input) -> Result<Value, String> {
     let body = match input.is_text {
         true => serde_json::from_slice(&input.bytes).map_err(|e| format!("not a JSON input: {e}"))?,
         false => from_msgpack(&input.bytes)?,

@@ -16,6 +16,7 @@ use crate::auth::Authorized;
 use crate::state::AppState;
 use crate::submit::{Call, Origin, too_many};
 use crate::wait::Wait;
+use crate::watch::What;
 
 /// `POST /run/{id}` and `POST /run/{id}/stream`.
 pub(super) async fn with_body(
@@ -92,8 +93,8 @@ async fn answer(
 async fn run(from: Origin<'_>, call: Call) -> Result<Response, Refusal> {
     let Origin { state, caller, .. } = from;
     let _place = state.direct.clone().try_acquire_owned().map_err(|_| too_many())?;
-    // subscribed before the job exists, so that its end cannot be missed
-    let changes = state.store.changes();
+    // from before the job exists, so that its end cannot be missed
+    let end = state.watches.watch(call.id, What::End);
     let repeatable = from.headers.contains_key("idempotency-key");
     let job = call.run(from).await?.job;
     let mut wait = Wait::new(state, job.id);
@@ -101,7 +102,7 @@ async fn run(from: Origin<'_>, call: Call) -> Result<Response, Refusal> {
         // the caller may come back for it
         wait.disarm();
     }
-    match wait.outcome(state, changes).await? {
+    match wait.outcome(state, end).await? {
         Some(result) => Ok(outcome(job.id, result, &state.files, caller).await),
         None => Ok(about(job.id, Refusal::plain(404, "Request not found").into_response())),
     }

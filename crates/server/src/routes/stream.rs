@@ -13,9 +13,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::stream;
 use scumble_api::Image;
-use scumble_store::{Change, EventKind, Job, JobId, Outcome, State};
+use scumble_store::{EventKind, Job, JobId, Outcome, State};
 use serde_json::{Map, Value, json};
-use tokio::sync::broadcast::Receiver;
 
 use crate::addressing::Caller;
 use crate::answer::{Refusal, about, outcome, resolve_urls};
@@ -23,6 +22,7 @@ use crate::sse::{self, broken};
 use crate::state::AppState;
 use crate::submit::{Call, Origin};
 use crate::wait::{Wait, stirred};
+use crate::watch::{Watch, What};
 
 /// A job that runs for this long without a word has begun: proxies do not wait for headers for ever.
 const GRACE: Duration = Duration::from_secs(1);
@@ -39,17 +39,21 @@ pub(crate) fn endpoint_of(path: &str) -> Option<&str> {
 /// Enqueues, then tells what happens to the job. A caller who goes away cancels it.
 pub(super) async fn stream(from: Origin<'_>, mut call: Call) -> Result<Response, Refusal> {
     let Origin { state, caller, .. } = from;
-    // subscribed before the job exists, so that nothing about it can be missed
-    let changes = state.store.changes();
     call.stream = true;
     settle_seed(&mut call);
+    // from before the job exists, so that nothing about it can be missed
+    let mut watch = state.watches.watch(call.id, What::Anything);
     let job = call.run(from).await?.job;
+    if job.id != watch.id() {
+        // repeated: this is the job of the first time
+        watch = state.watches.watch(job.id, What::Anything);
+    }
     let mut follower = Follower {
         state: state.clone(),
         caller: caller.clone(),
         id: job.id,
         wait: Wait::new(state, job.id),
-        changes,
+        watch,
         seen: 0,
         draft: Draft::of(&job),
     };
@@ -90,7 +94,7 @@ struct Follower {
     caller: Caller,
     id: JobId,
     wait: Wait,
-    changes: Receiver<Change>,
+    watch: Watch,
     /// The number of the last event that was taken in.
     seen: i64,
     draft: Draft,
@@ -112,7 +116,7 @@ impl Follower {
             if self.draft.is_news || !patient {
                 return Ok(Beginning::Running);
             }
-            stirred(&self.state, self.id, &mut self.changes).await;
+            stirred(&self.state, &self.watch).await;
         }
     }
 
@@ -130,7 +134,7 @@ impl Follower {
             if std::mem::take(&mut self.draft.is_news) {
                 return Some((sse::event(&self.draft.to_json()), Some(self)));
             }
-            stirred(&self.state, self.id, &mut self.changes).await;
+            stirred(&self.state, &self.watch).await;
         }
     }
 
@@ -183,7 +187,7 @@ impl Draft {
                 self.progress = json!({ "stage": stage, "done": done, "total": total });
             }
             EventKind::Preview { image } => self.images = preview(image).into_iter().collect(),
-            EventKind::Log { .. } | EventKind::State { .. } => return,
+            EventKind::Log { .. } | EventKind::State { .. } | EventKind::Submitted { .. } => return,
         }
         self.is_news = true;
     }
@@ -208,7 +212,7 @@ fn preview(url: String) -> Option<Image> {
 }
 
 /// Columns and rows of a JPEG file, from its frame header.
-fn jpeg_size(bytes: &[u8]) -> Option<(u32, u32)> {
+pub(crate) fn jpeg_size(bytes: &[u8]) -> Option<(u32, u32)> {
     let mut rest = bytes.strip_prefix(&[0xff, 0xd8])?;
     loop {
         let [0xff, marker, high, low, body @ ..] = rest else { return None };

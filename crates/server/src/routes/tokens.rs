@@ -56,7 +56,7 @@ async fn make(state: &AppState, authorized: Authorized, body: &[u8], duration: &
     })
 }
 
-fn apps(body: &Map<String, Value>) -> Result<Vec<App>, Problem> {
+pub(crate) fn apps(body: &Map<String, Value>) -> Result<Vec<App>, Problem> {
     let problem = |kind: &str, text: &str| Problem::new(&["allowed_apps"], kind, text);
     let names = match body.get("allowed_apps") {
         None => return Err(problem("missing", "Field required")),
@@ -77,7 +77,7 @@ fn apps(body: &Map<String, Value>) -> Result<Vec<App>, Problem> {
     names.iter().map(app).collect()
 }
 
-fn seconds(body: &Map<String, Value>, field: &str) -> Result<i64, Problem> {
+pub(crate) fn seconds(body: &Map<String, Value>, field: &str) -> Result<i64, Problem> {
     let given = match body.get(field) {
         None | Some(Value::Null) => return Ok(SECONDS),
         Some(given) => given,

@@ -17,7 +17,7 @@ use crate::answer::{Refusal, resolve_urls};
 use crate::auth::Authorized;
 use crate::session::{Answer, Input, Overflow, Rules, serve};
 use crate::state::AppState;
-use crate::submit::{Call, Origin, endpoint, failed, run_to_outcome};
+use crate::submit::{Call, Origin, endpoint, run_to_outcome};
 
 /// How many calls may wait on one connection.
 const WAITING: usize = 60;
@@ -74,9 +74,12 @@ impl Session {
     }
 
     async fn with_urls(&self, mut outcome: Outcome) -> Outcome {
+        if outcome.status >= 400 {
+            return outcome;
+        }
         match resolve_urls(&mut outcome.body, &self.state.files, &self.caller).await {
             Ok(()) => outcome,
-            Err(error) => failed(Refusal::from(error).answer()),
+            Err(error) => Outcome::from(Refusal::from(error).answer()),
         }
     }
 }

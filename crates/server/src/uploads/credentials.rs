@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::token::{Claims, Signer, Unusable};
 use crate::answer::Refusal;
 use crate::auth::{Authorized, presented};
+use crate::pages;
 use crate::state::AppState;
 
 /// Who may upload: with a key or a CDN token, or on a server without keys.
@@ -38,7 +39,7 @@ impl FromRequestParts<AppState> for Uploader {
 async fn is_alive(state: &AppState, key: Option<&str>) -> Result<bool, Refusal> {
     match key {
         None => Ok(!state.store.keys_required().await?),
-        Some(id) => Ok(state.store.list_keys().await?.iter().any(|key| key.id == id && key.revoked_ms.is_none())),
+        Some(id) => Ok(state.store.key(id).await?.is_some()),
     }
 }
 
@@ -65,6 +66,8 @@ impl FromRequestParts<AppState> for Reader {
             // an error of the database comes back with the file's row
             reader.keys.extend(Uploader::from_request_parts(parts, state).await.ok().map(|uploader| uploader.owner));
         }
+        // who has signed in sees the pictures of their own pages
+        reader.keys.extend(pages::key_of_cookie(state, &parts.headers).await.ok().flatten().map(Some));
         let Query(query) = Query::<ReadQuery>::try_from_uri(&parts.uri).unwrap_or_default();
         if let Some(identity) = query.identity
             && let Ok(Claims::Read { path }) = Signer::of(state).await?.open(&identity, state.clock.now_ms())

@@ -12,6 +12,8 @@ use scumble_api::{ErrorAnswer, Lifecycle, Problem};
 use scumble_files::FilePath;
 
 pub(crate) use self::credentials::{Reader, Uploader};
+#[cfg(feature = "fuzz")]
+pub(crate) use self::receive::meant;
 pub(crate) use self::receive::{complete, part, whole};
 pub(crate) use self::token::{Claims, Signer, Ticket, Unusable};
 use crate::answer::Refusal;

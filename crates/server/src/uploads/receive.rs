@@ -92,7 +92,7 @@ pub(crate) async fn complete(
 }
 
 /// The stored parts that a list means, by number.
-fn meant(list: &[UploadPart], stored: Vec<Part>) -> Result<Vec<Part>, Refusal> {
+pub(crate) fn meant(list: &[UploadPart], stored: Vec<Part>) -> Result<Vec<Part>, Refusal> {
     if list.is_empty() {
         return Err(Refusal::plain(400, "The list of parts is empty"));
     }

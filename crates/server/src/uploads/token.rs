@@ -25,6 +25,8 @@ pub(crate) enum Claims {
     Parts(Ticket),
     /// To upload and read as this key does; without one, as everybody on a server without keys.
     Cdn { key: Option<String> },
+    /// To see pages as this key.
+    Page { key: String },
     /// To read a file.
     Read { path: String },
 }
@@ -69,14 +71,25 @@ impl Signer {
         Ok(Self { secrets })
     }
 
+    /// One whose secret everybody knows.
+    #[cfg(feature = "fuzz")]
+    pub(crate) fn fixed() -> Self {
+        let value = SecretBytes::new(*b"known");
+        Self { secrets: vec![SecretRecord { id: 1, purpose: PURPOSE.into(), value, created_ms: 0 }] }
+    }
+
     /// A token that opens until `until_ms`.
     pub(crate) fn seal(&self, claims: &Claims, until_ms: i64) -> Result<String, Refusal> {
         let unusable = || Refusal::plain(500, "The server cannot sign");
         let payload = serde_json::to_vec(&(until_ms, claims)).map_err(|_| unusable())?;
+        self.sign(&payload).ok_or_else(unusable)
+    }
+
+    /// A payload, signed by the newest secret.
+    pub(crate) fn sign(&self, payload: &[u8]) -> Option<String> {
         let payload = URL_SAFE_NO_PAD.encode(payload);
-        let secret = self.secrets.last().ok_or_else(unusable)?;
-        let signature = hmac(secret.value.reveal(), payload.as_bytes());
-        Ok(format!("{payload}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        let signature = hmac(self.secrets.last()?.value.reveal(), payload.as_bytes());
+        Some(format!("{payload}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
     /// What a token allows now.

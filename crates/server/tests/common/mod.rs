@@ -56,9 +56,18 @@ pub struct Raw(TcpStream);
 impl Raw {
     /// The head of a PUT, with more header lines.
     pub async fn put(url: &str, headers: &str) -> Self {
+        Self::begin("PUT", url, headers).await
+    }
+
+    /// The head of a POST, with more header lines.
+    pub async fn post(url: &str, headers: &str) -> Self {
+        Self::begin("POST", url, headers).await
+    }
+
+    async fn begin(method: &str, url: &str, headers: &str) -> Self {
         let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
         let mut stream = TcpStream::connect(host).await.unwrap();
-        let head = format!("PUT /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}\r\n");
+        let head = format!("{method} /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         Self(stream)
     }

@@ -11,6 +11,8 @@ use serde::de::{Deserializer, Error, Visitor};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -96,6 +98,12 @@ impl Socket {
 
     pub(crate) async fn send_text(&mut self, text: &str) {
         self.0.send(Message::Text(text.into())).await.unwrap();
+    }
+
+    /// Says goodbye.
+    pub(crate) async fn close(&mut self) {
+        let frame = CloseFrame { code: CloseCode::Normal, reason: "done".into() };
+        self.0.send(Message::Close(Some(frame))).await.unwrap();
     }
 
     /// Until the server has read everything that was sent.

@@ -5,14 +5,13 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use scumble_api::{ErrorAnswer, ErrorType};
-use scumble_store::Cancel;
+use scumble_store::{Cancel, Outcome};
 use serde_json::json;
 
 use super::{What, parse};
 use crate::answer::{Refusal, about};
 use crate::auth::Authorized;
 use crate::state::AppState;
-use crate::submit::failed;
 
 /// A cancelled request still ends, as fal's clients expect: its result is a 499.
 pub(in crate::routes) async fn cancel(
@@ -22,7 +21,7 @@ pub(in crate::routes) async fn cancel(
 ) -> Result<Response, Refusal> {
     let unknown = || (StatusCode::NOT_FOUND, Json(json!({ "status": "NOT_FOUND" }))).into_response();
     let Some(address) = parse(&path).filter(|a| a.what == What::Cancel) else { return Ok(unknown()) };
-    let outcome = failed(&ErrorAnswer::typed(ErrorType::ClientCancelled, "Request was cancelled"));
+    let outcome = Outcome::from(&ErrorAnswer::typed(ErrorType::ClientCancelled, "Request was cancelled"));
     let (code, word) = match state.store.cancel(address.id, outcome).await? {
         Cancel::Removed => (StatusCode::OK, "OK"),
         Cancel::Requested => (StatusCode::ACCEPTED, "CANCELLATION_REQUESTED"),

@@ -86,7 +86,7 @@ fn line(event: Event) -> Option<LogLine> {
     let (level, message) = match event.kind {
         EventKind::Log { level, message } => (level, message),
         EventKind::Progress { stage, done, total } => (Level::Info, format!("{stage} {done}/{total}")),
-        EventKind::State { .. } | EventKind::Preview { .. } => return None,
+        EventKind::State { .. } | EventKind::Preview { .. } | EventKind::Submitted { .. } => return None,
     };
     Some(LogLine { message, level: level.as_str().into(), source: "USER", timestamp: iso(event.at_ms) })
 }

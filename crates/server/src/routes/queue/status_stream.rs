@@ -6,8 +6,7 @@ use axum::response::Response;
 use axum::response::sse::Event;
 use futures::stream;
 use scumble_api::{QueueStatus, Status};
-use scumble_store::{Change, JobId};
-use tokio::sync::broadcast::Receiver;
+use scumble_store::JobId;
 
 use super::status::{describe, lines};
 use crate::addressing::Caller;
@@ -15,12 +14,13 @@ use crate::answer::about;
 use crate::sse::{self, broken};
 use crate::state::AppState;
 use crate::wait::stirred;
+use crate::watch::{Watch, What};
 
 /// A status at once, one whenever something has changed, and the end of the stream right after `COMPLETED`.
 pub(super) fn stream(state: AppState, caller: Caller, id: JobId, logs: bool) -> Response {
-    // subscribed before the first look, so that no change falls between the two
-    let changes = state.store.changes();
-    let follower = Follower { state, caller, id, logs, changes, seen: 0, said: None };
+    // from before the first look, so that no change falls between the two
+    let watch = state.watches.watch(id, What::Anything);
+    let follower = Follower { state, caller, id, logs, watch, seen: 0, said: None };
     let events = stream::unfold(Some(follower), |follower| async move { follower?.next().await });
     about(id, sse::response(events))
 }
@@ -31,7 +31,7 @@ struct Follower {
     caller: Caller,
     id: JobId,
     logs: bool,
-    changes: Receiver<Change>,
+    watch: Watch,
     /// The number of the last event whose line was sent.
     seen: i64,
     /// The last status that was sent, and the position in it.
@@ -47,7 +47,7 @@ impl Follower {
                     let more = status.status != Status::Completed;
                     return Some((sse::event(&status), more.then_some(self)));
                 }
-                Ok(None) => stirred(&self.state, self.id, &mut self.changes).await,
+                Ok(None) => stirred(&self.state, &self.watch).await,
                 Err(error) => return Some((Err(error), None)),
             }
         }

@@ -23,7 +23,7 @@ pub(super) use self::token::token;
 use crate::answer::Refusal;
 
 /// Largest list of parts, in bytes: ten thousand lines of a hundred, and room.
-const LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// fal's names for places that keep files. Here there is one, whatever it is called.
 const STORAGE_TYPES: [&str; 3] = ["fal-cdn-v3", "fal-cdn", "gcs"];
@@ -47,7 +47,7 @@ impl StorageQuery {
 }
 
 /// A small JSON body; none means that nothing is wished for.
-fn read_json<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refusal> {
+pub(crate) fn read_json<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refusal> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(T::default());
     }
@@ -55,7 +55,7 @@ fn read_json<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refusal> {
 }
 
 /// A JSON object, and not the array that would do for one.
-fn read_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+pub(crate) fn read_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     let read = serde_json::from_slice::<Map<String, Value>>(body);
     let read = read.and_then(|fields| serde_json::from_value(Value::Object(fields)));
     read.map_err(|e| ErrorAnswer::bad_json(&e.to_string()).into())

@@ -1,0 +1,210 @@
+//! An endpoint's form, made from the table: what each control shows, holds and says about itself.
+
+use scumble_api::{Endpoint, Field, Kind, PRESETS, Problem};
+use serde_json::{Map, Value, json};
+
+use super::labels::label;
+use super::layout::json_text;
+use super::values::is_color;
+
+/// A form's fields as its template wants them: required ones first, otherwise in page order.
+pub(super) fn form(endpoint: &Endpoint, values: &Map<String, Value>, problems: &[Problem]) -> Vec<Value> {
+    let problems = Told(problems);
+    let fields = endpoint.fields().iter();
+    let (needed, free): (Vec<_>, Vec<_>) = fields.partition(|field| field.is_required());
+    needed.into_iter().chain(free).map(|field| view(field, "", values.get(field.name), &problems)).collect()
+}
+
+/// Problems that belong to no control.
+pub(super) fn elsewhere(endpoint: &Endpoint, problems: &[Problem]) -> Vec<String> {
+    let strange = |problem: &&Problem| {
+        let first = problem.loc.get(1).and_then(Value::as_str);
+        first.is_none_or(|name| endpoint.field(name).is_none())
+    };
+    problems.iter().filter(strange).map(|problem| problem.msg.clone()).collect()
+}
+
+/// What the server has said about an input.
+struct Told<'a>(&'a [Problem]);
+
+impl Told<'_> {
+    /// What was said about this path, or about something in it where that has no control of its own.
+    fn about(&self, path: &str, whole: bool) -> Option<String> {
+        let about = |problem: &&Problem| {
+            let place = place(problem);
+            place == path || whole && place.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
+        };
+        let said: Vec<&str> = self.0.iter().filter(about).map(|problem| problem.msg.as_str()).collect();
+        (!said.is_empty()).then(|| said.join(". "))
+    }
+}
+
+/// Where a problem is, as the name of a control.
+fn place(problem: &Problem) -> String {
+    let word = |step: &Value| step.as_str().map_or_else(|| step.to_string(), str::to_owned);
+    problem.loc.iter().skip(1).map(word).collect::<Vec<_>>().join(".")
+}
+
+/// One control.
+fn view(field: &Field, under: &str, value: Option<&Value>, problems: &Told<'_>) -> Value {
+    let path = format!("{under}{}", field.name);
+    let default = field.default();
+    let shown = value.cloned().or_else(|| default.clone()).unwrap_or(Value::Null);
+    let mut view = control(&field.kind, &path, &shown, problems);
+    let is_group = view["group"] == true;
+    let more = json!({
+        "own": field.name,
+        "label": label(field.name),
+        "help": field.help,
+        "required": field.is_required(),
+        "default": default.as_ref().map(json_text),
+        "type": field.kind.type_name(),
+        "on": field.is_required() || value.is_some_and(|value| !value.is_null()),
+        "long": field.name.contains("prompt"),
+        "error": problems.about(&path, !is_group),
+    });
+    extend(&mut view, more);
+    if matches!(field.kind, Kind::Mask { .. }) {
+        view["ink"] = ink(field).into();
+    }
+    view
+}
+
+/// The colour that a mask is painted in: its help says which one means something.
+fn ink(field: &Field) -> &'static str {
+    if field.help.contains("black where") { "black" } else { "white" }
+}
+
+/// A control for one value of a kind. `shown` is null where nothing is there.
+fn control(kind: &Kind, path: &str, shown: &Value, problems: &Told<'_>) -> Value {
+    let base = |kind: &str, more: Value| {
+        let mut view = json!({ "kind": kind, "name": path, "id": format!("field-{}", path.replace('.', "-")) });
+        extend(&mut view, more);
+        view
+    };
+    let text = || match shown {
+        Value::String(text) => text.clone(),
+        Value::Null | Value::Array(_) | Value::Object(_) => String::new(),
+        other => other.to_string(),
+    };
+    match kind {
+        Kind::Text => base("text", json!({ "value": text() })),
+        Kind::Boolean => base("boolean", json!({ "value": shown == &Value::Bool(true) })),
+        Kind::Seed => base("seed", json!({ "value": text() })),
+        Kind::Integer { min, max } => {
+            let more = json!({ "value": text(), "min": min, "max": max, "step": 1, "slider": max - min <= 1000 });
+            base("integer", more)
+        }
+        Kind::Number { min, max } => {
+            let limited = min.is_finite() && max.is_finite();
+            let step = if max - min <= 2.0 { 0.01 } else { 0.1 };
+            let (min, max) =
+                if limited { (json!(short(*min)), json!(short(*max))) } else { (Value::Null, Value::Null) };
+            base("number", json!({ "value": text(), "min": min, "max": max, "step": step, "slider": limited }))
+        }
+        Kind::Choice(words) => base("choice", json!({ "value": text(), "options": words })),
+        Kind::Hex { digits } => base("hex", json!({ "value": text(), "digits": digits })),
+        Kind::Image => base("image", json!({ "value": text() })),
+        Kind::Mask { of } => {
+            let beside = path.rsplit_once('.').map_or_else(|| (*of).to_owned(), |(before, _)| format!("{before}.{of}"));
+            base("mask", json!({ "value": text(), "of": beside }))
+        }
+        Kind::ImageSize { min, max, area } => {
+            let fits = |(width, height): (u32, u32)| {
+                width <= *max && height <= *max && u64::from(width) * u64::from(height) <= *area
+            };
+            let presets = PRESETS.iter().filter(|(_, width, height)| fits((*width, *height)));
+            let presets: Vec<Value> = presets
+                .map(|(name, width, height)| json!({ "name": name, "width": width, "height": height }))
+                .collect();
+            let side = |name: &str| shown.get(name).map_or_else(|| "512".to_owned(), Value::to_string);
+            let chosen = if shown.is_object() { "custom".to_owned() } else { text() };
+            let more = json!({
+                "value": chosen, "presets": presets, "width": side("width"), "height": side("height"), "min": min,
+                "max": max,
+            });
+            base("size", more)
+        }
+        Kind::List { item, max } => {
+            let items = shown.as_array().map_or(&[][..], Vec::as_slice).iter().enumerate();
+            let items: Vec<Value> =
+                items.map(|(n, value)| item_view(item, &format!("{path}.{n}"), value, problems)).collect();
+            // the number is put in when one is added
+            let template = item_view(item, &format!("{path}.#"), &Value::Null, &Told(&[]));
+            base("list", json!({ "group": true, "items": items, "template": template, "max_items": max }))
+        }
+        Kind::Object(shape) if is_color(shape) => base("color", json!({ "value": color(shown) })),
+        Kind::Object(shape) => {
+            let under = format!("{path}.");
+            let fields = shape.fields.iter().map(|field| view(field, &under, shown.get(field.name), problems));
+            let more = json!({ "group": true, "shape": shape.name, "fields": fields.collect::<Vec<_>>() });
+            base("object", more)
+        }
+    }
+}
+
+/// One entry of a list.
+fn item_view(kind: &Kind, path: &str, value: &Value, problems: &Told<'_>) -> Value {
+    let mut view = control(kind, path, value, problems);
+    let is_group = view["group"] == true;
+    let name = path.split('.').rev().nth(1).unwrap_or_default();
+    let one = name.strip_suffix('s').unwrap_or(name);
+    let more = json!({
+        "item": true, "own": one, "label": label(one), "required": true, "on": true,
+        "error": problems.about(path, !is_group),
+    });
+    extend(&mut view, more);
+    view
+}
+
+/// `#rrggbb`; black where there is none.
+fn color(value: &Value) -> String {
+    let channel = |name: &str| value[name].as_u64().unwrap_or(0).min(255);
+    format!("#{:02x}{:02x}{:02x}", channel("r"), channel("g"), channel("b"))
+}
+
+/// Whole numbers without their point.
+fn short(number: f64) -> Value {
+    if number.fract() == 0.0 && number.abs() < 1e9 { (number as i64).into() } else { number.into() }
+}
+
+fn extend(view: &mut Value, more: Value) {
+    if let (Value::Object(view), Value::Object(more)) = (view, more) {
+        view.extend(more);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scumble_api::ENDPOINTS;
+
+    use super::*;
+
+    #[test]
+    fn every_mask_says_what_its_colours_mean() {
+        let fields = |endpoint: &'static Endpoint| {
+            endpoint.fields().iter().chain(endpoint.shapes().into_iter().flat_map(|s| s.fields))
+        };
+        let masks: Vec<&Field> =
+            ENDPOINTS.iter().flat_map(fields).filter(|field| matches!(field.kind, Kind::Mask { .. })).collect();
+        assert!(masks.len() >= 3);
+        for mask in masks {
+            let says =
+                ["black where", "white where", "white on black"].iter().filter(|words| mask.help.contains(*words));
+            assert_eq!(says.count(), 1, "{}", mask.help);
+        }
+    }
+
+    #[test]
+    fn problems_stand_at_their_fields() {
+        let endpoint = scumble_api::find("fal-ai/stable-diffusion-v35-large").expect("an endpoint");
+        let values = json!({ "prompt": "<b>", "loras": [{ "path": "a" }, {}] });
+        let problems = endpoint.parse(&values, scumble_api::Scope::Wire).expect_err("a path is missing");
+        let form = form(endpoint, values.as_object().expect("an object"), &problems);
+        let loras = form.iter().find(|field| field["name"] == "loras").expect("a list");
+        assert_eq!(loras["items"][1]["fields"][0]["name"], "loras.1.path");
+        assert_eq!(loras["items"][1]["fields"][0]["error"], "Field required");
+        assert_eq!((&loras["error"], &loras["items"][0]["fields"][0]["error"]), (&Value::Null, &Value::Null));
+        assert!(elsewhere(endpoint, &problems).is_empty());
+    }
+}
