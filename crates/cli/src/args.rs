@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, TypedValueParser};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use scumble_api::faces;
 use scumble_store::{JobId, State};
 use scumble_worker::Faults;
 
@@ -28,6 +30,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Answer fal's API over HTTP.
     Serve(Serve),
+    /// List what can be called, and show what it takes.
+    Models(Models),
     /// Make, list and revoke the keys that callers need.
     Keys(Keys),
     /// Look at jobs and act on them.
@@ -38,6 +42,48 @@ pub(crate) enum Command {
     Bench(Bench),
     /// Check on this machine that nothing acknowledged gets lost.
     Selftest(Selftest),
+    /// Print a script that completes commands in your shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+/// What can be called, and what it takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Models {
+    #[command(subcommand)]
+    pub(crate) command: ModelsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// Every endpoint, a line each.
+    List,
+    /// One endpoint and the fields of its input.
+    Show {
+        /// Such as fal-ai/flux/schnell.
+        id: String,
+    },
+}
+
+/// What was typed. `run ENDPOINT --help` shows that endpoint's fields too.
+pub(crate) fn parse() -> Args {
+    let typed: Vec<_> = std::env::args_os().collect();
+    let mut words = typed.iter().skip(1).filter_map(|word| word.to_str());
+    let is_run = words.next() == Some("run");
+    let endpoint = words.find_map(scumble_api::find).filter(|_| is_run);
+    let command = match endpoint {
+        Some(endpoint) => command().mut_subcommand("run", |run| run.after_help(faces::terminal_fields(endpoint))),
+        None => command(),
+    };
+    // clap ends the process itself where the words make no sense, or ask for help
+    Args::from_arg_matches(&command.get_matches_from(typed)).unwrap_or_else(|error| error.exit())
+}
+
+/// All that can be typed.
+pub(crate) fn command() -> clap::Command {
+    Args::command()
 }
 
 /// Make an image here and now.
@@ -54,7 +100,7 @@ pub(crate) struct Run {
     /// A JSON file with fields of the input.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) input: Option<PathBuf>,
-    /// Where the image goes; .png, .jpg or .jpeg decides its format.
+    /// Where the image goes; .png, .jpg, .jpeg or .webp decides its format.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// The same seed gives the same image.
@@ -115,6 +161,12 @@ pub(crate) struct Serve {
     #[arg(long, env = "SCUMBLE_STAND_IN", value_name = "MS", num_args = 0..=1, default_missing_value = "0",
           require_equals = true, value_parser = milliseconds)]
     pub(crate) stand_in: Option<Duration>,
+    /// Keep every exchange with makers in this folder, without keys.
+    #[arg(long, env = "SCUMBLE_RECORD", value_name = "DIR", conflicts_with = "replay")]
+    pub(crate) record: Option<PathBuf>,
+    /// Answer for makers from what --record kept in this folder. Nothing is sent, and no key is needed.
+    #[arg(long, env = "SCUMBLE_REPLAY", value_name = "DIR")]
+    pub(crate) replay: Option<PathBuf>,
     /// Where a self-test wants this process to end: POINT or POINT:PASS.
     #[arg(long, env = "SCUMBLE_FAULT", value_name = "POINT", hide = true)]
     pub(crate) fault: Option<Faults>,
@@ -340,8 +392,7 @@ fn key_value(text: &str) -> Result<(String, serde_json::Value), String> {
 fn endpoint_dir(text: &str) -> Result<(String, PathBuf), String> {
     let (endpoint, dir) = text.split_once('=').ok_or("expected ENDPOINT=DIR")?;
     if scumble_api::find(endpoint).is_none() {
-        let known: Vec<_> = scumble_api::ENDPOINTS.iter().map(|e| e.id).collect();
-        return Err(format!("there is no endpoint {endpoint}; there are {}", known.join(", ")));
+        return Err(format!("there is no endpoint {endpoint}; `scumble models list` shows those that there are"));
     }
     Ok((endpoint.to_owned(), dir.into()))
 }

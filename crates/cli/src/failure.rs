@@ -55,6 +55,7 @@ impl From<RunError> for Failure {
             RunError::Cancelled => Self::Interrupted,
             RunError::Invalid(_) => Self::Usage(error.to_string()),
             RunError::Unavailable(message) => Self::Weights(message),
+            RunError::Answered(answer) => Self::Failed(answer.message()),
             RunError::Passing { reason: message, .. } | RunError::Failed(message) => Self::Failed(message),
         }
     }

@@ -67,7 +67,7 @@ fn a_tiny_checkpoint_runs_and_can_be_traced() {
 fn wrong_input_is_code_2() {
     let desk = Desk::new();
     desk.refuses(&["run"], 2, &["prompt", "required"]);
-    desk.refuses(&["run", "nobody/nothing", "x"], 2, &["nobody/nothing", "scumble/starter"]);
+    desk.refuses(&["run", "nobody/nothing", "x"], 2, &["nobody/nothing", "scumble models list"]);
     desk.refuses(&["run", "two", "stars"], 2, &["quotes"]);
     desk.refuses(&["run", "x", "-i", "num_inference_steps=0"], 2, &["num_inference_steps", "1"]);
     desk.refuses(&["run", "x", "-i", r#"image_size={"width":7,"height":7}"#], 2, &["image_size.width", "64"]);
@@ -131,4 +131,28 @@ fn keys_are_made_listed_and_revoked_with_the_server_down() {
     let database = std::fs::read(desk.path("data/scumble.db")).unwrap();
     let secret = key.trim().split(':').nth(1).unwrap().as_bytes();
     assert!(!database.windows(secret.len()).any(|w| w == secret), "only a hash is stored");
+}
+
+#[test]
+fn models_are_listed_and_shown_with_their_fields() {
+    let desk = Desk::new();
+    let list = succeeded(&desk.scumble(&["models", "list"]));
+    assert!(list.contains("fal-ai/flux/schnell") && list.contains("through Ideogram"), "{list}");
+    let page = succeeded(&desk.scumble(&["models", "show", "fal-ai/hidream-i1-full"]));
+    assert!(page.contains("num_inference_steps") && page.contains("LoraWeight:") && page.contains("weight_name"));
+    let help = succeeded(&desk.scumble(&["run", "fal-ai/aura-flow", "--help"]));
+    assert!(help.contains("expand_prompt") && help.contains("--weights"), "{help}");
+    let plain = succeeded(&desk.scumble(&["run", "--help"]));
+    assert!(!plain.contains("expand_prompt"));
+    let unknown = desk.scumble(&["models", "show", "fal-ai/nothing"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("scumble models list"));
+}
+
+#[test]
+fn shells_can_complete() {
+    let desk = Desk::new();
+    for (shell, word) in [("bash", "complete -F"), ("zsh", "#compdef scumble"), ("fish", "complete -c scumble")] {
+        assert!(succeeded(&desk.scumble(&["completions", shell])).contains(word), "{shell}");
+    }
 }

@@ -1,8 +1,9 @@
 //! The real server, ended at the worst moments and started again. Whatever it acknowledged has one result afterwards,
 //! the pictures are there, and the database is intact.
 //!
-//! `SCUMBLE_TORTURE_SECONDS` makes the random kills go on for longer than the few that every run makes. What is not
-//! here: a jump of the system's clock, which needs privileges; the store's suite moves a clock of its own instead.
+//! `SCUMBLE_TORTURE_SECONDS` makes the random kills go on for longer than the few that every run makes. A database that
+//! restarts is in `database_restarts.rs`; clocks that jump, which are the tests' own because a machine's needs privileges,
+//! are in the server's `clock_jumps.rs` and in the store's suite.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
@@ -241,8 +242,8 @@ fn request_of(caught: &Caught) -> String {
     body["request_id"].as_str().unwrap().to_owned()
 }
 
-/// At least once: who dies between the receiver's answer and the note of it delivers again. The note's lease has to end
-/// first, which takes as long as the longest attempt may.
+/// At least once: who dies between the receiver's answer and the note of it delivers again. The lease has to end first,
+/// which takes a little longer than the attempt may.
 #[tokio::test]
 async fn an_end_in_a_delivery_delivers_again() {
     let mut place = Place::new();

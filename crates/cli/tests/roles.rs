@@ -4,21 +4,11 @@
 
 mod common;
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Desk, Serving, star};
+use common::{Desk, Serving, Worker, star};
 use serde_json::Value;
-
-/// A worker without an address; ends with the test.
-struct Worker(Child);
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A schema of the test's own, dropped in the end.
 struct Schema {
@@ -56,9 +46,7 @@ impl Drop for Schema {
 
 fn worker(desk: &Desk, name: &str, database: &str) -> Worker {
     desk.write("fast.toml", "[worker]\nheartbeat_s = 1\n");
-    let args = ["serve", "--role", "worker", "--config", "fast.toml", "--files", "files", "--stand-in=400"];
-    let mut command = desk.command(&[&args[..], &["--data-dir", name, "--database", database]].concat());
-    Worker(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    desk.worker(name, &["--config", "fast.toml", "--files", "files", "--stand-in=400", "--database", database])
 }
 
 async fn result(client: &reqwest::Client, submitted: &Value) -> Value {
@@ -104,4 +92,31 @@ async fn a_gateway_hands_work_to_workers_and_a_killed_one_loses_nothing() {
         );
     }
     drop(second);
+}
+
+#[tokio::test]
+async fn a_gateway_alone_ends_what_nobody_starts_in_time() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let desk = Desk::new();
+    let gateway: Serving = desk.serve(&["--role", "gateway"]);
+    let client = reqwest::Client::new();
+    let submit = client.post(gateway.url("/queue/fal-ai/flux/schnell")).header("x-fal-request-start-timeout", "0.2");
+    let submitted: Value = submit.json(&star()).send().await.unwrap().json().await.unwrap();
+    let direct = client.post(gateway.url("/run/fal-ai/flux/schnell")).header("x-fal-request-start-timeout", "0.2");
+    let direct = direct.json(&star()).send().await.unwrap();
+    assert_eq!(
+        (direct.status().as_u16(), &direct.headers()["x-fal-error-type"]),
+        (504, &"request_timeout".parse().unwrap())
+    );
+    let url = submitted["response_url"].as_str().unwrap();
+    let ended = async {
+        loop {
+            let answer = client.get(url).send().await.unwrap();
+            if answer.status() != 400 {
+                return answer.status().as_u16();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert_eq!(tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap(), 504);
 }

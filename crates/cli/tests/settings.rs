@@ -39,6 +39,7 @@ url = "memory:"
 [worker]
 devices = ["cpu"]
 concurrency = 2
+far_concurrency = 8
 heartbeat_s = 2.5
 max_attempts = 4
 max_crashes = 2
@@ -47,6 +48,7 @@ body_bytes = "10 MiB"
 upload_bytes = "1 GB"
 queue_length = 100
 per_key_concurrency = 2
+spend_per_day = { bfl = 5, google = 2.5 }
 direct_calls = 8
 realtime_idle_s = "2 min"
 connections = 100
@@ -63,6 +65,43 @@ unkept_s = 600
 [models."fal-ai/flux/schnell"]
 weights = "nowhere"
 dtype = "bfloat16"
+[models."fal-ai/flux-pro/v1.1"]
+provider = ["local", "bfl", "fal"]
+[models."fal-ai/aura-flow"]
+provider = "fal"
+[providers.bfl]
+enabled = true
+api_key = "k"
+base_url = "https://api.eu.bfl.ai"
+deadline_s = 90
+concurrency = 12
+spend_per_day = 3.5
+exact_size = false
+flux_pro_model = "flux-pro"
+paths = { "/v1/flux-pro-1.1" = "/v2/flux-pro-1.1" }
+[providers.ideogram]
+max_in_flight = 5
+v2_model = "V_3"
+inpaint_path = "/v1/ideogram-v3/edit"
+fal_mask_white_is_edited = true
+[providers.google]
+mode = "vertex"
+project = "p"
+location = "global"
+imagen4_model = "gemini-3-pro-image"
+imagen4_fast_model = "gemini-3.1-flash-lite-image"
+thinking = ""
+thinking_fast = "MINIMAL"
+ignore_negative_prompt = true
+keep_jpeg = true
+[providers.recraft]
+daily_budget_usd = 1
+model = "recraftv2"
+strict_styles = true
+images_per_minute = 50
+requests_per_second = 2
+[providers.fal]
+usd_per_image = 0.05
 "#;
 
 #[test]
@@ -86,7 +125,7 @@ fn mistakes_in_the_file_are_named() {
         ("[server]\nhosts = [\"https://a.example\"]\n", &["[server] hosts", "https://a.example"]),
         ("[server]\ntls = { cert = \"a\" }\n", &["line 2", "key"]),
         ("[server]\nconnect = true\n", &["CONNECT", "--tls-dev"]),
-        ("[models.\"nobody/nothing\"]\nweights = \"x\"\n", &["nobody/nothing", "scumble/starter"]),
+        ("[models.\"nobody/nothing\"]\nweights = \"x\"\n", &["nobody/nothing", "scumble models list"]),
         ("[store]\nurl = \"mysql://me:s3cret@h/d\"\n", &["expected sqlite:PATH or postgres://"]),
         ("[store]\nurl = \"postgres://me:s3cret@h/d\"\nlurk = 1\n", &["line 3", "lurk"]),
         ("[store]\nurl = \"postgres://me:s3cret@h/d\nx\n", &["scumble.toml", "line"]),

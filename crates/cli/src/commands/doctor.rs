@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use scumble_store::{Clock, JobFilter, Store, SystemClock};
+use scumble_worker::makers::MakerId;
 use tokio::net::TcpListener;
 
 use crate::args::{Role, Serve};
@@ -57,6 +58,7 @@ async fn examine(settings: &Settings) -> Vec<(&'static str, Finding)> {
         findings.push(("https", https(tls)));
     }
     findings.push(("weights", weights(settings)));
+    findings.push(("makers", Ok(makers(settings))));
     findings
 }
 
@@ -94,6 +96,18 @@ async fn keys(settings: &Settings, store: &dyn Store) -> Finding {
         }
         Some(address) if !address.ip().is_loopback() => Ok("none: everybody who reaches this server may call".into()),
         _ => Ok("none: programs on this machine may call".into()),
+    }
+}
+
+/// Whose closed models can be asked for. None has to be.
+fn makers(settings: &Settings) -> String {
+    let Some(makers) = &settings.models.makers else { return "none are asked".to_owned() };
+    let (with, without): (Vec<_>, Vec<_>) = MakerId::ALL.into_iter().partition(|id| makers.get(*id).ready().is_ok());
+    let list = |ids: Vec<MakerId>| ids.into_iter().map(MakerId::name).collect::<Vec<_>>().join(", ");
+    match (with.is_empty(), without.is_empty()) {
+        (true, _) => "no keys, so closed models are not answered (docs/MAKERS.md)".to_owned(),
+        (false, true) => format!("keys for {}", list(with)),
+        (false, false) => format!("keys for {}; none for {}", list(with), list(without)),
     }
 }
 

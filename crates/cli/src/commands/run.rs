@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use scumble_api::{Endpoint, EndpointId, ErrorAnswer, Image, ImageFormat, ImagesOutput, Input, Scope};
+use scumble_api::{Endpoint, EndpointId, ErrorAnswer, ImageFormat, Input, MadePicture, Output, Scope};
 use scumble_engine::checkpoint::Precision;
 use scumble_engine::pipelines::device;
 use scumble_engine::{DType, Trace};
@@ -19,20 +19,18 @@ use crate::progress::Progress;
 /// Reads the input, draws, writes the pictures, says where they are.
 pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let (endpoint, input) = read_input(args)?;
-    let mut typed = input.text_to_image();
-    if let Some(format) = wanted_format(args)? {
-        typed.format = format;
-    }
     for name in input.ignored() {
         eprintln!("warning: {} has no field {name}; it is ignored", endpoint.id);
     }
-    let seed = match typed.seed {
+    let seed = match input.request().seed {
         Some(seed) => seed,
         None => fresh_seed().map_err(Failure::Failed)?,
     };
-    let paths = output_paths(args.output.as_deref(), &typed.prompt, seed, typed.images, typed.format);
+    let mut request = Request::new(&input, Vec::new(), seed, 1);
+    request.input.format = wanted_format(args)?.unwrap_or(request.input.format);
+    let asked = &request.input;
+    let paths = output_paths(args.output.as_deref(), &asked.prompt, seed, asked.images, asked.format);
     check_writable(&paths)?;
-    let request = Request { endpoint, input: typed, seed, attempt: 1 };
     let trace = args.trace.is_some().then(Trace::new);
     let drawn = draw(args, &request, trace.as_ref())?;
     write_pictures(&drawn, &paths)?;
@@ -77,9 +75,9 @@ fn endpoint_and_prompt(words: &[String]) -> Result<(String, Option<String>), Fai
     }
 }
 
-fn unknown_endpoint(id: &str) -> Failure {
-    let known: Vec<_> = scumble_api::ENDPOINTS.iter().map(|e| e.id).collect();
-    Failure::Usage(format!("there is no endpoint {id}; there are {}", known.join(", ")))
+/// What to say about an id that the table does not have.
+pub(super) fn unknown_endpoint(id: &str) -> Failure {
+    Failure::Usage(format!("there is no endpoint {id}; `scumble models list` shows those that there are"))
 }
 
 fn read_fields(path: &Path) -> Result<Map<String, Value>, Failure> {
@@ -96,8 +94,8 @@ fn wanted_format(args: &Run) -> Result<Option<ImageFormat>, Failure> {
     let Some(path) = &args.output else { return Ok(None) };
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     match ImageFormat::of_extension(extension) {
-        Some(format) => Ok(Some(format)),
-        None => Err(Failure::Usage(format!("{} should end in .png, .jpg or .jpeg", path.display()))),
+        Some(format) if format != ImageFormat::Svg => Ok(Some(format)),
+        _ => Err(Failure::Usage(format!("{} should end in .png, .jpg, .jpeg or .webp", path.display()))),
     }
 }
 
@@ -186,19 +184,21 @@ fn report(args: &Run, request: &Request, drawn: &Drawn, paths: &[PathBuf]) {
         }
         return;
     }
-    let image = |(picture, path): (&scumble_worker::Picture, &PathBuf)| Image {
+    let image = |(picture, path): (&scumble_worker::Picture, &PathBuf)| MadePicture {
         url: format!("file://{}", std::path::absolute(path).unwrap_or_else(|_| path.clone()).display()),
         width: picture.width,
         height: picture.height,
         content_type: picture.format.content_type().into(),
+        file_name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        file_size: picture.bytes.len() as u64,
     };
-    let output = ImagesOutput {
+    let output = Output {
         images: drawn.pictures.iter().zip(paths).map(image).collect(),
         timings: drawn.timings.clone(),
         seed: request.seed,
-        has_nsfw_concepts: vec![false; drawn.pictures.len()],
         prompt: request.input.prompt.clone(),
     };
+    let output = output.shaped(request.endpoint.output);
     println!("{}", serde_json::to_string_pretty(&output).unwrap_or_default());
 }
 

@@ -23,6 +23,7 @@ pub(super) struct File {
     pub(super) fetch: FetchSection,
     pub(super) retention: RetentionSection,
     pub(super) models: HashMap<String, ModelSection>,
+    pub(super) providers: scumble_worker::makers::Settings,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -67,6 +68,7 @@ pub(super) struct FilesSection {
 pub(super) struct WorkerSection {
     pub(super) devices: Option<Vec<String>>,
     pub(super) concurrency: Option<usize>,
+    pub(super) far_concurrency: Option<usize>,
     pub(super) heartbeat_s: Option<Quantity>,
     pub(super) max_attempts: Option<i64>,
     pub(super) max_crashes: Option<i64>,
@@ -82,6 +84,15 @@ pub(super) struct LimitsSection {
     pub(super) direct_calls: Option<usize>,
     pub(super) realtime_idle_s: Option<Quantity>,
     pub(super) connections: Option<usize>,
+    pub(super) spend_per_day: Option<SpendPerDay>,
+}
+
+/// US dollars: for each maker, or by maker.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum SpendPerDay {
+    Each(f64),
+    By(HashMap<String, f64>),
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -111,6 +122,24 @@ pub(super) struct RetentionSection {
 pub(super) struct ModelSection {
     pub(super) weights: Option<PathBuf>,
     pub(super) dtype: Option<DtypeName>,
+    pub(super) provider: Option<OneOrMore>,
+}
+
+/// `"bfl"` or `["local", "bfl"]`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    pub(super) fn into_list(self) -> Vec<String> {
+        match self {
+            Self::One(name) => vec![name],
+            Self::More(names) => names,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

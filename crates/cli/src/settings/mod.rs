@@ -3,6 +3,7 @@
 mod bucket;
 mod database;
 mod file;
+mod makers;
 mod models;
 mod place;
 mod tls;
@@ -26,7 +27,6 @@ use crate::failure::Failure;
 use file::{FetchSection, LimitsSection, RetentionSection, ServerSection, WebhooksSection, WorkerSection};
 
 /// Everything that `serve` needs to know.
-#[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) role: Role,
     /// Where to listen; a worker on its own does so only where it was told.
@@ -56,6 +56,8 @@ impl Settings {
             ));
         }
         let default_listen = (args.role != Role::Worker).then_some(SocketAddr::from(([127, 0, 0, 1], 8787)));
+        let private = file.fetch.allow_private.unwrap_or_default();
+        let makers = makers::open(file.providers, file.limits.spend_per_day.as_ref(), private, args)?;
         let connections = units::positive("[limits] connections", file.limits.connections)?;
         Ok(Self {
             role: args.role,
@@ -71,7 +73,7 @@ impl Settings {
                 private_webhooks: file.webhooks.allow_private.unwrap_or_default(),
                 ..server_config(args, file.server, &file.limits)?
             },
-            models: models::config(file.models, &file.worker, args)?,
+            models: models::config(file.models, &file.worker, args, makers)?,
             worker: scumble_worker::Config {
                 faults: args.fault.clone().unwrap_or_default(),
                 ..worker_config(file.worker, &file.limits, &file.webhooks, &file.fetch, &file.retention)?
@@ -115,10 +117,12 @@ fn worker_config(
     fetch: &FetchSection,
     retention: &RetentionSection,
 ) -> Result<scumble_worker::Config, Failure> {
-    let WorkerSection { devices: _, concurrency, heartbeat_s, max_attempts, max_crashes } = section;
+    let WorkerSection { devices: _, concurrency, far_concurrency, heartbeat_s, max_attempts, max_crashes } = section;
     let default = scumble_worker::Config::default();
     Ok(scumble_worker::Config {
         concurrency: units::positive("[worker] concurrency", concurrency)?.unwrap_or(default.concurrency),
+        far_concurrency: units::positive("[worker] far_concurrency", far_concurrency)?
+            .unwrap_or(default.far_concurrency),
         heartbeat: units::seconds("[worker] heartbeat_s", heartbeat_s.as_ref())?.unwrap_or(default.heartbeat),
         limits: Limits {
             max_attempts: units::positive("[worker] max_attempts", max_attempts)?

@@ -54,6 +54,30 @@ impl Desk {
         let listen = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"];
         Serving::start(self.command(&[&listen, args].concat()))
     }
+
+    /// The same with these variables, and with what it says about itself in a file of this name.
+    pub(crate) fn serve_logging(&self, args: &[&str], variables: &[(&str, &str)], log: &str) -> Serving {
+        let listen = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"];
+        let mut command = self.command(&[&listen, args].concat());
+        command.envs(variables.iter().copied()).stderr(std::fs::File::create(self.path(log)).unwrap());
+        Serving::start(command)
+    }
+
+    /// `scumble serve --role worker` in this folder, with a data dir of this name.
+    pub(crate) fn worker(&self, name: &str, args: &[&str]) -> Worker {
+        let mut command = self.command(&[&["serve", "--role", "worker", "--data-dir", name], args].concat());
+        Worker(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+/// A worker without an address; ends with the test.
+pub(crate) struct Worker(Child);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 pub(crate) fn succeeded(out: &Output) -> String {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use scumble_store::{
     DeliveryAttempt, DeliveryRecord, DeliveryState, Event, EventKind, Job, JobId, Outcome, Priority, Store,
 };
+use scumble_worker::makers;
 use serde_json::{Value, json};
 
 use super::list::seconds;
@@ -58,11 +59,18 @@ fn facts(job: &Job) -> Vec<Vec<String>> {
         ("started", job.started_ms.map(iso)),
         ("finished", job.finished_ms.map(iso)),
         ("inference", inference.map(seconds)),
+        ("cost", cost(job)),
         ("start by", job.start_by_ms.map(iso)),
         ("rests until", job.not_before_ms.map(iso)),
         ("cancel", job.cancel_requested.then(|| "requested".to_owned())),
     ];
     facts.into_iter().filter_map(|(name, value)| Some(vec![name.to_owned(), value?])).collect()
+}
+
+/// What a maker asked for, where one made the pictures.
+fn cost(job: &Job) -> Option<String> {
+    let (maker, usd) = job.outcome.as_ref()?.paid()?;
+    Some(format!("{} US dollars, to {}", cell(usd, 20), cell(maker, 20)))
 }
 
 fn pretty(value: &Value) -> String {
@@ -74,6 +82,10 @@ fn event_row(event: &Event) -> Vec<String> {
         EventKind::Log { level, message } => format!("{} {}", level.as_str(), cell(message, 500)),
         EventKind::Progress { stage, done, total } => format!("{} {done}/{total}", cell(stage, 60)),
         EventKind::Preview { .. } => "preview".to_owned(),
+        EventKind::Submitted { maker, ticket } => {
+            let ids = makers::maker_ids(ticket).join(", ");
+            if ids.is_empty() { format!("sent to {maker}") } else { format!("with {maker}: {}", cell(&ids, 200)) }
+        }
         EventKind::State { state, reason: None } => state.to_string(),
         EventKind::State { state, reason: Some(reason) } => format!("{state}: {}", cell(reason, 500)),
     };
@@ -138,6 +150,9 @@ fn event_json(event: &Event) -> Value {
             json!({ "kind": "progress", "stage": stage, "done": done, "total": total })
         }
         EventKind::Preview { image } => json!({ "kind": "preview", "image": image }),
+        EventKind::Submitted { maker, ticket } => {
+            json!({ "kind": "submitted", "maker": maker, "ids": makers::maker_ids(ticket) })
+        }
         EventKind::State { state, reason } => json!({ "kind": "state", "state": state.as_str(), "reason": reason }),
     };
     json!({ "seq": seq, "attempt": attempt, "at": iso(*at_ms), "event": what })

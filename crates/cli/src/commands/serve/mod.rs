@@ -83,7 +83,10 @@ async fn start_listening(
     let listener = TcpListener::bind(address).await.map_err(unusable)?;
     print::addresses(listener.local_addr().map_err(unusable)?, https.as_ref(), settings);
     let router = match settings.role {
-        Role::All | Role::Gateway => scumble_server::router(state),
+        Role::All | Role::Gateway => {
+            tokio::spawn(scumble_server::end_overdue(state.clone(), closing.clone()));
+            scumble_server::router(state)
+        }
         Role::Worker => scumble_server::probe_router(state),
     };
     let how = Listening {

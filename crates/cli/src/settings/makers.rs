@@ -1,0 +1,74 @@
+//! The makers of closed models: their sections, and their keys from the environment.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use scumble_worker::makers::{GoogleMode, MakerId, Makers, Options, Secret, Settings, Tape};
+
+use super::file::SpendPerDay;
+use crate::args::Serve;
+use crate::failure::Failure;
+
+/// From file, environment and flags.
+pub(super) fn open(
+    mut settings: Settings,
+    spend: Option<&SpendPerDay>,
+    allow_private: bool,
+    args: &Serve,
+) -> Result<Arc<Makers>, Failure> {
+    from_environment(&mut settings);
+    if let Some(spend) = spend {
+        limit(&mut settings, spend)?;
+    }
+    let tape = match (&args.record, &args.replay) {
+        (Some(folder), _) => Tape::record(folder),
+        (None, Some(folder)) => Tape::replay(folder),
+        (None, None) => Ok(Tape::Off),
+    };
+    let tape = tape.map_err(|error| Failure::Usage(error.to_string()))?;
+    let makers = Makers::new(&settings, Options { allow_private, tape, ..Options::default() });
+    makers.map(Arc::new).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// The environment goes before the file.
+fn from_environment(settings: &mut Settings) {
+    let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.trim().is_empty());
+    let key = |id: MakerId, into: &mut Option<Secret>| {
+        if let Some(text) = variable(id.key_variable()) {
+            *into = Some(Secret::new(&text));
+        }
+    };
+    key(MakerId::Bfl, &mut settings.bfl.api_key);
+    key(MakerId::Ideogram, &mut settings.ideogram.api_key);
+    key(MakerId::Google, &mut settings.google.api_key);
+    key(MakerId::Recraft, &mut settings.recraft.api_key);
+    key(MakerId::Fal, &mut settings.fal.api_key);
+    let google = &mut settings.google;
+    // Google's own names; of these the file goes first, since other programs on this machine may have set them
+    if google.mode == GoogleMode::Vertex {
+        let account = || variable("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from);
+        google.service_account = google.service_account.take().or_else(account);
+        google.project = google.project.take().or_else(|| variable("GOOGLE_CLOUD_PROJECT"));
+    }
+}
+
+/// `[limits] spend_per_day`, where a maker's own section does not say it.
+fn limit(settings: &mut Settings, spend: &SpendPerDay) -> Result<(), Failure> {
+    if let SpendPerDay::By(limits) = spend
+        && let Some(unknown) = limits.keys().find(|name| MakerId::parse(name).is_none())
+    {
+        let known = MakerId::ALL.map(MakerId::as_str).join(", ");
+        return Err(Failure::Usage(format!("[limits] spend_per_day: there is no maker {unknown}; there are {known}")));
+    }
+    let of = |id: MakerId| match spend {
+        SpendPerDay::Each(usd) => Some(*usd),
+        SpendPerDay::By(limits) => limits.get(id.as_str()).copied(),
+    };
+    let Settings { bfl, ideogram, google, recraft, fal } = settings;
+    bfl.spend_per_day = bfl.spend_per_day.or(of(MakerId::Bfl));
+    ideogram.spend_per_day = ideogram.spend_per_day.or(of(MakerId::Ideogram));
+    google.spend_per_day = google.spend_per_day.or(of(MakerId::Google));
+    recraft.spend_per_day = recraft.spend_per_day.or(of(MakerId::Recraft));
+    fal.spend_per_day = fal.spend_per_day.or(of(MakerId::Fal));
+    Ok(())
+}
