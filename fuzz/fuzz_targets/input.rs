@@ -14,7 +14,7 @@ fn check(bytes: &[u8]) {
                 let stored = input.to_json();
                 let again = endpoint.parse(&stored, Scope::Wire).expect("what was accepted is accepted again");
                 assert_eq!(again.to_json(), stored);
-                let _ = input.text_to_image();
+                let _ = input.request();
             }
             Err(problems) => assert!(!ErrorAnswer::invalid(&problems).message().is_empty()),
         }

@@ -1,8 +1,7 @@
 //! What the targets share.
 //!
-//! `cargo fuzz run TARGET` fuzzes one (nightly Rust and `cargo install cargo-fuzz`). Without cargo-fuzz each target is a
-//! plain program that runs over the files it is given: `cargo run --bin TARGET -- corpus/TARGET/*` shows again what a
-//! fuzzer has found.
+//! `cargo fuzz run TARGET` fuzzes one (README.md says how). Without cargo-fuzz each target is a plain program that runs
+//! over the files it is given: `cargo run --bin TARGET -- corpus/TARGET/*` shows again what a fuzzer has found.
 
 /// Declares what a target does with bytes.
 #[macro_export]

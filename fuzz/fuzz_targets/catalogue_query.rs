@@ -1,0 +1,6 @@
+//! The query of the catalogue.
+#![cfg_attr(fuzzing, no_main)]
+
+scumble_fuzz::target!(|bytes| if let Ok(text) = std::str::from_utf8(bytes) {
+    scumble_server::fuzz::catalogue_query(text);
+});

@@ -1,0 +1,6 @@
+//! What `CONNECT` asks for, and a name of the owner's.
+#![cfg_attr(fuzzing, no_main)]
+
+scumble_fuzz::target!(|bytes| if let Some((first, second)) = scumble_fuzz::two_texts(bytes) {
+    scumble_server::fuzz::connect_target(first, second);
+});
