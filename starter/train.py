@@ -31,9 +31,12 @@ import tokens
 
 LATENT_CHANNELS = 16
 VAE_FACTOR = 16
+COLORS = tuple(scenes.PALETTE)
 TEXT_LENGTH = 32  # T5 tokens; the tokenizer's model_max_length, so the engine reads it from the folder
 T5_WIDTH = 128
 CLIP_WIDTH = 64
+# numbers of half the size pay only where the processor multiplies them itself
+FAST_HALF = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 SIZES = ((256, 256),) * 48 + ((320, 256), (256, 320), (384, 256), (256, 384), (384, 384), (512, 512))
 
 
@@ -101,6 +104,20 @@ def teach_positions(transformer):
     return transformer
 
 
+@torch.no_grad()
+def teach_neighbours(t5):
+    """Lets each head look at one neighbour of a word to start from: one before, one after, two before, two after.
+
+    T5 knows the order of words only through this table. Left at chance it stays there, and a sentence is a bag of words:
+    "white star on black" and "black star on white" are the same.
+    """
+    table = t5.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight  # [buckets, heads]
+    after = t5.config.relative_attention_num_buckets // 2  # the second half of the buckets is for words after
+    for head, bucket in enumerate((1, after + 1, 2, after + 2)):
+        table[bucket, head] += 4.5
+    return t5
+
+
 class Painter(torch.nn.Module):
     """Everything that turns a caption and noisy latents into a velocity."""
 
@@ -108,6 +125,7 @@ class Painter(torch.nn.Module):
         super().__init__()
         self.tokenizers = tokens.load(work / "tokenizers")
         self.clip, self.t5 = make_text_encoders(*(tokens.size(t) for t in self.tokenizers))
+        teach_neighbours(self.t5)
         self.transformer = teach_positions(make_transformer())
 
     def tokenize(self, captions):
@@ -215,7 +233,7 @@ def train_vae(work, minutes):
         for g in optimizer.param_groups:
             g["lr"] = clock.rate(1.5e-3, step)
         x = vae_batch(rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=FAST_HALF):
             mean, logvar = vae.encoder(x).float().chunk(2, dim=1)
             # latents that survive a little noise are latents that a flow can hit
             z = mean + 0.1 * torch.randn_like(mean)
@@ -243,7 +261,7 @@ def train_vae(work, minutes):
 @torch.no_grad()
 def report_vae(work, vae, step, clock, loss, mean):
     rng = random.Random(99)
-    x = to_tensor([scenes.draw(scenes.random_scene(rng, training=False), 256, 256) for _ in range(6)])
+    x = to_tensor([scenes.draw(scenes.random_scene(rng), 256, 256) for _ in range(6)])
     y = vae.decoder(vae.encoder(x).chunk(2, dim=1)[0])
     psnr = 10 * math.log10(4.0 / F.mse_loss(y, x).item())
     to_image(torch.cat([x, y], dim=2)).save(work / "vae.png")
@@ -284,7 +302,7 @@ class Pool:
         width, height = self.rng.choice(SIZES)
         many = [scenes.random_scene(self.rng) for _ in range(max(2, count * 65536 // (width * height)))]
         x = to_tensor([scenes.draw(s, width, height) for s in many])
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=FAST_HALF):
             z = self.vae.encoder(x).float().chunk(2, dim=1)[0]
         z = (z - self.vae.config.shift_factor) * self.vae.config.scaling_factor
         bucket = self.by_size.setdefault((width, height), [])
@@ -333,22 +351,25 @@ def mixed(z):
 
 
 class Probe(torch.nn.Module):
-    """Training wheels: early blocks must know where each image token is and what the caption asks for.
+    """Training wheels: early blocks must know where each image token is and what the caption wants there.
 
     Where a token is shows only in rotary angles between it and others, and what to draw there only in words that it has
-    to look up; from the flow's loss alone a small model takes very long to find either. Linear readers of the image
-    stream ask every token for its row and column and for the facts of the scene. They are thrown away afterwards.
+    to look up and to keep apart; from the flow's loss alone a small model takes very long to find either. Linear readers
+    of the image stream ask every token for its row and column, for what the caption says of the whole picture, and for
+    shape and colour of what will be at this very place. They are thrown away afterwards.
     """
 
     BINS = 8
-    FACTS = {"total": 3, "size": 3, "place": 10, "shape": 7, "second": 8}
+    WHOLE = {"total": 3, "size": 3, "place": 10, "background": len(COLORS)}
+    HERE = {"shape": 1 + len(scenes.SHAPES), "color": len(COLORS)}
 
     def __init__(self, transformer):
         super().__init__()
         width = transformer.config.attention_head_dim * transformer.config.num_attention_heads
         blocks = (transformer.transformer_blocks[0], transformer.single_transformer_blocks[1])
         self.places = torch.nn.ModuleList(torch.nn.Linear(width, 2 * self.BINS) for _ in blocks)
-        self.facts = torch.nn.ModuleList(torch.nn.Linear(width, sum(self.FACTS.values())) for _ in blocks)
+        facts = sum(self.WHOLE.values()) + sum(self.HERE.values())
+        self.facts = torch.nn.ModuleList(torch.nn.Linear(width, facts) for _ in blocks)
         self.seen = {}
         for i, block in enumerate(blocks):
             block.register_forward_hook(lambda m, a, out, i=i: self.seen.__setitem__(i, out[1]))
@@ -357,25 +378,39 @@ class Probe(torch.nn.Module):
         """Of the last forward pass over a grid of height x width image tokens; `told` says which captions were given."""
         rows = torch.arange(height).repeat_interleave(width) * self.BINS // height
         columns = torch.arange(width).repeat(height) * self.BINS // width
-        truth = torch.tensor([self.facts_of(s) for s in chosen])[told]
+        whole = torch.tensor([self.facts_of(s) for s in chosen])[:, None].expand(-1, height * width, -1)
+        here = torch.stack([self.facts_at(s, height, width) for s in chosen])
+        truth = torch.cat([whole, here], dim=2)[told]
         total = 0.0
         for i in self.seen:
             x = F.layer_norm(self.seen[i].float(), self.seen[i].shape[-1:])
             guess = self.places[i](x).view(-1, 2 * self.BINS)
             for part, target in zip(guess.split(self.BINS, dim=1), (rows, columns)):
                 total = total + 0.5 * F.cross_entropy(part, target.repeat(len(x)))
-            guess = self.facts[i](x[told]).split(tuple(self.FACTS.values()), dim=2)
+            guess = self.facts[i](x[told]).split((*self.WHOLE.values(), *self.HERE.values()), dim=2)
             for column, part in enumerate(guess):
-                target = truth[:, column, None].expand(part.shape[:2])
-                total = total + F.cross_entropy(part.flatten(0, 1), target.flatten())
-        return total / 6
+                total = total + F.cross_entropy(part.flatten(0, 1), truth[..., column].flatten())
+        return total / 7
 
     @staticmethod
     def facts_of(scene):
-        first, second = scene.groups[0], scene.groups[1] if len(scene.groups) > 1 else None
+        first = scene.groups[0]
         return (scene.total - 1, list(scenes.RADII[1]).index(first.size),
-                1 + list(scenes.PLACES).index(first.place) if first.place else 0, scenes.SHAPES.index(first.shape),
-                1 + scenes.SHAPES.index(second.shape) if second else 0)
+                1 + list(scenes.PLACES).index(first.place) if first.place else 0, COLORS.index(scene.background))
+
+    @staticmethod
+    def facts_at(scene, height, width):
+        """Shape (0 for none) and colour at each token, [height * width, 2]."""
+        y = (torch.arange(height) + 0.5)[:, None] / height
+        x = (torch.arange(width) + 0.5)[None, :] / width
+        shape = torch.zeros(height, width, dtype=torch.long)
+        color = torch.full((height, width), COLORS.index(scene.background))
+        for index, cx, cy, radius in scene.circles:
+            group, short = scene.groups[index], min(height, width)
+            inside = ((x - cx) * width) ** 2 + ((y - cy) * height) ** 2 < (radius * short) ** 2
+            shape[inside] = 1 + scenes.SHAPES.index(group.shape)
+            color[inside] = COLORS.index(group.color)
+        return torch.stack([shape, color], dim=-1).view(-1, 2)
 
 
 class Optimizer:
@@ -426,11 +461,11 @@ def train_flow(work, minutes, batch):
         told = torch.rand(len(z)) > 0.07
         captions = [scenes.caption(pool.rng, s) if t else "" for s, t in zip(chosen, told)]
         t, x, target = mixed(z)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=FAST_HALF):
             v = painter(x, t, painter.encode(painter.tokenize(captions)), torch.ones(len(z)))
         loss = ((v.float() - target).square() * weights(chosen, *z.shape[2:])).mean()
         wheels = probe.loss(z.shape[2] // 2, z.shape[3] // 2, chosen, told)
-        optimizer.step(clock.rate(2e-3, step, 60 if state else 300), loss + 0.1 * wheels)
+        optimizer.step(clock.rate(2e-3, step, 60 if state else 300), loss + 0.3 * wheels)
         average.update()
         step, seen, mean_loss = step + 1, seen + len(z), 0.99 * mean_loss + 0.01 * loss.item()
         if clock.due():
@@ -457,8 +492,8 @@ def guided(painter, x, t, text, guidance):
 def sample_sheet(work, painter, vae, name, cfg, steps=16):
     """Sixteen held-out prompts as one picture, so that a person can watch the model learn."""
     rng = random.Random(7)
-    chosen = [scenes.random_scene(rng, training=False) for _ in range(16)]
-    captions = [scenes.caption(rng, s, plain=True) for s in chosen]
+    chosen = [scenes.random_scene(rng) for _ in range(16)]
+    captions = [scenes.caption(rng, s, plain=True, unseen=True) for s in chosen]
     text = painter.encode(painter.tokenize(captions))
     x = torch.randn(16, LATENT_CHANNELS, 16, 16, generator=torch.Generator().manual_seed(1))
     knots = torch.linspace(1, 0, steps + 1)
