@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Scumble beside two Python servers, driven by the same generator in the same run.
 
-    python clients/bench/serve.py [--seconds 3] [--connections 1,16,64] [--only scumble,litserve,queue] [--json FILE]
+    python clients/bench/serve.py [--seconds 3] [--connections 1,16,64] [--only scumble,litserve,queue] [--markdown]
+                                  [--json FILE]
 
 Starts each server alone, measures it with `scumble bench serve`, and stops it:
 
@@ -10,7 +11,7 @@ Starts each server alone, measures it with `scumble bench serve`, and stops it:
 - queue: FastAPI over PostgreSQL with one worker (fastapi_queue.py), in the database that DATABASE_URL names.
 
 Needs `cargo build --release` and `pip install -r clients/bench/requirements.txt`. What is not installed is left out, and
-that is said.
+that is said. How busy the machine was before each server is printed too: what else ran takes from all of them.
 """
 
 import argparse
@@ -76,8 +77,7 @@ def servers(args):
     """Name and report of each server that can be measured here."""
     wanted = args.only.split(",")
     if "scumble" in wanted:
-        print("measuring scumble", file=sys.stderr)
-        yield "scumble", measure(args)
+        yield "scumble", beginning("scumble") | measure(args)
     for name, script, shape, modules in (
         ("litserve", "litserve_noop.py", "plain-direct", ["litserve"]),
         ("queue", "fastapi_queue.py", "plain-queue", ["fastapi", "uvicorn", "asyncpg"]),
@@ -90,8 +90,44 @@ def servers(args):
         if absent:
             print(f"NOT MEASURED: {name} needs {', '.join(absent)}", file=sys.stderr)
             continue
-        print(f"measuring {name}", file=sys.stderr)
-        yield name, beside(args, script, shape)
+        yield name, beginning(name) | beside(args, script, shape)
+
+
+def beginning(name):
+    """Says what is measured now; how busy the machine is before."""
+    print(f"measuring {name}", file=sys.stderr)
+    return {"busy_cores_before": busy_cores()}
+
+
+def busy_cores(seconds=2):
+    """How many cores others use, where the system tells."""
+    def ticks():
+        with open("/proc/stat", encoding="ascii") as stat:
+            numbers = [int(word) for word in stat.readline().split()[1:9]]
+        return sum(numbers) - numbers[3] - numbers[4], sum(numbers)
+
+    try:
+        busy, total = ticks()
+        time.sleep(seconds)
+        busy_then, total_then = ticks()
+    except OSError:
+        return None
+    return round((busy_then - busy) / max(total_then - total, 1) * os.cpu_count(), 2)
+
+
+def markdown(reports):
+    """The same numbers for docs/BENCHMARKS.md."""
+    rows = {(name, row["call"], row["connections"]): row for name, report in reports.items() for row in report["rows"]}
+    lines = ["| call | connections | " + " | ".join(f"{name}: median, p99, per second" for name in reports) + " |"]
+    lines.append("|---|---|" + "---|" * len(reports))
+    for call, n in dict.fromkeys((call, n) for call in CALLS for (_, c, n) in sorted(rows) if c == call):
+        cells = []
+        for name in reports:
+            row = rows.get((name, call, n))
+            measured = row is not None and row["median_ms"] is not None
+            cells.append(f"{row['median_ms']:.2f} ms, {row['p99_ms']:.2f} ms, {row['per_second']:.0f}" if measured else "–")
+        lines.append(f"| {call} | {n} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def table(reports):
@@ -122,12 +158,15 @@ def main():
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--connections", default="1,16,64")
     parser.add_argument("--only", default="scumble,litserve,queue")
+    parser.add_argument("--markdown", action="store_true", help="print the table as docs/BENCHMARKS.md has it")
     parser.add_argument("--json", type=Path, help="write all reports to this file")
     args = parser.parse_args()
     reports = dict(servers(args))
     if not reports:
         sys.exit("nothing was measured")
-    print(table(reports))
+    print(markdown(reports) if args.markdown else table(reports))
+    busy = ", ".join(f"{report['busy_cores_before']} before {name}" for name, report in reports.items())
+    print(f"\n{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, of which others kept busy: {busy}")
     own = reports.get("scumble", {})
     if "ready_ms" in own:
         print(f"\nscumble: process start to ready {own['ready_ms']:.1f} ms, {own.get('idle_resident_mb', 0):.1f} MB resident "
