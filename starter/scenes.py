@@ -123,7 +123,7 @@ def pick_group(rng, background, count, place=None):
 
 def pick_groups(rng, background):
     kind = rng.random()
-    if kind < 0.42:
+    if kind < 0.28:
         # three of a kind are the smallest, and learnt last
         count = rng.choices((1, 2, 3), (2, 3, 4))[0]
         place = None

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
+from diffusers.models.embeddings import apply_rotary_emb
 from PIL import Image
 
 import scenes
@@ -37,6 +38,7 @@ T5_WIDTH = 128
 CLIP_WIDTH = 64
 # numbers of half the size pay only where the processor multiplies them itself
 FAST_HALF = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+EARLY = 0.5  # share of training close to pure noise
 SIZES = ((256, 256),) * 48 + ((320, 256), (256, 320), (384, 256), (256, 384), (384, 384), (512, 512))
 
 
@@ -323,9 +325,13 @@ class Pool:
 
 
 def random_times(count):
-    """t = 1 is pure noise: there layout, colour and count are decided, in the middle the shapes."""
+    """t = 1 is pure noise: there layout, colour and count are decided, in the middle the shapes.
+
+    Much of training is spent close to it, because later the noisy picture itself tells what goes where, and nothing has
+    to be looked up in the words any more.
+    """
     t = torch.sigmoid(0.4 + torch.randn(count))
-    return torch.where(torch.rand(count) < 0.25, 1.0 - 0.4 * torch.rand(count) ** 1.3, t)
+    return torch.where(torch.rand(count) < EARLY, 1.0 - 0.25 * torch.rand(count) ** 1.3, t)
 
 
 def weights(chosen, height, width):
@@ -341,6 +347,16 @@ def weights(chosen, height, width):
             mask |= away < radius * short + 1.0
     w = 1.0 + 4.0 * near.float()
     return (w / w.mean())[:, None]
+
+
+def groups_at(scene, height, width):
+    """What is drawn at each image token: 0 for the background, else 1 + the group's index, [height * width]."""
+    y = (torch.arange(height) + 0.5)[:, None] / height
+    x = (torch.arange(width) + 0.5)[None, :] / width
+    groups, short = torch.zeros(height, width, dtype=torch.long), min(height, width)
+    for index, cx, cy, radius in scene.circles:
+        groups[((x - cx) * width) ** 2 + ((y - cy) * height) ** 2 < (radius * short) ** 2] = 1 + index
+    return groups.flatten()
 
 
 def mixed(z):
@@ -370,17 +386,20 @@ class Probe(torch.nn.Module):
         self.places = torch.nn.ModuleList(torch.nn.Linear(width, 2 * self.BINS) for _ in blocks)
         facts = sum(self.WHOLE.values()) + sum(self.HERE.values())
         self.facts = torch.nn.ModuleList(torch.nn.Linear(width, facts) for _ in blocks)
-        self.seen = {}
+        self.seen, self.bound = {}, 0.0
         for i, block in enumerate(blocks):
             block.register_forward_hook(lambda m, a, out, i=i: self.seen.__setitem__(i, out[1]))
 
-    def loss(self, height, width, chosen, told):
+    def loss(self, height, width, chosen, told, t):
         """Of the last forward pass over a grid of height x width image tokens; `told` says which captions were given."""
         rows = torch.arange(height).repeat_interleave(width) * self.BINS // height
         columns = torch.arange(width).repeat(height) * self.BINS // width
         whole = torch.tensor([self.facts_of(s) for s in chosen])[:, None].expand(-1, height * width, -1)
         here = torch.stack([self.facts_at(s, height, width) for s in chosen])
         truth = torch.cat([whole, here], dim=2)[told]
+        # most places are plain background, which is easy
+        weight = 1.0 + 7.0 * (here[told][..., 0] > 0)
+        weight = (weight / weight.mean()).flatten()
         total = 0.0
         for i in self.seen:
             x = F.layer_norm(self.seen[i].float(), self.seen[i].shape[-1:])
@@ -389,8 +408,17 @@ class Probe(torch.nn.Module):
                 total = total + 0.5 * F.cross_entropy(part, target.repeat(len(x)))
             guess = self.facts[i](x[told]).split((*self.WHOLE.values(), *self.HERE.values()), dim=2)
             for column, part in enumerate(guess):
-                total = total + F.cross_entropy(part.flatten(0, 1), truth[..., column].flatten())
+                each = F.cross_entropy(part.flatten(0, 1), truth[..., column].flatten(), reduction="none")
+                total = total + (each * weight).mean()
+        self.remember(guess[-1].argmax(-1) == here[told][..., 1], here[told][..., 0] > 0, chosen, told, t)
         return total / 7
+
+    def remember(self, hits, inside, chosen, told, t):
+        """How often two objects have their own colours while there is nothing but noise to see: what to watch."""
+        pairs = torch.tensor([len(s.groups) == 2 and s.groups[0].color != s.groups[1].color for s in chosen])[told]
+        asked = inside & (pairs & (t[told] > 0.9))[:, None]
+        if asked.any():
+            self.bound = 0.95 * self.bound + 0.05 * hits[asked].float().mean().item()
 
     @staticmethod
     def facts_of(scene):
@@ -401,16 +429,85 @@ class Probe(torch.nn.Module):
     @staticmethod
     def facts_at(scene, height, width):
         """Shape (0 for none) and colour at each token, [height * width, 2]."""
-        y = (torch.arange(height) + 0.5)[:, None] / height
-        x = (torch.arange(width) + 0.5)[None, :] / width
-        shape = torch.zeros(height, width, dtype=torch.long)
-        color = torch.full((height, width), COLORS.index(scene.background))
-        for index, cx, cy, radius in scene.circles:
-            group, short = scene.groups[index], min(height, width)
-            inside = ((x - cx) * width) ** 2 + ((y - cy) * height) ** 2 < (radius * short) ** 2
-            shape[inside] = 1 + scenes.SHAPES.index(group.shape)
-            color[inside] = COLORS.index(group.color)
-        return torch.stack([shape, color], dim=-1).view(-1, 2)
+        shape = torch.tensor([0, *(1 + scenes.SHAPES.index(g.shape) for g in scene.groups)])
+        color = torch.tensor([COLORS.index(scene.background), *(COLORS.index(g.color) for g in scene.groups)])
+        groups = groups_at(scene, height, width)
+        return torch.stack([shape[groups], color[groups]], dim=-1)
+
+
+class Gaze:
+    """More training wheels: two heads of an early block must look at the words for what will be at a token's place, one
+    at the word for its colour, one at the word for its shape.
+
+    To find the word that means this very place, among two objects and a background, is the hardest thing that a caption
+    asks for. Left alone, a small model learns colours and shapes long before it learns which belong together.
+    """
+
+    HEADS = slice(4, 6)  # those that `teach_positions` leaves alone
+
+    def __init__(self, painter):
+        self.blocks = painter.transformer.single_transformer_blocks[:2]
+        self.inputs = {}
+        for i, block in enumerate(self.blocks):
+            block.register_forward_pre_hook(lambda m, a, given, i=i: self.inputs.__setitem__(i, given), with_kwargs=True)
+        tokenizer = painter.tokenizers[1]
+        colors = [scenes.COLOR_WORDS.get(color, (color,)) for color in COLORS]
+        shapes = [[word for both in scenes.SHAPE_WORDS[shape] for word in both] for shape in scenes.SHAPES]
+        # [12 colours or 7 shapes, vocabulary]: whether a token means it
+        self.colors, self.shapes = (self.table(tokenizer, many) for many in (colors, shapes))
+
+    @staticmethod
+    def table(tokenizer, many):
+        means = torch.zeros(len(many), tokens.size(tokenizer), dtype=torch.bool)
+        for row, words in zip(means, many):
+            row[[tokenizer(word).input_ids[0] for word in words]] = True
+        return means
+
+    def wanted(self, ids, chosen, height, width):
+        """Which words each token should look at, [B, 2, height * width, text], and what is where: 0 for the background,
+        else 1 + the group's index, [B, height * width]."""
+        places = torch.stack([groups_at(s, height, width) for s in chosen])
+        color = torch.zeros(len(chosen), 3, dtype=torch.long)
+        shape = torch.zeros(len(chosen), 3, dtype=torch.long)
+        for i, scene in enumerate(chosen):
+            color[i, 0] = COLORS.index(scene.background)
+            for j, group in enumerate(scene.groups):
+                color[i, 1 + j], shape[i, 1 + j] = COLORS.index(group.color), scenes.SHAPES.index(group.shape)
+        rows = ids[:, None].expand(-1, 3, -1)
+        color = self.colors[color].gather(2, rows)
+        shape = self.shapes[shape].gather(2, rows)
+        shape[:, 0] = False
+        index = places[..., None].expand(-1, -1, ids.shape[1])
+        return torch.stack([color.gather(1, index), shape.gather(1, index)], dim=1), places
+
+    def loss(self, ids, height, width, chosen, told):
+        """Of the last forward pass over a grid of height x width image tokens."""
+        wanted, places = self.wanted(ids, chosen, height, width)
+        wanted &= told[:, None, None, None]
+        asked = wanted.any(-1)
+        weight = asked * (1.0 + 7.0 * (places > 0))[:, None]
+        total = 0.0
+        for i, block in enumerate(self.blocks):
+            seen = self.attention(block, self.inputs[i])[..., :ids.shape[1]]
+            hit = seen.masked_fill(~wanted, -math.inf).logsumexp(-1)
+            total = total - (torch.where(asked, hit, 0.0) * weight).sum() / weight.sum()
+        return total
+
+    def attention(self, block, given):
+        """Log probabilities with which image tokens look at text and image tokens, [B, 2, image, text + image]."""
+        text = given["encoder_hidden_states"].shape[1]
+        x, _ = block.norm(torch.cat([given["encoder_hidden_states"], given["hidden_states"]], dim=1), emb=given["temb"])
+        attn, width = block.attn, block.attn.head_dim
+        part = slice(self.HEADS.start * width, self.HEADS.stop * width)
+
+        def turned(linear, norm, x, rotary):
+            y = F.linear(x, linear.weight[part], linear.bias[part]).unflatten(-1, (-1, width))
+            return apply_rotary_emb(norm(y), rotary, sequence_dim=1)
+
+        cos, sin = given["image_rotary_emb"]
+        q = turned(attn.to_q, attn.norm_q, x[:, text:], (cos[text:], sin[text:]))
+        k = turned(attn.to_k, attn.norm_k, x, (cos, sin))
+        return (torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(width)).log_softmax(-1)
 
 
 class Optimizer:
@@ -447,7 +544,7 @@ def train_flow(work, minutes, batch):
     if state:
         painter.load_state_dict(state["model"])
     clock = Clock(minutes, state["seconds"] if state else 0.0)
-    probe = Probe(painter.transformer)
+    probe, gaze = Probe(painter.transformer), Gaze(painter)
     optimizer = Optimizer(painter, probe)
     for block in [*painter.transformer.transformer_blocks, *painter.transformer.single_transformer_blocks]:
         block.compile()  # for the usual size; the rare ones run as they are
@@ -462,15 +559,18 @@ def train_flow(work, minutes, batch):
         captions = [scenes.caption(pool.rng, s) if t else "" for s, t in zip(chosen, told)]
         t, x, target = mixed(z)
         with torch.autocast("cpu", torch.bfloat16, enabled=FAST_HALF):
-            v = painter(x, t, painter.encode(painter.tokenize(captions)), torch.ones(len(z)))
+            ids = painter.tokenize(captions)
+            v = painter(x, t, painter.encode(ids), torch.ones(len(z)))
         loss = ((v.float() - target).square() * weights(chosen, *z.shape[2:])).mean()
-        wheels = probe.loss(z.shape[2] // 2, z.shape[3] // 2, chosen, told)
-        optimizer.step(clock.rate(2e-3, step, 60 if state else 300), loss + 0.3 * wheels)
+        wheels = probe.loss(z.shape[2] // 2, z.shape[3] // 2, chosen, told, t)
+        looks = gaze.loss(ids[1], z.shape[2] // 2, z.shape[3] // 2, chosen, told)
+        optimizer.step(clock.rate(2e-3, step, 60 if state else 300), loss + 0.3 * wheels + 0.1 * looks)
         average.update()
         step, seen, mean_loss = step + 1, seen + len(z), 0.99 * mean_loss + 0.01 * loss.item()
         if clock.due():
             average.swap()
-            print(f"flow {clock.share:5.1%} step {step} seen {seen} loss {mean_loss:.4f} wheels {wheels.item():.3f} pool {pool.total}", flush=True)
+            print(f"flow {clock.share:5.1%} step {step} seen {seen} loss {mean_loss:.4f} "
+                  f"wheels {wheels.item():.3f} looks {looks.item():.3f} bound {probe.bound:.3f} pool {pool.total}", flush=True)
             if int(clock.seconds / 60) % 3 == 0:
                 sample_sheet(work, painter, vae, "flow.png", cfg=3.0)
             keep(path, model=painter.state_dict(), seconds=clock.seconds)

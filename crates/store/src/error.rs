@@ -54,6 +54,12 @@ pub enum Error {
     /// The URL of the database does not make sense. It may hold a password and is not repeated here.
     #[error("the URL of the database is wrong: {0}; expected postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
     Url(String),
+    /// What was written did not get to the disk for certain, and nothing more is written until the next start.
+    #[error(
+        "the database cannot be brought to the disk ({0}); see to the disk and start the program again, which finds out \
+         what is there"
+    )]
+    Unflushed(Cause),
     /// Anything else the database said.
     #[error("the database failed: {0}")]
     Database(Cause),

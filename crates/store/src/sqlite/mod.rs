@@ -11,6 +11,7 @@ mod db;
 mod deliveries;
 mod errors;
 mod files;
+mod flusher;
 mod history;
 mod keys;
 mod leases;
@@ -50,7 +51,8 @@ use crate::{
 ///
 /// Write-ahead log, flushed before anything is acknowledged: that survives a power cut. What only workers note for each
 /// other (claims, signs of life, lines of a log) survives the end of every process; a power cut, which ends them all, may
-/// take the latest of it back, and then a job is run once more.
+/// take the latest of it back, and then a job is run once more. Should a flush ever fail, nothing is accepted any more
+/// until the database is opened anew.
 pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
@@ -84,7 +86,12 @@ impl Store for SqliteStore {
     }
 
     async fn job(&self, id: JobId) -> Result<Option<Job>> {
-        self.readers.glance(move |db| reads::job(db, id)).await
+        let job = self.readers.glance(move |db| reads::job(db, id)).await?;
+        if job.as_ref().is_some_and(|job| job.state.is_end()) {
+            // who hears of an end may rely on it
+            self.writer.settled().await?;
+        }
+        Ok(job)
     }
 
     async fn position(&self, id: JobId) -> Result<Option<u64>> {
@@ -174,7 +181,12 @@ impl Store for SqliteStore {
     }
 
     async fn claim_deliveries(&self, limit: u32, lease: DeliveryLease) -> Result<Vec<Delivery>> {
-        self.writer.note(move |tx| deliveries::claim(tx, limit, lease)).await
+        let claimed = self.writer.note(move |tx| deliveries::claim(tx, limit, lease)).await?;
+        if !claimed.is_empty() {
+            // what is told to strangers must not be taken back
+            self.writer.settled().await?;
+        }
+        Ok(claimed)
     }
 
     async fn delivery_attempted(
@@ -306,6 +318,7 @@ impl Store for SqliteStore {
     }
 
     async fn ping(&self) -> Result<()> {
+        self.writer.check()?;
         self.readers.glance(migrate::version).await.map(|_| ())
     }
 

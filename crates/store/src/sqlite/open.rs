@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 
 use super::SqliteStore;
 use super::errors::about;
+use super::flusher::log_beside;
 use super::migrate::migrate;
 use super::readers::Readers;
 use super::writer::Writer;
@@ -83,7 +84,12 @@ fn open(path: &Path, options: Options) -> Result<SqliteStore> {
     let readers = (0..readers.max(1)).map(|_| open_reader(path, busy_timeout)).collect::<Result<_>>();
     let readers = Readers::new(readers.map_err(|error| about(path, error))?);
     let (changes, _) = broadcast::channel(CHANGES_KEPT);
-    let writer = Writer::start(conn, clock.clone(), changes.clone()).map_err(|error| cannot_open(path, &error))?;
+    let start = |conn: Connection| {
+        // as SQLite names it, which follows links
+        let flush = log_beside(Path::new(conn.path().unwrap_or_default()))?;
+        Writer::start(conn, flush, clock.clone(), changes.clone())
+    };
+    let writer = start(conn).map_err(|error| cannot_open(path, &error))?;
     Ok(SqliteStore { writer, readers, clock, changes, keyed: Keyed::default(), setback: Setback::default() })
 }
 
@@ -102,8 +108,9 @@ fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection> {
     // Lets deleted jobs give their space back, bit by bit. Has to be decided before the first table.
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    // The writer weakens this for what nobody was promised.
-    conn.pragma_update(None, "synchronous", "FULL")?;
+    // Commits append to the log, which the flusher brings to the disk; before it is written back into the database SQLite
+    // flushes it itself, so that the two always fit together.
+    conn.pragma_update(None, "synchronous", "NORMAL")?;
     conn.pragma_update(None, "foreign_keys", true)?;
     // What a savepoint remembers has no business on the disk.
     conn.pragma_update(None, "temp_store", "MEMORY")?;

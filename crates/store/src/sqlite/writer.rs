@@ -1,15 +1,15 @@
-//! The one writer. SQLite lets one connection write at a time and each commit waits for the disk, so the writes that
-//! arrive while a commit is under way share the next one: under load a commit costs the same for a hundred jobs as
-//! for one.
+//! The one writer. SQLite lets one connection write at a time, so the writes that arrive while a commit is under way share
+//! the next one, and the flush after it: under load that costs the same for a hundred jobs as for one.
 //!
-//! It is a thread of its own, because everything it does waits for the disk. Each write of a group has a savepoint of
+//! It is a thread of its own, because everything it does may wait for the disk. Each write of a group has a savepoint of
 //! its own: one that fails takes nothing of its neighbours with it. Nobody is answered before the commit; if the
 //! commit fails, everybody gets its error.
 //!
-//! What a caller may rely on ([`Writer::write`]) is flushed to the disk before its answer. What only workers tell each
-//! other ([`Writer::note`]), such as who runs a job, is not flushed for its own sake: it is in the log at once, survives
-//! the end of the process, and reaches the disk with the next flush, because the log is flushed in order and as a whole.
-//! A power cut before that takes it back, together with every process that knew of it; never what came earlier.
+//! What a caller may rely on ([`Writer::write`]) is flushed to the disk before its answer, by the [flusher](super::flusher)
+//! and while the next group is written. What only workers tell each other ([`Writer::note`]), such as who runs a job, is
+//! not flushed for its own sake: it is in the log at once, survives the end of the process, and reaches the disk with the
+//! next flush, because the log is flushed in order and as a whole. A power cut before that takes it back, together with
+//! every process that knew of it; never what came earlier.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use rusqlite::Connection;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::db::Db;
+use super::flusher::{Flush, Flushed, Flusher};
 use crate::{Change, Clock, Error, Result};
 
 /// Writes that may wait. More callers than this wait for their place in line.
@@ -25,16 +26,10 @@ const WAITING_MAX: usize = 1024;
 /// Writes that share one commit.
 const GROUP_MAX: usize = 256;
 
-/// The setting that says when the disk is waited for.
-const SYNCHRONOUS: &str = "synchronous";
-/// Each commit flushes the log.
-const FLUSH: &str = "FULL";
-/// The log is flushed before it is written back into the database, so that the two always fit together.
-const NO_FLUSH: &str = "NORMAL";
-
 /// The handle to the writer's thread. The thread ends when this is dropped, after the writes that wait.
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
+    flushed: Arc<Flushed>,
 }
 
 /// What a write sees: the open transaction.
@@ -45,8 +40,6 @@ pub(super) struct Tx {
     pub(super) now_ms: i64,
     /// What to announce once it is committed.
     pub(super) changes: Vec<Change>,
-    /// Whether the connection flushes what it commits, once that was settled.
-    flushes: Option<bool>,
 }
 
 enum Message {
@@ -56,17 +49,20 @@ enum Message {
 }
 
 impl Writer {
-    /// Starts the writer.
+    /// Starts the writer. Commits of `conn` append to a log that `flush` brings to the disk.
     pub(super) fn start(
         conn: Connection,
+        flush: Flush,
         clock: Arc<dyn Clock>,
         announce: broadcast::Sender<Change>,
     ) -> std::io::Result<Self> {
-        let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        let tx = Tx { conn, now_ms: 0, changes: Vec::new(), flushes: None };
-        let thread = std::thread::Builder::new().name("store-writer".to_owned());
-        thread.spawn(move || run(tx, &*clock, &announce, receiver))?;
-        Ok(Self { queue: sender })
+        let (queue, messages) = mpsc::channel(WAITING_MAX);
+        let flusher = Flusher::start(flush)?;
+        let flushed = flusher.flushed().clone();
+        let tx = Tx { conn, now_ms: 0, changes: Vec::new() };
+        let writing = Writing { tx, flusher, clock, announce };
+        std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writing.run(messages))?;
+        Ok(Self { queue, flushed })
     }
 
     /// Has the writer do `write`; returns its result once it is on disk.
@@ -98,6 +94,16 @@ impl Writer {
         answer.await.map_err(|_| Error::Closed)?
     }
 
+    /// Waits until everything that readers can see now is on disk, and nothing takes it back.
+    pub(super) async fn settled(&self) -> Result<()> {
+        self.flushed.settled().await
+    }
+
+    /// Fails once nothing can be written any more.
+    pub(super) fn check(&self) -> Result<()> {
+        self.flushed.check()
+    }
+
     /// Lets the waiting writes finish and closes the connection.
     pub(super) async fn close(&self) {
         let (reply, closed) = oneshot::channel();
@@ -108,46 +114,56 @@ impl Writer {
     }
 }
 
-fn run(mut tx: Tx, clock: &dyn Clock, announce: &broadcast::Sender<Change>, mut queue: mpsc::Receiver<Message>) {
-    let mut closing = Vec::new();
-    let mut messages = Vec::new();
-    let mut group = Vec::new();
-    while queue.blocking_recv_many(&mut messages, GROUP_MAX) > 0 {
-        for message in messages.drain(..) {
-            match message {
-                Message::Write(op) => group.push(op),
-                Message::Close(reply) => {
-                    queue.close();
-                    closing.push(reply);
-                }
-            }
-        }
-
-        let committed = write_group(&mut tx, &mut group, clock);
-        for change in tx.changes.drain(..).filter(|_| committed.is_ok()) {
-            // Nobody listening is fine.
-            let _ = announce.send(change);
-        }
-        for op in group.drain(..) {
-            op.answer(committed.clone());
-        }
-    }
-    if let Err((_, error)) = tx.conn.close() {
-        tracing::warn!(%error, "the database did not close cleanly; nothing is lost");
-    }
-    for reply in closing {
-        let _ = reply.send(());
-    }
+/// What the writer's thread has.
+struct Writing {
+    tx: Tx,
+    flusher: Flusher,
+    clock: Arc<dyn Clock>,
+    announce: broadcast::Sender<Change>,
 }
 
-impl Tx {
-    /// Whether the commits from now on wait for the disk. Only between two transactions.
-    fn flush_commits(&mut self, flush: bool) -> Result<()> {
-        if self.flushes != Some(flush) {
-            self.conn.pragma_update(None, SYNCHRONOUS, if flush { FLUSH } else { NO_FLUSH })?;
-            self.flushes = Some(flush);
+impl Writing {
+    fn run(mut self, mut queue: mpsc::Receiver<Message>) {
+        let mut closing = Vec::new();
+        let mut messages = Vec::new();
+        while queue.blocking_recv_many(&mut messages, GROUP_MAX) > 0 {
+            let mut group = Vec::with_capacity(messages.len());
+            for message in messages.drain(..) {
+                match message {
+                    Message::Write(op) => group.push(op),
+                    Message::Close(reply) => {
+                        queue.close();
+                        closing.push(reply);
+                    }
+                }
+            }
+            self.write(group);
         }
-        Ok(())
+        self.flusher.finish();
+        if let Err((_, error)) = self.tx.conn.close() {
+            tracing::warn!(%error, "the database did not close cleanly; nothing is lost");
+        }
+        for reply in closing {
+            let _ = reply.send(());
+        }
+    }
+
+    /// Commits a group, announces what it changed, and has everybody answered who is in it.
+    fn write(&mut self, mut group: Vec<Box<dyn Op>>) {
+        let begun = group.iter().any(|op| op.wants_flush()).then(|| self.flusher.begin());
+        let committed =
+            self.flusher.flushed().check().and_then(|()| write_group(&mut self.tx, &mut group, &*self.clock));
+        for change in self.tx.changes.drain(..).filter(|_| committed.is_ok()) {
+            // Nobody listening is fine.
+            let _ = self.announce.send(change);
+        }
+        let (told, noted): (Vec<_>, Vec<_>) = group.into_iter().partition(|op| op.wants_flush());
+        for op in noted {
+            op.answer(committed.clone());
+        }
+        if let Some(begun) = begun {
+            self.flusher.flush(begun, committed, told);
+        }
     }
 }
 
@@ -156,7 +172,6 @@ fn write_group(tx: &mut Tx, group: &mut [Box<dyn Op>], clock: &dyn Clock) -> Res
     if group.is_empty() {
         return Ok(());
     }
-    tx.flush_commits(group.iter().any(|op| op.wants_flush()))?;
     // IMMEDIATE takes the write lock now, where waiting for it is possible; later it would not be.
     tx.conn.run("BEGIN IMMEDIATE", [])?;
     let committed = write_each(tx, group, clock).and_then(|()| tx.conn.run("COMMIT", []));
@@ -189,7 +204,7 @@ fn write_each(tx: &mut Tx, group: &mut [Box<dyn Op>], clock: &dyn Clock) -> Resu
 }
 
 /// A write of whatever result type, waiting in line.
-trait Op: Send {
+pub(super) trait Op: Send {
     /// Does the write and keeps its result; an error is also returned, for the savepoint's sake.
     fn run(&mut self, tx: &mut Tx) -> Result<()>;
 
