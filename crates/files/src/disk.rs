@@ -1,4 +1,4 @@
-//! A whole file into a folder, with as few flushes as it takes.
+//! Whole files in a folder, under paths that nobody else knows yet.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -8,50 +8,67 @@ use crate::FilePath;
 use crate::path::FOLDER;
 use crate::writer::ASIDE;
 
-/// Stores a file durably under a path that nobody else knows yet. It is written aside, gets its path when it is whole,
-/// and only then everything is flushed: a file system that keeps a journal writes file and folders with the first flush
-/// and has nothing left for the others. A crash before that leaves what nobody was told of.
+/// Stores a file durably, with as few flushes as it takes. It is written aside, gets its path when it is whole, and only
+/// then everything is flushed: a file system that keeps a journal writes file and folders with the first flush and has
+/// nothing left for the others. A crash before that leaves what nobody was told of.
 pub(crate) fn put(root: &Path, path: &FilePath, bytes: &[u8]) -> io::Result<()> {
     let (aside, target) = (root.join(ASIDE).join(path.random()), root.join(path.as_str()));
-    let stored = write(&aside, bytes).and_then(|file| publish(root, &aside, &target, &file));
+    let stored = create(&aside, bytes).and_then(|file| publish(root, &aside, &target, &file));
     if stored.is_err() {
         // nothing is left of what failed, if the disk lets us
-        let _ = (fs::remove_file(&aside), fs::remove_file(&target));
-        let _ = target.parent().map(fs::remove_dir);
+        let _ = fs::remove_file(&aside);
+        unwrite(root, path);
     }
     stored
 }
 
-fn write(aside: &Path, bytes: &[u8]) -> io::Result<File> {
-    let create = || File::options().write(true).create_new(true).open(aside);
-    let mut file = match create() {
+/// Writes a file and leaves it to the system when it gets to the disk.
+pub(crate) fn write(root: &Path, path: &FilePath, bytes: &[u8]) -> io::Result<()> {
+    create(&root.join(path.as_str()), bytes).map(drop)
+}
+
+/// Removes a file and its folder, if the disk lets us.
+pub(crate) fn unwrite(root: &Path, path: &FilePath) {
+    let target = root.join(path.as_str());
+    let _ = fs::remove_file(&target);
+    let _ = target.parent().map(fs::remove_dir);
+}
+
+/// The names in a folder. Where folders cannot be flushed, the system does it by itself.
+pub(crate) fn flush_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// A new file with these bytes; its folder is made where it is missing.
+fn create(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let open = || File::options().write(true).create_new(true).open(path);
+    let mut file = match open() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            aside.parent().map_or(Ok(()), fs::create_dir_all)?;
-            create()?
+            make_folder(path.parent().unwrap_or(path))?;
+            open()?
         }
-        created => created?,
+        opened => opened?,
     };
     file.write_all(bytes)?;
     Ok(file)
 }
 
+/// One call where only the last folder is missing, which is the rule.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(folder),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
 fn publish(root: &Path, aside: &Path, target: &Path, file: &File) -> io::Result<()> {
     let (all, folder) = (root.join(FOLDER), target.parent().unwrap_or(root));
-    let is_first = match fs::create_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            fs::create_dir_all(folder)?;
-            true
-        }
-        made => made.map(|()| false)?,
-    };
+    make_folder(folder)?;
     fs::rename(aside, target)?;
     file.sync_all()?;
     flush_folder(folder)?;
     flush_folder(&all)?;
-    if is_first { flush_folder(root) } else { Ok(()) }
-}
-
-/// The names in a folder. Where folders cannot be flushed, the system does it by itself.
-fn flush_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+    // where this was the first file, the folder of all is new as well; else there is nothing to flush
+    flush_folder(root)
 }

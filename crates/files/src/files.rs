@@ -1,7 +1,6 @@
 //! The type that keeps files.
 
 use std::ops::Range;
-use std::path::PathBuf;
 use std::{fmt, io};
 
 use base64::Engine;
@@ -13,7 +12,7 @@ use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 
 use crate::place::Place;
-use crate::{Error, FilePath, FileWriter, Result, S3Options, content_type_of, disk};
+use crate::{Error, FilePath, FileWriter, Result, S3Options, content_type_of};
 
 /// A place that keeps files. Cheap to clone; clones share the place.
 #[derive(Clone)]
@@ -76,7 +75,10 @@ impl Files {
         let path = FilePath::fresh(name, content_type)?;
         let size = bytes.len() as u64;
         let stored = match self.place.folder.clone() {
-            Some(folder) => put_on_disk(folder, path.clone(), bytes).await,
+            Some(folder) => {
+                let (place, path) = (self.place.clone(), path.clone());
+                on_disk(move || place.put_on_disk(&folder, &path, &bytes)).await
+            }
             None => self.place.store.put(&object_path(&path), bytes.into()).await.map(drop),
         };
         stored.map_err(|e| Error::about(&path, e))?;
@@ -151,9 +153,15 @@ impl Files {
     /// [`Error::ReadOnly`], [`Error::Storage`].
     pub async fn delete(&self, path: &FilePath) -> Result<()> {
         match self.place.store.delete(&object_path(path)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(Error::about(path, error)),
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(Error::about(path, error)),
         }
+        if self.place.spool_of(path).is_none() {
+            return Ok(());
+        }
+        let (place, deleted) = (self.place.clone(), path.clone());
+        let forgotten = on_disk(move || place.spool_of(&deleted).map_or(Ok(()), |spool| spool.forget(&deleted))).await;
+        forgotten.map_err(|e| Error::about(path, e))
     }
 }
 
@@ -191,10 +199,9 @@ impl fmt::Debug for FileBody {
 }
 
 /// The disk is waited for on a thread that may.
-async fn put_on_disk(folder: PathBuf, path: FilePath, bytes: Bytes) -> object_store::Result<()> {
-    let put = tokio::task::spawn_blocking(move || disk::put(&folder, &path, &bytes)).await;
-    let put = put.map_err(io::Error::other).and_then(|put| put);
-    put.map_err(|error| object_store::Error::Generic { store: "disk", source: error.into() })
+async fn on_disk(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> object_store::Result<()> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).and_then(|done| done);
+    done.map_err(|error| object_store::Error::Generic { store: "disk", source: error.into() })
 }
 
 pub(crate) fn object_path(path: &FilePath) -> ObjectPath {

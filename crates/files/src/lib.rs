@@ -19,6 +19,7 @@ mod parts;
 mod path;
 mod place;
 mod s3;
+mod spool;
 mod sweep;
 mod writer;
 

@@ -1,15 +1,16 @@
 //! The kinds of places that keep files, and what differs between them.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::{fmt, io};
 
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 
-use crate::S3Options;
 use crate::s3::choose_tls;
+use crate::spool::{SMALL_BYTES, Spool, recover};
+use crate::{FilePath, S3Options, disk};
 
 /// How much of a file is held in memory while it is written, where the place has no wish of its own.
 const PIECE: usize = 1024 * 1024;
@@ -25,6 +26,8 @@ pub(crate) struct Place {
     pub(crate) links: bool,
     /// The folder, for files on disk: a crash leaves things there that [`ObjectStore::list`] does not show.
     pub(crate) folder: Option<PathBuf>,
+    /// The spool of that folder, once a small file was stored; none where it takes no spool.
+    pub(crate) spool: Arc<OnceLock<Option<Spool>>>,
 }
 
 impl Place {
@@ -40,13 +43,14 @@ impl Place {
                 piece: 8 * PIECE,
                 links: false,
                 folder: None,
+                spool: Arc::default(),
             }),
             Some((scheme, _)) => Err(format!("{scheme}:// is not supported")),
         }
     }
 
     fn memory() -> Self {
-        Self { store: Arc::new(InMemory::new()), piece: PIECE, links: true, folder: None }
+        Self { store: Arc::new(InMemory::new()), piece: PIECE, links: true, folder: None, spool: Arc::default() }
     }
 
     fn file_url(folder: &str) -> Result<Self, String> {
@@ -69,8 +73,31 @@ impl Place {
         // Without `with_fsync` a put is acknowledged when the file is in the page cache, not on disk.
         let disk = disk.with_fsync(true).with_automatic_cleanup(true);
         let folder = std::fs::canonicalize(folder).map_err(|error| error.to_string())?;
-        Ok(Self { store: Arc::new(disk), piece: PIECE, links: true, folder: Some(folder) })
+        recover(&folder).map_err(|error| format!("what an earlier process left there cannot be seen to: {error}"))?;
+        Ok(Self { store: Arc::new(disk), piece: PIECE, links: true, folder: Some(folder), spool: Arc::default() })
     }
+
+    /// Stores a whole file durably in `folder`, by way of the spool if it is small. Waits for the disk.
+    pub(crate) fn put_on_disk(&self, folder: &Path, path: &FilePath, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() > SMALL_BYTES {
+            return disk::put(folder, path, bytes);
+        }
+        match self.spool.get_or_init(|| open_spool(folder)) {
+            Some(spool) if !spool.is_broken() => spool.put(path, bytes),
+            _ => disk::put(folder, path, bytes),
+        }
+    }
+
+    /// The spool, if this file would come back from it after a power cut.
+    pub(crate) fn spool_of(&self, path: &FilePath) -> Option<&Spool> {
+        self.spool.get()?.as_ref().filter(|spool| spool.remembers(path))
+    }
+}
+
+fn open_spool(folder: &Path) -> Option<Spool> {
+    Spool::open(folder)
+        .inspect_err(|error| tracing::warn!(%error, "no spool can be made; small files are flushed one by one"))
+        .ok()
 }
 
 impl fmt::Display for Place {

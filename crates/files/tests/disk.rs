@@ -12,6 +12,9 @@ files_suite!({
     (open(folder.path())?, folder)
 });
 
+/// More than what takes the way through the spool.
+const LARGE: usize = 300_000;
+
 #[tokio::test]
 async fn files_outlive_the_program() -> Result<()> {
     let folder = folder();
@@ -40,20 +43,47 @@ async fn the_folder_is_made_and_holds_only_complete_files() -> Result<()> {
 
 #[tokio::test]
 async fn what_cannot_be_stored_leaves_nothing() -> Result<()> {
+    // where large files under way should be there is none, and where all files should be neither
+    for (blocked, size) in [("aside", LARGE), ("b", LARGE), ("b", 2)] {
+        let folder = folder();
+        let files = open(folder.path())?;
+        let in_the_way = folder.path().join(blocked);
+        std::fs::write(&in_the_way, b"").expect("a temporary folder can be written");
+        let refused = files.put(vec![0; size].into(), "image/png", "image.png").await;
+        assert!(matches!(refused, Err(Error::Storage(_))), "{blocked}, {size} bytes: {refused:?}");
+        assert_eq!(files_below(folder.path()), [in_the_way]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_a_spool_small_files_are_stored_all_the_same() -> Result<()> {
     let folder = folder();
     let files = open(folder.path())?;
-    // where files under way should be there is none
-    let in_the_way = folder.path().join("aside");
-    std::fs::write(&in_the_way, b"").expect("a temporary folder can be written");
-    let refused = files.put(Bytes::from_static(b"no"), "image/png", "image.png").await;
-    assert!(matches!(refused, Err(Error::Storage(_))), "{refused:?}");
-    // and where all files should be neither
-    std::fs::remove_file(&in_the_way).expect("a temporary folder can be written");
-    let in_the_way = folder.path().join("b");
-    std::fs::write(&in_the_way, b"").expect("a temporary folder can be written");
-    let refused = files.put(Bytes::from_static(b"no"), "image/png", "image.png").await;
-    assert!(matches!(refused, Err(Error::Storage(_))), "{refused:?}");
-    assert_eq!(files_below(folder.path()), [in_the_way]);
+    std::fs::write(folder.path().join("spool"), b"").expect("a temporary folder can be written");
+    let stored = put(&files, b"small").await?;
+    assert_eq!(read(&files, &stored).await?, "small");
+    files.delete(&stored).await?;
+    assert!(!files.exists(&stored).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_process_that_is_killed_leaves_small_files_whole() -> Result<()> {
+    let folder = folder();
+    let files = open(folder.path())?;
+    let (kept, gone) = (put(&files, b"kept").await?, put(&files, b"gone").await?);
+    files.delete(&gone).await?;
+    // its spool is taken over as another process would: it is copied, because this one still holds its own
+    let after = TempDir::new().expect("a temporary folder can be made");
+    std::fs::create_dir(after.path().join("spool")).expect("a temporary folder can be written");
+    for segment in std::fs::read_dir(folder.path().join("spool")).expect("segments") {
+        let segment = segment.expect("a segment");
+        std::fs::copy(segment.path(), after.path().join("spool").join(segment.file_name())).expect("a copy");
+    }
+    let after = open(after.path())?;
+    assert_eq!(read(&after, &kept).await?, "kept");
+    assert!(!after.exists(&gone).await?);
     Ok(())
 }
 
@@ -153,6 +183,14 @@ fn open(folder: &Path) -> Result<Files> {
     Files::open(&folder.display().to_string())
 }
 
+async fn put(files: &Files, bytes: &'static [u8]) -> Result<FilePath> {
+    Ok(files.put(Bytes::from_static(bytes), "image/png", "image.png").await?.path)
+}
+
+async fn read(files: &Files, path: &FilePath) -> Result<Bytes> {
+    files.get(path, None).await?.bytes().await
+}
+
 #[track_caller]
 fn check_refused(location: &str, why: &str) {
     match Files::open(location) {
@@ -161,8 +199,10 @@ fn check_refused(location: &str, why: &str) {
     }
 }
 
+/// All files but those of the spool.
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("a folder can be listed");
     let paths = entries.map(|entry| entry.expect("a folder can be listed").path());
+    let paths = paths.filter(|path| !path.ends_with("spool"));
     paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
