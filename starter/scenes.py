@@ -123,14 +123,14 @@ def pick_group(rng, background, count, place=None):
 
 def pick_groups(rng, background):
     kind = rng.random()
-    if kind < 0.28:
+    if kind < 0.36:
         # three of a kind are the smallest, and learnt last
         count = rng.choices((1, 2, 3), (2, 3, 4))[0]
         place = None
         if rng.random() < 0.4:
             place = rng.choice(list(PLACES)) if count == 1 else rng.choice(("left", "right", "top", "bottom"))
         return [pick_group(rng, background, count, place)]
-    if kind < 0.85:
+    if kind < 0.83:
         places = (None, None)
         if rng.random() < 0.35:
             places = rng.choice((("left", "right"), ("right", "left"), ("top", "bottom"), ("bottom", "top")))

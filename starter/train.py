@@ -38,7 +38,7 @@ T5_WIDTH = 128
 CLIP_WIDTH = 64
 # numbers of half the size pay only where the processor multiplies them itself
 FAST_HALF = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-EARLY = 0.5  # share of training close to pure noise
+EARLY = 0.35  # share of training close to pure noise
 SIZES = ((256, 256),) * 48 + ((320, 256), (256, 320), (384, 256), (256, 384), (384, 384), (512, 512))
 
 
