@@ -69,25 +69,6 @@ async fn without_a_spool_small_files_are_stored_all_the_same() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_process_that_is_killed_leaves_small_files_whole() -> Result<()> {
-    let folder = folder();
-    let files = open(folder.path())?;
-    let (kept, gone) = (put(&files, b"kept").await?, put(&files, b"gone").await?);
-    files.delete(&gone).await?;
-    // its spool is taken over as another process would: it is copied, because this one still holds its own
-    let after = TempDir::new().expect("a temporary folder can be made");
-    std::fs::create_dir(after.path().join("spool")).expect("a temporary folder can be written");
-    for segment in std::fs::read_dir(folder.path().join("spool")).expect("segments") {
-        let segment = segment.expect("a segment");
-        std::fs::copy(segment.path(), after.path().join("spool").join(segment.file_name())).expect("a copy");
-    }
-    let after = open(after.path())?;
-    assert_eq!(read(&after, &kept).await?, "kept");
-    assert!(!after.exists(&gone).await?);
-    Ok(())
-}
-
-#[tokio::test]
 async fn deleting_leaves_no_folders_behind() -> Result<()> {
     let folder = folder();
     let files = open(folder.path())?;
