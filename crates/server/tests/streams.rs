@@ -157,10 +157,7 @@ fn difference(a: &RgbImage, b: &RgbImage) -> f64 {
 
 #[tokio::test]
 async fn the_starters_previews_come_closer_to_its_picture() {
-    let mut setup = Setup::default();
-    // the model needs all cores: a short lease could end meanwhile
-    setup.worker.heartbeat = Duration::from_secs(5);
-    let server = TestServer::running(setup, starter()).await;
+    let server = TestServer::running(Setup::default(), starter()).await;
     let input = json!({ "prompt": "a blue circle on a white background", "seed": 1, "num_inference_steps": 16 });
     let events = Events::of(server.request(Method::POST, STREAM).json(&input).send().await.unwrap()).all().await;
     let (output, drafts) = events.split_last().unwrap();

@@ -56,7 +56,8 @@ impl Default for Setup {
             folder: Folder::new(),
             clock: Arc::new(SystemClock),
             server: scumble_server::Config { body_bytes: 64 * 1024, ..Default::default() },
-            worker: scumble_worker::Config { heartbeat: Duration::from_millis(100), ..Default::default() },
+            // a lease of eight seconds outlasts whatever else a machine that runs tests has to do
+            worker: scumble_worker::Config { heartbeat: Duration::from_secs(2), ..Default::default() },
             limits: ConnectionLimits::default(),
         }
     }

@@ -29,7 +29,7 @@ use crate::{FilePath, disk};
 const SPOOL: &str = "spool";
 
 /// What counts as small: above this the bytes cost more than the names.
-pub(crate) const SMALL_BYTES: usize = 256 * 1024;
+pub(crate) const SMALL_BYTES: usize = 64 * 1024;
 
 /// For so long nobody has to come before the current segment is settled, full or not.
 const QUIET: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use crate::FilePath;
 use crate::path::random_hex;
 
 /// How much a segment holds.
-pub(super) const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+pub(super) const SEGMENT_BYTES: u64 = 1024 * 1024;
 
 /// Length and checksum, which the checksum does not cover.
 const HEAD_BYTES: usize = 8;

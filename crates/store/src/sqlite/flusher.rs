@@ -1,9 +1,9 @@
 //! Waiting for the disk, beside the writer.
 //!
 //! SQLite can flush its log within each commit, and then nothing else is written meanwhile. Here it only appends, and the
-//! log is flushed from a thread of its own while the next group is written. The log is replayed in its order up to where
-//! it ends, so a flush covers everything before it. The writer hands over one commit at a time and waits until it is
-//! taken: were it further ahead, its groups would be small, and their pages written again and again.
+//! log is flushed from a thread of its own while the next writes are made: one flush for all commits that were appended
+//! before it began. The log is replayed in its order up to where it ends, so a flush covers everything before it. The
+//! writer never waits for it: a disk that takes its time must not keep a worker from giving a sign of life.
 //!
 //! Readers see a commit a moment before it is on disk. Whoever passes on what must not be taken back waits until it is
 //! ([`Flushed::settled`]).
@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
 use tokio::sync::watch;
@@ -38,7 +38,7 @@ pub(super) fn log_beside(path: &Path) -> io::Result<Flush> {
 
 /// The flushing thread.
 pub(super) struct Flusher {
-    queue: SyncSender<Batch>,
+    queue: Sender<Batch>,
     thread: JoinHandle<()>,
     flushed: Arc<Flushed>,
 }
@@ -65,7 +65,7 @@ impl Flusher {
     /// Starts the thread.
     pub(super) fn start(flush: Flush) -> io::Result<Self> {
         let flushed = Arc::new(Flushed { begun: AtomicU64::new(0), through: watch::Sender::new(Ok(0)) });
-        let (queue, batches) = mpsc::sync_channel(0);
+        let (queue, batches) = mpsc::channel();
         let told = flushed.clone();
         let thread = std::thread::Builder::new().name("store-flusher".to_owned());
         Ok(Self { queue, thread: thread.spawn(move || run(flush, &batches, &told))?, flushed })
@@ -81,7 +81,7 @@ impl Flusher {
         Begun(self.flushed.begun.fetch_add(1, Ordering::AcqRel) + 1)
     }
 
-    /// Answers `ops` once the commit is on disk, or why it was not made. Waits for the flush under way.
+    /// Answers `ops` once the commit is on disk, or why it was not made.
     pub(super) fn flush(&self, begun: Begun, committed: Result<()>, ops: Vec<Box<dyn Op>>) {
         if let Err(mpsc::SendError(batch)) = self.queue.send(Batch { begun, committed, ops }) {
             // the thread is gone, and nobody flushes any more
@@ -110,14 +110,6 @@ impl Flushed {
         reached.map_err(|_| Error::Closed)?.as_ref().map(|_| ()).map_err(Error::clone)
     }
 
-    fn reached(&self, number: u64) {
-        self.through.send_modify(|through| {
-            if let Ok(through) = through {
-                *through = number;
-            }
-        });
-    }
-
     /// Whether what is committed still gets to the disk.
     ///
     /// # Errors
@@ -129,19 +121,22 @@ impl Flushed {
 }
 
 fn run(mut flush: Flush, queue: &Receiver<Batch>, flushed: &Flushed) {
-    for Batch { begun: Begun(number), mut committed, ops } in queue {
-        if committed.is_ok() {
-            committed = flushed.check().and_then(|()| {
-                flush().map_err(|error| {
-                    tracing::error!(%error, "the database's log cannot be flushed; nothing is accepted until the next start");
-                    let error = Error::Unflushed(Cause::new(error));
-                    flushed.through.send_modify(|through| *through = Err(error.clone()));
-                    error
-                })
+    while let Ok(first) = queue.recv() {
+        let batches: Vec<Batch> = std::iter::once(first).chain(queue.try_iter()).collect();
+        let mut reached = flushed.check();
+        if reached.is_ok() && batches.iter().any(|batch| batch.committed.is_ok()) {
+            reached = flush().map_err(|error| {
+                tracing::error!(%error, "the database's log cannot be flushed; nothing is accepted until the next start");
+                Error::Unflushed(Cause::new(error))
             });
         }
-        flushed.reached(number);
-        answer(ops, &committed);
+        if let Some(last) = batches.last() {
+            let through = reached.clone().map(|()| last.begun.0);
+            flushed.through.send_modify(|known| *known = through);
+        }
+        for Batch { committed, ops, .. } in batches {
+            answer(ops, &committed.and(reached.clone()));
+        }
     }
 }
 
