@@ -6,8 +6,8 @@
 //! Invariants, each of them a test of the `suite`:
 //!
 //! - A [`FilePath`] exists only if it is one that [`Files::put`] could have made; it cannot point outside.
-//! - A file has its path once it is complete, never before: on disk it is written aside and renamed. File and folders are
-//!   flushed with `fsync` before `put` answers: what it acknowledged survives a power cut.
+//! - Nobody learns the path of a file before it is complete. On disk a large one is written aside, renamed and flushed with
+//!   its folders; a small one is in the flushed spool until that is done. What `put` acknowledged survives a power cut.
 //! - A path has one file: the first that was complete. What comes later is thrown away.
 //! - However long a file is, no more than a piece of it is in memory.
 

@@ -181,15 +181,20 @@ impl Shared {
     /// The state, once the current segment has room for a record.
     fn with_room(&self, path: &FilePath, record: Record<'_>) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
-        while !state.current.has_room(path, record) {
+        // nobody makes room in a broken spool
+        while !state.broken {
+            if state.current.has_room(path, record) {
+                return Ok(state);
+            }
             let all = state.appended;
             state = self.flushed(state, all)?;
-            if !state.change_segments() {
+            if state.change_segments() {
+                self.work.notify_one();
+            } else {
                 state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-            self.work.notify_one();
         }
-        if state.broken { Err(broken()) } else { Ok(state) }
+        Err(broken())
     }
 
     /// Waits until the record of this number is on disk. Whoever finds nobody flushing does it for everybody.

@@ -4,7 +4,7 @@
 //! behind the last one is left of older generations, or torn, and its generation or its checksum tells.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -129,9 +129,12 @@ pub(super) struct Abandoned {
 }
 
 impl Abandoned {
-    /// `None` when somebody still writes it.
+    /// `None` when somebody still writes it, or it is gone: its process ended, or another one has seen to it.
     pub(super) fn take(path: PathBuf) -> io::Result<Option<Self>> {
-        let mut file = File::options().read(true).write(true).open(&path)?;
+        let mut file = match File::options().read(true).write(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
         match file.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Ok(None),
@@ -157,7 +160,10 @@ impl Abandoned {
 
     /// Deletes it, once all that it remembers is on disk.
     pub(super) fn delete(self) -> io::Result<()> {
-        fs::remove_file(&self.path)
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
     }
 }
 

@@ -232,6 +232,30 @@ fn after_a_failed_flush_it_takes_nothing() {
 }
 
 #[test]
+fn nobody_waits_for_room_in_a_broken_spool() {
+    let bench = Bench::new();
+    let big = vec![1; SMALL_BYTES];
+    let path = FilePath::fresh("image.png", "image/png").expect("random numbers");
+    while bench.spool.shared.lock().current.has_room(&path, Record::Stored(&big)) {
+        bench.put(&big);
+    }
+    bench.spool.shared.lock().broken = true;
+    bench.spool.put(&path, &big).expect_err("a broken spool");
+}
+
+#[test]
+fn a_segment_that_is_gone_is_somebody_elses() {
+    let folder = TempDir::new().expect("a folder");
+    let gone = folder.path().join("0123");
+    assert!(segment::Abandoned::take(gone.clone()).expect("no error").is_none());
+    fs::write(&gone, b"").expect("a file");
+    let taken = segment::Abandoned::take(gone.clone()).expect("no error").expect("nobody has it");
+    assert!(segment::Abandoned::take(gone.clone()).expect("no error").is_none());
+    fs::remove_file(&gone).expect("a file");
+    taken.delete().expect("it is gone already");
+}
+
+#[test]
 fn a_spool_in_use_is_left_alone_and_a_closed_one_leaves_nothing() {
     let bench = Bench::new();
     let path = bench.put(b"here");
