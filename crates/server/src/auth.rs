@@ -4,8 +4,6 @@ use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::uri::{PathAndQuery, Uri};
 use axum::http::{HeaderMap, Method, header};
-use axum::middleware::Next;
-use axum::response::Response;
 use scumble_api::EndpointId;
 
 use crate::addressing::Service;
@@ -115,13 +113,12 @@ pub(crate) fn wants_websocket(headers: &HeaderMap) -> bool {
 }
 
 /// Takes the token out of the query, wherever it was put: what is not in the URL gets into no log and no input.
-pub(crate) async fn take_token(request: Request, next: Next) -> Response {
-    let (mut parts, body) = request.into_parts();
-    if let Some((uri, token)) = without_token(&parts.uri) {
-        parts.uri = uri;
-        parts.extensions.insert(token);
+pub(crate) fn take_token(mut request: Request) -> Request {
+    if let Some((uri, token)) = without_token(request.uri()) {
+        *request.uri_mut() = uri;
+        request.extensions_mut().insert(token);
     }
-    next.run(Request::from_parts(parts, body)).await
+    request
 }
 
 pub(crate) fn without_token(uri: &Uri) -> Option<(Uri, Token)> {

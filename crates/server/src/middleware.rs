@@ -15,8 +15,7 @@ use crate::routes::LIST_BYTES_MAX;
 use crate::state::AppState;
 
 /// Every response carries a request id: clients show it, and without it the Python client retries what it should not.
-pub(crate) async fn request_id(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+pub(crate) fn with_request_id(mut response: Response) -> Response {
     if !response.headers().contains_key(REQUEST_ID)
         && let Ok(value) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string())
     {
@@ -71,8 +70,7 @@ pub(crate) async fn long_bodies(State(state): State<AppState>, request: Request,
 }
 
 /// Clients drop error bodies that are not JSON: whatever the framework itself refuses becomes `{"detail": …}`.
-pub(crate) async fn json_errors(request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+pub(crate) fn errors_in_json(response: Response) -> Response {
     let status = response.status();
     let is_json = response.headers().get("content-type").is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
     let is_page = response.headers().get("content-type").is_some_and(|t| t.as_bytes().starts_with(b"text/html"));

@@ -1,5 +1,6 @@
 //! What every handler can reach.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use scumble_files::Files;
@@ -9,9 +10,12 @@ use tokio::sync::Semaphore;
 use crate::config::Config;
 use crate::watch::Watches;
 
-/// Shared by all handlers; cheap to clone.
+/// Shared by all handlers; cheap to clone, and cloned several times on the way of a request.
 #[derive(Clone)]
-pub struct AppState {
+pub struct AppState(Arc<Shared>);
+
+/// What all clones share.
+pub struct Shared {
     /// Jobs, keys, file rows.
     pub store: Arc<dyn Store>,
     /// Image bytes.
@@ -19,7 +23,7 @@ pub struct AppState {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The owner's settings.
-    pub config: Arc<Config>,
+    pub config: Config,
     /// Places for direct calls.
     pub(crate) direct: Arc<Semaphore>,
     /// Who waits for which job.
@@ -31,6 +35,14 @@ impl AppState {
     pub fn new(store: Arc<dyn Store>, files: Files, clock: Arc<dyn Clock>, config: Config) -> Self {
         let direct = Arc::new(Semaphore::new(config.direct_calls));
         let watches = Watches::hear(store.changes());
-        Self { store, files, clock, config: Arc::new(config), direct, watches }
+        Self(Arc::new(Shared { store, files, clock, config, direct, watches }))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
     }
 }

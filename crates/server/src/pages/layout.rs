@@ -2,9 +2,7 @@
 
 use std::sync::OnceLock;
 
-use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use minijinja::{AutoEscape, Environment, Output, State};
 use serde::Serialize;
@@ -163,8 +161,7 @@ pub(super) fn private(mut response: Response) -> Response {
 
 /// The API may be called from any site, pages may not: on a server without keys every site that somebody visits could
 /// read their history. So the leave that all answers carry is taken from pages again.
-pub(crate) async fn keep_private(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+pub(crate) fn keep_private(mut response: Response) -> Response {
     if response.extensions().get::<Private>().is_some() {
         let headers = response.headers_mut();
         let leave: Vec<HeaderName> =

@@ -16,7 +16,9 @@ mod ws;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::IntoResponse;
 use axum::routing::{get, post, put};
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use self::realtime::endpoint_of as realtime_of;
@@ -26,7 +28,7 @@ pub(crate) use self::stream::jpeg_size;
 pub(crate) use self::uploads::LIST_BYTES_MAX;
 use crate::addressing::address;
 use crate::auth::take_token;
-use crate::middleware::{cors, json_errors, long_bodies, panicked, request_id};
+use crate::middleware::{cors, errors_in_json, long_bodies, panicked, with_request_id};
 use crate::pages;
 use crate::state::AppState;
 
@@ -36,8 +38,7 @@ pub fn probe_router(state: AppState) -> Router {
         .route("/health", get(probes::health))
         .route("/ready", get(probes::ready))
         .with_state(state)
-        .layer(from_fn(json_errors))
-        .layer(from_fn(request_id))
+        .layer(ServiceBuilder::new().map_response(with_request_id).map_response(errors_in_json))
 }
 
 /// The whole HTTP face.
@@ -77,20 +78,22 @@ pub fn router(state: AppState) -> Router {
         .merge(pages::routes())
         // a bare endpoint id is a direct call
         .fallback(run::bare)
-        .layer(DefaultBodyLimit::max(state.config.body_bytes))
-        .layer(from_fn_with_state(state.clone(), long_bodies))
-        // before anything looks at the query
-        .layer(from_fn(take_token))
         .with_state(state.clone());
-    // Layers wrap what is above them: a request passes these from the last to the first. Addressing comes last but
-    // one before routing, because it changes the path that routes see; the outer router exists for that reason.
-    Router::new()
-        .fallback_service(services)
-        .layer(from_fn_with_state(state, address))
-        .layer(from_fn(json_errors))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(request_id))
-        .layer(cors())
+    // A request passes these from the first to the last, its answer the other way round. One stack, because a router
+    // clones each layer of its own, with all that is inside it, for each request.
+    let around = ServiceBuilder::new()
         // outside of the leave that it takes back
-        .layer(from_fn(pages::keep_private))
+        .map_response(pages::keep_private)
+        .layer(cors())
+        .map_response(with_request_id)
+        .map_response(IntoResponse::into_response)
+        .layer(CatchPanicLayer::custom(panicked))
+        .map_response(errors_in_json)
+        // changes the path that routes see; the outer router exists for that reason
+        .layer(from_fn_with_state(state.clone(), address))
+        // before anything looks at the query
+        .map_request(take_token)
+        .layer(DefaultBodyLimit::max(state.config.body_bytes))
+        .layer(from_fn_with_state(state, long_bodies));
+    Router::new().fallback_service(services).layer(around)
 }
