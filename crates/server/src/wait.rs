@@ -34,12 +34,11 @@ impl Wait {
         let mut look = !is_new;
         loop {
             if look {
-                match state.store.job(self.id).await? {
-                    Some(job) if job.outcome.is_none() => {}
-                    ended => {
-                        self.disarm();
-                        return Ok(ended.and_then(|job| job.outcome));
-                    }
+                let outcome = state.store.outcome(self.id).await?;
+                // without one it goes on, unless it was deleted
+                if outcome.is_some() || state.store.summary(self.id).await?.is_none() {
+                    self.disarm();
+                    return Ok(outcome);
                 }
             }
             look = true;

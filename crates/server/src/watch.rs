@@ -54,7 +54,7 @@ impl Watches {
             match changes.recv().await {
                 Ok(Change::Job(id)) => self.wake(id, What::Anything),
                 Ok(Change::Ended(id)) => self.wake(id, What::End),
-                Ok(Change::Queued { .. } | Change::Delivery) => {}
+                Ok(Change::Queued { .. } | Change::Cancelling(_) | Change::Delivery) => {}
                 // some were missed, anybody's
                 Err(RecvError::Lagged(_)) => self.lock().values().flatten().for_each(|w| w.wake.notify_one()),
                 // those who wait look from time to time anyway

@@ -81,7 +81,7 @@ async fn life(store: &dyn Store) -> Result<Vec<(&'static str, Vec<Duration>)>> {
         marks.push(Instant::now());
         assert_ne!(store.start(&lease).await?, Beat::Lost);
         marks.push(Instant::now());
-        assert_eq!(store.finish(&lease, outcome(), vec![]).await?, Finish::Accepted);
+        assert_eq!(store.finish(&lease, outcome().into()).await?, Finish::Accepted);
         marks.push(Instant::now());
         store.job(lease.job.id).await?;
         marks.push(Instant::now());

@@ -16,6 +16,8 @@ pub enum Change {
     },
     /// This job entered another state, got events, or was asked to cancel.
     Job(JobId),
+    /// The worker that has this job is asked to cancel it. Announced beside the other, for workers.
+    Cancelling(JobId),
     /// This job has ended. Announced beside the other, for those who wait for nothing else.
     Ended(JobId),
     /// A webhook can be delivered.

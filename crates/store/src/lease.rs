@@ -1,6 +1,6 @@
 //! Leases: the right of one worker to run one job for a while, and what can become of it.
 
-use crate::{Job, JobId};
+use crate::{FileRecord, Job, JobId, NewEvent, Outcome};
 
 /// The right of one worker to run one job.
 ///
@@ -53,6 +53,23 @@ pub enum Beat {
     },
     /// The lease is gone, nothing was written: the job ended, or is the queue's or another worker's. Stop.
     Lost,
+}
+
+/// What a run leaves behind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Product {
+    /// What the caller gets.
+    pub outcome: Outcome,
+    /// The files that the outcome names. Their [`job_id`](FileRecord::job_id) is set to the job.
+    pub files: Vec<FileRecord>,
+    /// What was said and not yet [logged](crate::Store::log). Kept if the lease still holds, as with any other word.
+    pub last_words: Vec<NewEvent>,
+}
+
+impl From<Outcome> for Product {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, files: Vec::new(), last_words: Vec::new() }
+    }
 }
 
 /// Whether an outcome became the job's outcome.

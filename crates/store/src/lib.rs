@@ -64,7 +64,7 @@ pub use event::{Event, EventKind, Level, NewEvent};
 pub use file::{Access, AccessRule, Decision, FileRecord};
 pub use job::{Admission, Enqueued, Job, JobId, NewJob, Once, ParseJobIdError, Priority, State};
 pub use key::KeyRecord;
-pub use lease::{Beat, Cancel, Claim, Claimable, Finish, Lease, Limits, Reclaimed, Release};
+pub use lease::{Beat, Cancel, Claim, Claimable, Finish, Lease, Limits, Product, Reclaimed, Release};
 pub use list::{Count, HistoryFilter, JobFilter, JobSummary, Retention};
 pub use outcome::Outcome;
 pub use postgres::{PostgresOptions, PostgresStore};

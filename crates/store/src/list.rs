@@ -2,7 +2,7 @@
 
 use crate::{JobId, Priority, State};
 
-/// A line of a job list: no input, no result body.
+/// How a job stands, without input and result: a line of a job list, and what a status says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobSummary {
     /// Its id.
@@ -29,6 +29,10 @@ pub struct JobSummary {
     pub status: Option<u16>,
     /// What went wrong.
     pub error: Option<String>,
+    /// Of which type that is.
+    pub error_type: Option<String>,
+    /// How long the model worked.
+    pub inference_ms: Option<i64>,
 }
 
 /// Which jobs a list shows, newest first.

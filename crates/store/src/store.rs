@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 use crate::{
     Admission, AtWork, Beat, Cancel, Change, Claim, Count, Delivery, DeliveryAttempt, DeliveryLease, DeliveryRecord,
     Enqueued, Event, FileRecord, Finish, HistoryFilter, Job, JobFilter, JobId, JobSummary, KeyRecord, Lease, Limits,
-    NewEvent, NewJob, NextDelivery, Outcome, Reclaimed, Release, Result, Retention, SecretBytes, SecretRecord,
+    NewEvent, NewJob, NextDelivery, Outcome, Product, Reclaimed, Release, Result, Retention, SecretBytes, SecretRecord,
     WorkerRecord,
 };
 
@@ -51,6 +51,12 @@ pub trait Store: Send + Sync {
     /// The job of this id.
     async fn job(&self, id: JobId) -> Result<Option<Job>>;
 
+    /// How the job of this id stands. Cheaper than [`job`](Store::job): inputs with embedded pictures have megabytes.
+    async fn summary(&self, id: JobId) -> Result<Option<JobSummary>>;
+
+    /// The outcome of the job of this id. `None` when it has not ended, or there is no such job.
+    async fn outcome(&self, id: JobId) -> Result<Option<Outcome>>;
+
     /// How many queued jobs of the same endpoint go before this one. `None` when it is not in the queue.
     async fn position(&self, id: JobId) -> Result<Option<u64>>;
 
@@ -87,16 +93,15 @@ pub trait Store: Send + Sync {
     /// [`Submitted`](crate::EventKind::Submitted) is on disk afterwards, and with it that the job was claimed.
     async fn log(&self, lease: &Lease, events: Vec<NewEvent>) -> Result<Beat>;
 
-    /// Ends the job with `outcome`, records its files and the delivery of its webhook, in one transaction: the first
-    /// valid outcome wins. However a job ends, its delivery is recorded with its outcome.
+    /// Ends the job with an outcome, records its files, its last words and the delivery of its webhook, in one
+    /// transaction: the first valid outcome wins. However a job ends, its delivery is recorded with its outcome.
     ///
-    /// Valid is an outcome of the job's latest attempt, even of one whose lease has expired in the meantime. The
-    /// files' [`job_id`](FileRecord::job_id) is set to this job.
+    /// Valid is an outcome of the job's latest attempt, even of one whose lease has expired in the meantime.
     ///
     /// # Errors
     ///
     /// [`Error::FileExists`](crate::Error::FileExists) when a path was recorded before.
-    async fn finish(&self, lease: &Lease, outcome: Outcome, files: Vec<FileRecord>) -> Result<Finish>;
+    async fn finish(&self, lease: &Lease, product: Product) -> Result<Finish>;
 
     /// Gives the job back to its old place in the queue; ends it when the caller has asked to cancel. False when the
     /// lease was lost already, and nothing happened.

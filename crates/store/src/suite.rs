@@ -25,7 +25,7 @@ use serde_json::json;
 
 use crate::{
     Admission, Beat, Claim, Claimable, Clock, Enqueued, FileRecord, Job, JobId, Lease, ManualClock, NewJob, Outcome,
-    Priority, Result, State, Store,
+    Priority, Product, Result, State, Store,
 };
 
 /// An empty database of a test's own.
@@ -43,8 +43,8 @@ pub trait Place: Send + Sync {
 macro_rules! store_suite {
     ($place:expr) => {
         $crate::store_suite!(@each $place; calls:
-            acknowledged_is_there, input_comes_back, ids_are_used_once, unknown_jobs, ended_at_once, recent_jobs,
-            counts);
+            acknowledged_is_there, input_comes_back, ids_are_used_once, unknown_jobs, summaries_and_outcomes,
+            ended_at_once, recent_jobs, counts);
         $crate::store_suite!(@each $place; queue:
             first_in_first_out, low_waits_behind_normal, only_what_the_worker_can_run, positions, overdue_jobs,
             unstarted_jobs_end, many_at_once, claimants_never_share);
@@ -58,7 +58,7 @@ macro_rules! store_suite {
             hints_wait_a_second, hints_are_forgotten, many_keys_at_once);
         $crate::store_suite!(@each $place; leases:
             a_whole_life, claimed_and_started, second_claimant_wins, late_but_unrivalled, finished_once, heartbeats_keep_the_lease,
-            lost_leases_write_nothing, crashes_have_a_limit, attempts_have_a_limit, release_keeps_the_place,
+            lost_leases_write_nothing, last_words, crashes_have_a_limit, attempts_have_a_limit, release_keeps_the_place,
             rest_keeps_the_place, resting_jobs_end, previews_end_with_the_job, events_after,
             outcome_and_files_together);
         $crate::store_suite!(@each $place; setbacks: by_an_hour, by_years, forwards_by_a_day);
@@ -170,6 +170,10 @@ fn success() -> Outcome {
         error_type: None,
         inference_ms: Some(1234),
     }
+}
+
+fn with_files(outcome: Outcome, files: Vec<FileRecord>) -> Product {
+    Product { files, ..outcome.into() }
 }
 
 fn failure(status: u16, error_type: &str) -> Outcome {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use common::{SqlitePlace, connect, enqueue, options};
 use scumble_store::{
     Access, AccessRule, Admission, Claim, Count, Decision, DeliveryLease, DeliveryState, Enqueued, EventKind,
-    FileRecord, Finish, JobFilter, JobId, Limits, NewEvent, NewJob, Once, Outcome, Priority, Release, Result,
+    FileRecord, Finish, JobFilter, JobId, Limits, NewEvent, NewJob, Once, Outcome, Priority, Product, Release, Result,
     SecretBytes, State, Store,
 };
 use serde_json::json;
@@ -119,7 +119,7 @@ async fn check_works_on(store: &dyn Store) -> Result<()> {
     assert_eq!(again.job.id, id(RUNNING));
     for lease in [lease, again] {
         store.start(&lease).await?;
-        assert_eq!(store.finish(&lease, outcome(), vec![]).await?, Finish::Accepted);
+        assert_eq!(store.finish(&lease, outcome().into()).await?, Finish::Accepted);
     }
     let new = NewJob { id: JobId::random(), ..new_job(QUEUED) };
     assert_eq!(enqueue(store, new).await?.state, State::Queued);
@@ -139,7 +139,7 @@ async fn make_fixture() -> Result<()> {
     let claim = common::claim();
     let done = store.claim(&claim).await?.expect("it was just enqueued");
     store.start(&done).await?;
-    store.finish(&done, outcome(), vec![made_file()]).await?;
+    store.finish(&done, Product { files: vec![made_file()], ..outcome().into() }).await?;
     let running = store.claim(&claim).await?.expect("it was just enqueued");
     store.start(&running).await?;
     store.log(&running, vec![NewEvent { at_ms: 1, kind: preview() }]).await?;

@@ -249,8 +249,8 @@ async fn what_waits_is_counted_right(place) {
     store.release(&leases[0], Release::Drained).await?;
     store.release(&leases[1], Release::Failed { reason: "no".to_owned(), rest_ms: 5 }).await?;
     store.cancel(leases[0].job.id, success()).await?;
-    store.finish(&leases[1], success(), vec![]).await?;
-    store.finish(&leases[2], success(), vec![]).await?;
+    store.finish(&leases[1], success().into()).await?;
+    store.finish(&leases[2], success().into()).await?;
     store.cancel(leases[3].job.id, success()).await?;
     store.enqueue_ended(new_job(), Admission::default(), success()).await?;
     place.clock.advance(30_000);
@@ -308,7 +308,7 @@ async fn live(store: Arc<PostgresStore>, endpoint: String, finished: tokio::sync
         store.start(&lease).await?;
         let id = lease.job.id;
         let outcome = Outcome { body: json!({"of": id.to_string()}), ..success() };
-        assert_eq!(store.finish(&lease, outcome, vec![]).await?, Finish::Accepted);
+        assert_eq!(store.finish(&lease, outcome.into()).await?, Finish::Accepted);
         if finished.send(id).await.is_err() {
             return Ok(());
         }
@@ -411,7 +411,7 @@ async fn zeros_do_not_stop_a_job(place) {
     let lease = store.claim(&claim).await?.expect("it was just enqueued");
     assert_eq!((lease.job.id, &lease.job.input), (id, &json!({"prompt": "\0"})));
     let outcome = Outcome { body: json!({"x": "\0"}), error: Some("a\0b".to_owned()), ..success() };
-    assert_eq!(store.finish(&lease, outcome, vec![]).await?, Finish::Accepted);
+    assert_eq!(store.finish(&lease, outcome.into()).await?, Finish::Accepted);
     let ended = store.job(id).await?.and_then(|job| job.outcome).expect("it has ended");
     assert_eq!((ended.body, ended.error.as_deref()), (json!({"x": "\0"}), Some("a\u{fffd}b")));
     assert_eq!(store.file("b/\0").await?, None);

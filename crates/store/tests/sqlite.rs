@@ -60,7 +60,7 @@ async fn a_power_cut_takes_back_notes_and_nothing_acknowledged() -> Result<()> {
     assert_eq!(after.problems().await?, Vec::<String>::new());
 
     // The end of one job brings everything before it to the disk.
-    assert_eq!(store.finish(&lease, common::cancelled(), vec![]).await?, Finish::Accepted);
+    assert_eq!(store.finish(&lease, common::cancelled().into()).await?, Finish::Accepted);
     let cut = SqlitePlace::new();
     std::fs::copy(place.path(), cut.path()).expect("a copy");
     std::fs::write(cut.path().with_extension("db-wal"), logged()).expect("a copy");
@@ -273,7 +273,7 @@ async fn what_waits_is_counted_right() -> Result<()> {
         let released = store.claim(&claim).await?.expect("a job waits");
         store.release(&released, Release::Failed { reason: "again".to_owned(), rest_ms: 60_000 }).await?;
         let finished = store.claim(&claim).await?.expect("a job waits");
-        store.finish(&finished, common::cancelled(), vec![]).await?;
+        store.finish(&finished, common::cancelled().into()).await?;
         store.claim(&claim).await?.expect("a job waits");
         let removed = enqueue(&store, NewJob { key_id, ..new_job() }).await?;
         store.cancel(removed.id, common::cancelled()).await

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use scumble_engine::{Pixels, Stage};
-use scumble_store::{Beat, Clock, EventKind, Lease, Level, NewEvent, Result, Store};
+use scumble_store::{Beat, Change, Clock, EventKind, Lease, Level, NewEvent, Result, Store};
 use tokio::sync::Notify;
 use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
@@ -67,7 +67,7 @@ impl Journal {
                 }
                 change = changes.recv() => {
                     // a wish to cancel should not wait for the next heartbeat
-                    if change == Ok(scumble_store::Change::Job(self.lease.job.id)) && self.cancel_was_requested().await {
+                    if change == Ok(Change::Cancelling(self.lease.job.id)) {
                         self.cancelled.store(true, Ordering::Release);
                     }
                 }
@@ -78,7 +78,7 @@ impl Journal {
 
     /// Writes what was collected.
     pub(crate) async fn flush(&self) -> Result<()> {
-        let mut events = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut events = self.last_words();
         let preview = self.preview.lock().unwrap_or_else(PoisonError::into_inner).take();
         events.extend(preview.and_then(|(at_ms, pixels)| self.shown(at_ms, pixels)));
         if events.is_empty() {
@@ -89,6 +89,18 @@ impl Journal {
         Ok(())
     }
 
+    /// Writes what was collected before the job goes back. A few lines of log are not worth the work of an attempt.
+    pub(crate) async fn flush_if_possible(&self) {
+        if let Err(error) = self.flush().await {
+            tracing::warn!(job.id = %self.lease.job.id, %error, "the last words of a job are lost");
+        }
+    }
+
+    /// What was collected and not yet written; it is the caller's now. A preview is of no use any more.
+    pub(crate) fn last_words(&self) -> Vec<NewEvent> {
+        std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Whether somebody else has the job now.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
@@ -97,10 +109,6 @@ impl Journal {
     /// Whether this process stops and the job should go back.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
-    }
-
-    async fn cancel_was_requested(&self) -> bool {
-        matches!(self.store.job(self.lease.job.id).await, Ok(Some(job)) if job.cancel_requested)
     }
 
     fn heed(&self, beat: Result<Beat>) {

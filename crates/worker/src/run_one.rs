@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use scumble_api::{ErrorAnswer, ErrorType, JobOptions, Scope, rest_ms};
-use scumble_store::{Error, FileRecord, Finish, Lease, Outcome, Release, Result};
+use scumble_store::{FileRecord, Finish, Lease, NewEvent, Outcome, Product, Release, Result};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -53,33 +53,25 @@ impl Run {
     /// Writes the end down. An error leaves the lease to expire: the job is tried again.
     pub(crate) async fn conclude(self, worker: &Worker) -> Result<Ending> {
         let Self { lease, journal, pulse: _pulse, drawn, duration_ms } = self;
-        // what the run said and what it made go to disk side by side; who reads the end finds both
-        let (flushed, made) = tokio::join!(journal.flush(), keep(worker, &lease, drawn, duration_ms));
-        let (lost, stopping) = (journal.is_lost(), journal.is_stopping());
-        let flushed = match flushed {
-            // a few lines of log are not worth the work; the outcome waits longer for a database that is away
-            Err(error @ Error::NoAnswer(_)) => {
-                tracing::warn!(job.id = %lease.job.id, %error, "the last words of a job are lost");
-                Ok(())
-            }
-            flushed => flushed,
-        };
-        if flushed.is_err() || lost {
+        let made = keep(worker, &lease, drawn, duration_ms).await;
+        if journal.is_lost() {
             unsave(worker, &paths(&made)).await;
-            return flushed.map(|()| Ending::Lost);
+            return Ok(Ending::Lost);
         }
-        if stopping && matches!(made, Err(RunError::Cancelled)) {
+        if journal.is_stopping() && matches!(made, Err(RunError::Cancelled)) {
+            journal.flush_if_possible().await;
             worker.store.release(&lease, Release::Drained).await?;
             return Ok(Ending::Released);
         }
         if let Err(error) = &made
             && let Some(rest_ms) = rest_before_another(worker, &lease, error)
         {
+            journal.flush_if_possible().await;
             let reason = error.to_string();
             worker.store.release(&lease, Release::Failed { reason: reason.clone(), rest_ms }).await?;
             return Ok(Ending::Again { reason, rest_ms });
         }
-        finish(worker, &lease, made, duration_ms).await
+        finish(worker, &lease, made, journal.last_words(), duration_ms).await
     }
 }
 
@@ -155,7 +147,13 @@ fn paths(made: &Made) -> Vec<String> {
     made.iter().flat_map(|(_, files)| files).map(|file| file.path.clone()).collect()
 }
 
-async fn finish(worker: &Worker, lease: &Lease, made: Made, duration_ms: u64) -> Result<Ending> {
+async fn finish(
+    worker: &Worker,
+    lease: &Lease,
+    made: Made,
+    last_words: Vec<NewEvent>,
+    duration_ms: u64,
+) -> Result<Ending> {
     let paths = paths(&made);
     let (outcome, files) = match made {
         Ok(made) => made,
@@ -168,7 +166,7 @@ async fn finish(worker: &Worker, lease: &Lease, made: Made, duration_ms: u64) ->
     };
     let status = outcome.status;
     worker.config.faults.pass(Point::BeforeCommit);
-    match worker.store.finish(lease, outcome, files).await? {
+    match worker.store.finish(lease, Product { outcome, files, last_words }).await? {
         Finish::Accepted => Ok(Ending::Finished { status, duration_ms }),
         Finish::Superseded => {
             unsave(worker, &paths).await;

@@ -65,9 +65,10 @@ impl Follower {
     /// How the request stands, where that was not said before.
     async fn news(&mut self) -> io::Result<Option<Value>> {
         let store = &self.state.store;
-        let job = store.job(self.id).await.map_err(broken)?;
-        let job = job.ok_or_else(|| broken("the request was deleted while it was followed"))?;
+        let deleted = || broken("the request was deleted while it was followed");
+        let job = store.summary(self.id).await.map_err(broken)?.ok_or_else(deleted)?;
         if job.state.is_end() {
+            let job = store.job(self.id).await.map_err(broken)?.ok_or_else(deleted)?;
             return Ok(Some(self.end(&job)));
         }
         let mut news = json!({ "state": job.state.as_str() });

@@ -58,9 +58,9 @@ pub(super) async fn stream(from: Origin<'_>, mut call: Call) -> Result<Response,
         draft: Draft::of(&job),
     };
     match follower.beginning().await? {
-        Beginning::Ended(ended) if ended.status >= 400 => Ok(outcome(job.id, ended, &state.files, caller).await),
-        Beginning::Gone => Ok(about(job.id, Refusal::plain(404, "Request not found").into_response())),
-        Beginning::Ended(_) | Beginning::Running => {
+        Standing::Ended(ended) if ended.status >= 400 => Ok(outcome(job.id, ended, &state.files, caller).await),
+        Standing::Gone => Ok(about(job.id, Refusal::plain(404, "Request not found").into_response())),
+        Standing::Ended(_) | Standing::Going(_) => {
             let events = stream::unfold(Some(follower), |follower| async move { follower?.next().await });
             Ok(about(job.id, sse::response(events)))
         }
@@ -78,13 +78,13 @@ fn settle_seed(call: &mut Call) {
     }
 }
 
-/// How a stream begins.
-enum Beginning {
-    /// With its end.
+/// How a job stands.
+enum Standing {
+    /// It has ended.
     Ended(Outcome),
-    /// The job is being run.
-    Running,
-    /// The job was deleted.
+    /// It waits or runs.
+    Going(State),
+    /// It was deleted.
     Gone,
 }
 
@@ -102,19 +102,17 @@ struct Follower {
 
 impl Follower {
     /// Waits until there is something to say.
-    async fn beginning(&mut self) -> scumble_store::Result<Beginning> {
+    async fn beginning(&mut self) -> scumble_store::Result<Standing> {
         let mut running_since = None;
         loop {
-            let Some(job) = self.look().await? else { return Ok(Beginning::Gone) };
-            if let Some(outcome) = job.outcome {
-                return Ok(Beginning::Ended(outcome));
-            }
-            let patient = match job.state {
-                State::Running => running_since.get_or_insert_with(Instant::now).elapsed() < GRACE,
-                _ => true,
+            let standing = self.look().await?;
+            let patient = match standing {
+                Standing::Ended(_) | Standing::Gone => false,
+                Standing::Going(State::Running) => running_since.get_or_insert_with(Instant::now).elapsed() < GRACE,
+                Standing::Going(_) => true,
             };
             if self.draft.is_news || !patient {
-                return Ok(Beginning::Running);
+                return Ok(standing);
             }
             stirred(&self.state, &self.watch).await;
         }
@@ -123,13 +121,13 @@ impl Follower {
     /// The next event, and whoever makes the one after it.
     async fn next(mut self) -> Option<(io::Result<Event>, Option<Self>)> {
         loop {
-            let job = match self.look().await {
-                Ok(Some(job)) => job,
-                Ok(None) => return Some((Err(broken("the request was deleted while it was followed")), None)),
+            match self.look().await {
+                Ok(Standing::Going(_)) => {}
+                Ok(Standing::Ended(outcome)) => return Some((self.last(outcome).await, None)),
+                Ok(Standing::Gone) => {
+                    return Some((Err(broken("the request was deleted while it was followed")), None));
+                }
                 Err(error) => return Some((Err(broken(error)), None)),
-            };
-            if let Some(outcome) = job.outcome {
-                return Some((self.last(outcome).await, None));
             }
             if std::mem::take(&mut self.draft.is_news) {
                 return Some((sse::event(&self.draft.to_json()), Some(self)));
@@ -138,19 +136,22 @@ impl Follower {
         }
     }
 
-    /// The job as it stands, its latest events taken in.
-    async fn look(&mut self) -> scumble_store::Result<Option<Job>> {
-        let job = self.state.store.job(self.id).await?;
-        match &job {
-            Some(job) if job.outcome.is_none() => {
-                for event in self.state.store.events(self.id, self.seen).await? {
+    /// How the job stands; while it goes on its latest events are taken in.
+    async fn look(&mut self) -> scumble_store::Result<Standing> {
+        let store = &self.state.store;
+        match store.summary(self.id).await? {
+            Some(job) if !job.state.is_end() => {
+                for event in store.events(self.id, self.seen).await? {
                     self.seen = event.seq;
                     self.draft.take_in(event.kind);
                 }
+                Ok(Standing::Going(job.state))
             }
-            Some(_) | None => self.wait.disarm(),
+            Some(_) | None => {
+                self.wait.disarm();
+                Ok(store.outcome(self.id).await?.map_or(Standing::Gone, Standing::Ended))
+            }
         }
-        Ok(job)
     }
 
     /// The complete output.

@@ -48,6 +48,9 @@ struct Payload {
     /// Jobs.
     #[serde(rename = "j", default, skip_serializing_if = "Vec::is_empty")]
     jobs: Vec<String>,
+    /// Jobs that workers are asked to cancel.
+    #[serde(rename = "c", default, skip_serializing_if = "Vec::is_empty")]
+    cancelling: Vec<String>,
     /// Jobs that have ended.
     #[serde(rename = "e", default, skip_serializing_if = "Vec::is_empty")]
     ended: Vec<String>,
@@ -138,7 +141,7 @@ fn payloads(myself: &str, changes: HashSet<Change>) -> Vec<String> {
         // A byte may take six in JSON.
         let size = match &change {
             Change::Queued { endpoint } => endpoint.len() * 6 + 3,
-            Change::Job(_) | Change::Ended(_) => 39,
+            Change::Job(_) | Change::Cancelling(_) | Change::Ended(_) => 39,
             Change::Delivery => 0,
         };
         if size > PAYLOAD_MAX / 2 {
@@ -153,6 +156,7 @@ fn payloads(myself: &str, changes: HashSet<Change>) -> Vec<String> {
         match change {
             Change::Queued { endpoint } => payload.queued.push(endpoint),
             Change::Job(id) => payload.jobs.push(id.to_string()),
+            Change::Cancelling(id) => payload.cancelling.push(id.to_string()),
             Change::Ended(id) => payload.ended.push(id.to_string()),
             Change::Delivery => payload.delivery = true,
         }
@@ -213,11 +217,12 @@ async fn hear(listener: &mut PgListener, myself: &str, here: &broadcast::Sender<
 }
 
 fn changes(payload: Payload) -> impl Iterator<Item = Change> {
-    let Payload { from: _, queued, jobs, ended, delivery } = payload;
+    let Payload { from: _, queued, jobs, cancelling, ended, delivery } = payload;
     let ids = |ids: Vec<String>| ids.into_iter().filter_map(|id| id.parse::<JobId>().ok());
     let queued = queued.into_iter().map(|endpoint| Change::Queued { endpoint });
     queued
         .chain(ids(jobs).map(Change::Job))
+        .chain(ids(cancelling).map(Change::Cancelling))
         .chain(ids(ended).map(Change::Ended))
         .chain(delivery.then_some(Change::Delivery))
 }
@@ -229,7 +234,7 @@ mod tests {
     #[test]
     fn many_changes_fit_into_few_payloads_and_come_back() {
         let mut all: HashSet<_> = (0..1_000).map(|_| Change::Job(JobId::random())).collect();
-        all.extend((0..100).map(|_| Change::Ended(JobId::random())));
+        all.extend((0..100).flat_map(|_| [Change::Ended(JobId::random()), Change::Cancelling(JobId::random())]));
         all.extend((0..200).map(|i| Change::Queued { endpoint: format!("endpoint \"{i}\" \u{1} ünïcode") }));
         all.insert(Change::Delivery);
         let payloads = payloads("me", all.clone());

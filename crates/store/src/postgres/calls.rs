@@ -138,6 +138,7 @@ pub(super) async fn cancel(store: &PostgresStore, id: JobId, outcome: &Outcome) 
         }
         "requested" | "again" => {
             store.announce(Change::Job(id));
+            store.announce(Change::Cancelling(id));
             Ok(Cancel::Requested)
         }
         "ended" => Ok(Cancel::AlreadyEnded),

@@ -8,8 +8,8 @@ use super::errors::{Tries, retried};
 use super::rows::{self, plain};
 use crate::clock::{FAR_MS, Shift};
 use crate::{
-    Beat, Change, Claim, Claimable, EventKind, FileRecord, Finish, Job, Lease, Limits, NewEvent, Outcome, Reclaimed,
-    Release, Result, State,
+    Beat, Change, Claim, Claimable, EventKind, FileRecord, Finish, Job, Lease, Limits, NewEvent, Outcome, Product,
+    Reclaimed, Release, Result, State,
 };
 
 /// How long a job waits for the worker that served its hint before, counted from its acceptance.
@@ -84,16 +84,14 @@ pub(super) async fn heartbeat(store: &PostgresStore, lease: &Lease, lease_ms: i6
 }
 
 pub(super) async fn log(store: &PostgresStore, lease: &Lease, events: &[NewEvent]) -> Result<Beat> {
-    let at_ms: Vec<_> = events.iter().map(|event| event.at_ms).collect();
-    let preview: Vec<_> = events.iter().map(|event| matches!(event.kind, EventKind::Preview { .. })).collect();
-    let data: Vec<_> = events.iter().map(|event| rows::to_json("event", &event.kind)).collect::<Result<_>>()?;
+    let words = Words::of(events)?;
     let row = retried!(
         sqlx::query("SELECT * FROM log($1, $2, $3, $4, $5)")
             .bind(lease.job.id.to_string())
             .bind(lease.attempt)
-            .bind(&at_ms)
-            .bind(&preview)
-            .bind(&data)
+            .bind(&words.at_ms)
+            .bind(&words.preview)
+            .bind(&words.data)
             .fetch_optional(&store.pool)
     )?;
     let Some(row) = row else { return Ok(Beat::Lost) };
@@ -103,17 +101,32 @@ pub(super) async fn log(store: &PostgresStore, lease: &Lease, events: &[NewEvent
     Ok(Beat::Alive { cancel_requested: row.try_get("cancel")? })
 }
 
-pub(super) async fn finish(
-    store: &PostgresStore,
-    lease: &Lease,
-    outcome: &Outcome,
-    files: &[FileRecord],
-) -> Result<Finish> {
-    let (now_ms, ending, files) = (store.now_ms(), Ending::new(outcome)?, Files::of(files)?);
+/// Events, column by column.
+struct Words {
+    at_ms: Vec<i64>,
+    preview: Vec<bool>,
+    data: Vec<String>,
+}
+
+impl Words {
+    fn of(events: &[NewEvent]) -> Result<Self> {
+        Ok(Self {
+            at_ms: events.iter().map(|event| event.at_ms).collect(),
+            preview: events.iter().map(|event| matches!(event.kind, EventKind::Preview { .. })).collect(),
+            data: events.iter().map(|event| rows::to_json("event", &event.kind)).collect::<Result<_>>()?,
+        })
+    }
+}
+
+pub(super) async fn finish(store: &PostgresStore, lease: &Lease, product: &Product) -> Result<Finish> {
+    let Product { outcome, files, last_words } = product;
+    let (now_ms, ending) = (store.now_ms(), Ending::new(outcome)?);
+    let (files, words) = (Files::of(files)?, Words::of(last_words)?);
     // the work is done, and is worth waiting for a server that restarts
     let row = retried!(Tries::patient(), again => {
         let query = sqlx::query(
-            "SELECT * FROM finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+            "SELECT * FROM finish_with_words($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
+             $17, $18, $19, $20, $21, $22)",
         )
         .bind(now_ms)
         .bind(lease.job.id.to_string())
@@ -130,6 +143,9 @@ pub(super) async fn finish(
             .bind(&files.expires_ms)
             .bind(&files.owners)
             .bind(&files.access)
+            .bind(&words.at_ms)
+            .bind(&words.preview)
+            .bind(&words.data)
             .fetch_one(&store.pool)
     })?;
     if !row.try_get::<bool, _>("accepted")? {

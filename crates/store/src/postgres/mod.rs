@@ -36,8 +36,8 @@ use crate::keyed::Keyed;
 use crate::{
     Admission, AtWork, Beat, Cancel, Change, Claim, Clock, Count, Delivery, DeliveryAttempt, DeliveryLease,
     DeliveryRecord, Enqueued, Event, FileRecord, Finish, HistoryFilter, Job, JobFilter, JobId, JobSummary, KeyRecord,
-    Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Reclaimed, Release, Result, Retention, SecretBytes,
-    SecretRecord, Store, WorkerRecord,
+    Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Product, Reclaimed, Release, Result, Retention,
+    SecretBytes, SecretRecord, Store, WorkerRecord,
 };
 
 /// The store in a PostgreSQL database.
@@ -97,6 +97,14 @@ impl Store for PostgresStore {
         reads::job(self, id).await
     }
 
+    async fn summary(&self, id: JobId) -> Result<Option<JobSummary>> {
+        reads::summary(self, id).await
+    }
+
+    async fn outcome(&self, id: JobId) -> Result<Option<Outcome>> {
+        reads::outcome(self, id).await
+    }
+
     async fn position(&self, id: JobId) -> Result<Option<u64>> {
         reads::position(self, id).await
     }
@@ -133,8 +141,8 @@ impl Store for PostgresStore {
         leases::log(self, lease, &events).await
     }
 
-    async fn finish(&self, lease: &Lease, outcome: Outcome, files: Vec<FileRecord>) -> Result<Finish> {
-        leases::finish(self, lease, &outcome, &files).await
+    async fn finish(&self, lease: &Lease, product: Product) -> Result<Finish> {
+        leases::finish(self, lease, &product).await
     }
 
     async fn release(&self, lease: &Lease, why: Release) -> Result<bool> {

@@ -5,13 +5,39 @@ use sqlx::{Postgres, QueryBuilder, Row};
 use super::PostgresStore;
 use super::errors::retried;
 use super::rows::{self, plain};
-use crate::{Count, Event, Job, JobFilter, JobId, JobSummary, Result};
+use crate::{Count, Event, Job, JobFilter, JobId, JobSummary, Outcome, Result};
+
+/// Of the rows that summaries are read from.
+const SUMMARY: &str = "SELECT jobs.*, outcomes.status, outcomes.error, outcomes.error_type, outcomes.inference_ms \
+                       FROM jobs LEFT JOIN outcomes \
+                       ON outcomes.job_seq = jobs.seq AND jobs.finished_ms IS NOT NULL WHERE ";
 
 pub(super) async fn job(store: &PostgresStore, id: JobId) -> Result<Option<Job>> {
     let row = retried!(
         sqlx::query("SELECT * FROM whole_jobs WHERE id = $1").bind(id.to_string()).fetch_optional(&store.pool)
     )?;
     row.as_ref().map(rows::job).transpose()
+}
+
+pub(super) async fn summary(store: &PostgresStore, id: JobId) -> Result<Option<JobSummary>> {
+    let found = retried!(async {
+        let mut query = QueryBuilder::<Postgres>::new(SUMMARY);
+        query.push("jobs.id = ").push_bind(id.to_string());
+        query.build().fetch_optional(&store.pool).await
+    })?;
+    found.as_ref().map(rows::summary).transpose()
+}
+
+pub(super) async fn outcome(store: &PostgresStore, id: JobId) -> Result<Option<Outcome>> {
+    let found = retried!(
+        sqlx::query(
+            "SELECT outcomes.* FROM jobs JOIN outcomes ON outcomes.job_seq = jobs.seq \
+             WHERE jobs.id = $1 AND jobs.finished_ms IS NOT NULL",
+        )
+        .bind(id.to_string())
+        .fetch_optional(&store.pool)
+    )?;
+    found.as_ref().map(rows::outcome).transpose()
 }
 
 /// A job that was there a moment ago.
@@ -40,10 +66,8 @@ pub(super) async fn recent(store: &PostgresStore, filter: &JobFilter) -> Result<
 /// Put together from what is asked, because "or null" conditions would keep PostgreSQL from using its indexes.
 fn listed(filter: &JobFilter) -> QueryBuilder<Postgres> {
     let JobFilter { endpoint, state, key_id, before, limit } = filter;
-    let mut query = QueryBuilder::new(
-        "SELECT jobs.*, outcomes.status, outcomes.error \
-         FROM jobs LEFT JOIN outcomes ON outcomes.job_seq = jobs.seq AND jobs.finished_ms IS NOT NULL WHERE true",
-    );
+    let mut query = QueryBuilder::new(SUMMARY);
+    query.push("true");
     if let Some(endpoint) = endpoint {
         query.push(" AND jobs.endpoint = ").push_bind(plain(endpoint).into_owned());
     }

@@ -72,6 +72,8 @@ pub(super) fn summary(row: &PgRow) -> Result<JobSummary> {
         finished_ms: row.try_get("finished_ms")?,
         status: maybe_status(row)?,
         error: row.try_get("error")?,
+        error_type: row.try_get("error_type")?,
+        inference_ms: row.try_get("inference_ms")?,
     })
 }
 
@@ -171,7 +173,7 @@ pub(super) fn unreadable(what: &'static str, reason: impl std::fmt::Display) -> 
     Error::Unreadable { what, reason: reason.to_string() }
 }
 
-fn outcome(row: &PgRow) -> Result<Outcome> {
+pub(super) fn outcome(row: &PgRow) -> Result<Outcome> {
     Ok(Outcome {
         status: number("status", row.try_get::<i32, _>("status")?)?,
         body: json(row, "body")?,

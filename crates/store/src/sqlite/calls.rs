@@ -27,7 +27,7 @@ pub(super) fn enqueue_ended(tx: &mut Tx, new: NewJob, admission: &Admission, out
         return Ok(why);
     }
     let job = insert(tx, new, admission, outcome.end_state(false))?;
-    steps::record_end(tx, &Standing::of_new(&job), job.state, &outcome, None)?;
+    steps::record_end(tx, &Standing::of_queued(&job), job.state, &outcome, None)?;
     Ok(Enqueued::New { job: Job { outcome: Some(outcome), ..job }, position: 0 })
 }
 
@@ -79,7 +79,7 @@ pub(super) fn cancel(tx: &mut Tx, id: JobId, outcome: &Outcome) -> Result<Cancel
                 "UPDATE jobs SET cancel_outcome = coalesce(cancel_outcome, ?2) WHERE seq = ?1",
                 params![job.seq, rows::to_json("outcome", outcome)?],
             )?;
-            tx.changes.push(Change::Job(id));
+            tx.changes.extend([Change::Job(id), Change::Cancelling(id)]);
             Ok(Cancel::Requested)
         }
         State::Done | State::Failed | State::Cancelled => Ok(Cancel::AlreadyEnded),

@@ -3,7 +3,6 @@
 use rusqlite::params;
 
 use super::db::Db;
-use super::leases::{self, Token};
 use super::rows;
 use super::steps::{self, Standing};
 use super::writer::Tx;
@@ -34,7 +33,7 @@ pub(super) fn claim(tx: &mut Tx, claim: Claim) -> Result<Option<Lease>> {
     let Some(seq) = next else { return Ok(None) };
     let mut lease = lease(tx, seq, worker, lease_ms)?;
     if start {
-        leases::start(tx, Token::from(&lease))?;
+        steps::run(tx, &Standing::of_queued(&lease.job))?;
         lease.job = Job { state: State::Running, started_ms: Some(tx.now_ms), ..lease.job };
     }
     Ok(Some(lease))
@@ -70,11 +69,9 @@ fn next_of(
 
 fn lease(tx: &mut Tx, seq: i64, worker: String, lease_ms: i64) -> Result<Lease> {
     let expires_ms = tx.now_ms.saturating_add(lease_ms);
-    let claimed = tx.conn.first(include_str!("queries/claim.sql"), params![seq, worker, expires_ms], |row| {
-        Ok((Standing::from_row(row)?, rows::job(row)?))
-    })?;
-    let (standing, job) = claimed.ok_or_else(|| rows::unreadable("queue", "a job has vanished"))?;
-    steps::entered(tx, &standing, State::Leased, Some(format!("claimed by {worker}")))?;
+    let claimed = tx.conn.first(include_str!("queries/claim.sql"), params![seq, worker, expires_ms], rows::job)?;
+    let job = claimed.ok_or_else(|| rows::unreadable("queue", "a job has vanished"))?;
+    steps::entered(tx, &Standing::of_queued(&job), State::Leased, Some(format!("claimed by {worker}")))?;
     if let Some(hint) = &job.hint {
         tx.conn.run(
             "INSERT INTO hints (hint, process, served_ms) VALUES (?1, ?2, ?3) \

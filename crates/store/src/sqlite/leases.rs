@@ -1,14 +1,13 @@
 //! Writes on behalf of workers that hold a lease: start, beat, log, finish, release; and taking back what they lost.
 
-use rusqlite::params;
-
 use super::db::Db;
 use super::files;
 use super::steps::{self, Back, Standing};
 use super::writer::Tx;
 use crate::clock::{FAR_MS, Shift};
 use crate::{
-    Beat, Change, FileRecord, Finish, JobId, Lease, Limits, NewEvent, Outcome, Reclaimed, Release, Result, State,
+    Beat, Change, FileRecord, Finish, JobId, Lease, Limits, NewEvent, Outcome, Product, Reclaimed, Release, Result,
+    State,
 };
 
 /// What identifies a lease: its job and its attempt. The rest of a [`Lease`], such as megabytes of input, has no
@@ -26,28 +25,19 @@ impl From<&Lease> for Token {
 }
 
 pub(super) fn start(tx: &mut Tx, token: Token) -> Result<Beat> {
-    let started = tx.conn.first(
-        "UPDATE jobs SET state = 'running', started_ms = ?3 WHERE id = ?1 AND attempt = ?2 AND state = 'leased' \
-         RETURNING *",
-        params![token.job_id.to_string(), token.attempt, tx.now_ms],
-        Standing::from_row,
-    )?;
-    if let Some(job) = started {
-        steps::entered(tx, &job, State::Running, None)?;
-        return Ok(alive(&job));
+    let Some(job) = held(tx, token)? else { return Ok(Beat::Lost) };
+    // otherwise it was said before
+    if job.state == State::Leased {
+        steps::run(tx, &job)?;
     }
-    // Said twice, or lost.
-    Ok(held(tx, token)?.map_or(Beat::Lost, |job| alive(&job)))
+    Ok(alive(&job))
 }
 
 pub(super) fn heartbeat(tx: &mut Tx, token: Token, lease_ms: i64) -> Result<Beat> {
-    let job = tx.conn.first(
-        "UPDATE jobs SET lease_expires_ms = ?3 WHERE id = ?1 AND attempt = ?2 AND state IN ('leased', 'running') \
-         RETURNING *",
-        params![token.job_id.to_string(), token.attempt, tx.now_ms.saturating_add(lease_ms)],
-        Standing::from_row,
-    )?;
-    Ok(job.map_or(Beat::Lost, |job| alive(&job)))
+    let Some(job) = held(tx, token)? else { return Ok(Beat::Lost) };
+    let expires_ms = tx.now_ms.saturating_add(lease_ms);
+    tx.conn.run("UPDATE jobs SET lease_expires_ms = ?2 WHERE seq = ?1", [job.seq, expires_ms])?;
+    Ok(alive(&job))
 }
 
 pub(super) fn log(tx: &mut Tx, token: Token, events: &[NewEvent]) -> Result<Beat> {
@@ -61,15 +51,21 @@ pub(super) fn log(tx: &mut Tx, token: Token, events: &[NewEvent]) -> Result<Beat
     Ok(alive(&job))
 }
 
-pub(super) fn finish(tx: &mut Tx, token: Token, outcome: &Outcome, files: Vec<FileRecord>) -> Result<Finish> {
+pub(super) fn finish(tx: &mut Tx, token: Token, product: Product) -> Result<Finish> {
     // Unlike the other words of a worker this one is heard even after its lease was taken away, as long as nobody
     // else has claimed the job: the work is done, and throwing it away would help nobody.
     let job = match Standing::of(tx, token.job_id)? {
         Some(job) if job.attempt == token.attempt && !job.state.is_end() => job,
         _ => return Ok(Finish::Superseded),
     };
+    let Product { outcome, files, last_words } = product;
+    if job.is_held_by(token) {
+        for word in &last_words {
+            steps::append(tx, job.seq, job.attempt, word)?;
+        }
+    }
     let state = outcome.end_state(job.cancel.is_some());
-    steps::end(tx, &job, state, outcome, None)?;
+    steps::end(tx, &job, state, &outcome, None)?;
     for file in files {
         files::insert(tx, FileRecord { job_id: Some(job.id), ..file })?;
     }

@@ -43,7 +43,7 @@ use crate::keyed::Keyed;
 use crate::{
     Admission, AtWork, Beat, Cancel, Change, Claim, Clock, Count, Delivery, DeliveryAttempt, DeliveryLease,
     DeliveryRecord, Enqueued, Event, EventKind, FileRecord, Finish, HistoryFilter, Job, JobFilter, JobId, JobSummary,
-    KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Reclaimed, Release, Result, Retention,
+    KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Product, Reclaimed, Release, Result, Retention,
     SecretBytes, SecretRecord, Store, WorkerRecord,
 };
 
@@ -94,6 +94,22 @@ impl Store for SqliteStore {
         Ok(job)
     }
 
+    async fn summary(&self, id: JobId) -> Result<Option<JobSummary>> {
+        let summary = self.readers.glance(move |db| reads::summary(db, id)).await?;
+        if summary.as_ref().is_some_and(|job| job.state.is_end()) {
+            self.writer.settled().await?;
+        }
+        Ok(summary)
+    }
+
+    async fn outcome(&self, id: JobId) -> Result<Option<Outcome>> {
+        let outcome = self.readers.glance(move |db| reads::outcome(db, id)).await?;
+        if outcome.is_some() {
+            self.writer.settled().await?;
+        }
+        Ok(outcome)
+    }
+
     async fn position(&self, id: JobId) -> Result<Option<u64>> {
         match self.readers.glance(move |db| reads::position(db, id, SHORT_QUEUE)).await? {
             Some(None) => Ok(self.readers.read(move |db| reads::position(db, id, i64::MAX)).await?.flatten()),
@@ -141,9 +157,9 @@ impl Store for SqliteStore {
         if bought { self.writer.write(write).await } else { self.writer.note(write).await }
     }
 
-    async fn finish(&self, lease: &Lease, outcome: Outcome, files: Vec<FileRecord>) -> Result<Finish> {
+    async fn finish(&self, lease: &Lease, product: Product) -> Result<Finish> {
         let token = Token::from(lease);
-        self.writer.write(move |tx| leases::finish(tx, token, &outcome, files)).await
+        self.writer.write(move |tx| leases::finish(tx, token, product)).await
     }
 
     async fn release(&self, lease: &Lease, why: Release) -> Result<bool> {

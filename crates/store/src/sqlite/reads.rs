@@ -5,10 +5,23 @@ use rusqlite::{Connection, params, params_from_iter};
 
 use super::db::Db;
 use super::rows;
-use crate::{Count, Event, Job, JobFilter, JobId, JobSummary, Result};
+use crate::{Count, Event, Job, JobFilter, JobId, JobSummary, Outcome, Result};
 
 pub(super) fn job(db: &Connection, id: JobId) -> Result<Option<Job>> {
     db.first(include_str!("queries/job.sql"), [id.to_string()], rows::job)
+}
+
+pub(super) fn summary(db: &Connection, id: JobId) -> Result<Option<JobSummary>> {
+    let sql = concat!(include_str!("queries/summary.sql"), " WHERE jobs.id = ?1");
+    db.first(sql, [id.to_string()], rows::summary)
+}
+
+pub(super) fn outcome(db: &Connection, id: JobId) -> Result<Option<Outcome>> {
+    db.first(
+        "SELECT * FROM outcomes WHERE job_seq = (SELECT seq FROM jobs WHERE id = ?1)",
+        [id.to_string()],
+        rows::outcome,
+    )
 }
 
 /// The place of a job in the queue, if it is there; `Some(None)` where more than `most` would have to be counted.
@@ -32,9 +45,7 @@ pub(super) fn recent(db: &Connection, filter: JobFilter) -> Result<Vec<JobSummar
         ("jobs.key_id = ?", key_id.map(Value::from)),
         ("jobs.seq < ?", before.map(Value::from)),
     ];
-    let mut sql = "SELECT jobs.*, outcomes.status, outcomes.error \
-                   FROM jobs LEFT JOIN outcomes ON outcomes.job_seq = jobs.seq WHERE true"
-        .to_owned();
+    let mut sql = format!("{} WHERE true", include_str!("queries/summary.sql"));
     let mut values = Vec::new();
     for (condition, value) in conditions {
         if let Some(value) = value {

@@ -47,20 +47,24 @@ pub(super) fn job(row: &Row<'_>) -> Result<Job> {
     })
 }
 
+/// A row of `summary.sql`. By number: statuses are asked for more often than anything else, and to look up the names of
+/// columns takes longer than to find the row.
 pub(super) fn summary(row: &Row<'_>) -> Result<JobSummary> {
     Ok(JobSummary {
-        id: job_id(row, "id")?,
-        seq: row.get("seq")?,
-        endpoint: row.get("endpoint")?,
-        key_id: row.get("key_id")?,
-        priority: priority(row)?,
-        state: state(row)?,
-        attempt: row.get("attempt")?,
-        created_ms: row.get("created_ms")?,
-        started_ms: row.get("started_ms")?,
-        finished_ms: row.get("finished_ms")?,
-        status: row.get::<_, Option<i64>>("status")?.map(|status| number("status", status)).transpose()?,
-        error: row.get("error")?,
+        id: job_id_of(text_at(row, 0, "id")?)?,
+        seq: row.get(1)?,
+        endpoint: row.get(2)?,
+        key_id: row.get(3)?,
+        priority: priority_of(row.get(4)?)?,
+        state: state_of(text_at(row, 5, "state")?)?,
+        attempt: row.get(6)?,
+        created_ms: row.get(7)?,
+        started_ms: row.get(8)?,
+        finished_ms: row.get(9)?,
+        status: row.get::<_, Option<i64>>(10)?.map(|status| number("status", status)).transpose()?,
+        error: row.get(11)?,
+        error_type: row.get(12)?,
+        inference_ms: row.get(13)?,
     })
 }
 
@@ -139,12 +143,19 @@ pub(super) fn file(row: &Row<'_>) -> Result<FileRecord> {
 }
 
 pub(super) fn state(row: &Row<'_>) -> Result<State> {
-    let name = text(row, "state")?;
+    state_of(text(row, "state")?)
+}
+
+pub(super) fn state_of(name: &str) -> Result<State> {
     State::from_name(name).ok_or_else(|| unreadable("state", format!("{name:?}")))
 }
 
 pub(super) fn job_id(row: &Row<'_>, column: &'static str) -> Result<JobId> {
-    JobId::from_str(text(row, column)?).map_err(|error| unreadable(column, error))
+    job_id_of(text(row, column)?)
+}
+
+pub(super) fn job_id_of(text: &str) -> Result<JobId> {
+    JobId::from_str(text).map_err(|error| unreadable("job id", error))
 }
 
 pub(super) fn is_null(row: &Row<'_>, column: &'static str) -> Result<bool> {
@@ -153,7 +164,12 @@ pub(super) fn is_null(row: &Row<'_>, column: &'static str) -> Result<bool> {
 
 /// What the JSON in a column says.
 pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: &'static str) -> Result<T> {
-    serde_json::from_str(text(row, column)?).map_err(|error| unreadable(column, error))
+    from_json(column, text(row, column)?)
+}
+
+/// What a JSON text says.
+pub(super) fn from_json<T: DeserializeOwned>(what: &'static str, json: &str) -> Result<T> {
+    serde_json::from_str(json).map_err(|error| unreadable(what, error))
 }
 
 /// The JSON text of a value that is about to be stored.
@@ -175,7 +191,12 @@ pub(super) fn text<'r>(row: &'r Row<'_>, column: &'static str) -> Result<&'r str
     row.get_ref(column)?.as_str().map_err(|error| unreadable(column, error))
 }
 
-fn outcome(row: &Row<'_>) -> Result<Outcome> {
+/// The text in the column of this number, not copied.
+pub(super) fn text_at<'r>(row: &'r Row<'_>, number: usize, what: &'static str) -> Result<&'r str> {
+    row.get_ref(number)?.as_str().map_err(|error| unreadable(what, error))
+}
+
+pub(super) fn outcome(row: &Row<'_>) -> Result<Outcome> {
     Ok(Outcome {
         status: number("status", row.get("status")?)?,
         body: json(row, "body")?,
@@ -187,7 +208,11 @@ fn outcome(row: &Row<'_>) -> Result<Outcome> {
 }
 
 fn priority(row: &Row<'_>) -> Result<Priority> {
-    match row.get("priority")? {
+    priority_of(row.get("priority")?)
+}
+
+fn priority_of(number: i64) -> Result<Priority> {
+    match number {
         0 => Ok(Priority::Normal),
         1 => Ok(Priority::Low),
         other => Err(unreadable("priority", format!("{other}"))),

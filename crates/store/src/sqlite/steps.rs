@@ -26,11 +26,12 @@ pub(super) struct Standing {
 impl Standing {
     /// How job `id` stands.
     pub(super) fn of(tx: &Tx, id: JobId) -> Result<Option<Self>> {
-        tx.conn.first("SELECT * FROM jobs WHERE id = ?1", [id.to_string()], Self::from_row)
+        let sql = concat!(include_str!("queries/standing.sql"), " WHERE id = ?1");
+        tx.conn.first(sql, [id.to_string()], Self::from_row)
     }
 
-    /// How a job stands that was just written.
-    pub(super) fn of_new(job: &Job) -> Self {
+    /// How a job stands that was in the queue until now: nobody has asked a worker to cancel it.
+    pub(super) fn of_queued(job: &Job) -> Self {
         Self {
             seq: job.seq,
             id: job.id,
@@ -45,19 +46,20 @@ impl Standing {
         }
     }
 
+    /// A row of `standing.sql`. By number, as [`rows::summary`].
     pub(super) fn from_row(row: &Row<'_>) -> Result<Self> {
-        let cancels = !rows::is_null(row, "cancel_outcome")?;
+        let cancel: Option<String> = row.get(9)?;
         Ok(Self {
-            seq: row.get("seq")?,
-            id: rows::job_id(row, "id")?,
-            endpoint: row.get("endpoint")?,
-            state: rows::state(row)?,
-            attempt: row.get("attempt")?,
-            drained: row.get("drained")?,
-            crashes: row.get("crashes")?,
-            worker: row.get("worker")?,
-            webhook: row.get("webhook")?,
-            cancel: if cancels { Some(rows::json(row, "cancel_outcome")?) } else { None },
+            seq: row.get(0)?,
+            id: rows::job_id_of(rows::text_at(row, 1, "id")?)?,
+            endpoint: row.get(2)?,
+            state: rows::state_of(rows::text_at(row, 3, "state")?)?,
+            attempt: row.get(4)?,
+            drained: row.get(5)?,
+            crashes: row.get(6)?,
+            worker: row.get(7)?,
+            webhook: row.get(8)?,
+            cancel: cancel.map(|json| rows::from_json("cancel_outcome", &json)).transpose()?,
         })
     }
 
@@ -127,6 +129,12 @@ pub(super) fn requeue(tx: &mut Tx, job: &Standing, why: Back) -> Result<()> {
     )?;
     tx.changes.push(Change::Queued { endpoint: job.endpoint.clone() });
     entered(tx, job, State::Queued, Some(reason))
+}
+
+/// A job that is leased begins to run.
+pub(super) fn run(tx: &mut Tx, job: &Standing) -> Result<()> {
+    tx.conn.run("UPDATE jobs SET state = 'running', started_ms = ?2 WHERE seq = ?1", [job.seq, tx.now_ms])?;
+    entered(tx, job, State::Running, None)
 }
 
 /// Records and announces that a job has entered a state.

@@ -39,7 +39,7 @@ pub async fn not_while_too_many_are_at_work(place: &impl Place) -> Result<()> {
         assert!(matches!(store.enqueue(new(), two()).await?, Enqueued::New { .. }));
         let lease = running(&*store, "w").await?;
         assert_eq!(store.enqueue(new(), two()).await?, Enqueued::TooManyAtWork(2));
-        store.finish(&lease, success(), vec![]).await?;
+        store.finish(&lease, success().into()).await?;
         assert!(matches!(store.enqueue(new(), two()).await?, Enqueued::New { .. }));
         while claim(&*store, "w").await?.is_some() {}
         assert_eq!(store.enqueue(new(), two()).await?, Enqueued::TooManyAtWork(4));
@@ -71,7 +71,7 @@ pub async fn the_same_word_again(place: &impl Place) -> Result<()> {
     let again = || store.enqueue(job_by("key-1"), said(once("word", 1)));
     assert_eq!(again().await?, Enqueued::Repeated(first.clone()));
     let lease = running(&*store, "w").await?;
-    store.finish(&lease, success(), vec![]).await?;
+    store.finish(&lease, success().into()).await?;
     let Enqueued::Repeated(ended) = again().await? else { panic!("it was not repeated") };
     assert_eq!((ended.id, ended.state, &ended.outcome), (first.id, State::Done, &Some(success())));
     assert_eq!(claim(&*store, "w").await?, None);

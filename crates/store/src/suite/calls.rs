@@ -62,10 +62,53 @@ pub async fn unknown_jobs(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
     let id = JobId::random();
     assert_eq!(store.job(id).await?, None);
+    assert_eq!((store.summary(id).await?, store.outcome(id).await?), (None, None));
     assert_eq!(store.position(id).await?, None);
     assert_eq!(store.events(id, 0).await?, []);
     assert!(!store.end_unstarted(id, failure(504, "request_timeout")).await?);
     assert_eq!(claim(&*store, "w").await?, None);
+    Ok(())
+}
+
+/// A summary says what the whole job says, and the outcome is there from the end on.
+pub async fn summaries_and_outcomes(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let id = enqueued(&*store, NewJob { priority: Priority::Low, ..job_by("key-1") }).await?;
+    check_summary(&*store, id).await?;
+    place.clock().advance(100);
+    let lease = running(&*store, "w").await?;
+    check_summary(&*store, id).await?;
+    store.finish(&lease, success().into()).await?;
+    check_summary(&*store, id).await?;
+
+    let id = enqueued(&*store, new_job()).await?;
+    store.finish(&running(&*store, "w").await?, failure(422, "validation_error").into()).await?;
+    check_summary(&*store, id).await
+}
+
+async fn check_summary(store: &dyn Store, id: JobId) -> Result<()> {
+    let (Some(summary), job, outcome) = (store.summary(id).await?, job(store, id).await?, store.outcome(id).await?)
+    else {
+        panic!("no summary of {id}")
+    };
+    let told = outcome.as_ref();
+    let expected = JobSummary {
+        id,
+        seq: job.seq,
+        endpoint: job.endpoint,
+        key_id: job.key_id,
+        priority: job.priority,
+        state: job.state,
+        attempt: job.attempt,
+        created_ms: job.created_ms,
+        started_ms: job.started_ms,
+        finished_ms: job.finished_ms,
+        status: told.map(|outcome| outcome.status),
+        error: told.and_then(|outcome| outcome.error.clone()),
+        error_type: told.and_then(|outcome| outcome.error_type.clone()),
+        inference_ms: told.and_then(|outcome| outcome.inference_ms),
+    };
+    assert_eq!((summary, outcome), (expected, job.outcome));
     Ok(())
 }
 
@@ -98,7 +141,7 @@ pub async fn recent_jobs(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
     let a = enqueued(&*store, new_job()).await?;
     let lease = running(&*store, "w").await?;
-    store.finish(&lease, failure(422, "validation_error"), vec![]).await?;
+    store.finish(&lease, failure(422, "validation_error").into()).await?;
     let b = enqueued(&*store, job_of("fal-ai/other")).await?;
     let c = enqueued(&*store, job_by("key-1")).await?;
 
@@ -137,7 +180,7 @@ pub async fn counts(place: &impl Place) -> Result<()> {
     }
     enqueued(&*store, job_of("b/b")).await?;
     let done = running(&*store, "w").await?;
-    store.finish(&done, success(), vec![]).await?;
+    store.finish(&done, success().into()).await?;
     running(&*store, "w").await?;
     claimed(&*store, "w").await?;
 

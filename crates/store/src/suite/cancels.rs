@@ -22,7 +22,7 @@ pub async fn while_leased(place: &impl Place) -> Result<()> {
     assert_eq!(store.cancel(id, cancelled()).await?, Cancel::Requested);
     assert!(job(&*store, id).await?.cancel_requested);
     assert_eq!(store.start(&lease).await?, TOLD_TO_CANCEL);
-    assert_eq!(store.finish(&lease, cancelled(), vec![]).await?, Finish::Accepted);
+    assert_eq!(store.finish(&lease, cancelled().into()).await?, Finish::Accepted);
     check_cancelled(&*store, id).await
 }
 
@@ -36,7 +36,7 @@ pub async fn while_running(place: &impl Place) -> Result<()> {
     assert_eq!(store.heartbeat(&lease, LEASE_MS).await?, TOLD_TO_CANCEL);
     assert_eq!(store.log(&lease, vec![]).await?, TOLD_TO_CANCEL);
     assert_eq!(state(&*store, id).await?, State::Running);
-    assert_eq!(store.finish(&lease, cancelled(), vec![]).await?, Finish::Accepted);
+    assert_eq!(store.finish(&lease, cancelled().into()).await?, Finish::Accepted);
     check_cancelled(&*store, id).await
 }
 
@@ -45,7 +45,7 @@ pub async fn after_the_end(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
     let id = enqueued(&*store, new_job()).await?;
     let lease = running(&*store, "w").await?;
-    store.finish(&lease, success(), vec![]).await?;
+    store.finish(&lease, success().into()).await?;
     let ended = job(&*store, id).await?;
     assert_eq!(store.cancel(id, cancelled()).await?, Cancel::AlreadyEnded);
     assert_eq!(job(&*store, id).await?, ended);
@@ -84,7 +84,7 @@ pub async fn too_late_for_the_run(place: &impl Place) -> Result<()> {
     let id = enqueued(&*store, new_job()).await?;
     let lease = running(&*store, "w").await?;
     assert_eq!(store.cancel(id, cancelled()).await?, Cancel::Requested);
-    assert_eq!(store.finish(&lease, success(), vec![]).await?, Finish::Accepted);
+    assert_eq!(store.finish(&lease, success().into()).await?, Finish::Accepted);
     let ended = job(&*store, id).await?;
     assert_eq!((ended.state, ended.outcome), (State::Done, Some(success())));
     Ok(())

@@ -50,7 +50,7 @@ pub async fn without_webhook_nothing(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
     let mut changes = store.changes();
     let id = enqueued(&*store, new_job()).await?;
-    store.finish(&running(&*store, "w").await?, success(), vec![]).await?;
+    store.finish(&running(&*store, "w").await?, success().into()).await?;
     let alive = enqueued(&*store, hooked()).await?;
     let lease = running(&*store, "w").await?;
     store.release(&lease, Release::Drained).await?;
@@ -246,7 +246,7 @@ impl End {
         let id = enqueued(store, hooked()).await?;
         match self {
             Self::Finished => {
-                store.finish(&running(store, "w").await?, success(), vec![]).await?;
+                store.finish(&running(store, "w").await?, success().into()).await?;
             }
             Self::CancelledWaiting => {
                 store.cancel(id, cancelled()).await?;

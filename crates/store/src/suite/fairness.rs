@@ -40,10 +40,10 @@ pub async fn fewest_at_work_first(place: &impl Place) -> Result<()> {
     assert_eq!(key(&claimed(&*store, "w").await?), "a");
     // Every way out of work makes room.
     store.release(&a_1, Release::Drained).await?;
-    store.finish(&a_2, success(), vec![]).await?;
+    store.finish(&a_2, success().into()).await?;
     let again = claimed(&*store, "w").await?;
     assert_eq!((key(&again), again.job.id), ("a", a_1.job.id));
-    store.finish(&b_2, success(), vec![]).await?;
+    store.finish(&b_2, success().into()).await?;
     assert_eq!(key(&claimed(&*store, "w").await?), "b");
     Ok(())
 }
@@ -100,7 +100,7 @@ pub async fn a_key_has_its_limit(place: &impl Place) -> Result<()> {
     assert_eq!(store.claim(&limited).await?.map(|lease| lease.job.id), Some(other));
 
     assert_eq!(store.claim(&limited).await?, None);
-    store.finish(&first, success(), vec![]).await?;
+    store.finish(&first, success().into()).await?;
     assert_eq!(store.claim(&limited).await?.map(|lease| lease.job.id), Some(third));
     Ok(())
 }
@@ -218,7 +218,7 @@ async fn served(store: &dyn Store) -> Result<String> {
     let mut keys = Vec::new();
     while let Some(lease) = claim(store, "w").await? {
         keys.push(key(&lease).to_owned());
-        store.finish(&lease, success(), vec![]).await?;
+        store.finish(&lease, success().into()).await?;
     }
     Ok(keys.join(" "))
 }

@@ -17,7 +17,7 @@ pub async fn a_whole_life(place: &impl Place) -> Result<()> {
     // Saying it twice changes nothing.
     assert_eq!(store.start(&lease).await?, ALIVE);
     place.clock().advance(1_000);
-    assert_eq!(store.finish(&lease, success(), vec![]).await?, Finish::Accepted);
+    assert_eq!(store.finish(&lease, success().into()).await?, Finish::Accepted);
 
     let ended = job(&*store, id).await?;
     assert_eq!((ended.state, ended.outcome), (State::Done, Some(success())));
@@ -48,7 +48,7 @@ pub async fn claimed_and_started(place: &impl Place) -> Result<()> {
     // Saying it once more changes nothing.
     assert_eq!(store.start(&lease).await?, ALIVE);
     assert_eq!(store.claim(&starting).await?, None);
-    assert_eq!(store.finish(&lease, success(), vec![]).await?, Finish::Accepted);
+    assert_eq!(store.finish(&lease, success().into()).await?, Finish::Accepted);
     assert_eq!(state(&*store, id).await?, State::Done);
     Ok(())
 }
@@ -62,10 +62,10 @@ pub async fn second_claimant_wins(place: &impl Place) -> Result<()> {
     let second = running(&*store, "quick").await?;
     assert_eq!((second.job.id, second.attempt, second.job.crashes), (id, 2, 1));
 
-    assert_eq!(store.finish(&first, failure(500, "late"), vec![file("b/late")]).await?, Finish::Superseded);
+    assert_eq!(store.finish(&first, with_files(failure(500, "late"), vec![file("b/late")])).await?, Finish::Superseded);
     assert_eq!(state(&*store, id).await?, State::Running);
-    assert_eq!(store.finish(&second, success(), vec![]).await?, Finish::Accepted);
-    assert_eq!(store.finish(&first, failure(500, "late"), vec![file("b/late")]).await?, Finish::Superseded);
+    assert_eq!(store.finish(&second, success().into()).await?, Finish::Accepted);
+    assert_eq!(store.finish(&first, with_files(failure(500, "late"), vec![file("b/late")])).await?, Finish::Superseded);
     let ended = job(&*store, id).await?;
     assert_eq!((ended.state, ended.outcome), (State::Done, Some(success())));
     assert_eq!(store.file("b/late").await?, None);
@@ -79,10 +79,43 @@ pub async fn late_but_unrivalled(place: &impl Place) -> Result<()> {
     let lease = running(&*store, "slow").await?;
     expire(place, &*store).await?;
     assert_eq!(state(&*store, id).await?, State::Queued);
-    assert_eq!(store.finish(&lease, success(), vec![]).await?, Finish::Accepted);
+    assert_eq!(store.finish(&lease, success().into()).await?, Finish::Accepted);
     assert_eq!(state(&*store, id).await?, State::Done);
     assert_eq!(claim(&*store, "other").await?, None);
     Ok(())
+}
+
+/// What a run said last stands before its end, if it still had the lease; otherwise only the outcome counts.
+pub async fn last_words(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let product = || {
+        let word = |at_ms: i64, message: &str| NewEvent { at_ms, kind: line(message) };
+        Product { last_words: vec![word(7, "one"), word(8, "two")], ..success().into() }
+    };
+    let kinds = |events: &[Event]| events.iter().map(|event| event.kind.clone()).collect::<Vec<_>>();
+
+    let id = enqueued(&*store, new_job()).await?;
+    let lease = running(&*store, "w").await?;
+    let seen = store.events(id, 0).await?.len();
+    assert_eq!(store.finish(&lease, product()).await?, Finish::Accepted);
+    let events = store.events(id, 0).await?;
+    let [one, two, end] = &events[seen..] else { panic!("{events:?}") };
+    assert_eq!((one.at_ms, one.attempt, &one.kind), (7, 1, &line("one")));
+    assert_eq!((two.at_ms, &two.kind), (8, &line("two")));
+    assert_eq!(end.kind, EventKind::State { state: State::Done, reason: None });
+    assert_eq!(store.finish(&lease, product()).await?, Finish::Superseded);
+    assert_eq!(store.events(id, 0).await?, events, "what came too late is not kept");
+
+    let id = enqueued(&*store, new_job()).await?;
+    let late = running(&*store, "slow").await?;
+    expire(place, &*store).await?;
+    assert_eq!(store.finish(&late, product()).await?, Finish::Accepted);
+    assert!(!kinds(&store.events(id, 0).await?).contains(&line("one")), "the lease was lost");
+    Ok(())
+}
+
+fn line(message: &str) -> EventKind {
+    EventKind::Log { level: Level::Info, message: message.to_owned() }
 }
 
 /// The same worker cannot finish twice either.
@@ -90,8 +123,8 @@ pub async fn finished_once(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
     let id = enqueued(&*store, new_job()).await?;
     let lease = running(&*store, "w").await?;
-    assert_eq!(store.finish(&lease, failure(422, "validation_error"), vec![]).await?, Finish::Accepted);
-    assert_eq!(store.finish(&lease, success(), vec![]).await?, Finish::Superseded);
+    assert_eq!(store.finish(&lease, failure(422, "validation_error").into()).await?, Finish::Accepted);
+    assert_eq!(store.finish(&lease, success().into()).await?, Finish::Superseded);
     let ended = job(&*store, id).await?;
     assert_eq!((ended.state, ended.outcome), (State::Failed, Some(failure(422, "validation_error"))));
     Ok(())
@@ -127,7 +160,7 @@ pub async fn lost_leases_write_nothing(place: &impl Place) -> Result<()> {
     check_lost(&*store, &lost).await?;
     assert_eq!(state(&*store, id).await?, State::Running);
 
-    store.finish(&held, success(), vec![]).await?;
+    store.finish(&held, success().into()).await?;
     check_lost(&*store, &lost).await?;
     check_lost(&*store, &held).await?;
     let logged = store.events(id, 0).await?.into_iter().any(|event| matches!(event.kind, EventKind::Log { .. }));
@@ -251,12 +284,12 @@ pub async fn previews_end_with_the_job(place: &impl Place) -> Result<()> {
     let id = enqueued(&*store, new_job()).await?;
     let lease = running(&*store, "w").await?;
     let preview = EventKind::Preview { image: "data:image/png;base64,AAAA".to_owned() };
-    let line = EventKind::Log { level: Level::Info, message: "hello".to_owned() };
+    let line = line("hello");
     let new = [&preview, &line].map(|kind| NewEvent { at_ms: 1, kind: kind.clone() });
     store.log(&lease, new.to_vec()).await?;
     let is_preview = |event: &Event| matches!(event.kind, EventKind::Preview { .. });
     assert!(store.events(id, 0).await?.iter().any(is_preview));
-    store.finish(&lease, success(), vec![]).await?;
+    store.finish(&lease, success().into()).await?;
     let events = store.events(id, 0).await?;
     assert!(!events.iter().any(is_preview), "{events:?}");
     assert!(events.iter().any(|event| event.kind == line), "{events:?}");
@@ -302,13 +335,16 @@ pub async fn outcome_and_files_together(place: &impl Place) -> Result<()> {
     let lease = running(&*store, "w").await?;
     let seen = store.events(id, 0).await?;
 
-    let clash = store.finish(&lease, success(), vec![file("b/new"), file("b/taken")]).await;
+    let clash = store.finish(&lease, with_files(success(), vec![file("b/new"), file("b/taken")])).await;
     assert!(matches!(&clash, Err(Error::FileExists(path)) if path == "b/taken"), "{clash:?}");
     assert_eq!(store.file("b/new").await?, None);
     assert_eq!(state(&*store, id).await?, State::Running);
     assert_eq!(store.events(id, 0).await?, seen);
 
-    assert_eq!(store.finish(&lease, success(), vec![file("b/one"), file("b/two")]).await?, Finish::Accepted);
+    assert_eq!(
+        store.finish(&lease, with_files(success(), vec![file("b/one"), file("b/two")])).await?,
+        Finish::Accepted
+    );
     for path in ["b/one", "b/two"] {
         assert_eq!(store.file(path).await?, Some(FileRecord { job_id: Some(id), ..file(path) }));
     }
@@ -338,7 +374,7 @@ pub(super) async fn reclaim(store: &dyn Store) -> Result<Reclaimed> {
 }
 
 async fn check_lost(store: &dyn Store, lease: &Lease) -> Result<()> {
-    let line = EventKind::Log { level: Level::Info, message: "from beyond".to_owned() };
+    let line = line("from beyond");
     assert_eq!(store.start(lease).await?, Beat::Lost);
     assert_eq!(store.heartbeat(lease, LEASE_MS).await?, Beat::Lost);
     assert_eq!(store.log(lease, vec![NewEvent { at_ms: 1, kind: line }]).await?, Beat::Lost);

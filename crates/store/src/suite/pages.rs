@@ -8,7 +8,7 @@ use crate::{AtWork, HistoryFilter, WorkerRecord};
 async fn ended(store: &dyn Store, new: NewJob, outcome: Outcome) -> Result<JobId> {
     let id = enqueued(store, new).await?;
     let lease = running(store, "w/0").await?;
-    store.finish(&lease, outcome, Vec::new()).await?;
+    store.finish(&lease, outcome.into()).await?;
     Ok(id)
 }
 

@@ -89,7 +89,7 @@ pub async fn unstarted_jobs_end(place: &impl Place) -> Result<()> {
     let lease = claimed(&*store, "w").await?;
     assert!(!store.end_unstarted(id, failure(504, "request_timeout")).await?);
     assert_eq!(state(&*store, id).await?, State::Leased);
-    store.finish(&lease, success(), vec![]).await?;
+    store.finish(&lease, success().into()).await?;
     assert!(!store.end_unstarted(id, failure(504, "request_timeout")).await?);
     assert_eq!(job(&*store, id).await?.outcome, Some(success()));
     Ok(())

@@ -92,7 +92,7 @@ pub async fn everything_goes_but_files(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
     let new = NewJob { hint: Some("h".to_owned()), ..new_job() };
     let id = enqueued(&*store, new.clone()).await?;
-    store.finish(&running(&*store, "w").await?, success(), vec![file("b/made")]).await?;
+    store.finish(&running(&*store, "w").await?, with_files(success(), vec![file("b/made")])).await?;
     place.clock().advance(KEPT_MS);
     assert_eq!(store.purge(RETENTION, 10).await?, 1);
     assert_eq!(store.job(id).await?, None);
@@ -109,10 +109,10 @@ pub async fn deleted_by_hand(place: &impl Place) -> Result<()> {
     let store = place.open().await?;
     let hooked = NewJob { webhook: Some("https://example.com/hook".to_owned()), ..new_job() };
     let id = enqueued(&*store, hooked).await?;
-    store.finish(&running(&*store, "w").await?, success(), vec![file("b/one"), file("b/two")]).await?;
+    store.finish(&running(&*store, "w").await?, with_files(success(), vec![file("b/one"), file("b/two")])).await?;
     let deliveries = store.claim_deliveries(10, DeliveryLease::of(LEASE_MS)).await?;
     let other = enqueued(&*store, new_job()).await?;
-    store.finish(&running(&*store, "w").await?, success(), vec![file("b/other")]).await?;
+    store.finish(&running(&*store, "w").await?, with_files(success(), vec![file("b/other")])).await?;
 
     let Some(files) = store.delete_job(id).await? else { panic!("it was not deleted") };
     let mut paths: Vec<_> = files.into_iter().map(|file| file.path).collect();

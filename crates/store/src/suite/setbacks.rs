@@ -21,7 +21,7 @@ struct Scene {
 impl Scene {
     async fn new(place: &impl Place, store: &dyn Store) -> Result<Self> {
         let ended = enqueued(store, NewJob { webhook: Some("https://example.com/".into()), ..new_job() }).await?;
-        store.finish(&running(store, "w").await?, success(), vec![]).await?;
+        store.finish(&running(store, "w").await?, success().into()).await?;
         let delivery = store.claim_deliveries(1, DeliveryLease::of(LEASE_MS)).await?.remove(0);
         let now_ms = place.clock().now_ms();
         let refused = DeliveryAttempt { at_ms: now_ms, duration_ms: 1, status: Some(500), error: None };
@@ -44,7 +44,7 @@ impl Scene {
         let due: Vec<_> =
             store.claim_deliveries(10, DeliveryLease::of(LEASE_MS)).await?.iter().map(|due| due.job_id).collect();
         assert_eq!(due, [self.ended]);
-        assert_eq!(store.finish(&self.alive, success(), vec![]).await?, Finish::Accepted);
+        assert_eq!(store.finish(&self.alive, success().into()).await?, Finish::Accepted);
         Ok(())
     }
 }

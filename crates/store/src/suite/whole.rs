@@ -25,7 +25,11 @@ pub async fn changes_are_announced(place: &impl Place) -> Result<()> {
     assert_eq!(heard(), [Change::Job(id)]);
     store.release(&lease, Release::Drained).await?;
     assert_eq!(heard(), [queued, Change::Job(id)]);
+    let lease = running(&*store, "w").await?;
+    assert_eq!(heard(), [Change::Job(id), Change::Job(id)]);
     store.cancel(id, cancelled()).await?;
+    assert_eq!(heard(), [Change::Job(id), Change::Cancelling(id)]);
+    store.release(&lease, Release::Drained).await?;
     assert_eq!(heard(), [Change::Job(id), Change::Ended(id)]);
 
     // What changes nothing, or fails, is not announced.

@@ -70,11 +70,13 @@ fn as_json(job: &JobSummary) -> Value {
         finished_ms,
         status,
         error,
+        error_type,
+        inference_ms,
     } = job;
     json!({
         "id": id.to_string(), "seq": seq, "endpoint": endpoint, "key_id": key_id,
         "priority": super::show::word(*priority), "state": state.as_str(), "attempt": attempt,
         "created": iso(*created_ms), "started": started_ms.map(iso), "finished": finished_ms.map(iso),
-        "status": status, "error": error,
+        "status": status, "error": error, "error_type": error_type, "inference_ms": inference_ms,
     })
 }

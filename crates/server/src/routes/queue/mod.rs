@@ -13,7 +13,7 @@ use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use scumble_api::EndpointId;
-use scumble_store::{Job, JobId};
+use scumble_store::{JobId, JobSummary};
 
 pub(super) use cancel::cancel;
 pub(super) use submit::submit;
@@ -51,16 +51,16 @@ pub(super) async fn read(
     match what {
         What::Status => status::status(&state, &caller, job, query.wants_logs()).await,
         What::StatusStream => Ok(status_stream::stream(state, caller, job.id, query.wants_logs())),
-        What::Result => result::result(&state, &caller, job).await,
+        What::Result => result::result(&state, &caller, job.id).await,
         What::Cancel => Err(Refusal::plain(405, "Method Not Allowed")),
     }
 }
 
 /// The job that a path names.
-async fn find(state: &AppState, path: &str) -> Result<(Job, What), Refusal> {
+async fn find(state: &AppState, path: &str) -> Result<(JobSummary, What), Refusal> {
     let not_found = || Refusal::plain(404, "Request not found");
     let address = parse(path).ok_or_else(not_found)?;
-    let job = state.store.job(address.id).await?.ok_or_else(not_found)?;
+    let job = state.store.summary(address.id).await?.ok_or_else(not_found)?;
     // a request is only there under its own app
     if EndpointId::parse(&job.endpoint).is_some_and(|id| id.app_path().as_str() == address.app_path) {
         return Ok((job, address.what));
@@ -88,9 +88,9 @@ struct Urls {
 }
 
 impl Urls {
-    fn of(job: &Job, caller: &Caller) -> Self {
-        let app = EndpointId::parse(&job.endpoint).map_or_else(String::new, |id| id.app_path().as_str().to_owned());
-        let response = caller.url(Service::Queue, &format!("/{app}/requests/{}", job.id));
+    fn of(id: JobId, endpoint: &str, caller: &Caller) -> Self {
+        let app = EndpointId::parse(endpoint).map_or_else(String::new, |id| id.app_path().as_str().to_owned());
+        let response = caller.url(Service::Queue, &format!("/{app}/requests/{id}"));
         Self { status: format!("{response}/status"), cancel: format!("{response}/cancel"), response }
     }
 }

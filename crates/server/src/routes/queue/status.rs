@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use scumble_api::{LogLine, Metrics, QueueStatus, Status};
-use scumble_store::{Event, EventKind, Job, Level, State};
+use scumble_store::{Event, EventKind, JobSummary, Level, State};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -28,7 +28,12 @@ impl StatusQuery {
 }
 
 /// 202 until the request has ended, then 200.
-pub(super) async fn status(state: &AppState, caller: &Caller, job: Job, logs: bool) -> Result<Response, Refusal> {
+pub(super) async fn status(
+    state: &AppState,
+    caller: &Caller,
+    job: JobSummary,
+    logs: bool,
+) -> Result<Response, Refusal> {
     let logs = match logs {
         true => Some(lines(state.store.events(job.id, 0).await?)),
         false => None,
@@ -42,17 +47,16 @@ pub(super) async fn status(state: &AppState, caller: &Caller, job: Job, logs: bo
 pub(super) async fn describe(
     state: &AppState,
     caller: &Caller,
-    job: &Job,
+    job: &JobSummary,
     logs: Option<Vec<LogLine>>,
 ) -> scumble_store::Result<QueueStatus> {
-    let urls = Urls::of(job, caller);
+    let urls = Urls::of(job.id, &job.endpoint, caller);
     let status = word(job.state);
     let queue_position = match status {
         // claimed since we read the job: it is next
         Status::InQueue => Some(state.store.position(job.id).await?.unwrap_or(0)),
         Status::InProgress | Status::Completed => None,
     };
-    let outcome = job.outcome.as_ref();
     Ok(QueueStatus {
         status,
         request_id: job.id.to_string(),
@@ -61,9 +65,9 @@ pub(super) async fn describe(
         cancel_url: urls.cancel,
         queue_position,
         logs,
-        metrics: Metrics { inference_time: outcome.and_then(|o| o.inference_ms).map(|ms| ms as f64 / 1000.0) },
-        error: outcome.and_then(|o| o.error.clone()),
-        error_type: outcome.and_then(|o| o.error_type.clone()),
+        metrics: Metrics { inference_time: job.inference_ms.map(|ms| ms as f64 / 1000.0) },
+        error: job.error.clone(),
+        error_type: job.error_type.clone(),
     })
 }
 

@@ -57,7 +57,7 @@ impl Follower {
     async fn news(&mut self) -> io::Result<Option<QueueStatus>> {
         let store = &self.state.store;
         // the job before its log: whatever it logged was there before it ended
-        let job = store.job(self.id).await.map_err(broken)?;
+        let job = store.summary(self.id).await.map_err(broken)?;
         let job = job.ok_or_else(|| broken("the request was deleted while its status was followed"))?;
         let fresh = match self.logs {
             true => store.events(self.id, self.seen).await.map_err(broken)?,

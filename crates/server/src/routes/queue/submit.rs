@@ -27,7 +27,7 @@ pub(in crate::routes) async fn submit(
 ) -> Result<Response, Refusal> {
     let from = Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers };
     let Accepted { job, position } = Call::read(&id, &body)?.submit(from, query).await?;
-    let urls = Urls::of(&job, &caller);
+    let urls = Urls::of(job.id, &job.endpoint, &caller);
     let answer = Submitted {
         status: Status::InQueue,
         request_id: job.id.to_string(),
