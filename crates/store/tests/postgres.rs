@@ -142,6 +142,10 @@ async fn stores_hear_each_other_and_themselves_once(place) {
     let expected = HashSet::from([Change::Queued { endpoint: "other".to_owned() }, Change::Job(other)]);
     assert_eq!(HashSet::from([heard(&mut at_a).await, heard(&mut at_a).await]), expected);
     assert!(at_a.try_recv().is_err());
+    // a gateway's wish to cancel gets to the worker
+    b.claim(&claim_of("w/0", None)).await?.expect("a job");
+    a.cancel(id, Outcome { status: Outcome::CANCELLED, ..success() }).await?;
+    while heard(&mut at_b).await != Change::Cancelling(id) {}
 }
 }
 

@@ -10,6 +10,9 @@ use crate::{
     State,
 };
 
+/// The jobs whose lease has expired.
+pub(super) const EXPIRED: &str = concat!(include_str!("queries/standing.sql"), include_str!("queries/expired.sql"));
+
 /// What identifies a lease: its job and its attempt. The rest of a [`Lease`], such as megabytes of input, has no
 /// business in a write.
 #[derive(Clone, Copy)]
@@ -100,7 +103,7 @@ pub(super) fn shift(tx: &Tx, shift: Shift) -> Result<()> {
 }
 
 pub(super) fn reclaim_expired(tx: &mut Tx, limits: Limits, set_aside: &Outcome) -> Result<Reclaimed> {
-    let expired = tx.conn.all(include_str!("queries/expired.sql"), [tx.now_ms], Standing::from_row)?;
+    let expired = tx.conn.all(EXPIRED, [tx.now_ms], Standing::from_row)?;
     let mut reclaimed = Reclaimed::default();
     for job in expired {
         reclaim(tx, job, limits, set_aside, &mut reclaimed)?;

@@ -23,6 +23,7 @@ mod readers;
 mod reads;
 mod retention;
 mod rows;
+mod rush;
 mod secrets;
 mod steps;
 mod workers;
@@ -37,6 +38,7 @@ use tokio::sync::broadcast;
 use self::leases::Token;
 pub use self::open::Options;
 use self::readers::Readers;
+use self::rush::Rush;
 use self::writer::{Tx, Writer};
 use crate::clock::Setback;
 use crate::keyed::Keyed;
@@ -60,11 +62,19 @@ pub struct SqliteStore {
     changes: broadcast::Sender<Change>,
     keyed: Keyed,
     setback: Setback,
+    rush: Rush,
 }
 
 impl std::fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SqliteStore")
+    }
+}
+
+impl SqliteStore {
+    /// Who hears of an end may rely on it: waits until it is on disk.
+    async fn settled_if(&self, has_ended: bool) -> Result<()> {
+        if has_ended { self.writer.settled().await } else { Ok(()) }
     }
 }
 
@@ -76,9 +86,14 @@ const SHORT_QUEUE: i64 = 500;
 impl Store for SqliteStore {
     async fn enqueue(&self, job: NewJob, admission: Admission) -> Result<Enqueued> {
         // Whoever repeats its word is told that the job is there, so then it has to be on disk.
-        let told = !admission.quiet || admission.once.is_some();
+        let is_submit = !admission.quiet;
+        let told = is_submit || admission.once.is_some();
         let write = move |tx: &mut Tx| calls::enqueue(tx, job, &admission);
-        if told { self.writer.write(write).await } else { self.writer.note(write).await }
+        let enqueued = if told { self.writer.write(write).await } else { self.writer.note(write).await };
+        if is_submit && matches!(enqueued, Ok(Enqueued::New { .. })) {
+            self.rush.came();
+        }
+        enqueued
     }
 
     async fn enqueue_ended(&self, job: NewJob, admission: Admission, outcome: Outcome) -> Result<Enqueued> {
@@ -87,26 +102,19 @@ impl Store for SqliteStore {
 
     async fn job(&self, id: JobId) -> Result<Option<Job>> {
         let job = self.readers.glance(move |db| reads::job(db, id)).await?;
-        if job.as_ref().is_some_and(|job| job.state.is_end()) {
-            // who hears of an end may rely on it
-            self.writer.settled().await?;
-        }
+        self.settled_if(job.as_ref().is_some_and(|job| job.state.is_end())).await?;
         Ok(job)
     }
 
     async fn summary(&self, id: JobId) -> Result<Option<JobSummary>> {
         let summary = self.readers.glance(move |db| reads::summary(db, id)).await?;
-        if summary.as_ref().is_some_and(|job| job.state.is_end()) {
-            self.writer.settled().await?;
-        }
+        self.settled_if(summary.as_ref().is_some_and(|job| job.state.is_end())).await?;
         Ok(summary)
     }
 
     async fn outcome(&self, id: JobId) -> Result<Option<Outcome>> {
         let outcome = self.readers.glance(move |db| reads::outcome(db, id)).await?;
-        if outcome.is_some() {
-            self.writer.settled().await?;
-        }
+        self.settled_if(outcome.is_some()).await?;
         Ok(outcome)
     }
 
@@ -135,6 +143,7 @@ impl Store for SqliteStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Option<Lease>> {
+        self.rush.pass().await;
         let claim = claim.clone();
         self.writer.note(|tx| claims::claim(tx, claim)).await
     }

@@ -14,6 +14,7 @@ use super::errors::about;
 use super::flusher::log_beside;
 use super::migrate::migrate;
 use super::readers::Readers;
+use super::rush::Rush;
 use super::writer::Writer;
 use crate::clock::Setback;
 use crate::keyed::Keyed;
@@ -90,7 +91,15 @@ fn open(path: &Path, options: Options) -> Result<SqliteStore> {
         Writer::start(conn, flush, clock.clone(), changes.clone())
     };
     let writer = start(conn).map_err(|error| cannot_open(path, &error))?;
-    Ok(SqliteStore { writer, readers, clock, changes, keyed: Keyed::default(), setback: Setback::default() })
+    Ok(SqliteStore {
+        writer,
+        readers,
+        clock,
+        changes,
+        keyed: Keyed::default(),
+        setback: Setback::default(),
+        rush: Rush::default(),
+    })
 }
 
 fn make_folder(path: &Path) -> Result<()> {

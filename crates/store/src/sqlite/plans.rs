@@ -55,7 +55,7 @@ fn counts() -> Result<()> {
 
 #[test]
 fn expired() -> Result<()> {
-    check(include_str!("queries/expired.sql"), &["INDEX jobs_leases (lease_expires_ms<?)"])
+    check(super::leases::EXPIRED, &["INDEX jobs_leases (lease_expires_ms<?)"])
 }
 
 #[test]

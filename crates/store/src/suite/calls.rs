@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::{Change, Count, Error, EventKind, JobFilter, JobSummary};
+use crate::{Change, Count, Error, EventKind, JobFilter, JobSummary, Release};
 
 /// What `enqueue` answered for is seen by a store opened afterwards, though nothing was closed.
 pub async fn acknowledged_is_there(place: &impl Place) -> Result<()> {
@@ -83,6 +83,16 @@ pub async fn summaries_and_outcomes(place: &impl Place) -> Result<()> {
 
     let id = enqueued(&*store, new_job()).await?;
     store.finish(&running(&*store, "w").await?, failure(422, "validation_error").into()).await?;
+    check_summary(&*store, id).await?;
+
+    // one that is to be cancelled has not ended
+    let id = enqueued(&*store, new_job()).await?;
+    let lease = running(&*store, "w").await?;
+    store.cancel(id, cancelled()).await?;
+    assert_eq!(store.outcome(id).await?, None);
+    check_summary(&*store, id).await?;
+    store.release(&lease, Release::Drained).await?;
+    assert_eq!(store.outcome(id).await?, Some(cancelled()));
     check_summary(&*store, id).await
 }
 
