@@ -11,6 +11,7 @@
 mod recover;
 mod segment;
 mod settle;
+mod system;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,8 @@ use std::time::Duration;
 
 pub(crate) use self::recover::recover;
 use self::segment::{Record, Segment};
+use self::system::System;
+use crate::path::FOLDER;
 use crate::{FilePath, disk};
 
 /// The folder of all segments.
@@ -88,10 +91,13 @@ impl Spool {
     /// # Errors
     /// There is no room for segments, or they cannot be locked here.
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
-        Self::open_with(root, QUIET, Box::new(File::sync_data))
+        // a folder of its own may be on a disk of its own
+        let files = root.join(FOLDER);
+        fs::create_dir_all(&files)?;
+        Self::open_with(root, QUIET, Box::new(File::sync_data), System::under(&files))
     }
 
-    fn open_with(root: &Path, quiet: Duration, flush: Flush) -> io::Result<Self> {
+    fn open_with(root: &Path, quiet: Duration, flush: Flush, system: Option<System>) -> io::Result<Self> {
         let folder = root.join(SPOOL);
         fs::create_dir_all(&folder)?;
         let current = Segment::make(&folder)?;
@@ -110,9 +116,10 @@ impl Spool {
         disk::flush_folder(&folder)?;
         disk::flush_folder(root)?;
         let (done, work) = (Condvar::new(), Condvar::new());
-        let shared = Arc::new(Shared { root: root.to_owned(), quiet, flush, state: Mutex::new(state), done, work });
+        let (root, state) = (root.to_owned(), Mutex::new(state));
+        let shared = Arc::new(Shared { root, quiet, flush, state, done, work });
         let settler = shared.clone();
-        std::thread::Builder::new().name("files-settler".to_owned()).spawn(move || settler.settle())?;
+        std::thread::Builder::new().name("files-settler".to_owned()).spawn(move || settler.settle(system))?;
         Ok(Self { shared })
     }
 

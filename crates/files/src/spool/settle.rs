@@ -7,17 +7,19 @@ use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::segment::Segment;
+use super::system::{MANY, System};
 use super::{Other, Shared, State};
 use crate::path::FOLDER;
 use crate::{FilePath, disk};
 
 impl Shared {
-    /// Settles segments until the spool is closed and nothing is left in it.
-    pub(super) fn settle(&self) {
+    /// Settles segments until the spool is closed and nothing is left in it. Many files are flushed with their `system`,
+    /// where that can be relied on.
+    pub(super) fn settle(&self, mut system: Option<System>) {
         let mut state = self.lock();
         while !state.broken {
             state = if let Some(full) = state.other.take_full() {
-                self.settle_segment(state, full)
+                self.settle_segment(state, full, system.as_mut())
             } else if !state.current.is_empty() {
                 self.until_quiet(state)
             } else if !state.closed {
@@ -45,10 +47,15 @@ impl Shared {
         state
     }
 
-    fn settle_segment<'a>(&'a self, state: MutexGuard<'a, State>, mut segment: Segment) -> MutexGuard<'a, State> {
+    fn settle_segment<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        mut segment: Segment,
+        system: Option<&mut System>,
+    ) -> MutexGuard<'a, State> {
         let files: Vec<FilePath> = state.settling.iter().cloned().collect();
         drop(state);
-        let settled = flush_files(&self.root, &files).and_then(|()| segment.clear());
+        let settled = self.flush_settling(&files, system).and_then(|()| segment.clear());
         let mut state = self.lock();
         match settled {
             Ok(()) => {
@@ -62,6 +69,13 @@ impl Shared {
         }
         self.done.notify_all();
         state
+    }
+
+    fn flush_settling(&self, files: &[FilePath], system: Option<&mut System>) -> io::Result<()> {
+        if files.len() >= MANY && system.is_some_and(System::flushed) {
+            return Ok(());
+        }
+        flush_files(&self.root, files)
     }
 }
 

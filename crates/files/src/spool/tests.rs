@@ -4,6 +4,7 @@ use std::thread;
 use tempfile::TempDir;
 
 use super::segment::SEGMENT_BYTES;
+use super::system::MANY;
 use super::*;
 
 /// A folder of files with a spool, whose flushes are counted and can be made to fail.
@@ -11,6 +12,8 @@ struct Bench {
     folder: TempDir,
     spool: Spool,
     flushes: Arc<AtomicUsize>,
+    /// Of the whole file system.
+    whole: Arc<AtomicUsize>,
     disk: Arc<Disk>,
 }
 
@@ -22,6 +25,14 @@ struct Disk {
     busy: Mutex<()>,
 }
 
+impl Disk {
+    fn flush(&self, count: &AtomicUsize) -> io::Result<()> {
+        count.fetch_add(1, Ordering::SeqCst);
+        let _free = self.busy.lock().expect("nobody panics with it");
+        if self.broken.load(Ordering::SeqCst) { Err(io::Error::other("it burns")) } else { Ok(()) }
+    }
+}
+
 impl Bench {
     /// Nothing is settled before it has to be.
     fn new() -> Self {
@@ -30,15 +41,19 @@ impl Bench {
 
     fn with(quiet: Duration) -> Self {
         let folder = TempDir::new().expect("a folder");
-        let (flushes, disk) = (Arc::<AtomicUsize>::default(), Arc::<Disk>::default());
+        let (flushes, whole, disk) =
+            (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default(), Arc::<Disk>::default());
         let (count, device) = (flushes.clone(), disk.clone());
-        let flush = move |_: &File| {
-            count.fetch_add(1, Ordering::SeqCst);
-            let _free = device.busy.lock().expect("nobody panics with it");
-            if device.broken.load(Ordering::SeqCst) { Err(io::Error::other("it burns")) } else { Ok(()) }
-        };
-        let spool = Spool::open_with(folder.path(), quiet, Box::new(flush)).expect("a spool");
-        Self { folder, spool, flushes, disk }
+        let flush = move |_: &File| device.flush(&count);
+        let (count, device) = (whole.clone(), disk.clone());
+        let flush_all = move || device.flush(&count);
+        let spool = Spool::open_with(
+            folder.path(),
+            quiet,
+            Box::new(flush),
+            Some(System::with(Box::new(flush_all), Duration::MAX)),
+        );
+        Self { folder, spool: spool.expect("a spool"), flushes, whole, disk }
     }
 
     fn root(&self) -> &Path {
@@ -178,6 +193,20 @@ fn segments_take_turns_and_forget() {
     recover(after.path()).expect("room");
     for path in &files {
         check_there(after.path(), path, &big);
+    }
+}
+
+#[test]
+fn many_files_are_flushed_with_everything_and_one_by_one_if_that_fails() {
+    for (files, broken, whole) in [(MANY - 1, false, 0), (MANY, false, 1), (MANY, true, 1)] {
+        let bench = Bench::new();
+        let files: Vec<FilePath> = (0..files).map(|_| bench.put(b"small")).collect();
+        bench.disk.broken.store(broken, Ordering::SeqCst);
+        assert!(bench.spool.shared.lock().change_segments());
+        bench.spool.shared.work.notify_one();
+        bench.idle();
+        assert_eq!(bench.whole.load(Ordering::SeqCst), whole);
+        assert!(!bench.spool.is_broken() && !files.iter().any(|path| bench.spool.remembers(path)));
     }
 }
 
