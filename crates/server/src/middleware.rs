@@ -24,8 +24,8 @@ pub(crate) fn with_request_id(mut response: Response) -> Response {
     response
 }
 
-/// Browsers call from any origin; access is by key, by cookie only for what comes from a page of ours. `Authorization` must be named, so the request's
-/// own list is mirrored.
+/// Browsers call from any origin; access is by key, by cookie only for what comes from a page of ours. `Authorization`
+/// must be named, so the request's own list is mirrored.
 pub(crate) fn cors() -> CorsLayer {
     const EXPOSED: [&str; 10] = [
         "etag",

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+use std::time::Duration;
+
 use reqwest::Method;
 use scumble_testkit::runner::{FakeRunner, PANIC};
-use scumble_testkit::server::TestServer;
+use scumble_testkit::server::{Setup, TestServer};
 use serde_json::{Value, json};
 
 fn small(prompt: &str) -> Value {
@@ -116,7 +118,10 @@ async fn low_priority_waits_behind_every_normal_request() {
 #[tokio::test]
 async fn a_request_can_be_cancelled_at_every_stage() {
     let runner = FakeRunner::gated();
-    let server = TestServer::new(&runner).await;
+    // the worker hears of it, and does not wait for its next sign of life
+    let mut setup = Setup::default();
+    setup.worker.heartbeat = Duration::from_secs(3_600);
+    let server = TestServer::with(setup, &runner).await;
     let running = server.submit(&small("running")).await;
     runner.begun().await;
     let waiting = server.submit(&small("waiting")).await;

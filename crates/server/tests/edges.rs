@@ -11,6 +11,7 @@ async fn status_and_body(request: RequestBuilder) -> (u16, Value) {
     let answer = request.send().await.unwrap();
     assert_eq!(answer.headers()["x-fal-request-id"].len(), 36, "every answer has a request id");
     assert_eq!(answer.headers()["content-type"], "application/json", "every answer is JSON");
+    assert_eq!(answer.headers()["access-control-allow-origin"], "*", "browsers may read every answer");
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 

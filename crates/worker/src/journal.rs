@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use scumble_engine::{Pixels, Stage};
 use scumble_store::{Beat, Change, Clock, EventKind, Lease, Level, NewEvent, Result, Store};
-use tokio::sync::Notify;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::hear::hear;
 use crate::preview::{self, is_shown};
 use crate::runner::{Boxed, Watch};
 use crate::work::Worker;
@@ -26,6 +28,8 @@ pub(crate) struct Journal {
     clock: Arc<dyn Clock>,
     lease: Arc<Lease>,
     pending: Mutex<Vec<NewEvent>>,
+    /// Held by whoever has taken events and writes them: those that come later must not get there first.
+    writing: AsyncMutex<()>,
     /// Whether anybody looks at previews.
     watched: bool,
     /// The newest preview that was not written yet, and when it was made. Older ones nobody needs.
@@ -45,6 +49,7 @@ impl Journal {
             cancelled: AtomicBool::new(lease.job.cancel_requested),
             lease,
             pending: Mutex::default(),
+            writing: AsyncMutex::default(),
             preview: Mutex::default(),
             wake: Notify::new(),
             lost: AtomicBool::new(false),
@@ -53,8 +58,13 @@ impl Journal {
     }
 
     /// Keeps the lease alive and writes events until it is aborted.
-    async fn beat(self: Arc<Self>, every: Duration, lease_ms: i64, stop: CancellationToken) {
-        let mut changes = self.store.changes();
+    async fn beat(
+        self: Arc<Self>,
+        mut changes: Receiver<Change>,
+        every: Duration,
+        lease_ms: i64,
+        stop: CancellationToken,
+    ) {
         // the claim was the first sign of life
         let mut heartbeat = interval_at(Instant::now() + every, every);
         loop {
@@ -65,11 +75,9 @@ impl Journal {
                     let flushed = self.flush().await;
                     self.heed(flushed.map(|()| Beat::Alive { cancel_requested: false }));
                 }
-                change = changes.recv() => {
-                    // a wish to cancel should not wait for the next heartbeat
-                    if change == Ok(Change::Cancelling(self.lease.job.id)) {
-                        self.cancelled.store(true, Ordering::Release);
-                    }
+                // a wish to cancel should not wait for the next heartbeat; the database knows whether there is one
+                () = hear(&mut changes, |change| *change == Change::Cancelling(self.lease.job.id)) => {
+                    self.heed(self.store.heartbeat(&self.lease, lease_ms).await);
                 }
                 () = stop.cancelled(), if !self.is_stopping() => self.stopping.store(true, Ordering::Release),
             }
@@ -77,8 +85,9 @@ impl Journal {
     }
 
     /// Writes what was collected.
-    pub(crate) async fn flush(&self) -> Result<()> {
-        let mut events = self.last_words();
+    async fn flush(&self) -> Result<()> {
+        let _writing = self.writing.lock().await;
+        let mut events = self.take_pending();
         let preview = self.preview.lock().unwrap_or_else(PoisonError::into_inner).take();
         events.extend(preview.and_then(|(at_ms, pixels)| self.shown(at_ms, pixels)));
         if events.is_empty() {
@@ -96,8 +105,14 @@ impl Journal {
         }
     }
 
-    /// What was collected and not yet written; it is the caller's now. A preview is of no use any more.
-    pub(crate) fn last_words(&self) -> Vec<NewEvent> {
+    /// What was collected and not yet written, once everything before it is; it is the caller's now. A preview is of no
+    /// use any more.
+    pub(crate) async fn last_words(&self) -> Vec<NewEvent> {
+        let _writing = self.writing.lock().await;
+        self.take_pending()
+    }
+
+    fn take_pending(&self) -> Vec<NewEvent> {
         std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -147,8 +162,15 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    pub(crate) fn start(journal: &Arc<Journal>, every: Duration, lease_ms: i64, stop: CancellationToken) -> Self {
-        let beating = tokio::spawn(journal.clone().beat(every, lease_ms, stop));
+    /// `changes` has to be older than the claim, or a cancel could slip in between.
+    pub(crate) fn start(
+        journal: &Arc<Journal>,
+        changes: Receiver<Change>,
+        every: Duration,
+        lease_ms: i64,
+        stop: CancellationToken,
+    ) -> Self {
+        let beating = tokio::spawn(journal.clone().beat(changes, every, lease_ms, stop));
         Self { journal: journal.clone(), _beating: AbortOnDropHandle::new(beating) }
     }
 }

@@ -8,6 +8,7 @@ mod announce;
 mod cleanup;
 mod config;
 mod faults;
+mod hear;
 mod housekeeping;
 mod inputs;
 mod journal;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use scumble_api::{ErrorAnswer, ErrorType, JobOptions, Scope, rest_ms};
-use scumble_store::{FileRecord, Finish, Lease, NewEvent, Outcome, Product, Release, Result};
+use scumble_store::{Change, FileRecord, Finish, Lease, NewEvent, Outcome, Product, Release, Result};
+use tokio::sync::broadcast::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -38,12 +39,13 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Runs a job that was claimed and started.
-    pub(crate) async fn of(worker: &Worker, lease: Lease, stop: &CancellationToken) -> Self {
+    /// Runs a job that was claimed and started. `changes` are those announced since before the claim.
+    pub(crate) async fn of(worker: &Worker, lease: Lease, changes: Receiver<Change>, stop: &CancellationToken) -> Self {
         let began = Instant::now();
         let lease = Arc::new(lease);
         let journal = Arc::new(Journal::new(worker, lease.clone()));
-        let pulse = Pulse::start(&journal, worker.config.heartbeat, worker.config.lease_ms(), stop.clone());
+        let (every, lease_ms) = (worker.config.heartbeat, worker.config.lease_ms());
+        let pulse = Pulse::start(&journal, changes, every, lease_ms, stop.clone());
         let drawn = draw(worker, &lease, &journal).await;
         worker.config.faults.pass(Point::AfterRun);
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -59,20 +61,24 @@ impl Run {
             return Ok(Ending::Lost);
         }
         if journal.is_stopping() && matches!(made, Err(RunError::Cancelled)) {
-            journal.flush_if_possible().await;
-            worker.store.release(&lease, Release::Drained).await?;
-            return Ok(Ending::Released);
+            return give_back(worker, &lease, &journal, Release::Drained, Ending::Released).await;
         }
         if let Err(error) = &made
             && let Some(rest_ms) = rest_before_another(worker, &lease, error)
         {
-            journal.flush_if_possible().await;
             let reason = error.to_string();
-            worker.store.release(&lease, Release::Failed { reason: reason.clone(), rest_ms }).await?;
-            return Ok(Ending::Again { reason, rest_ms });
+            let why = Release::Failed { reason: reason.clone(), rest_ms };
+            return give_back(worker, &lease, &journal, why, Ending::Again { reason, rest_ms }).await;
         }
-        finish(worker, &lease, made, journal.last_words(), duration_ms).await
+        finish(worker, &lease, made, journal.last_words().await, duration_ms).await
     }
+}
+
+/// Gives the job back with what its run had to say; that is its `ending`, unless somebody else has it by now.
+async fn give_back(worker: &Worker, lease: &Lease, journal: &Journal, why: Release, ending: Ending) -> Result<Ending> {
+    journal.flush_if_possible().await;
+    let is_ours = worker.store.release(lease, why).await?;
+    Ok(if is_ours { ending } else { Ending::Lost })
 }
 
 /// How long the job rests before it is tried again; `None` when that is of no use, or was tried often enough.

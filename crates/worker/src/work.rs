@@ -5,7 +5,6 @@ use std::sync::Arc;
 use scumble_files::Files;
 use scumble_store::{Change, Claim, Claimable, Clock, JobId, Lease, Store};
 use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::announce::announce;
 use crate::config::Config;
 use crate::faults::Point;
+use crate::hear::hear;
 use crate::housekeeping::housekeeping;
 use crate::models::Models;
 use crate::run_one::{Ending, Run};
@@ -121,28 +121,28 @@ impl Slot {
                 Some(door) => Some(door.lock_owned().await),
                 None => None,
             };
-            let Some(lease) = self.next(&drain).await else { break };
+            let Some((lease, changes)) = self.next(&drain).await else { break };
             drop(turn);
-            self.work_on(lease, &stop).await;
+            self.work_on(lease, changes, &stop).await;
         }
         while !self.unwritten.is_empty() {
             self.written().await;
         }
     }
 
-    /// Looks for work until there is some; `None` once there is to be no more.
-    async fn next(&mut self, drain: &CancellationToken) -> Option<Lease> {
+    /// Looks for work until there is some, and gives what was announced since before; `None` once there is to be no more.
+    async fn next(&mut self, drain: &CancellationToken) -> Option<(Lease, Receiver<Change>)> {
         // ask to be woken before looking, so that nothing slips in between
         let (mut changes, mut freed) = (self.worker.store.changes(), self.freed.subscribe());
         while !drain.is_cancelled() {
             self.worker.config.faults.pass(Point::BeforeClaim);
             match self.worker.store.claim(&self.claim).await {
-                Ok(Some(lease)) => return Some(lease),
+                Ok(Some(lease)) => return Some((lease, changes)),
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "cannot look for work"),
             }
             tokio::select! {
-                () = announced(&mut changes) => {}
+                () = hear(&mut changes, |change| matches!(change, Change::Queued { .. })) => {}
                 _ = freed.changed() => {}
                 // it is time to look anyway
                 () = tokio::time::sleep(self.worker.config.poll) => {}
@@ -156,10 +156,10 @@ impl Slot {
     }
 
     /// Runs a job, and lets its end be written down beside whatever comes next.
-    async fn work_on(&mut self, lease: Lease, stop: &CancellationToken) {
+    async fn work_on(&mut self, lease: Lease, changes: Receiver<Change>, stop: &CancellationToken) {
         let (job, endpoint) = (lease.job.id, lease.job.endpoint.clone());
         tracing::info!(job.id = %job, endpoint.id = endpoint, attempt = lease.attempt, "job taken");
-        let run = Run::of(&self.worker, lease, stop).await;
+        let run = Run::of(&self.worker, lease, changes, stop).await;
         let (worker, freed) = (self.worker.clone(), self.freed.clone());
         self.unwritten.spawn(async move {
             tell(job, &endpoint, run.conclude(&worker).await);
@@ -173,18 +173,6 @@ impl Slot {
     async fn written(&mut self) {
         if let Some(ended) = self.unwritten.join_next().await {
             complain(ended);
-        }
-    }
-}
-
-/// Until somebody announces work, or may have.
-async fn announced(changes: &mut Receiver<Change>) {
-    loop {
-        match changes.recv().await {
-            Ok(Change::Queued { .. }) | Err(RecvError::Lagged(_)) => return,
-            Ok(_) => {}
-            // no announcements any more: polling remains
-            Err(RecvError::Closed) => std::future::pending::<()>().await,
         }
     }
 }

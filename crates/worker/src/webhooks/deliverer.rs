@@ -8,7 +8,6 @@ use scumble_fetch::Fetcher;
 use scumble_files::Files;
 use scumble_store::{Change, Clock, Delivery, DeliveryLease, Result, Store};
 use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -16,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::lanes::{Claimed, Lanes};
 use super::schedule;
 use crate::faults::Faults;
+use crate::hear::hear;
 use crate::work::Worker;
 
 /// Beyond its attempt, what a lease has to cover: waiting for others, and writing down how it went. As long again as the
@@ -169,18 +169,8 @@ impl Deliverer {
                 self.poll
             }
         };
-        let announced = async {
-            loop {
-                match changes.recv().await {
-                    Ok(Change::Delivery) | Err(RecvError::Lagged(_)) => return,
-                    Ok(_) => {}
-                    // no announcements any more: the clock remains
-                    Err(RecvError::Closed) => std::future::pending::<()>().await,
-                }
-            }
-        };
         tokio::select! {
-            () = announced => {}
+            () = hear(changes, |change| *change == Change::Delivery) => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

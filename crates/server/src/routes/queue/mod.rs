@@ -51,7 +51,7 @@ pub(super) async fn read(
     match what {
         What::Status => status::status(&state, &caller, job, query.wants_logs()).await,
         What::StatusStream => Ok(status_stream::stream(state, caller, job.id, query.wants_logs())),
-        What::Result => result::result(&state, &caller, job.id).await,
+        What::Result => result::result(&state, &caller, &job).await,
         What::Cancel => Err(Refusal::plain(405, "Method Not Allowed")),
     }
 }
