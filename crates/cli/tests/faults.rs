@@ -12,7 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use reqwest::Client;
+use reqwest::{Client, StatusCode};
 use scumble_store::{DeliveryState, EventKind, JobId, Options, SqliteStore, Store};
 use scumble_testkit::catcher::{Answer, Catcher, Caught};
 use serde_json::{Value, json};
@@ -326,6 +326,74 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     assert_eq!(health.status(), 200, "the server is still there");
     server.kill();
     place.everything_survived(1).await;
+}
+
+/// The pictures of direct calls that were answered, by their paths.
+#[derive(Default)]
+struct Answered(Vec<(String, Vec<u8>)>);
+
+impl Answered {
+    /// Calls directly and fetches the picture. Where it is refused, with what.
+    async fn call(&mut self, server: &Server) -> Result<(), StatusCode> {
+        let input = json!({ "prompt": "a", "image_size": { "width": 64, "height": 64 } });
+        let call = server.client.post(format!("{}/run/{ENDPOINT}", server.url)).json(&input);
+        let answer = call.send().await.unwrap();
+        if answer.status() != StatusCode::OK {
+            return Err(answer.status());
+        }
+        let output: Value = answer.json().await.unwrap();
+        let url = output["images"][0]["url"].as_str().unwrap();
+        let picture = server.client.get(url).send().await.unwrap();
+        assert_eq!(picture.status(), StatusCode::OK, "{url}");
+        let path = url.split_once("/files/").unwrap().1.to_owned();
+        self.0.push((path, picture.bytes().await.unwrap().to_vec()));
+        Ok(())
+    }
+
+    /// All of them are there.
+    async fn are_there(&self, server: &Server) {
+        for (path, bytes) in &self.0 {
+            let picture = server.client.get(format!("{}/cdn/files/{path}", server.url)).send().await.unwrap();
+            assert_eq!(picture.status(), StatusCode::OK, "{path}");
+            assert_eq!(picture.bytes().await.unwrap(), bytes.as_slice(), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn answered_direct_calls_keep_their_pictures() {
+    let (place, mut answered) = (Place::new(), Answered::default());
+    for _ in 0..3 {
+        let server = place.start("", &["--stand-in=0"]);
+        answered.are_there(&server).await;
+        for _ in 0..10 {
+            answered.call(&server).await.unwrap();
+        }
+        server.kill();
+    }
+    let server = place.start("", &["--stand-in=0"]);
+    answered.are_there(&server).await;
+    drop(server);
+    assert_eq!(place.store().await.problems().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_to_direct_callers() {
+    let (place, mut answered) = (Place::new(), Answered::default());
+    let server = place.start("trap '' XFSZ; ulimit -f 1024", &["--stand-in=0"]);
+    let began = Instant::now();
+    let refused = loop {
+        assert!(began.elapsed() < PATIENCE, "the disk does not fill up");
+        if let Err(status) = answered.call(&server).await {
+            break status;
+        }
+    };
+    assert_eq!(refused, StatusCode::INTERNAL_SERVER_ERROR);
+    answered.are_there(&server).await;
+    server.kill();
+    let server = place.start("", &["--stand-in=0"]);
+    answered.are_there(&server).await;
+    answered.call(&server).await.unwrap();
 }
 
 /// xorshift64*: the same kills in every run.

@@ -2,10 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::FilePath;
-use crate::path::FOLDER;
+use crate::path::{FOLDER, random_hex};
 use crate::writer::ASIDE;
 
 /// Stores a file durably, with as few flushes as it takes. It is written aside, gets its path when it is whole, and only
@@ -25,6 +25,40 @@ pub(crate) fn put(root: &Path, path: &FilePath, bytes: &[u8]) -> io::Result<()> 
 /// Writes a file and leaves it to the system when it gets to the disk.
 pub(crate) fn write(root: &Path, path: &FilePath, bytes: &[u8]) -> io::Result<()> {
     create(&root.join(path.as_str()), bytes).map(drop)
+}
+
+/// A file that is written aside, to get its path later. What never gets it goes with this value.
+pub(crate) struct Aside {
+    aside: PathBuf,
+    target: PathBuf,
+    file: File,
+}
+
+impl Aside {
+    /// Writes it; others may do the same at the same time.
+    pub(crate) fn write(root: &Path, path: &FilePath, bytes: &[u8]) -> io::Result<Self> {
+        let aside = root.join(ASIDE).join(random_hex().map_err(io::Error::other)?);
+        let file = create(&aside, bytes).inspect_err(|_| _ = fs::remove_file(&aside))?;
+        Ok(Self { aside, target: root.join(path.as_str()), file })
+    }
+
+    /// Its bytes.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Gives it its path, whatever is there.
+    pub(crate) fn publish(&self) -> io::Result<()> {
+        make_folder(self.target.parent().unwrap_or(&self.target))?;
+        fs::rename(&self.aside, &self.target)
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // not there once it has its path
+        let _ = fs::remove_file(&self.aside);
+    }
 }
 
 /// Removes a file and its folder, if the disk lets us.

@@ -43,8 +43,8 @@ pub enum Error {
         /// How long it may be.
         limit: u64,
     },
-    /// The folder could not be swept.
-    #[error("the folder of files cannot be swept: {0}")]
+    /// The folder could not be looked after.
+    #[error("the folder of files cannot be looked after: {0}")]
     Disk(io::Error),
     /// Anything else the disk or the object store said.
     #[error("the place that holds the files failed: {0}")]

@@ -11,6 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 
+use crate::fresh::{Keeper, body_of};
 use crate::place::Place;
 use crate::{Error, FilePath, FileWriter, Result, S3Options, content_type_of};
 
@@ -18,6 +19,8 @@ use crate::{Error, FilePath, FileWriter, Result, S3Options, content_type_of};
 #[derive(Clone)]
 pub struct Files {
     pub(crate) place: Place,
+    /// Whoever keeps the bytes of the small ones at first.
+    pub(crate) keeper: Option<Keeper>,
 }
 
 /// A file that is stored, completely and durably.
@@ -62,7 +65,9 @@ impl Files {
     /// used.
     pub fn open_with(location: &str, s3: &S3Options) -> Result<Self> {
         let place = Place::open(location, s3);
-        place.map(|place| Self { place }).map_err(|reason| Error::Location { location: location.to_owned(), reason })
+        place
+            .map(|place| Self { place, keeper: None })
+            .map_err(|reason| Error::Location { location: location.to_owned(), reason })
     }
 
     /// Stores a file under a path nobody can guess. `name` is what people see at the end of its URL; it need not be
@@ -100,8 +105,21 @@ impl Files {
     /// [`Error::NotFound`]; [`Error::BadRange`] when the range is empty or begins at or behind the end;
     /// [`Error::Storage`], which may also end the stream later.
     pub async fn get(&self, path: &FilePath, range: Option<Range<u64>>) -> Result<FileBody> {
+        match self.get_settled(path, range.clone()).await {
+            Err(Error::NotFound(_)) if self.keeper.is_some() => {}
+            found => return found,
+        }
+        match self.fresh_bytes(path).await? {
+            Some(bytes) => body_of(path, &bytes, range),
+            // it may have been settled between the two looks
+            None => self.get_settled(path, range).await,
+        }
+    }
+
+    /// Reads a file where it is when it is not fresh.
+    async fn get_settled(&self, path: &FilePath, range: Option<Range<u64>>) -> Result<FileBody> {
         if let Some(range) = &range {
-            let size = self.size(path).await?.ok_or_else(|| Error::NotFound(path.clone()))?;
+            let size = self.settled_size(path).await?.ok_or_else(|| Error::NotFound(path.clone()))?;
             if range.start >= range.end || range.start >= size {
                 return Err(Error::BadRange { path: path.clone(), size });
             }
@@ -130,6 +148,17 @@ impl Files {
     ///
     /// [`Error::Storage`].
     pub async fn size(&self, path: &FilePath) -> Result<Option<u64>> {
+        if let Some(size) = self.settled_size(path).await? {
+            return Ok(Some(size));
+        }
+        match self.fresh_bytes(path).await? {
+            Some(bytes) => Ok(Some(bytes.len() as u64)),
+            None if self.keeper.is_some() => self.settled_size(path).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn settled_size(&self, path: &FilePath) -> Result<Option<u64>> {
         match self.place.store.head(&object_path(path)).await {
             Ok(meta) => Ok(Some(meta.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),

@@ -57,7 +57,8 @@ impl Call {
         Self { id: JobId::random(), endpoint, body, stream: false }
     }
 
-    /// A direct call: never retried here, refused while its key is busy. Answers after the commit.
+    /// A direct call: never retried here, refused while its key is busy. Answers once the job is a worker's or, after
+    /// the commit, in the queue.
     ///
     /// # Errors
     /// The problems of the input, before anything is stored.

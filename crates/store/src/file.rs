@@ -26,6 +26,24 @@ pub struct FileRecord {
     pub access: Access,
 }
 
+/// The bytes of a small file that is not in its folder yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FreshFile {
+    /// As in its row.
+    pub path: String,
+    /// All of it.
+    pub bytes: Vec<u8>,
+}
+
+/// How much there is of [`FreshFile`]s.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FreshSize {
+    /// How many.
+    pub files: i64,
+    /// All of their bytes.
+    pub bytes: i64,
+}
+
 /// Who may read a file. The owner always may.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {

@@ -190,7 +190,7 @@ pub struct Once {
 /// What became of a job that asked to be accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Enqueued {
-    /// It is in the queue.
+    /// It is in the queue, or a worker has it already.
     New {
         /// As it stands there.
         job: Job,
@@ -212,7 +212,8 @@ pub enum Enqueued {
 pub struct Job {
     /// Its id.
     pub id: JobId,
-    /// Its number in the order of acceptance; the cursor of [`JobFilter::before`](crate::JobFilter::before).
+    /// Its number in the order in which jobs are written, which is that of acceptance for all that were in the queue; 0 for
+    /// one that a worker has and the database has not yet; the cursor of [`JobFilter::before`](crate::JobFilter::before).
     pub seq: i64,
     /// The endpoint that was called.
     pub endpoint: String,

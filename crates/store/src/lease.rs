@@ -1,6 +1,6 @@
 //! Leases: the right of one worker to run one job for a while, and what can become of it.
 
-use crate::{FileRecord, Job, JobId, NewEvent, Outcome};
+use crate::{FileRecord, FreshFile, Job, JobId, NewEvent, Outcome};
 
 /// The right of one worker to run one job.
 ///
@@ -62,13 +62,16 @@ pub struct Product {
     pub outcome: Outcome,
     /// The files that the outcome names. Their [`job_id`](FileRecord::job_id) is set to the job.
     pub files: Vec<FileRecord>,
+    /// The bytes of those files that are not in their folder yet, where the store
+    /// [keeps them](crate::Store::keeps_files_of).
+    pub fresh: Vec<FreshFile>,
     /// What was said and not yet [logged](crate::Store::log). Kept if the lease still holds, as with any other word.
     pub last_words: Vec<NewEvent>,
 }
 
 impl From<Outcome> for Product {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, files: Vec::new(), last_words: Vec::new() }
+        Self { outcome, files: Vec::new(), fresh: Vec::new(), last_words: Vec::new() }
     }
 }
 

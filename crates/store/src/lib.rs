@@ -10,6 +10,7 @@
 //! | **job** | one call of one endpoint, from acceptance to its one outcome; a row that is never overwritten by another |
 //! | **endpoint** | the id of what was called, such as `fal-ai/flux/schnell`; opaque text here |
 //! | **lease** | the right of one worker to run one job until a point in time |
+//! | **seat** | where a worker waits that found nothing to lease; a direct call goes straight to whoever sits |
 //! | **attempt** | how many times the job was leased so far; the lease's attempt is its fencing token |
 //! | **outcome** | what the caller gets: status, body, headers; written once |
 //! | **event** | something that happened to a job: a log line, progress, a state it entered |
@@ -48,6 +49,7 @@ mod lease;
 mod list;
 mod outcome;
 mod postgres;
+mod seat;
 mod secret;
 mod sqlite;
 mod store;
@@ -61,13 +63,14 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use delivery::{Delivery, DeliveryAttempt, DeliveryLease, DeliveryRecord, DeliveryState, NextDelivery};
 pub use error::{Cause, Error, Result};
 pub use event::{Event, EventKind, Level, NewEvent};
-pub use file::{Access, AccessRule, Decision, FileRecord};
+pub use file::{Access, AccessRule, Decision, FileRecord, FreshFile, FreshSize};
 pub use job::{Admission, Enqueued, Job, JobId, NewJob, Once, ParseJobIdError, Priority, State};
 pub use key::KeyRecord;
 pub use lease::{Beat, Cancel, Claim, Claimable, Finish, Lease, Limits, Product, Reclaimed, Release};
 pub use list::{Count, HistoryFilter, JobFilter, JobSummary, Retention};
 pub use outcome::Outcome;
 pub use postgres::{PostgresOptions, PostgresStore};
+pub use seat::{Claimed, Seat};
 pub use secret::{SecretBytes, SecretRecord};
 pub use sqlite::{Options, SqliteStore};
 pub use store::Store;

@@ -5,15 +5,16 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 
 use crate::{
-    Admission, AtWork, Beat, Cancel, Change, Claim, Count, Delivery, DeliveryAttempt, DeliveryLease, DeliveryRecord,
-    Enqueued, Event, FileRecord, Finish, HistoryFilter, Job, JobFilter, JobId, JobSummary, KeyRecord, Lease, Limits,
-    NewEvent, NewJob, NextDelivery, Outcome, Product, Reclaimed, Release, Result, Retention, SecretBytes, SecretRecord,
-    WorkerRecord,
+    Admission, AtWork, Beat, Cancel, Change, Claim, Claimed, Count, Delivery, DeliveryAttempt, DeliveryLease,
+    DeliveryRecord, Enqueued, Event, FileRecord, Finish, FreshSize, HistoryFilter, Job, JobFilter, JobId, JobSummary,
+    KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Product, Reclaimed, Release, Result, Retention,
+    Seat, SecretBytes, SecretRecord, WorkerRecord,
 };
 
 /// Jobs, leases, events, keys and file rows in a database; used as `Arc<dyn Store>`.
 ///
-/// Every method that writes answers after its commit. What was promised to somebody outside is on disk by then: accepted
+/// Every method that writes answers after its commit, but for a [quiet](Admission::quiet) job that goes straight to a
+/// worker ([`claim_or_sit`](Store::claim_or_sit)): nobody is told of it before its end. What was promised to somebody outside is on disk by then: accepted
 /// jobs, their ends, keys, files. What workers note for each other ([`claim`](Store::claim), [`start`](Store::start),
 /// [`heartbeat`](Store::heartbeat), [`log`](Store::log), [`claim_deliveries`](Store::claim_deliveries),
 /// [`touch_key`](Store::touch_key)) may be lost when the machine and all of them lose power: then it is done once more. A
@@ -33,7 +34,8 @@ use crate::{
 pub trait Store: Send + Sync {
     // --- Callers: submit, look, cancel ---
 
-    /// Accepts a job, if `admission` allows. What it checks and the job are one transaction.
+    /// Accepts a job, if `admission` allows. What it checks and the job are one transaction, unless the job is handed to
+    /// a worker.
     ///
     /// # Errors
     ///
@@ -82,6 +84,14 @@ pub trait Store: Send + Sync {
     /// whose start deadline has passed (see [`overdue`](Store::overdue)), and for their first second those whose hint
     /// another worker has served lately.
     async fn claim(&self, claim: &Claim) -> Result<Option<Lease>>;
+
+    /// [`claim`](Store::claim), and where there is nothing to take, a [`Seat`]. To whoever sits a store may hand a
+    /// [quiet](Admission::quiet) job as soon as it comes, without writing it first: it is written with its end, or when
+    /// it lasts. As with a claim: do not drop this midway.
+    async fn claim_or_sit(&self, claim: &Claim) -> Result<Claimed> {
+        let claimed = self.claim(claim).await?;
+        Ok(claimed.map_or_else(|| Claimed::Nothing(Seat::outside()), |lease| Claimed::Job(Box::new(lease))))
+    }
 
     /// The worker begins to run the job.
     async fn start(&self, lease: &Lease) -> Result<Beat>;
@@ -208,6 +218,43 @@ pub trait Store: Send + Sync {
 
     /// Removes the row of a file. False when there is none.
     async fn forget_file(&self, path: &str) -> Result<bool>;
+
+    /// Whether files are ever kept here, see [`keeps_files_of`](Store::keeps_files_of).
+    fn keeps_files(&self) -> bool {
+        false
+    }
+
+    /// Whether the small files of this job should reach the disk together with its outcome, as [`Product::fresh`], because
+    /// that is sooner. Their bytes are kept here until they are in their folder and
+    /// [`settle_files`](Store::settle_files) says so, or the row of the file goes.
+    fn keeps_files_of(&self, lease: &Lease) -> bool {
+        let _ = lease;
+        false
+    }
+
+    /// How many bytes are kept of how many files.
+    async fn fresh_size(&self) -> Result<FreshSize> {
+        Ok(FreshSize::default())
+    }
+
+    /// The paths of up to `limit` files whose bytes are kept, oldest first.
+    async fn fresh_files(&self, limit: u32) -> Result<Vec<String>> {
+        let _ = limit;
+        Ok(Vec::new())
+    }
+
+    /// The bytes that are kept of the file at this path.
+    async fn fresh_bytes(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let _ = path;
+        Ok(None)
+    }
+
+    /// These files are in their folder, durably: their bytes need not be kept any more. Returns those that have no row
+    /// any more: they were deleted meanwhile, and have to go from the folder as well.
+    async fn settle_files(&self, paths: Vec<String>) -> Result<Vec<String>> {
+        drop(paths);
+        Ok(Vec::new())
+    }
 
     // --- What pages show ---
 

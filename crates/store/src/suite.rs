@@ -57,7 +57,7 @@ macro_rules! store_suite {
             a_key_has_its_limit, no_limit_without_a_key, other_endpoints_do_not_block, hints_keep_to_their_worker,
             hints_wait_a_second, hints_are_forgotten, many_keys_at_once);
         $crate::store_suite!(@each $place; leases:
-            a_whole_life, claimed_and_started, second_claimant_wins, late_but_unrivalled, finished_once, heartbeats_keep_the_lease,
+            a_whole_life, claimed_and_started, who_waits_is_served, who_sits_is_called, second_claimant_wins, late_but_unrivalled, finished_once, heartbeats_keep_the_lease,
             lost_leases_write_nothing, last_words, crashes_have_a_limit, attempts_have_a_limit, release_keeps_the_place,
             rest_keeps_the_place, resting_jobs_end, previews_end_with_the_job, events_after,
             outcome_and_files_together);

@@ -68,8 +68,18 @@ async fn version_1_may_still_run() -> Result<()> {
 
 #[tokio::test]
 async fn version_2_opens() -> Result<()> {
+    check_whole("v2.db").await
+}
+
+#[tokio::test]
+async fn version_3_opens() -> Result<()> {
+    check_whole("v3.db").await
+}
+
+/// What [`make_fixture`] has put into it.
+async fn check_whole(fixture: &str) -> Result<()> {
     let place = SqlitePlace::new();
-    let store = open(&place, "v2.db").await?;
+    let store = open(&place, fixture).await?;
     let expected = [(RESTING, State::Queued), (QUEUED, State::Queued), (RUNNING, State::Running), (DONE, State::Done)];
     check_common(&store, &expected).await?;
     let file = store.file("b/1/image.png").await?;

@@ -132,6 +132,7 @@ impl TestServer {
         let store: Arc<dyn Store> = Arc::new(store);
         let files = folder.path().join("files");
         let files = Files::open(files.to_str().expect("a UTF-8 path")).expect("a folder for files");
+        let files = scumble_worker::with_fresh(files, store.clone());
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         let models = Arc::new(models);
         let worker =

@@ -36,6 +36,8 @@ async fn remove_expired(worker: &Worker) -> scumble_store::Result<()> {
         for file in &expired {
             if remove_bytes(worker, file).await {
                 worker.store.forget_file(&file.path).await?;
+                // from the database it may have got into the folder meanwhile
+                remove_bytes(worker, file).await;
                 removed += 1;
             }
         }

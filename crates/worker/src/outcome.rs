@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use scumble_api::{Acl, AclDecision, FILE_SCHEME, INLINE_SCHEME, Lifecycle, MadePicture, Output};
-use scumble_store::{FileRecord, Job, Outcome};
+use scumble_files::StoredFile;
+use scumble_store::{FileRecord, FreshFile, Job, Lease, Outcome, Product};
 
 use crate::faults::Point;
 use crate::runner::{Drawn, Request};
@@ -18,22 +19,22 @@ pub fn fresh_seed() -> Result<u64, String> {
     getrandom::u32().map(u64::from).map_err(|e| format!("the system gives no random numbers: {e}"))
 }
 
-/// Stores the pictures and builds the outcome that points at them.
+/// Stores the pictures and builds the product with the outcome that points at them.
 pub(crate) async fn save(
     worker: &Worker,
-    job: &Job,
+    lease: &Lease,
     request: &Request,
     drawn: &Drawn,
     duration_ms: u64,
-) -> Result<(Outcome, Vec<FileRecord>), scumble_files::Error> {
+) -> Result<Product, scumble_files::Error> {
     let scheme = if request.input.sync_mode { INLINE_SCHEME } else { FILE_SCHEME };
-    let lifecycle = lifecycle(job);
-    let (mut images, mut files) = (Vec::new(), Vec::new());
+    let lifecycle = lifecycle(&lease.job);
+    let (mut images, mut files, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
     for picture in &drawn.pictures {
         let content_type = picture.format.content_type();
         let name = format!("{}.{}", request.endpoint.file_stem(), picture.format.extension());
         worker.config.faults.pass(Point::BeforeFile);
-        let stored = worker.files.put(Bytes::from(picture.bytes.clone()), content_type, &name).await?;
+        let stored = store(worker, lease, &picture.bytes, content_type, &name, &mut fresh).await?;
         images.push(MadePicture {
             url: format!("{scheme}{}", stored.path),
             width: picture.width,
@@ -50,7 +51,7 @@ pub(crate) async fn save(
             bytes: i64::try_from(stored.bytes).unwrap_or(i64::MAX),
             created_ms: now_ms,
             expires_ms: lifecycle.expires_ms(now_ms),
-            owner: job.key_id.clone(),
+            owner: lease.job.key_id.clone(),
             access: lifecycle.initial_acl.clone().map(Into::into).unwrap_or_default(),
         });
     }
@@ -73,7 +74,25 @@ pub(crate) async fn save(
         error_type: None,
         inference_ms: i64::try_from(duration_ms).ok(),
     };
-    Ok((outcome, files))
+    Ok(Product { files, fresh, ..outcome.into() })
+}
+
+/// Stores a picture, unless the database keeps its bytes for now: then it reaches the disk with its outcome.
+async fn store(
+    worker: &Worker,
+    lease: &Lease,
+    bytes: &[u8],
+    content_type: &str,
+    name: &str,
+    fresh: &mut Vec<FreshFile>,
+) -> Result<StoredFile, scumble_files::Error> {
+    if worker.store.keeps_files_of(lease)
+        && let Some(file) = worker.files.fresh(bytes, content_type, name)?
+    {
+        fresh.push(FreshFile { path: file.path.to_string(), bytes: bytes.to_vec() });
+        return Ok(file);
+    }
+    worker.files.put(Bytes::copy_from_slice(bytes), content_type, name).await
 }
 
 /// What the caller asked to become of the pictures. The gateway has read it before; should it be unreadable now, nobody

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use scumble_api::{ErrorAnswer, ErrorType, JobOptions, Scope, rest_ms};
-use scumble_store::{Change, FileRecord, Finish, Lease, NewEvent, Outcome, Product, Release, Result};
+use scumble_store::{Change, Finish, Lease, NewEvent, Outcome, Product, Release, Result};
 use tokio::sync::broadcast::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -131,7 +131,7 @@ async fn submitted_before(worker: &Worker, lease: &Lease) -> std::result::Result
 }
 
 /// An outcome whose files are stored, or why there is none.
-type Made = std::result::Result<(Outcome, Vec<FileRecord>), RunError>;
+type Made = std::result::Result<Product, RunError>;
 
 /// Stores the pictures. That it cannot is an outcome too.
 async fn keep(
@@ -141,16 +141,16 @@ async fn keep(
     duration_ms: u64,
 ) -> Made {
     let (request, drawn) = drawn?;
-    save(worker, &lease.job, &request, &drawn, duration_ms).await.or_else(|error| {
+    save(worker, lease, &request, &drawn, duration_ms).await.or_else(|error| {
         tracing::error!(job.id = %lease.job.id, %error, "the pictures cannot be stored");
         let mut answer = ErrorAnswer::typed(ErrorType::InternalError, "The pictures could not be stored");
         answer.headers.extend(drawn.bill.iter().flat_map(Bill::headers));
-        Ok((Outcome::from(&answer), Vec::new()))
+        Ok(Outcome::from(&answer).into())
     })
 }
 
 fn paths(made: &Made) -> Vec<String> {
-    made.iter().flat_map(|(_, files)| files).map(|file| file.path.clone()).collect()
+    made.iter().flat_map(|product| &product.files).map(|file| file.path.clone()).collect()
 }
 
 async fn finish(
@@ -161,18 +161,18 @@ async fn finish(
     duration_ms: u64,
 ) -> Result<Ending> {
     let paths = paths(&made);
-    let (outcome, files) = match made {
-        Ok(made) => made,
+    let product = match made {
+        Ok(product) => product,
         Err(error) => {
             if let RunError::Failed(reason) | RunError::Passing { reason, .. } = &error {
                 tracing::error!(job.id = %lease.job.id, reason, "the model failed");
             }
-            (Outcome::from(&error.answer()), Vec::new())
+            Outcome::from(&error.answer()).into()
         }
     };
-    let status = outcome.status;
+    let status = product.outcome.status;
     worker.config.faults.pass(Point::BeforeCommit);
-    match worker.store.finish(lease, Product { outcome, files, last_words }).await? {
+    match worker.store.finish(lease, Product { last_words, ..product }).await? {
         Finish::Accepted => Ok(Ending::Finished { status, duration_ms }),
         Finish::Superseded => {
             unsave(worker, &paths).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use scumble_files::Files;
-use scumble_store::{Change, Claim, Claimable, Clock, JobId, Lease, Store};
+use scumble_store::{Change, Claim, Claimable, Claimed, Clock, JobId, Lease, Seat, Store};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -17,11 +17,12 @@ use crate::hear::hear;
 use crate::housekeeping::housekeeping;
 use crate::models::Models;
 use crate::run_one::{Ending, Run};
+use crate::settle::settle;
 use crate::spent;
 use crate::webhooks::Deliverer;
 
 /// Runs of one slot that may still be on their way to the disk while the next job runs.
-const UNWRITTEN_MAX: usize = 8;
+const CONCLUDING_MAX: usize = 8;
 
 /// Everything that running jobs needs. Cheap to clone.
 #[derive(Clone)]
@@ -47,6 +48,7 @@ impl Worker {
         let closing = CancellationToken::new();
         let delivering = Deliverer::new(&self).run(closing.clone(), stop.clone());
         let delivering = AbortOnDropHandle::new(tokio::spawn(delivering));
+        let settling = AbortOnDropHandle::new(tokio::spawn(settle(self.clone(), closing.clone())));
         let mut slots = JoinSet::new();
         let (near, far) = self.shares();
         let near = std::iter::repeat_n(near, self.config.concurrency.max(1));
@@ -60,7 +62,7 @@ impl Worker {
         let freed = watch::Sender::new(());
         for (number, (endpoints, door)) in near.map(|endpoints| (endpoints, None)).chain(far).enumerate() {
             let claim = self.claim(number, endpoints);
-            let slot = Slot { worker: self.clone(), claim, door, freed: freed.clone(), unwritten: JoinSet::new() };
+            let slot = Slot { worker: self.clone(), claim, door, freed: freed.clone(), concluding: JoinSet::new() };
             slots.spawn(slot.work(drain.clone(), stop.clone()));
         }
         while let Some(ended) = slots.join_next().await {
@@ -72,6 +74,9 @@ impl Worker {
         closing.cancel();
         if let Err(error) = delivering.await {
             tracing::error!(%error, "the delivery of webhooks ended unexpectedly");
+        }
+        if let Err(error) = settling.await {
+            tracing::error!(%error, "the settling of small pictures ended unexpectedly");
         }
     }
 
@@ -108,13 +113,13 @@ struct Slot {
     /// Told when a key has one job less at work: another of its jobs may go.
     freed: watch::Sender<()>,
     /// Runs whose end is being written down. The disk is slow and the device is not, so the next job need not wait.
-    unwritten: JoinSet<()>,
+    concluding: JoinSet<()>,
 }
 
 impl Slot {
     async fn work(mut self, drain: CancellationToken, stop: CancellationToken) {
         loop {
-            while self.unwritten.len() >= UNWRITTEN_MAX {
+            while self.concluding.len() >= CONCLUDING_MAX {
                 self.written().await;
             }
             let turn = match self.door.clone() {
@@ -125,7 +130,7 @@ impl Slot {
             drop(turn);
             self.work_on(lease, changes, &stop).await;
         }
-        while !self.unwritten.is_empty() {
+        while !self.concluding.is_empty() {
             self.written().await;
         }
     }
@@ -136,19 +141,28 @@ impl Slot {
         let (mut changes, mut freed) = (self.worker.store.changes(), self.freed.subscribe());
         while !drain.is_cancelled() {
             self.worker.config.faults.pass(Point::BeforeClaim);
-            match self.worker.store.claim(&self.claim).await {
-                Ok(Some(lease)) => return Some((lease, changes)),
-                Ok(None) => {}
-                Err(error) => tracing::error!(%error, "cannot look for work"),
-            }
+            let mut seat = match self.worker.store.claim_or_sit(&self.claim).await {
+                Ok(Claimed::Job(lease)) => return Some((*lease, changes)),
+                Ok(Claimed::Nothing(seat)) => seat,
+                Err(error) => {
+                    tracing::error!(%error, "cannot look for work");
+                    Seat::outside()
+                }
+            };
             tokio::select! {
+                // first, so that nothing is heard here that concerns the job which was handed over
+                biased;
+                () = seat.called() => {}
                 () = hear(&mut changes, |change| matches!(change, Change::Queued { .. })) => {}
                 _ = freed.changed() => {}
                 // it is time to look anyway
                 () = tokio::time::sleep(self.worker.config.poll) => {}
                 () = drain.cancelled() => {}
             }
-            while let Some(ended) = self.unwritten.try_join_next() {
+            if let Some(lease) = seat.leave() {
+                return Some((lease, changes));
+            }
+            while let Some(ended) = self.concluding.try_join_next() {
                 complain(ended);
             }
         }
@@ -161,7 +175,7 @@ impl Slot {
         tracing::info!(job.id = %job, endpoint.id = endpoint, attempt = lease.attempt, "job taken");
         let run = Run::of(&self.worker, lease, changes, stop).await;
         let (worker, freed) = (self.worker.clone(), self.freed.clone());
-        self.unwritten.spawn(async move {
+        self.concluding.spawn(async move {
             tell(job, &endpoint, run.conclude(&worker).await);
             if worker.config.per_key.is_some() {
                 freed.send_replace(());
@@ -171,7 +185,7 @@ impl Slot {
 
     /// Until one more run is written down.
     async fn written(&mut self) {
-        if let Some(ended) = self.unwritten.join_next().await {
+        if let Some(ended) = self.concluding.join_next().await {
             complain(ended);
         }
     }

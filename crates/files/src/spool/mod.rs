@@ -22,9 +22,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub(crate) use self::recover::recover;
+pub(crate) use self::recover::{recover, write_anew};
 use self::segment::{Record, Segment};
-use self::system::System;
+pub(crate) use self::system::System;
 use crate::path::FOLDER;
 use crate::{FilePath, disk};
 

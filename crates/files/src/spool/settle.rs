@@ -55,7 +55,7 @@ impl Shared {
     ) -> MutexGuard<'a, State> {
         let files: Vec<FilePath> = state.settling.iter().cloned().collect();
         drop(state);
-        let settled = self.flush_settling(&files, system).and_then(|()| segment.clear());
+        let settled = flush_all(&self.root, &files.iter().collect::<Vec<_>>(), system).and_then(|()| segment.clear());
         let mut state = self.lock();
         match settled {
             Ok(()) => {
@@ -69,13 +69,6 @@ impl Shared {
         }
         self.done.notify_all();
         state
-    }
-
-    fn flush_settling(&self, files: &[FilePath], system: Option<&mut System>) -> io::Result<()> {
-        if files.len() >= MANY && system.is_some_and(System::flushed) {
-            return Ok(());
-        }
-        flush_files(&self.root, files)
     }
 }
 
@@ -93,6 +86,14 @@ impl Other {
     fn clear(&self) -> Option<&Segment> {
         if let Self::Clear(segment) = self { Some(segment) } else { None }
     }
+}
+
+/// Brings these files and their names to the disk, many with their `system`, where that can be relied on.
+pub(crate) fn flush_all(root: &Path, files: &[&FilePath], system: Option<&mut System>) -> io::Result<()> {
+    if files.len() >= MANY && system.is_some_and(System::flushed) {
+        return Ok(());
+    }
+    flush_files(root, files.iter().copied())
 }
 
 /// Brings these files and their names to the disk. Those that are gone were deleted.

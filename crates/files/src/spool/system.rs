@@ -21,7 +21,7 @@ const REST: Duration = Duration::from_secs(60);
 type FlushAll = Box<dyn Fn() -> io::Result<()> + Send>;
 
 /// A file system that can be flushed as a whole.
-pub(super) struct System {
+pub(crate) struct System {
     flush: FlushAll,
     slow: Duration,
     rests_until: Option<Instant>,
@@ -29,7 +29,7 @@ pub(super) struct System {
 
 impl System {
     /// The one that `folder` is on; `None` where it would not tell of what failed.
-    pub(super) fn under(folder: &Path) -> Option<Self> {
+    pub(crate) fn under(folder: &Path) -> Option<Self> {
         flush_under(folder).map(|flush| Self::with(flush, SLOW))
     }
 

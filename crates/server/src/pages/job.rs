@@ -124,10 +124,15 @@ pub(super) async fn delete(
         };
         for file in files {
             // bytes first: in the other order a crash would leave bytes that nobody knows of
-            if let Ok(path) = file.path.parse() {
-                state.files.delete(&path).await?;
+            let path = file.path.parse().ok();
+            if let Some(path) = &path {
+                state.files.delete(path).await?;
             }
             state.store.forget_file(&file.path).await?;
+            // from the database they may have got into the folder meanwhile
+            if let Some(path) = &path {
+                state.files.delete(path).await?;
+            }
         }
         Ok(redirect(&caller, "/history", None))
     };

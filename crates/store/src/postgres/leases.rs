@@ -119,7 +119,7 @@ impl Words {
 }
 
 pub(super) async fn finish(store: &PostgresStore, lease: &Lease, product: &Product) -> Result<Finish> {
-    let Product { outcome, files, last_words } = product;
+    let Product { outcome, files, fresh: _, last_words } = product;
     let (now_ms, ending) = (store.now_ms(), Ending::new(outcome)?);
     let (files, words) = (Files::of(files)?, Words::of(last_words)?);
     // the work is done, and is worth waiting for a server that restarts

@@ -9,14 +9,15 @@ use super::db::Db;
 use super::rows::{self, priority_number};
 use super::steps::{self, Standing};
 use super::writer::Tx;
-use crate::{Admission, Cancel, Change, Enqueued, Error, Job, JobId, NewJob, Outcome, Result, State};
+use crate::{Admission, Cancel, Change, Enqueued, Error, Job, JobId, NewJob, Once, Outcome, Result, State};
 
 pub(super) fn enqueue(tx: &mut Tx, new: NewJob, admission: &Admission) -> Result<Enqueued> {
     let position = match admission::ask(tx, &new, admission)? {
         ControlFlow::Continue(position) => position,
         ControlFlow::Break(why) => return Ok(why),
     };
-    let job = insert(tx, new, admission, State::Queued)?;
+    let job = Job::accepted(new, 0, tx.now_ms, State::Queued);
+    let job = insert(tx, job, admission.once.as_ref())?;
     tx.changes.push(Change::Queued { endpoint: job.endpoint.clone() });
     tx.changes.push(Change::Job(job.id));
     Ok(Enqueued::New { job, position })
@@ -26,32 +27,34 @@ pub(super) fn enqueue_ended(tx: &mut Tx, new: NewJob, admission: &Admission, out
     if let ControlFlow::Break(why) = admission::ask(tx, &new, admission)? {
         return Ok(why);
     }
-    let job = insert(tx, new, admission, outcome.end_state(false))?;
+    let job = Job::accepted(new, 0, tx.now_ms, outcome.end_state(false));
+    let job = insert(tx, job, admission.once.as_ref())?;
     steps::record_end(tx, &Standing::of_queued(&job), job.state, &outcome, None)?;
     Ok(Enqueued::New { job: Job { outcome: Some(outcome), ..job }, position: 0 })
 }
 
-/// Writes a job that is in `state` from its first moment.
-fn insert(tx: &mut Tx, new: NewJob, admission: &Admission, state: State) -> Result<Job> {
-    let NewJob { id, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options } = &new;
-    let finished_ms = state.is_end().then_some(tx.now_ms);
-    let priority_number = priority_number(*priority);
+/// Writes a job as it stands, and numbers it.
+pub(super) fn insert(tx: &mut Tx, job: Job, once: Option<&Once>) -> Result<Job> {
+    let Job { id, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options, .. } = &job;
     let seq = tx.conn.first(
         "INSERT INTO jobs \
-         (id, endpoint, key_id, priority, start_by_ms, webhook, hint, keep_io, state, created_ms, finished_ms) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id) DO NOTHING RETURNING seq",
+         (id, endpoint, key_id, priority, start_by_ms, webhook, hint, keep_io, \
+         state, attempt, created_ms, started_ms, finished_ms) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT (id) DO NOTHING RETURNING seq",
         params![
             id.to_string(),
             endpoint,
             key_id,
-            priority_number,
+            priority_number(*priority),
             start_by_ms,
             webhook,
             hint,
             keep_io,
-            state.as_str(),
-            tx.now_ms,
-            finished_ms
+            job.state.as_str(),
+            job.attempt,
+            job.created_ms,
+            job.started_ms,
+            job.finished_ms
         ],
         |row| Ok(row.get("seq")?),
     )?;
@@ -60,10 +63,10 @@ fn insert(tx: &mut Tx, new: NewJob, admission: &Admission, state: State) -> Resu
         "INSERT INTO inputs (job_seq, input, options) VALUES (?1, ?2, ?3)",
         params![seq, input.to_string(), options.to_string()],
     )?;
-    if let Some(once) = &admission.once {
+    if let Some(once) = once {
         admission::remember(tx, key_id.as_deref(), once, seq)?;
     }
-    Ok(Job::accepted(new, seq, tx.now_ms, state))
+    Ok(Job { seq, ..job })
 }
 
 pub(super) fn cancel(tx: &mut Tx, id: JobId, outcome: &Outcome) -> Result<Cancel> {

@@ -67,11 +67,12 @@ fn next_of(
     Ok(None)
 }
 
-fn lease(tx: &mut Tx, seq: i64, worker: String, lease_ms: i64) -> Result<Lease> {
+/// Leases the job of this number, which waits.
+pub(super) fn lease(tx: &mut Tx, seq: i64, worker: String, lease_ms: i64) -> Result<Lease> {
     let expires_ms = tx.now_ms.saturating_add(lease_ms);
     let claimed = tx.conn.first(include_str!("queries/claim.sql"), params![seq, worker, expires_ms], rows::job)?;
     let job = claimed.ok_or_else(|| rows::unreadable("queue", "a job has vanished"))?;
-    steps::entered(tx, &Standing::of_queued(&job), State::Leased, Some(format!("claimed by {worker}")))?;
+    steps::entered(tx, &Standing::of_queued(&job), State::Leased, Some(claimed_by(&worker)))?;
     if let Some(hint) = &job.hint {
         tx.conn.run(
             "INSERT INTO hints (hint, process, served_ms) VALUES (?1, ?2, ?3) \
@@ -80,6 +81,11 @@ fn lease(tx: &mut Tx, seq: i64, worker: String, lease_ms: i64) -> Result<Lease> 
         )?;
     }
     Ok(Lease { attempt: job.attempt, job, worker, expires_ms })
+}
+
+/// Why a job is leased.
+pub(super) fn claimed_by(worker: &str) -> String {
+    format!("claimed by {worker}")
 }
 
 /// What slots of one worker have in common: `process/slot`.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use super::db::Db;
 use super::rows;
 use super::writer::Tx;
-use crate::{Error, FileRecord, JobId, Result};
+use crate::{Error, FileRecord, FreshFile, FreshSize, JobId, Result};
 
 pub(super) fn insert(tx: &mut Tx, file: FileRecord) -> Result<()> {
     let FileRecord { path, job_id, content_type, bytes, created_ms, expires_ms, owner, access } = file;
@@ -21,6 +21,39 @@ pub(super) fn insert(tx: &mut Tx, file: FileRecord) -> Result<()> {
 
 pub(super) fn forget(tx: &mut Tx, path: &str) -> Result<bool> {
     Ok(tx.conn.run("DELETE FROM files WHERE path = ?1", [path])? > 0)
+}
+
+/// Keeps the bytes of a file whose row is there.
+pub(super) fn keep(tx: &Tx, file: &FreshFile) -> Result<()> {
+    let FreshFile { path, bytes } = file;
+    tx.conn.run("INSERT INTO fresh_files (path, bytes) VALUES (?1, ?2)", params![path, bytes])?;
+    Ok(())
+}
+
+pub(super) fn fresh_size(db: &Connection) -> Result<FreshSize> {
+    let sql = "SELECT count(*) AS files, coalesce(sum(length(bytes)), 0) AS bytes FROM fresh_files";
+    let size = db.first(sql, [], |row| Ok(FreshSize { files: row.get("files")?, bytes: row.get("bytes")? }))?;
+    Ok(size.unwrap_or_default())
+}
+
+pub(super) fn fresh(db: &Connection, limit: u32) -> Result<Vec<String>> {
+    db.all("SELECT path FROM fresh_files ORDER BY rowid LIMIT ?1", [limit], |row| Ok(row.get("path")?))
+}
+
+pub(super) fn fresh_bytes(db: &Connection, path: &str) -> Result<Option<Vec<u8>>> {
+    db.first("SELECT bytes FROM fresh_files WHERE path = ?1", [path], |row| Ok(row.get("bytes")?))
+}
+
+/// Lets go of bytes; gives the paths that have no row any more.
+pub(super) fn settle(tx: &Tx, paths: Vec<String>) -> Result<Vec<String>> {
+    let mut gone = Vec::new();
+    for path in paths {
+        tx.conn.run("DELETE FROM fresh_files WHERE path = ?1", [&path])?;
+        if tx.conn.first("SELECT 1 FROM files WHERE path = ?1", [&path], |_| Ok(()))?.is_none() {
+            gone.push(path);
+        }
+    }
+    Ok(gone)
 }
 
 pub(super) fn by_path(db: &Connection, path: &str) -> Result<Option<FileRecord>> {

@@ -11,9 +11,9 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::watch;
@@ -41,6 +41,8 @@ pub(super) struct Flusher {
     queue: Sender<Batch>,
     thread: JoinHandle<()>,
     flushed: Arc<Flushed>,
+    /// Held while nobody is to be answered.
+    answers: Arc<Mutex<()>>,
 }
 
 /// How much of what was committed is on disk.
@@ -66,9 +68,11 @@ impl Flusher {
     pub(super) fn start(flush: Flush) -> io::Result<Self> {
         let flushed = Arc::new(Flushed { begun: AtomicU64::new(0), through: watch::Sender::new(Ok(0)) });
         let (queue, batches) = mpsc::channel();
-        let told = flushed.clone();
+        let answers = Arc::<Mutex<()>>::default();
+        let (told, may_answer) = (flushed.clone(), answers.clone());
         let thread = std::thread::Builder::new().name("store-flusher".to_owned());
-        Ok(Self { queue, thread: thread.spawn(move || run(flush, &batches, &told))?, flushed })
+        let thread = thread.spawn(move || run(flush, &batches, &told, &may_answer))?;
+        Ok(Self { queue, thread, flushed, answers })
     }
 
     /// How far it is.
@@ -79,6 +83,11 @@ impl Flusher {
     /// To be called before a commit that somebody waits for.
     pub(super) fn begin(&self) -> Begun {
         Begun(self.flushed.begun.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+
+    /// Until this is dropped nobody is answered, whatever is on disk.
+    pub(super) fn hold_answers(&self) -> MutexGuard<'_, ()> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers `ops` once the commit is on disk, or why it was not made.
@@ -120,7 +129,7 @@ impl Flushed {
     }
 }
 
-fn run(mut flush: Flush, queue: &Receiver<Batch>, flushed: &Flushed) {
+fn run(mut flush: Flush, queue: &Receiver<Batch>, flushed: &Flushed, answers: &Mutex<()>) {
     while let Ok(first) = queue.recv() {
         let batches: Vec<Batch> = std::iter::once(first).chain(queue.try_iter()).collect();
         let mut reached = flushed.check();
@@ -130,6 +139,7 @@ fn run(mut flush: Flush, queue: &Receiver<Batch>, flushed: &Flushed) {
                 Error::Unflushed(Cause::new(error))
             });
         }
+        drop(answers.lock().unwrap_or_else(PoisonError::into_inner));
         if let Some(last) = batches.last() {
             let through = reached.clone().map(|()| last.begun.0);
             flushed.through.send_modify(|known| *known = through);

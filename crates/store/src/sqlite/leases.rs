@@ -6,8 +6,8 @@ use super::steps::{self, Back, Standing};
 use super::writer::Tx;
 use crate::clock::{FAR_MS, Shift};
 use crate::{
-    Beat, Change, FileRecord, Finish, JobId, Lease, Limits, NewEvent, Outcome, Product, Reclaimed, Release, Result,
-    State,
+    Beat, Change, FileRecord, Finish, FreshFile, JobId, Lease, Limits, NewEvent, Outcome, Product, Reclaimed, Release,
+    Result, State,
 };
 
 /// The jobs whose lease has expired.
@@ -45,9 +45,7 @@ pub(super) fn heartbeat(tx: &mut Tx, token: Token, lease_ms: i64) -> Result<Beat
 
 pub(super) fn log(tx: &mut Tx, token: Token, events: &[NewEvent]) -> Result<Beat> {
     let Some(job) = held(tx, token)? else { return Ok(Beat::Lost) };
-    for event in events {
-        steps::append(tx, job.seq, job.attempt, event)?;
-    }
+    say(tx, &job, events)?;
     if !events.is_empty() {
         tx.changes.push(Change::Job(job.id));
     }
@@ -61,18 +59,31 @@ pub(super) fn finish(tx: &mut Tx, token: Token, product: Product) -> Result<Fini
         Some(job) if job.attempt == token.attempt && !job.state.is_end() => job,
         _ => return Ok(Finish::Superseded),
     };
-    let Product { outcome, files, last_words } = product;
+    let Product { outcome, files, fresh, last_words } = product;
     if job.is_held_by(token) {
-        for word in &last_words {
-            steps::append(tx, job.seq, job.attempt, word)?;
-        }
+        say(tx, &job, &last_words)?;
     }
     let state = outcome.end_state(job.cancel.is_some());
     steps::end(tx, &job, state, &outcome, None)?;
-    for file in files {
-        files::insert(tx, FileRecord { job_id: Some(job.id), ..file })?;
-    }
+    record_files(tx, job.id, files, &fresh)?;
     Ok(Finish::Accepted)
+}
+
+/// What the run of a job leaves that is written as ended from its first moment.
+pub(super) fn leave_behind(tx: &mut Tx, job: &Standing, product: Product) -> Result<()> {
+    let Product { outcome, files, fresh, last_words } = product;
+    say(tx, job, &last_words)?;
+    steps::record_end(tx, job, job.state, &outcome, None)?;
+    record_files(tx, job.id, files, &fresh)
+}
+
+fn say(tx: &Tx, job: &Standing, words: &[NewEvent]) -> Result<()> {
+    words.iter().try_for_each(|word| steps::append(tx, job.seq, job.attempt, word))
+}
+
+fn record_files(tx: &mut Tx, job: JobId, files: Vec<FileRecord>, fresh: &[FreshFile]) -> Result<()> {
+    files.into_iter().try_for_each(|file| files::insert(tx, FileRecord { job_id: Some(job), ..file }))?;
+    fresh.iter().try_for_each(|file| files::keep(tx, file))
 }
 
 pub(super) fn release(tx: &mut Tx, token: Token, why: Release) -> Result<bool> {

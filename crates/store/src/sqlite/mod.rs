@@ -26,12 +26,14 @@ mod rows;
 mod rush;
 mod secrets;
 mod steps;
+mod unwritten;
 mod workers;
 mod writer;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
@@ -39,14 +41,16 @@ use self::leases::Token;
 pub use self::open::Options;
 use self::readers::Readers;
 use self::rush::Rush;
+use self::unwritten::{Unwritten, may_be_handed};
 use self::writer::{Tx, Writer};
 use crate::clock::Setback;
 use crate::keyed::Keyed;
+use crate::seat::Seats;
 use crate::{
-    Admission, AtWork, Beat, Cancel, Change, Claim, Clock, Count, Delivery, DeliveryAttempt, DeliveryLease,
-    DeliveryRecord, Enqueued, Event, EventKind, FileRecord, Finish, HistoryFilter, Job, JobFilter, JobId, JobSummary,
-    KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Product, Reclaimed, Release, Result, Retention,
-    SecretBytes, SecretRecord, Store, WorkerRecord,
+    Admission, AtWork, Beat, Cancel, Change, Claim, Claimed, Clock, Count, Delivery, DeliveryAttempt, DeliveryLease,
+    DeliveryRecord, Enqueued, Event, EventKind, FileRecord, Finish, FreshSize, HistoryFilter, Job, JobFilter, JobId,
+    JobSummary, KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Product, Reclaimed, Release, Result,
+    Retention, Seat, SecretBytes, SecretRecord, Store, WorkerRecord,
 };
 
 /// The store in a SQLite file.
@@ -63,6 +67,8 @@ pub struct SqliteStore {
     keyed: Keyed,
     setback: Setback,
     rush: Rush,
+    seats: Arc<Seats>,
+    unwritten: Unwritten,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -72,6 +78,47 @@ impl std::fmt::Debug for SqliteStore {
 }
 
 impl SqliteStore {
+    /// Hands a job to a worker that waits, and returns it as it goes there; `None` when it has to stand in line.
+    fn hand(&self, new: &NewJob, admission: &Admission) -> Result<Option<Job>> {
+        if !may_be_handed(new, admission) || !self.seats.anybody(&new.endpoint) {
+            return Ok(None);
+        }
+        // better refused than run for nothing
+        self.writer.check()?;
+        self.unwritten.refusal().map_or(Ok(()), Err)?;
+        let now_ms = self.clock.now_ms();
+        let job = unwritten::running(new.clone(), now_ms);
+        // inputs may have megabytes: they are copied before anybody has to wait for it
+        let (theirs, ours) = (job.clone(), job.clone());
+        if !self.seats.hand(&new.endpoint, |claim| self.unwritten.hand(theirs, ours, claim)) {
+            return Ok(None);
+        }
+        // the task has to outlive a caller who goes away
+        tokio::spawn(self.unwritten.clone().watch(job.id, self.writer.clone()));
+        Ok(Some(job))
+    }
+
+    /// Sees to it that the job of a lease is in the database.
+    async fn written(&self, lease: &Lease) -> Result<Token> {
+        self.unwritten.write_down(lease.job.id, &self.writer).await?;
+        Ok(Token::from(lease))
+    }
+
+    /// Reads something about a job, which is written down first if need be.
+    async fn look<T>(&self, id: JobId, read: fn(&Connection, JobId) -> Result<Option<T>>) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+    {
+        // asked before reading: what is written in between is there when it is read again
+        let is_unwritten = self.unwritten.has(id);
+        let found = self.readers.glance(move |db| read(db, id)).await?;
+        if found.is_some() || !is_unwritten {
+            return Ok(found);
+        }
+        self.unwritten.answer_for(id, &self.writer).await?;
+        self.readers.glance(move |db| read(db, id)).await
+    }
+
     /// Who hears of an end may rely on it: waits until it is on disk.
     async fn settled_if(&self, has_ended: bool) -> Result<()> {
         if has_ended { self.writer.settled().await } else { Ok(()) }
@@ -85,6 +132,9 @@ const SHORT_QUEUE: i64 = 500;
 #[async_trait]
 impl Store for SqliteStore {
     async fn enqueue(&self, job: NewJob, admission: Admission) -> Result<Enqueued> {
+        if let Some(job) = self.hand(&job, &admission)? {
+            return Ok(Enqueued::New { job, position: 0 });
+        }
         // Whoever repeats its word is told that the job is there, so then it has to be on disk.
         let is_submit = !admission.quiet;
         let told = is_submit || admission.once.is_some();
@@ -101,19 +151,19 @@ impl Store for SqliteStore {
     }
 
     async fn job(&self, id: JobId) -> Result<Option<Job>> {
-        let job = self.readers.glance(move |db| reads::job(db, id)).await?;
+        let job = self.look(id, reads::job).await?;
         self.settled_if(job.as_ref().is_some_and(|job| job.state.is_end())).await?;
         Ok(job)
     }
 
     async fn summary(&self, id: JobId) -> Result<Option<JobSummary>> {
-        let summary = self.readers.glance(move |db| reads::summary(db, id)).await?;
+        let summary = self.look(id, reads::summary).await?;
         self.settled_if(summary.as_ref().is_some_and(|job| job.state.is_end())).await?;
         Ok(summary)
     }
 
     async fn outcome(&self, id: JobId) -> Result<Option<Outcome>> {
-        let outcome = self.readers.glance(move |db| reads::outcome(db, id)).await?;
+        let outcome = self.look(id, reads::outcome).await?;
         self.settled_if(outcome.is_some()).await?;
         Ok(outcome)
     }
@@ -130,6 +180,7 @@ impl Store for SqliteStore {
     }
 
     async fn cancel(&self, id: JobId, outcome: Outcome) -> Result<Cancel> {
+        self.unwritten.answer_for(id, &self.writer).await?;
         self.writer.write(move |tx| calls::cancel(tx, id, &outcome)).await
     }
 
@@ -148,18 +199,35 @@ impl Store for SqliteStore {
         self.writer.note(|tx| claims::claim(tx, claim)).await
     }
 
+    async fn claim_or_sit(&self, claim: &Claim) -> Result<Claimed> {
+        if let Some(seat) = self.seats.sit_again(claim) {
+            return Ok(Claimed::Nothing(seat));
+        }
+        self.rush.pass().await;
+        let (wanted, seats) = (claim.clone(), self.seats.clone());
+        // who announces is the writer, so nobody is called while it looks
+        let look = move |tx: &mut Tx| Ok((claims::claim(tx, wanted)?, seats.calls()));
+        let seat = match self.writer.note(look).await? {
+            (Some(lease), _) => return Ok(Claimed::Job(Box::new(lease))),
+            // with a limit for each key a job has to be counted before it runs
+            (None, _) if claim.per_key.is_some() => Seat::outside(),
+            (None, calls) => self.seats.sit(claim.clone(), calls),
+        };
+        Ok(Claimed::Nothing(seat))
+    }
+
     async fn start(&self, lease: &Lease) -> Result<Beat> {
-        let token = Token::from(lease);
+        let token = self.written(lease).await?;
         self.writer.note(move |tx| leases::start(tx, token)).await
     }
 
     async fn heartbeat(&self, lease: &Lease, lease_ms: i64) -> Result<Beat> {
-        let token = Token::from(lease);
+        let token = self.written(lease).await?;
         self.writer.note(move |tx| leases::heartbeat(tx, token, lease_ms)).await
     }
 
     async fn log(&self, lease: &Lease, events: Vec<NewEvent>) -> Result<Beat> {
-        let token = Token::from(lease);
+        let token = self.written(lease).await?;
         // What was bought must not be bought again.
         let bought = events.iter().any(|event| matches!(event.kind, EventKind::Submitted { .. }));
         let write = move |tx: &mut Tx| leases::log(tx, token, &events);
@@ -167,12 +235,17 @@ impl Store for SqliteStore {
     }
 
     async fn finish(&self, lease: &Lease, product: Product) -> Result<Finish> {
-        let token = Token::from(lease);
-        self.writer.write(move |tx| leases::finish(tx, token, product)).await
+        self.unwritten.finish(Token::from(lease), product, &self.writer).await
     }
 
     async fn release(&self, lease: &Lease, why: Release) -> Result<bool> {
-        let token = Token::from(lease);
+        let token = match self.written(lease).await {
+            Ok(token) => token,
+            Err(error) => {
+                self.unwritten.give_up(lease.job.id);
+                return Err(error);
+            }
+        };
         self.writer.write(move |tx| leases::release(tx, token, why)).await
     }
 
@@ -307,6 +380,32 @@ impl Store for SqliteStore {
     async fn forget_file(&self, path: &str) -> Result<bool> {
         let path = path.to_owned();
         self.writer.write(move |tx| files::forget(tx, &path)).await
+    }
+
+    fn keeps_files(&self) -> bool {
+        true
+    }
+
+    fn keeps_files_of(&self, lease: &Lease) -> bool {
+        // an instant job has one flush to wait for; where many jobs wait their files share one as well, and are written once
+        self.unwritten.has(lease.job.id)
+    }
+
+    async fn fresh_size(&self) -> Result<FreshSize> {
+        self.readers.read(files::fresh_size).await
+    }
+
+    async fn fresh_files(&self, limit: u32) -> Result<Vec<String>> {
+        self.readers.glance(move |db| files::fresh(db, limit)).await
+    }
+
+    async fn fresh_bytes(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let path = path.to_owned();
+        self.readers.glance(move |db| files::fresh_bytes(db, &path)).await
+    }
+
+    async fn settle_files(&self, paths: Vec<String>) -> Result<Vec<String>> {
+        self.writer.note(move |tx| files::settle(tx, paths)).await
     }
 
     async fn history(&self, filter: &HistoryFilter) -> Result<Vec<Job>> {

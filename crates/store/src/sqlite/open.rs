@@ -15,10 +15,12 @@ use super::flusher::log_beside;
 use super::migrate::migrate;
 use super::readers::Readers;
 use super::rush::Rush;
-use super::writer::Writer;
+use super::unwritten::Unwritten;
+use super::writer::{Announce, Writer};
 use crate::clock::Setback;
 use crate::keyed::Keyed;
-use crate::{Clock, Error, Result, SystemClock};
+use crate::seat::Seats;
+use crate::{Change, Clock, Error, Result, SystemClock};
 
 /// Changes a receiver may be behind before it misses some.
 const CHANGES_KEPT: usize = 1024;
@@ -84,11 +86,11 @@ fn open(path: &Path, options: Options) -> Result<SqliteStore> {
     migrate(&mut conn, clock.now_ms())?;
     let readers = (0..readers.max(1)).map(|_| open_reader(path, busy_timeout)).collect::<Result<_>>();
     let readers = Readers::new(readers.map_err(|error| about(path, error))?);
-    let (changes, _) = broadcast::channel(CHANGES_KEPT);
+    let ((changes, _), seats) = (broadcast::channel(CHANGES_KEPT), Arc::<Seats>::default());
     let start = |conn: Connection| {
         // as SQLite names it, which follows links
         let flush = log_beside(Path::new(conn.path().unwrap_or_default()))?;
-        Writer::start(conn, flush, clock.clone(), changes.clone())
+        Writer::start(conn, flush, clock.clone(), announce(changes.clone(), seats.clone()))
     };
     let writer = start(conn).map_err(|error| cannot_open(path, &error))?;
     Ok(SqliteStore {
@@ -99,6 +101,19 @@ fn open(path: &Path, options: Options) -> Result<SqliteStore> {
         keyed: Keyed::default(),
         setback: Setback::default(),
         rush: Rush::default(),
+        seats,
+        unwritten: Unwritten::default(),
+    })
+}
+
+/// Tells everybody of changes, and those who wait for work that there is some.
+fn announce(changes: broadcast::Sender<Change>, seats: Arc<Seats>) -> Announce {
+    Box::new(move |change| {
+        if matches!(change, Change::Queued { .. }) {
+            seats.call();
+        }
+        // nobody listening is fine
+        let _ = changes.send(change);
     })
 }
 

@@ -146,7 +146,7 @@ pub(super) fn entered(tx: &mut Tx, job: &Standing, state: State, reason: Option<
 }
 
 /// Appends an event of an attempt.
-pub(super) fn append(tx: &mut Tx, job_seq: i64, attempt: i64, event: &NewEvent) -> Result<()> {
+pub(super) fn append(tx: &Tx, job_seq: i64, attempt: i64, event: &NewEvent) -> Result<()> {
     let preview = match event.kind {
         EventKind::Preview { .. } => true,
         EventKind::Log { .. } | EventKind::Progress { .. } | EventKind::State { .. } | EventKind::Submitted { .. } => {

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::db::Db;
 use super::flusher::{Flush, Flushed, Flusher};
@@ -26,7 +26,8 @@ const WAITING_MAX: usize = 1024;
 /// Writes that share one commit.
 const GROUP_MAX: usize = 256;
 
-/// The handle to the writer's thread. The thread ends when this is dropped, after the writes that wait.
+/// The handle to the writer's thread. Cheap to clone. The thread ends when all are dropped, after the writes that wait.
+#[derive(Clone)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
     flushed: Arc<Flushed>,
@@ -42,6 +43,9 @@ pub(super) struct Tx {
     pub(super) changes: Vec<Change>,
 }
 
+/// Tells of a change that was committed.
+pub(super) type Announce = Box<dyn Fn(Change) + Send>;
+
 enum Message {
     Write(Box<dyn Op>),
     /// Finish what waits, take nothing more, tell when done.
@@ -54,7 +58,7 @@ impl Writer {
         conn: Connection,
         flush: Flush,
         clock: Arc<dyn Clock>,
-        announce: broadcast::Sender<Change>,
+        announce: Announce,
     ) -> std::io::Result<Self> {
         let (queue, messages) = mpsc::channel(WAITING_MAX);
         let flusher = Flusher::start(flush)?;
@@ -119,7 +123,7 @@ struct Writing {
     tx: Tx,
     flusher: Flusher,
     clock: Arc<dyn Clock>,
-    announce: broadcast::Sender<Change>,
+    announce: Announce,
 }
 
 impl Writing {
@@ -153,16 +157,18 @@ impl Writing {
         let begun = group.iter().any(|op| op.wants_flush()).then(|| self.flusher.begin());
         let committed =
             self.flusher.flushed().check().and_then(|()| write_group(&mut self.tx, &mut group, &*self.clock));
-        for change in self.tx.changes.drain(..).filter(|_| committed.is_ok()) {
-            // Nobody listening is fine.
-            let _ = self.announce.send(change);
-        }
         let (told, noted): (Vec<_>, Vec<_>) = group.into_iter().partition(|op| op.wants_flush());
+        // the disk is the slowest, so it begins first; still nobody is answered before everybody was told
+        let telling = self.flusher.hold_answers();
+        if let Some(begun) = begun {
+            self.flusher.flush(begun, committed.clone(), told);
+        }
+        for change in self.tx.changes.drain(..).filter(|_| committed.is_ok()) {
+            (self.announce)(change);
+        }
+        drop(telling);
         for op in noted {
             op.answer(committed.clone());
-        }
-        if let Some(begun) = begun {
-            self.flusher.flush(begun, committed, told);
         }
     }
 }

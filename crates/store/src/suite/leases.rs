@@ -1,7 +1,7 @@
 //! Leases: fencing, heartbeats, limits, events, the end.
 
 use super::*;
-use crate::{Cancel, Change, Error, Event, EventKind, Finish, Level, Limits, NewEvent, Reclaimed, Release};
+use crate::{Cancel, Change, Claimed, Error, Event, EventKind, Finish, Level, Limits, NewEvent, Reclaimed, Release};
 
 /// Queued, leased, running, done, with the time and the event of each.
 pub async fn a_whole_life(place: &impl Place) -> Result<()> {
@@ -50,6 +50,70 @@ pub async fn claimed_and_started(place: &impl Place) -> Result<()> {
     assert_eq!(store.claim(&starting).await?, None);
     assert_eq!(store.finish(&lease, success().into()).await?, Finish::Accepted);
     assert_eq!(state(&*store, id).await?, State::Done);
+    Ok(())
+}
+
+/// Who sits after a look in vain gets the next quiet job, from the queue or from hand to hand, and it lives as any other.
+pub async fn who_waits_is_served(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let begin = place.clock().now_ms();
+    let starting = Claim { start: true, ..claim_of("w", Claimable::All) };
+    let Claimed::Nothing(seat) = store.claim_or_sit(&starting).await? else { panic!("something to claim") };
+    let (new, quiet) = (job_by("key-1"), Admission { quiet: true, ..Admission::default() });
+    let Enqueued::New { job: accepted, position: 0 } = store.enqueue(new.clone(), quiet).await? else {
+        panic!("not accepted")
+    };
+    let lease = match seat.leave() {
+        Some(handed) => handed,
+        None => store.claim(&starting).await?.expect("it waits"),
+    };
+    assert_eq!((accepted.id, lease.job.id, lease.job.input), (new.id, new.id, new.input));
+    assert_eq!((lease.attempt, lease.job.attempt, lease.job.state), (1, 1, State::Running));
+    assert_eq!((lease.worker.as_str(), lease.expires_ms), ("w", begin + LEASE_MS));
+    assert_eq!(store.claim(&starting).await?, None);
+
+    place.clock().advance(5);
+    let said = NewEvent { at_ms: begin + 3, kind: EventKind::Log { level: Level::Info, message: "hm".to_owned() } };
+    let product = Product { last_words: vec![said.clone()], ..with_files(success(), vec![file("b/1")]) };
+    let lease = Lease { job: Job { input: json!(null), ..lease.job }, ..lease };
+    let mut changes = store.changes();
+    assert_eq!(store.finish(&lease, product).await?, Finish::Accepted);
+    assert!(std::iter::from_fn(|| changes.try_recv().ok()).any(|change| change == Change::Ended(new.id)));
+
+    let ended = job(&*store, new.id).await?;
+    assert_eq!((ended.state, ended.outcome, ended.attempt), (State::Done, Some(success()), 1));
+    assert_eq!((ended.input, ended.key_id.as_deref()), (accepted.input, Some("key-1")));
+    let times = (ended.created_ms, ended.started_ms, ended.finished_ms);
+    assert_eq!(times, (begin, Some(begin), Some(begin + 5)));
+    let events = store.events(new.id, 0).await?;
+    let expected = [(State::Leased, begin), (State::Running, begin), (State::Done, begin + 5)];
+    assert_eq!(states(&events), expected);
+    assert!(events.iter().any(|event| event.kind == said.kind && event.attempt == 1));
+    assert_eq!(store.file("b/1").await?.and_then(|file| file.job_id), Some(new.id));
+    assert_eq!(store.finish(&lease, success().into()).await?, Finish::Superseded);
+    Ok(())
+}
+
+/// A job that waits is found by whoever would sit down, and called are those who sit.
+pub async fn who_sits_is_called(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let mut changes = store.changes();
+    let Claimed::Nothing(mut seat) = store.claim_or_sit(&claim_of("w", Claimable::All)).await? else {
+        panic!("something to claim")
+    };
+    let id = enqueued(&*store, new_job()).await?;
+    // a store without seats tells everybody
+    tokio::select! {
+        () = seat.called() => {}
+        change = changes.recv() => assert!(matches!(change, Ok(Change::Queued { .. })), "{change:?}"),
+    }
+    // a quiet one that comes now does not get there first
+    store.enqueue(new_job(), Admission { quiet: true, ..Admission::default() }).await?;
+    assert_eq!(seat.leave(), None);
+    let Claimed::Job(lease) = store.claim_or_sit(&claim_of("w", Claimable::All)).await? else {
+        panic!("nothing to claim")
+    };
+    assert_eq!(lease.job.id, id);
     Ok(())
 }
 

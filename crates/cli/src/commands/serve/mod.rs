@@ -39,7 +39,7 @@ async fn serve_settings(settings: Settings) -> Result<(), Failure> {
     if settings.role != Role::All && !settings.database.is_shared() {
         tracing::info!("a gateway and its workers meet in {}: all on this machine", settings.database);
     }
-    let files = open_files(&settings.files)?;
+    let files = scumble_worker::with_fresh(open_files(&settings.files)?, store.clone());
     let models = Arc::new(Models::new(&settings.models).map_err(Failure::Usage)?);
     let clock = Arc::new(SystemClock);
     let state = AppState::new(store.clone(), files.clone(), clock.clone(), settings.server.clone());

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::future::join_all;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, broadcast};
 
 use super::*;
 use crate::{JobId, SystemClock};
@@ -42,6 +42,7 @@ impl Bench {
             if device.broken.load(Ordering::SeqCst) { Err(std::io::Error::other("it burns")) } else { Ok(()) }
         });
         let (announce, changes) = broadcast::channel(1_000);
+        let announce = Box::new(move |change| _ = announce.send(change));
         let writer = Writer::start(conn, flush, Arc::new(SystemClock), announce).expect("threads can be started");
         Ok(Self { writer: Arc::new(writer), commits, broken, flushes, disk, changes })
     }
