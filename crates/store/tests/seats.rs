@@ -40,7 +40,9 @@ async fn written_with_its_end() -> Result<()> {
     let place = SqlitePlace::new();
     let store = place.open().await?;
     let lease = handed(&*store).await?;
-    assert!(store.keeps_files_of(&lease), "its end is all there is to write");
+    // unless the machine was busy for so long that it was written down meanwhile
+    let its_end_is_all = store.keeps_files_of(&lease);
+    assert!(its_end_is_all || in_database(&place, lease.job.id).is_some());
     let outcome = common::cancelled();
     let status = outcome.status;
     assert_eq!(store.finish(&lease, outcome.into()).await?, Finish::Accepted);
