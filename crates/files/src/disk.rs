@@ -12,11 +12,12 @@ use crate::writer::ASIDE;
 /// then everything is flushed: a file system that keeps a journal writes file and folders with the first flush and has
 /// nothing left for the others. A crash before that leaves what nobody was told of.
 pub(crate) fn put(root: &Path, path: &FilePath, bytes: &[u8]) -> io::Result<()> {
-    let (aside, target) = (root.join(ASIDE).join(path.random()), root.join(path.as_str()));
-    let stored = create(&aside, bytes).and_then(|file| publish(root, &aside, &target, &file));
+    let stored = Aside::write(root, path, bytes).and_then(|aside| {
+        aside.publish()?;
+        aside.flush()?;
+        flush_names(root, &aside.target)
+    });
     if stored.is_err() {
-        // nothing is left of what failed, if the disk lets us
-        let _ = fs::remove_file(&aside);
         unwrite(root, path);
     }
     stored
@@ -96,13 +97,9 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-fn publish(root: &Path, aside: &Path, target: &Path, file: &File) -> io::Result<()> {
-    let (all, folder) = (root.join(FOLDER), target.parent().unwrap_or(root));
-    make_folder(folder)?;
-    fs::rename(aside, target)?;
-    file.sync_all()?;
-    flush_folder(folder)?;
-    flush_folder(&all)?;
+fn flush_names(root: &Path, target: &Path) -> io::Result<()> {
+    flush_folder(target.parent().unwrap_or(root))?;
+    flush_folder(&root.join(FOLDER))?;
     // where this was the first file, the folder of all is new as well; else there is nothing to flush
     flush_folder(root)
 }

@@ -120,9 +120,7 @@ impl Files {
     async fn get_settled(&self, path: &FilePath, range: Option<Range<u64>>) -> Result<FileBody> {
         if let Some(range) = &range {
             let size = self.settled_size(path).await?.ok_or_else(|| Error::NotFound(path.clone()))?;
-            if range.start >= range.end || range.start >= size {
-                return Err(Error::BadRange { path: path.clone(), size });
-            }
+            check_range(path, range, size)?;
         }
         let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
         let found = self.place.store.get_opts(&object_path(path), options).await.map_err(|e| Error::about(path, e))?;
@@ -225,6 +223,14 @@ impl fmt::Debug for FileBody {
         let Self { stream: _, range, size, content_type } = self;
         write!(f, "FileBody({range:?} of {size} bytes of {content_type})")
     }
+}
+
+/// Whether a file of this size has something of the range.
+pub(crate) fn check_range(path: &FilePath, range: &Range<u64>, size: u64) -> Result<()> {
+    if range.start >= range.end || range.start >= size {
+        return Err(Error::BadRange { path: path.clone(), size });
+    }
+    Ok(())
 }
 
 /// The disk is waited for on a thread that may.

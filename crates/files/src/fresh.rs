@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 
-use crate::files::FileBody;
+use crate::files::{FileBody, check_range};
 use crate::path::FOLDER;
 use crate::spool::{SMALL_BYTES, System, write_anew};
 use crate::{Error, FilePath, Files, Result, StoredFile, content_type_of};
@@ -95,8 +95,8 @@ impl Files {
 /// A range of these bytes as the body of a file.
 pub(crate) fn body_of(path: &FilePath, bytes: &Bytes, range: Option<Range<u64>>) -> Result<FileBody> {
     let size = bytes.len() as u64;
-    if range.as_ref().is_some_and(|range| range.start >= range.end || range.start >= size) {
-        return Err(Error::BadRange { path: path.clone(), size });
+    if let Some(range) = &range {
+        check_range(path, range, size)?;
     }
     let range = range.map_or(0..size, |range| range.start..range.end.min(size));
     let part = bytes.slice(range.start as usize..range.end as usize);

@@ -239,13 +239,7 @@ impl Store for SqliteStore {
     }
 
     async fn release(&self, lease: &Lease, why: Release) -> Result<bool> {
-        let token = match self.written(lease).await {
-            Ok(token) => token,
-            Err(error) => {
-                self.unwritten.give_up(lease.job.id);
-                return Err(error);
-            }
-        };
+        let token = self.written(lease).await.inspect_err(|_| self.unwritten.give_up(lease.job.id))?;
         self.writer.write(move |tx| leases::release(tx, token, why)).await
     }
 
