@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod common;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::until;
 use reqwest::Method;
 use scumble_store::{Admission, Clock, JobId, ManualClock, NewJob, Outcome, Retention, SystemClock};
 use scumble_testkit::runner::FakeRunner;
@@ -27,16 +30,6 @@ async fn upload(server: &TestServer, lifecycle: &Value) -> String {
         server.request(Method::POST, "/cdn/files/upload").header("x-fal-object-lifecycle", lifecycle.to_string());
     let answer: Value = upload.body("bytes").send().await.unwrap().json().await.unwrap();
     answer["access_url"].as_str().unwrap().split_once("/files/").unwrap().1.to_owned()
-}
-
-/// Waits until something holds, at most half a minute.
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let held = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(30), held).await.is_ok(), "{what}");
 }
 
 #[tokio::test]

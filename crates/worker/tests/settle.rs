@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod common;
 
+use std::collections::BTreeMap;
+
+use common::until;
 use reqwest::Method;
 use scumble_store::{
     Admission, Claim, Claimable, FileRecord, Finish, FreshFile, FreshSize, NewJob, Options, Outcome, Product,
@@ -13,16 +15,6 @@ use scumble_store::{
 use scumble_testkit::runner::FakeRunner;
 use scumble_testkit::server::{ENDPOINT, Folder, Setup, TestServer};
 use serde_json::{Value, json};
-
-/// Waits until something holds, at most half a minute.
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let held = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(30), held).await.is_ok(), "{what}");
-}
 
 async fn get(server: &TestServer, path: &str) -> (u16, Vec<u8>) {
     let answer = server.request(Method::GET, &format!("/cdn/files/{path}")).send().await.unwrap();
