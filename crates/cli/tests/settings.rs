@@ -31,6 +31,7 @@ listen = "127.0.0.1:0"
 public_url = "https://images.example.com/scumble"
 trusted_proxy = true
 hosts = ["images.example.com"]
+origins = ["https://app.example.com", "http://10.0.0.7:3000"]
 connect = false
 [store]
 url = "sqlite:elsewhere/jobs.db"
