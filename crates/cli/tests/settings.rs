@@ -124,6 +124,8 @@ fn mistakes_in_the_file_are_named() {
         ("[retention]\nresults_s = []\n", &["line 2", "number"]),
         ("[server]\npublic_url = \"images.example.com\"\n", &["[server] public_url", "https://"]),
         ("[server]\nhosts = [\"https://a.example\"]\n", &["[server] hosts", "https://a.example"]),
+        ("[server]\norigins = [\"app.example.com\"]\n", &["[server] origins", "app.example.com", "https://"]),
+        ("[server]\norigins = [\"*\"]\n", &["[server] origins", "make a key"]),
         ("[server]\ntls = { cert = \"a\" }\n", &["line 2", "key"]),
         ("[server]\nconnect = true\n", &["CONNECT", "--tls-dev"]),
         ("[models.\"nobody/nothing\"]\nweights = \"x\"\n", &["nobody/nothing", "scumble models list"]),

@@ -487,8 +487,8 @@ async fn urls_look_like_the_callers_address() {
     let proxied = ask("/api/fal/proxy").header("x-fal-target-url", format!("https://rest.fal.ai{}", &INITIATE[5..]));
     let proxied = json_of(proxied).await;
     assert!(proxied["upload_url"].as_str().unwrap().starts_with(&format!("{}/cdn/put/b/", server.url)));
-    let named = json_of(ask(INITIATE).header("host", "images.example:8443")).await;
-    assert!(named["file_url"].as_str().unwrap().starts_with("http://images.example:8443/cdn/files/b/"));
+    let named = json_of(ask(INITIATE).header("host", "images.lan:8443")).await;
+    assert!(named["file_url"].as_str().unwrap().starts_with("http://images.lan:8443/cdn/files/b/"));
     let token = json_of(server.request(Method::POST, "/storage/auth/token").header("host", "rest.fal.ai:81")).await;
     assert_eq!(token["base_url"], "http://v3.fal.media:81");
 }

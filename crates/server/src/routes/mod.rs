@@ -74,7 +74,7 @@ fn table() -> Table {
         // receivers of webhooks
         .route("/rest/.well-known/jwks.json", get(jwks::read))
         // programs that look for something to call
-        .route("/v1/models", get(catalogue::list).layer(from_fn(openai::models)))
+        .route("/v1/models", get(catalogue::list).route_layer(from_fn(openai::models)))
         .route("/v1/models/{*id}", get(openai::model))
         .route("/v1/images/generations", post(openai::generate))
         .route("/api/openapi/queue/openapi.json", get(catalogue::queue_openapi))
