@@ -1,5 +1,6 @@
 //! `scumble serve`: gateway and worker in one process, or either of them.
 
+mod descriptors;
 mod https;
 mod print;
 
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scumble_server::AppState;
-use scumble_server::listen::{self, ConnectionLimits, Listening};
+use scumble_server::listen::{self, Listening};
 use scumble_store::{Store, SystemClock};
 use scumble_worker::{Models, Worker};
 use tokio::net::TcpListener;
@@ -93,7 +94,7 @@ async fn start_listening(
         tls: https.map(|https| https.config),
         connect: settings.connect,
         hosts: settings.server.hosts.clone(),
-        limits: ConnectionLimits { connections: settings.connections, ..Default::default() },
+        limits: descriptors::enough_for(settings.connections),
     };
     Ok(Some(tokio::spawn(listen::serve(listener, router, how, closing.clone()))))
 }
