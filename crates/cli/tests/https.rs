@@ -337,7 +337,7 @@ async fn requests_that_are_taken_back_at_once_cost_the_server_nothing() {
     head.extend([0x01, 9]);
     head.extend(b"localhost");
     // END_STREAM and END_HEADERS, then RST_STREAM with CANCEL
-    let flood = (0..20_000u32).map(|n| [frame(1, 5, 2 * n + 1, &head), frame(3, 0, 2 * n + 1, &[0, 0, 0, 8])].concat());
+    let flood = (0..20_000u32).map(move |n| [frame(1, 5, 2 * n + 1, &head), frame(3, 0, 2 * n + 1, &[0, 0, 0, 8])].concat());
     let flood = tokio::task::spawn_blocking(move || {
         for request in flood {
             if stream.write_all(&request).is_err() {

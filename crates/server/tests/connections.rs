@@ -127,6 +127,31 @@ async fn a_full_server_says_so_and_stays_in_health() {
 }
 
 #[tokio::test]
+async fn a_websocket_keeps_its_place() {
+    let server = server(ConnectionLimits::of(2)).await;
+    let mut sockets = Vec::new();
+    for n in 1..=2 {
+        let mut stream = connect(&server, &format!("127.0.3.{n}")).await;
+        let opening =
+            b"GET /run/scumble/starter/realtime HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        stream.write_all(opening).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 101");
+        sockets.push(stream);
+    }
+    assert!(ask(&mut connect(&server, "127.0.3.3").await, CALL).await.starts_with("HTTP/1.1 503 "));
+    drop(sockets);
+    let served = async {
+        while !ask(&mut connect(&server, "127.0.3.3").await, CALL).await.starts_with("HTTP/1.1 422 ") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), served).await.expect("room again");
+}
+
+#[tokio::test]
 async fn a_head_has_little_time_and_a_connection_between_two_requests_much() {
     let limits = ConnectionLimits {
         head: Duration::from_millis(100),

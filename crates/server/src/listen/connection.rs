@@ -122,7 +122,7 @@ impl Connection {
     {
         let limits = self.how.limits;
         let course = Course::new(self.patience(), true);
-        let wire = Wire::new(io, course.clone(), limits.send_pause);
+        let wire = Wire::new(io, course.clone(), self.place.clone(), limits.send_pause);
         let (this, to) = (self.clone(), course.clone());
         let service = service_fn(move |request| this.clone().answer(request, scheme, to.clone()));
         let mut http = http1::Builder::new();
@@ -138,7 +138,7 @@ impl Connection {
     {
         let limits = self.how.limits;
         let course = Course::new(self.patience(), false);
-        let wire = Wire::new(io, course.clone(), limits.send_pause);
+        let wire = Wire::new(io, course.clone(), self.place.clone(), limits.send_pause);
         let (this, to) = (self.clone(), course.clone());
         let service = service_fn(move |request| this.clone().answer(request, Scheme::Https, to.clone()));
         let mut http = http2::Builder::new(TokioExecutor::new());
@@ -214,7 +214,7 @@ impl Connection {
             course.hand_over();
             return Ok(response);
         }
-        let is_crowded = self.place.as_ref().is_some_and(|place| place.crowded.is_some());
+        let is_crowded = self.crowded().is_some();
         if course.is_serial() {
             if is_crowded {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

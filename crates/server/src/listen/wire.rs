@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::course::Course;
+use super::room::Place;
 
 /// How much is read of what comes after a refused head…
 const LINGER_BYTES: usize = 1024 * 1024;
@@ -26,6 +27,8 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(super) struct Wire<I> {
     io: I,
     course: Arc<Course>,
+    /// Held as long as the bytes can flow: a WebSocket outlives the requests of its connection.
+    _place: Option<Arc<Place>>,
     /// How long the other side may take nothing of what is sent.
     patience: Duration,
     /// Runs while it takes nothing.
@@ -37,8 +40,8 @@ pub(super) struct Wire<I> {
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
-    pub(super) fn new(io: I, course: Arc<Course>, patience: Duration) -> Self {
-        Self { io, course, patience, stalled: None, own: None, linger: None }
+    pub(super) fn new(io: I, course: Arc<Course>, place: Option<Arc<Place>>, patience: Duration) -> Self {
+        Self { io, course, _place: place, patience, stalled: None, own: None, linger: None }
     }
 
     /// Whether these bytes are an answer of the library's own; ours then waits in its place.
