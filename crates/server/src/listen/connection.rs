@@ -164,6 +164,8 @@ impl Connection {
                 () = self.closing.cancelled(), if !is_closing => {
                     is_closing = true;
                     connection.as_mut().finish();
+                    course.close(GOODBYE);
+                    overdue.set(course.overdue());
                 }
                 () = overdue.as_mut() => {
                     tracing::debug!("a connection was without a request for too long");
@@ -199,7 +201,8 @@ impl Connection {
             return Ok(refused(431, detail));
         }
         request.extensions_mut().insert(scheme);
-        if let Some(crowded) = self.crowded() {
+        let crowded = self.crowded();
+        if let Some(crowded) = crowded {
             request.extensions_mut().insert(crowded);
         }
         let waits_for_word = request.headers().contains_key(header::EXPECT);
@@ -214,16 +217,15 @@ impl Connection {
             course.hand_over();
             return Ok(response);
         }
-        let is_crowded = self.crowded().is_some();
         if course.is_serial() {
-            if is_crowded {
+            if crowded.is_some() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             // who still waits for leave to send a body sends none after this answer
             if let Ok(left) = leftover.try_recv()
                 && !left.is_empty()
                 && (left.was_read || !waits_for_word)
-                && !is_crowded
+                && crowded.is_none()
             {
                 let (closing, in_flight) = (self.closing.clone(), in_flight.clone());
                 self.open.spawn(async move {

@@ -20,8 +20,6 @@ pub(super) struct Course {
     at: Mutex<At>,
     /// Whether requests come one after the other, and not several at once.
     is_serial: bool,
-    /// The longest time between two looks at it.
-    look: Duration,
 }
 
 /// How it stands.
@@ -44,7 +42,7 @@ pub(super) struct InFlight(Arc<Course>);
 
 impl Course {
     pub(super) fn new(patience: Patience, is_serial: bool) -> Arc<Self> {
-        Arc::new(Self { at: Mutex::new(At::new(patience, Instant::now())), is_serial, look: patience.head })
+        Arc::new(Self { at: Mutex::new(At::new(patience, Instant::now())), is_serial })
     }
 
     /// Bytes have come. Where no request is being answered they are the beginning of one.
@@ -63,6 +61,11 @@ impl Course {
     /// Everything that was to be sent is sent.
     pub(super) fn flushed(&self) {
         self.at().flushed();
+    }
+
+    /// The server ends: what is not a request by now has this long.
+    pub(super) fn close(&self, goodbye: Duration) {
+        self.at().close(goodbye, Instant::now());
     }
 
     /// From now on this is a WebSocket or a tunnel, which have their own rules.
@@ -84,12 +87,15 @@ impl Course {
     /// tell it anything; a head that comes late may have up to twice its time.
     pub(super) async fn overdue(&self) {
         loop {
-            let (now, until) = (Instant::now(), self.at().until());
-            match until {
-                Some(until) if until <= now => return,
-                Some(until) => tokio::time::sleep_until(until.min(now + self.look)).await,
-                None => tokio::time::sleep(self.look).await,
+            let now = Instant::now();
+            let (until, look) = {
+                let at = self.at();
+                (at.until(), now + at.patience.head)
+            };
+            if until.is_some_and(|until| until <= now) {
+                return;
             }
+            tokio::time::sleep_until(until.map_or(look, |until| until.min(look))).await;
         }
     }
 
@@ -134,6 +140,11 @@ impl At {
         if self.in_flight == 0 {
             self.is_unflushed = false;
         }
+    }
+
+    fn close(&mut self, goodbye: Duration, now: Instant) {
+        self.patience = Patience { head: goodbye, idle: goodbye };
+        self.until = self.until.min(now + goodbye);
     }
 
     fn is_quiet(&self) -> bool {
@@ -182,6 +193,21 @@ mod tests {
         assert!(at.until().is_some());
         at.is_handed_over = true;
         assert_eq!(at.until(), None, "a WebSocket has rules of its own");
+    }
+
+    #[test]
+    fn at_the_end_only_requests_have_time() {
+        let start = Instant::now();
+        let goodbye = Duration::from_secs(1);
+        let mut idle = At::new(PATIENCE, start);
+        idle.close(goodbye, start);
+        assert_eq!(idle.until(), Some(start + goodbye));
+        let mut busy = At::new(PATIENCE, start);
+        busy.asked();
+        busy.close(goodbye, start);
+        assert_eq!(busy.until(), None);
+        busy.answered(start + Duration::from_secs(30));
+        assert_eq!(busy.until(), Some(start + Duration::from_secs(31)));
     }
 
     #[test]

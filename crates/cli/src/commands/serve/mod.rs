@@ -80,6 +80,7 @@ async fn start_listening(
         return Ok(None);
     };
     let https = Https::prepare(settings, address)?;
+    let limits = descriptors::enough_for(settings.connections);
     let unusable = |e: std::io::Error| Failure::System(format!("cannot listen on {address}: {e}"));
     let listener = TcpListener::bind(address).await.map_err(unusable)?;
     print::addresses(listener.local_addr().map_err(unusable)?, https.as_ref(), settings);
@@ -94,7 +95,7 @@ async fn start_listening(
         tls: https.map(|https| https.config),
         connect: settings.connect,
         hosts: settings.server.hosts.clone(),
-        limits: descriptors::enough_for(settings.connections),
+        limits,
     };
     Ok(Some(tokio::spawn(listen::serve(listener, router, how, closing.clone()))))
 }

@@ -25,6 +25,7 @@ use crate::answer::Refusal;
 use crate::auth::Authorized;
 use crate::middleware::wrong_method;
 use crate::state::AppState;
+use crate::submit::endpoint;
 
 /// What a path below `/queue` names.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,9 +59,11 @@ async fn by_its_method(request: Request, next: Next) -> Response {
     }
 }
 
-/// The methods that a path below `/queue` takes; `None` where it is no path of ours.
+/// The methods that a path below `/queue` takes; `None` where nothing is.
 fn allowed(path: &str) -> Option<&'static [&'static str]> {
-    let Some((_, rest)) = path.trim_matches('/').split_once("/requests/") else { return Some(&["POST"]) };
+    let Some((_, rest)) = path.trim_matches('/').split_once("/requests/") else {
+        return endpoint(path).is_ok().then_some(&["POST"]);
+    };
     match rest.split_once('/').map(|(_, what)| what) {
         None | Some("response" | "status" | "status/stream") => Some(&["GET", "HEAD"]),
         Some("cancel") => Some(&["PUT"]),
@@ -149,6 +152,7 @@ mod tests {
     fn paths_take_the_methods_that_mean_something_there() {
         for (path, methods) in [
             ("fal-ai/flux/dev", Some(&["POST"][..])),
+            ("nobody/nothing", None),
             ("fal-ai/flux/requests/x", Some(&["GET", "HEAD"])),
             ("fal-ai/flux/requests/x/status/", Some(&["GET", "HEAD"])),
             ("fal-ai/flux/requests/x/status/stream", Some(&["GET", "HEAD"])),
