@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use scumble_server::listen::ConnectionLimits;
 use scumble_server::{Hosts, Origins};
 use scumble_store::{Limits, Retention};
 use scumble_worker::{FetchConfig, ModelsConfig, WebhooksConfig};
@@ -38,7 +39,7 @@ pub(crate) struct Settings {
     pub(crate) open: bool,
     pub(crate) tls: Option<Tls>,
     pub(crate) connect: bool,
-    pub(crate) connections: usize,
+    pub(crate) connections: ConnectionLimits,
     pub(crate) server: scumble_server::Config,
     pub(crate) worker: scumble_worker::Config,
     pub(crate) models: ModelsConfig,
@@ -58,7 +59,6 @@ impl Settings {
         let default_listen = (args.role != Role::Worker).then_some(SocketAddr::from(([127, 0, 0, 1], 8787)));
         let private = file.fetch.allow_private.unwrap_or_default();
         let makers = makers::open(file.providers, file.limits.spend_per_day.as_ref(), private, args)?;
-        let connections = units::positive("[limits] connections", file.limits.connections)?;
         Ok(Self {
             role: args.role,
             listen: args.listen.or(file.server.listen).or(default_listen),
@@ -68,7 +68,7 @@ impl Settings {
             open: args.open,
             tls,
             connect,
-            connections: connections.unwrap_or(scumble_server::listen::ConnectionLimits::default().connections),
+            connections: connection_limits(&file.limits)?,
             server: scumble_server::Config {
                 private_webhooks: file.webhooks.allow_private.unwrap_or_default(),
                 ..server_config(args, file.server, &file.limits)?
@@ -82,6 +82,15 @@ impl Settings {
     }
 }
 
+fn connection_limits(limits: &LimitsSection) -> Result<ConnectionLimits, Failure> {
+    let all = units::positive("[limits] connections", limits.connections)?;
+    let mut connections = all.map_or_else(ConnectionLimits::default, ConnectionLimits::of);
+    if let Some(own) = units::positive("[limits] connections_per_address", limits.connections_per_address)? {
+        connections.per_address = own;
+    }
+    Ok(connections)
+}
+
 fn server_config(
     args: &Serve,
     section: ServerSection,
@@ -90,6 +99,7 @@ fn server_config(
     let mut config = scumble_server::Config {
         public_url: place::public_url(args.public_url.clone().or(section.public_url))?,
         trusted_proxy: section.trusted_proxy.unwrap_or_default(),
+        base_path: place::base_path(section.base_path.as_deref())?,
         hosts: Arc::new(Hosts::with(&section.hosts).map_err(|e| Failure::Usage(format!("[server] hosts: {e}")))?),
         origins: Arc::new(
             Origins::with(&section.origins).map_err(|e| Failure::Usage(format!("[server] origins: {e}")))?,
