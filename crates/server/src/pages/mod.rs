@@ -43,6 +43,12 @@ pub(crate) fn show_again(body: &[u8]) {
     }
 }
 
+/// What stands in the cookies of a request, if a page of ours may have set it.
+#[cfg(feature = "fuzz")]
+pub(crate) fn cookie_of(headers: &axum::http::HeaderMap) -> Option<&str> {
+    visitor::cookie(headers)
+}
+
 /// Every page, beside the routes of the API.
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()

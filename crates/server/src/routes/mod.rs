@@ -28,6 +28,7 @@ pub(crate) use self::stream::jpeg_size;
 pub(crate) use self::uploads::LIST_BYTES_MAX;
 use crate::addressing::address;
 use crate::auth::take_token;
+use crate::held;
 use crate::middleware::{cors, errors_in_json, long_bodies, panicked, with_request_id};
 use crate::pages;
 use crate::state::AppState;
@@ -94,6 +95,8 @@ pub fn router(state: AppState) -> Router {
         // before anything looks at the query
         .map_request(take_token)
         .layer(DefaultBodyLimit::max(state.config.body_bytes))
-        .layer(from_fn_with_state(state, long_bodies));
+        .layer(from_fn_with_state(state.clone(), long_bodies))
+        // innermost: what is counted is what handlers hold
+        .layer(from_fn_with_state(state, held::bodies));
     Router::new().fallback_service(services).layer(around)
 }
