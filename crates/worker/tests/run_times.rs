@@ -73,15 +73,9 @@ async fn a_run_may_take_as_long_as_it_likes_where_nothing_is_set() {
     let sent = server.request(Method::POST, &format!("/run/{ENDPOINT}")).json(&json!({ "prompt": "x" }));
     let waiting = tokio::spawn(sent.send());
     runner.begun().await;
-    assert!(
-        tokio::time::timeout(Duration::from_millis(500), async {
-            while !waiting.is_finished() {
-                tokio::time::sleep(Duration::from_millis(10)).await
-            }
-        })
-        .await
-        .is_err()
-    );
+    // several signs of life long
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!waiting.is_finished());
     runner.allow(1000);
     assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
 }
