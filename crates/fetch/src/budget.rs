@@ -35,7 +35,7 @@ pub struct Exhausted;
 
 impl Budget {
     /// What is used where nobody says otherwise.
-    pub const DEFAULT: u64 = 512 * 1024 * 1024;
+    pub const DEFAULT: u64 = 256 * 1024 * 1024;
 
     /// So many bytes.
     #[must_use]
