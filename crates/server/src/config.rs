@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use scumble_fetch::Budget;
+
 use crate::hosts::Hosts;
 use crate::origins::Origins;
 use crate::prefix::Prefix;
@@ -27,6 +29,8 @@ pub struct Config {
     pub open: bool,
     /// Largest body of a call, in bytes.
     pub body_bytes: usize,
+    /// What bodies, messages and whatever else is held for callers draw on; the worker in this process draws on it too.
+    pub memory: Budget,
     /// Largest file that is uploaded, in bytes.
     pub upload_bytes: u64,
     /// How many jobs of an endpoint may wait; further calls are refused.
@@ -54,6 +58,7 @@ impl Default for Config {
             origins: Arc::default(),
             open: false,
             body_bytes: 50 * MIB as usize,
+            memory: Budget::default(),
             upload_bytes: 10 * 1024 * MIB,
             queue_length: None,
             per_key_concurrency: None,

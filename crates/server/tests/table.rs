@@ -167,7 +167,7 @@ async fn openai_clients_get_the_same_pictures_by_their_own_words() {
 
     for (change, status, param) in [
         (json!({ "n": 5 }), 400, "n"),
-        (json!({ "size": "9000x9000" }), 400, "size"),
+        (json!({ "size": "90000x9000" }), 400, "size"),
         (json!({ "model": "gpt-image-1" }), 404, "model"),
         (json!({ "prompt": null }), 400, "prompt"),
     ] {

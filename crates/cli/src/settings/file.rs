@@ -74,6 +74,15 @@ pub(super) struct WorkerSection {
     pub(super) heartbeat_s: Option<Quantity>,
     pub(super) max_attempts: Option<i64>,
     pub(super) max_crashes: Option<i64>,
+    pub(super) run_s: Option<RunTimes>,
+}
+
+/// Times: for each endpoint, or by endpoint.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RunTimes {
+    Each(Quantity),
+    By(HashMap<String, Quantity>),
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -87,6 +96,7 @@ pub(super) struct LimitsSection {
     pub(super) realtime_idle_s: Option<Quantity>,
     pub(super) connections: Option<usize>,
     pub(super) connections_per_address: Option<usize>,
+    pub(super) memory_bytes: Option<Quantity>,
     pub(super) spend_per_day: Option<SpendPerDay>,
 }
 
@@ -111,6 +121,7 @@ pub(super) struct FetchSection {
     pub(super) allow_private: Option<bool>,
     pub(super) max_bytes: Option<Quantity>,
     pub(super) max_pixels: Option<u64>,
+    pub(super) timeout_s: Option<Quantity>,
 }
 
 #[derive(Debug, Default, Deserialize)]

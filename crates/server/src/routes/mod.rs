@@ -30,6 +30,7 @@ pub(crate) use self::table::Table;
 pub(crate) use self::uploads::LIST_BYTES_MAX;
 use crate::addressing::address;
 use crate::auth::take_token;
+use crate::held;
 use crate::keyless::guard;
 use crate::middleware::{cors, errors_in_json, long_bodies, panicked, with_request_id};
 use crate::pages;
@@ -114,7 +115,9 @@ pub fn router(state: AppState) -> Router {
         // before anything is read but the head
         .layer(from_fn_with_state(state.clone(), guard))
         .layer(DefaultBodyLimit::max(state.config.body_bytes))
-        .layer(from_fn_with_state(state, long_bodies))
-        .layer(from_fn(unpack));
+        .layer(from_fn_with_state(state.clone(), long_bodies))
+        .layer(from_fn(unpack))
+        // innermost: what is counted is what handlers hold
+        .layer(from_fn_with_state(state, held::bodies));
     Router::new().fallback_service(services).layer(around)
 }

@@ -29,7 +29,8 @@ pub(super) async fn with_body(
     Sent { by: authorized, body }: Sent<Authorized>,
 ) -> Result<Response, Refusal> {
     let from = Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers };
-    answer(from, &id, |id| Call::read(id, &body)).await
+    // the body is gone before the answer is waited for
+    answer(from, &id, move |id| Call::read(id, &body)).await
 }
 
 /// `GET /run/{id}?prompt=…`: the query is the input, unless a WebSocket is asked for.
@@ -95,7 +96,7 @@ pub(super) async fn bare(
         return Err(if endpoint(id).is_ok() { wrong_method("POST") } else { no_such_page(&uri) });
     }
     let from = Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers };
-    answer(from, uri.path(), |id| Call::read(id, &body)).await
+    answer(from, uri.path(), move |id| Call::read(id, &body)).await
 }
 
 fn no_such_page(uri: &Uri) -> Refusal {
