@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use scumble_api::OpenAiAliases;
+
 use crate::hosts::Hosts;
 
 const MIB: u64 = 1024 * 1024;
@@ -17,6 +19,8 @@ pub struct Config {
     pub trusted_proxy: bool,
     /// The host names that stand for services.
     pub hosts: Arc<Hosts>,
+    /// The owner's names for endpoints, for programs that speak OpenAI's API.
+    pub openai: OpenAiAliases,
     /// Largest body of a call, in bytes.
     pub body_bytes: usize,
     /// Largest file that is uploaded, in bytes.
@@ -42,6 +46,7 @@ impl Default for Config {
             public_url: None,
             trusted_proxy: false,
             hosts: Arc::default(),
+            openai: OpenAiAliases::default(),
             body_bytes: 50 * MIB as usize,
             upload_bytes: 10 * 1024 * MIB,
             queue_length: None,

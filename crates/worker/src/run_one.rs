@@ -9,8 +9,9 @@ use tokio::sync::broadcast::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::encoding;
 use crate::faults::Point;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, mark_by_colour};
 use crate::journal::{Journal, Pulse};
 use crate::outcome::{fresh_seed, save, unsave};
 use crate::runner::{Bill, Drawn, Request, RunError, Submitted, Watch};
@@ -101,8 +102,12 @@ async fn draw(
     let checked = endpoint.parse(&lease.job.input, Scope::Wire).map_err(RunError::Invalid)?;
     let runner = worker.models.runner(endpoint);
     let inputs = Inputs::new(worker).of(lease.job.key_id.as_deref());
-    let pictures = inputs.given(&checked, runner.needs(), &**journal).await?;
-    for name in JobOptions::of(&lease.job.options).ignored {
+    let options = JobOptions::of(&lease.job.options);
+    let mut pictures = inputs.given(&checked, runner.needs(), &**journal).await?;
+    if options.clear_mask {
+        pictures = mark_by_colour(endpoint, pictures, worker.config.fetch.max_pixels).await?;
+    }
+    for name in options.ignored {
         journal.log(&format!("{} has no field {name}; it was ignored", endpoint.id));
     }
     let seed = match checked.request().seed {
@@ -111,11 +116,12 @@ async fn draw(
     };
     let attempt = lease.job.counted_attempts().unsigned_abs();
     let mut request = Request::new(&checked, pictures, seed, attempt);
+    encoding::ask_for(&mut request, options.encoding);
     request.resume = submitted_before(worker, lease).await?;
     let (job, watch) = (request.clone(), journal.clone());
     let run = AbortOnDropHandle::new(tokio::spawn(async move { runner.run(job, watch).await }));
     let drawn = run.await.unwrap_or_else(|e| Err(RunError::Failed(format!("the runner panicked: {e}"))))?;
-    Ok((request, drawn))
+    Ok((request, encoding::encoded(drawn, options.encoding).await?))
 }
 
 /// What an earlier attempt left at a maker. A database that does not tell must not lead to paying twice.

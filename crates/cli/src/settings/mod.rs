@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use scumble_api::OpenAiAliases;
 use scumble_server::Hosts;
 use scumble_store::{Limits, Retention};
 use scumble_worker::{FetchConfig, ModelsConfig, WebhooksConfig};
@@ -71,6 +72,8 @@ impl Settings {
             connections: connections.unwrap_or(scumble_server::listen::ConnectionLimits::default().connections),
             server: scumble_server::Config {
                 private_webhooks: file.webhooks.allow_private.unwrap_or_default(),
+                openai: OpenAiAliases::new(file.openai.aliases)
+                    .map_err(|e| Failure::Usage(format!("[openai] aliases: {e}")))?,
                 ..server_config(args, file.server, &file.limits)?
             },
             models: models::config(file.models, &file.worker, args, makers)?,

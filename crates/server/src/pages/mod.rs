@@ -28,6 +28,7 @@ use axum::routing::{get, post};
 
 pub(crate) use self::layout::keep_private;
 pub(crate) use self::visitor::{key_of_cookie, key_of_page};
+pub(crate) use self::ways::Workers;
 use crate::state::AppState;
 
 /// What a form of any endpoint does with what a browser sends: read it, judge it, show it again.

@@ -3,6 +3,7 @@
 //! Every step has a limit, and every failure becomes the problem that fal's clients know for it, at the field where the
 //! caller can mend it.
 
+mod clear;
 mod decode;
 mod given;
 mod read;
@@ -14,6 +15,7 @@ use scumble_fetch::Fetcher;
 use scumble_files::Files;
 use scumble_store::{Clock, Store};
 
+pub(crate) use clear::mark_by_colour;
 pub use decode::{InputImage, InputPixels};
 pub use given::GivenPicture;
 
