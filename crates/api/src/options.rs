@@ -37,6 +37,9 @@ pub struct JobOptions {
     /// The mask is transparent where it marks, as OpenAI's are, and not of a colour.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub clear_mask: bool,
+    /// Pictures are to be as large as the first that was given, as far as the model draws that.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub like_picture: bool,
 }
 
 impl JobOptions {

@@ -32,6 +32,8 @@ pub(crate) struct Beside {
     pub(crate) encoding: Option<Encoding>,
     /// Whether a mask is transparent where it marks.
     pub(crate) clear_mask: bool,
+    /// Whether pictures are to be as large as the first that was given.
+    pub(crate) like_picture: bool,
     /// What makes two calls the same, where that is not their input.
     pub(crate) said: Option<Value>,
     /// The number of this job among those of one call. Only the first can be refused because its key is busy: the
@@ -83,8 +85,8 @@ impl Call {
         options.retry.never = true;
         options.stream = self.stream;
         options.ignored = input.ignored().to_vec();
-        let Beside { encoding, clear_mask, said, part } = &self.beside;
-        (options.encoding, options.clear_mask) = (*encoding, *clear_mask);
+        let Beside { encoding, clear_mask, like_picture, said, part } = &self.beside;
+        (options.encoding, options.clear_mask, options.like_picture) = (*encoding, *clear_mask, *like_picture);
         let once = platform::once(from.headers, self.endpoint.id, said.as_ref().unwrap_or(&self.body))?;
         let admission = Admission {
             max_waiting: from.state.config.queue_length,

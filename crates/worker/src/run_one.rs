@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::encoding;
 use crate::faults::Point;
-use crate::inputs::{Inputs, mark_by_colour};
+use crate::inputs::{Inputs, as_large_as_given, mark_by_colour};
 use crate::journal::{Journal, Pulse};
 use crate::outcome::{fresh_seed, save, unsave};
 use crate::runner::{Bill, Drawn, Request, RunError, Submitted, Watch};
@@ -117,6 +117,9 @@ async fn draw(
     let attempt = lease.job.counted_attempts().unsigned_abs();
     let mut request = Request::new(&checked, pictures, seed, attempt);
     encoding::ask_for(&mut request, options.encoding);
+    if options.like_picture {
+        as_large_as_given(&mut request);
+    }
     request.resume = submitted_before(worker, lease).await?;
     let (job, watch) = (request.clone(), journal.clone());
     let run = AbortOnDropHandle::new(tokio::spawn(async move { runner.run(job, watch).await }));

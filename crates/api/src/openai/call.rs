@@ -37,6 +37,8 @@ pub struct OpenAiCall {
     pub inputs: Vec<Value>,
     /// How the pictures are written, where that is not left to the endpoint.
     pub encoding: Option<Encoding>,
+    /// Whether nobody said how large the pictures shall be, so that they are like those that were given.
+    pub like_picture: bool,
     /// Whether the answer holds the pictures themselves instead of URLs.
     pub as_base64: bool,
     /// Where the answer is a stream: at most how many partial pictures.
@@ -86,6 +88,7 @@ impl OpenAiCall {
             endpoint,
             inputs: counts.into_iter().map(|count| with_count(&input, count)).collect(),
             encoding,
+            like_picture: task != OpenAiTask::Generate && sizes::is_auto(given)?,
             as_base64: format::as_base64(name, given)?,
             partials: flag(given, "stream")?.then_some(partials),
             said: OpenAiSaid { size: word("size")?, quality: word("quality")?, in_full: gives_base64(name) },

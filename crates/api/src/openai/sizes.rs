@@ -6,6 +6,11 @@ use super::errors::OpenAiError;
 use super::words::text;
 use crate::endpoint::{Endpoint, Sizing};
 
+/// Whether the size is left to the model.
+pub(super) fn is_auto(given: &Map<String, Value>) -> Result<bool, OpenAiError> {
+    Ok(text(given, "size")?.is_none_or(|size| size == "auto"))
+}
+
 /// Puts the size into an input: in pixels, which validation fits to the model, or as the ratio that is nearest. `auto`
 /// is the model's own.
 pub(super) fn set(

@@ -6,6 +6,7 @@
 mod clear;
 mod decode;
 mod given;
+mod like;
 mod read;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use scumble_store::{Clock, Store};
 pub(crate) use clear::mark_by_colour;
 pub use decode::{InputImage, InputPixels};
 pub use given::GivenPicture;
+pub(crate) use like::as_large_as_given;
 
 use crate::config::FetchConfig;
 use crate::work::Worker;

@@ -45,6 +45,27 @@ async fn every_way_to_send_a_picture_gets_one() {
 }
 
 #[tokio::test]
+async fn without_a_size_pictures_are_like_the_one_that_was_given() {
+    let listener = Listener::new();
+    let setup = Setup { server: roomy(), ..Setup::default() };
+    let server = answering(setup, [(REDUX, listener.runner())]).await;
+    let png = file(&photo(96, 64), ImageFormat::Png);
+    let drawn = async |size: &str| {
+        let form = Form::new(&[("model", REDUX), ("prompt", "a hat"), ("size", size)]).file("image", &png);
+        answer(form.sent(&server, EDITS), 200).await;
+        let request = listener.last();
+        let size = request.input.size.pixels(None);
+        assert_eq!(request.values["image_size"]["width"], size.width);
+        (size.width, size.height)
+    };
+    assert_eq!(drawn("auto").await, (96, 64));
+    assert_eq!(drawn("1536x1024").await, (1536, 1024));
+    let plain = Form::new(&[("model", REDUX)]).file("image", &png).sent(&server, VARIATIONS);
+    answer(plain, 200).await;
+    assert_eq!(listener.last().values["image_size"]["height"], 64);
+}
+
+#[tokio::test]
 async fn what_a_mask_shows_through_is_painted_anew() {
     let listener = Listener::new();
     let setup = Setup { server: roomy(), ..Setup::default() };

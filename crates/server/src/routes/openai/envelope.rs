@@ -72,3 +72,38 @@ async fn error(status: StatusCode, body: Body) -> OpenAiError {
 fn is_about_body(name: &HeaderName) -> bool {
     [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::TRANSFER_ENCODING].contains(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::answer::Refusal;
+
+    async fn asked(path: &str) -> (StatusCode, bool, Value) {
+        async fn boom() -> &'static str {
+            panic!("the test asked for it")
+        }
+        let routes = Router::new().route("/v1/boom", get(boom));
+        let routes = routes.route("/v1/no", get(|| async { Refusal::plain(403, "It is not for you") }));
+        let routes = routes.layer(from_fn(envelope));
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let response = routes.oneshot(request).await.expect("an answer");
+        let (status, has_id) = (response.status(), response.headers().contains_key(THEIR_REQUEST_ID));
+        let body = to_bytes(response.into_body(), REFUSAL_BYTES).await.expect("a body");
+        (status, has_id, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn whoever_says_no_and_a_panic_too() {
+        let (status, has_id, body) = asked("/v1/boom").await;
+        assert_eq!((status.as_u16(), has_id, &body["error"]["type"]), (500, true, &"server_error".into()));
+        let (status, has_id, body) = asked("/v1/no").await;
+        assert_eq!((status.as_u16(), has_id, &body["error"]["type"]), (403, true, &"permission_error".into()));
+        assert_eq!(body["error"]["message"], "It is not for you");
+        assert!(!asked("/elsewhere").await.1);
+    }
+}

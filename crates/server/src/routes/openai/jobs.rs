@@ -37,8 +37,13 @@ pub(super) async fn start(
     };
     let mut going = Vec::with_capacity(call.inputs.len());
     for (part, input) in call.inputs.iter().enumerate() {
-        let beside =
-            Beside { encoding: call.encoding, clear_mask: !inputs.pictures.is_empty(), said: repeatable.clone(), part };
+        let beside = Beside {
+            encoding: call.encoding,
+            clear_mask: !inputs.pictures.is_empty(),
+            like_picture: call.like_picture,
+            said: repeatable.clone(),
+            part,
+        };
         let one = Call { stream, beside, ..Call::new(call.endpoint, input.clone()) };
         // from before the job exists, so that nothing about it can be missed
         let watch = state.watches.watch(one.id, what);

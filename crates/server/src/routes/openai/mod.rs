@@ -78,8 +78,9 @@ pub(super) async fn unknown(method: Method, uri: Uri) -> Refused {
 /// The three calls in one: `authorized` was found out before the first byte of the body is read here.
 async fn answer(from: Origin<'_>, task: OpenAiTask, request: Request) -> Result<Response, Refused> {
     let state = from.state;
-    let place = state.direct.clone().try_acquire_owned().map_err(|_| too_many())?;
     let said = Said::read(task, request, state).await?;
+    // not before: who sends slowly must not keep others from calling
+    let place = state.direct.clone().try_acquire_owned().map_err(|_| too_many())?;
     let name = said.fields.get("model").and_then(serde_json::Value::as_str);
     let here = Here::find(state, name).await?;
     let asked = OpenAiRequest { task, given: &said.fields, pictures: said.pictures.len(), mask: said.mask.is_some() };
@@ -87,16 +88,10 @@ async fn answer(from: Origin<'_>, task: OpenAiTask, request: Request) -> Result<
     let repeatable = jobs::repeatable(from.headers, &said);
     let inputs = Inputs::keep(from, said).await?;
     call.give(&inputs.pictures, inputs.mask.as_deref());
+    let going = jobs::start(from, &call, repeatable, &inputs).await?;
+    inputs.are_used();
     match call.partials {
-        Some(_) => {
-            let going = jobs::start(from, &call, repeatable, &inputs).await?;
-            inputs.are_used();
-            stream::stream(from, call, going, place).await
-        }
-        None => {
-            let going = jobs::start(from, &call, repeatable, &inputs).await?;
-            inputs.are_used();
-            Ok(shown::whole(from, &call, going).await?.into_response())
-        }
+        Some(_) => stream::stream(from, call, going, place).await,
+        None => shown::whole(from, &call, going).await,
     }
 }

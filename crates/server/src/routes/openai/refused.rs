@@ -1,7 +1,7 @@
 //! What a caller reads who does not get pictures.
 
 use axum::Json;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use scumble_api::{ErrorAnswer, OpenAiError};
 use scumble_store::{JobId, Outcome};
@@ -15,10 +15,13 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 #[derive(Debug)]
 pub(in crate::routes) struct Refused {
     pub(super) error: OpenAiError,
-    headers: HeaderMap,
+    headers: Headers,
     /// The request it is about, where there is one.
     about: Option<JobId>,
 }
+
+/// Not a map, so that an error stays small.
+type Headers = Vec<(HeaderName, HeaderValue)>;
 
 /// On a response: its body is in OpenAI's envelope already.
 #[derive(Clone)]
@@ -27,10 +30,9 @@ pub(super) struct InEnvelope;
 impl Refused {
     /// The outcome of a request that made nothing.
     pub(super) fn outcome(id: JobId, outcome: Outcome) -> Self {
-        let headers = outcome.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let mut headers = header_map(headers);
-        if headers.get("x-fal-retryable").is_some_and(|value| value == "false") {
-            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        let mut headers = headers(outcome.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        if headers.iter().any(|(name, value)| name == "x-fal-retryable" && value == "false") {
+            headers.push((SHOULD_RETRY, HeaderValue::from_static("false")));
         }
         let answer = ErrorAnswer { status: outcome.status, body: outcome.body, headers: Vec::new() };
         Self { error: OpenAiError::of(&answer), headers, about: Some(id) }
@@ -44,14 +46,14 @@ impl Refused {
 
 impl From<OpenAiError> for Refused {
     fn from(error: OpenAiError) -> Self {
-        Self { error, headers: HeaderMap::new(), about: None }
+        Self { error, headers: Vec::new(), about: None }
     }
 }
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         let answer = refusal.answer();
-        let headers = header_map(answer.headers.iter().map(|(name, value)| (*name, value.as_str())));
+        let headers = headers(answer.headers.iter().map(|(name, value)| (*name, value.as_str())));
         Self { error: OpenAiError::of(answer), headers, about: None }
     }
 }
@@ -71,7 +73,8 @@ impl From<scumble_files::Error> for Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, self.headers, Json(self.error.body())).into_response();
+        let mut response = (status, Json(self.error.body())).into_response();
+        response.headers_mut().extend(self.headers);
         response.extensions_mut().insert(InEnvelope);
         match self.about {
             Some(id) => about(id, response),
@@ -80,6 +83,6 @@ impl IntoResponse for Refused {
     }
 }
 
-fn header_map<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> HeaderMap {
-    headers.filter_map(|(name, value)| Some((name.parse::<HeaderName>().ok()?, value.parse().ok()?))).collect()
+fn headers<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> Headers {
+    headers.filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?))).collect()
 }
