@@ -18,7 +18,7 @@ mod stream;
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use scumble_api::{OpenAiCall, OpenAiError, OpenAiRequest, OpenAiTask};
 
 pub(super) use self::envelope::envelope;
