@@ -18,7 +18,7 @@ MODELS = {
 def pointed_here(server, monkeypatch):
     for model, (endpoint, task) in MODELS.items():
         # what the hub would be asked for
-        entry = {"hf_model_id": model, "provider_id": endpoint, "task": task, "status": "live", "provider": "fal-ai"}
+        entry = {"hf_model_id": model, "providerId": endpoint, "task": task, "status": "live", "provider": "fal-ai"}
         monkeypatch.setitem(MAPPING["fal-ai"], model, InferenceProviderMapping(**entry))
     fal = providers.PROVIDERS["fal-ai"]
     monkeypatch.setattr(fal["text-to-image"], "base_url", f"{server.url}/run")
