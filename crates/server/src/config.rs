@@ -6,6 +6,7 @@ use std::time::Duration;
 use scumble_api::OpenAiAliases;
 
 use crate::hosts::Hosts;
+use crate::origins::Origins;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -21,6 +22,10 @@ pub struct Config {
     pub hosts: Arc<Hosts>,
     /// The owner's names for endpoints, for programs that speak OpenAI's API.
     pub openai: OpenAiAliases,
+    /// The origins whose pages may use this server while it has no keys.
+    pub origins: Arc<Origins>,
+    /// Whether everybody who can reach this server may call as long as it has no keys, through proxies too.
+    pub open: bool,
     /// Largest body of a call, in bytes.
     pub body_bytes: usize,
     /// Largest file that is uploaded, in bytes.
@@ -47,6 +52,8 @@ impl Default for Config {
             trusted_proxy: false,
             hosts: Arc::default(),
             openai: OpenAiAliases::default(),
+            origins: Arc::default(),
+            open: false,
             body_bytes: 50 * MIB as usize,
             upload_bytes: 10 * 1024 * MIB,
             queue_length: None,

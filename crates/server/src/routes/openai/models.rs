@@ -25,7 +25,7 @@ pub(in crate::routes) async fn list(
     Ok(Json(page))
 }
 
-/// `GET /v1/models/{name}`, which only OpenAI's clients ask for.
+/// `GET /v1/models/{id}`, which only OpenAI's clients ask for.
 pub(in crate::routes) async fn model(
     State(state): State<AppState>,
     Path(name): Path<String>,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::form;
 use super::refused::Refused;
-use crate::answer::Refusal;
+use crate::sent::unread;
 use crate::state::AppState;
 
 /// Most pictures of a call, as OpenAI limits them.
@@ -39,9 +39,7 @@ impl Said {
         if is_form && task != OpenAiTask::Generate {
             return form::read(request, state).await;
         }
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| {
-            Refusal::plain(rejection.status().as_u16(), &format!("The body cannot be read: {}", rejection.body_text()))
-        })?;
+        let body = Bytes::from_request(request, state).await.map_err(|why| unread(&why))?;
         let body: Value = serde_json::from_slice(&body).map_err(|error| not_json(task, &error))?;
         let Value::Object(fields) = body else {
             return Err(OpenAiError::invalid(None, "The body must be an object of JSON").into());
