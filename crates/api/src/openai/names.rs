@@ -129,7 +129,7 @@ fn best(wanted: Wanted, answers: &dyn Fn(&Endpoint) -> Option<Answers>) -> Optio
         pictures::check(endpoint, wanted).is_ok() && (wanted.mask || !pictures::needs_mask(endpoint))
     };
     let able: Vec<&'static Endpoint> = candidates(wanted.task).into_iter().filter(is_able).collect();
-    let answering = able.iter().filter_map(|endpoint| Some((rank(endpoint, answers(endpoint)?)?, *endpoint)));
+    let answering = able.iter().filter_map(|endpoint| Some((rank(endpoint, &answers(endpoint)?)?, *endpoint)));
     let first = answering.min_by_key(|(rank, _)| *rank).map(|(_, endpoint)| endpoint);
     let advising = |endpoint: &&&'static Endpoint| match wanted.task {
         OpenAiTask::Generate => endpoint.family == Family::Starter,
@@ -148,7 +148,7 @@ fn candidates(task: OpenAiTask) -> Vec<&'static Endpoint> {
 }
 
 /// The order of answers: weights that the owner brought, makers, the starter, cards.
-fn rank(endpoint: &Endpoint, answers: Answers) -> Option<u8> {
+fn rank(endpoint: &Endpoint, answers: &Answers) -> Option<u8> {
     match answers {
         Answers::Here if endpoint.family == Family::Starter => Some(2),
         Answers::Here => Some(0),

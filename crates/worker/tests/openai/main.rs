@@ -6,6 +6,7 @@ mod calls;
 mod edits;
 mod errors;
 mod form;
+mod maker;
 mod many;
 mod streams;
 
