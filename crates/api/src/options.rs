@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::image_format::Encoding;
 use crate::lifecycle::Lifecycle;
 use crate::retry::RetryRules;
 
@@ -33,6 +34,15 @@ pub struct JobOptions {
     /// Somebody watches: previews are worth making.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,
+    /// How pictures are written, where the caller's API lets them say more than the endpoint's own fields.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Encoding>,
+    /// The mask is transparent where it marks, as OpenAI's are, and not of a colour.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub clear_mask: bool,
+    /// Pictures are to be as large as the first that was given, as far as the model draws that.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub like_picture: bool,
 }
 
 impl JobOptions {

@@ -72,6 +72,8 @@ dtype = "bfloat16"
 provider = ["local", "bfl", "fal"]
 [models."fal-ai/aura-flow"]
 provider = "fal"
+[openai]
+aliases = { "house-model" = "scumble/starter", "gpt-image-1" = "fal-ai/flux/schnell" }
 [providers.bfl]
 enabled = true
 api_key = "k"
@@ -135,6 +137,9 @@ fn mistakes_in_the_file_are_named() {
         ("[server]\ntls = { cert = \"a\" }\n", &["line 2", "key"]),
         ("[server]\nconnect = true\n", &["CONNECT", "--tls-dev"]),
         ("[models.\"nobody/nothing\"]\nweights = \"x\"\n", &["nobody/nothing", "scumble models list"]),
+        ("[openai]\naliases = { house = \"nobody/nothing\" }\n", &["[openai] aliases", "house", "nobody/nothing"]),
+        ("[openai]\naliases = { \"fal-ai/flux/dev\" = \"scumble/starter\" }\n", &["[openai] aliases", "of its own"]),
+        ("[openai]\nalias = {}\n", &["line 2", "alias", "aliases"]),
         ("[store]\nurl = \"mysql://me:s3cret@h/d\"\n", &["expected sqlite:PATH or postgres://"]),
         ("[store]\nurl = \"postgres://me:s3cret@h/d\"\nlurk = 1\n", &["line 3", "lurk"]),
         ("[store]\nurl = \"postgres://me:s3cret@h/d\nx\n", &["scumble.toml", "line"]),

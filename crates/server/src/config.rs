@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use scumble_api::OpenAiAliases;
 use scumble_fetch::Budget;
 
 use crate::hosts::Hosts;
@@ -23,6 +24,8 @@ pub struct Config {
     pub base_path: Prefix,
     /// The host names that stand for services.
     pub hosts: Arc<Hosts>,
+    /// The owner's names for endpoints, for programs that speak OpenAI's API.
+    pub openai: OpenAiAliases,
     /// The origins whose pages may use this server while it has no keys.
     pub origins: Arc<Origins>,
     /// Whether everybody who can reach this server may call as long as it has no keys, through proxies too.
@@ -55,6 +58,7 @@ impl Default for Config {
             trusted_proxy: false,
             base_path: Prefix::default(),
             hosts: Arc::default(),
+            openai: OpenAiAliases::default(),
             origins: Arc::default(),
             open: false,
             body_bytes: 50 * MIB as usize,

@@ -28,8 +28,9 @@ pub(crate) fn with_request_id(mut response: Response) -> Response {
 /// Browsers call from any origin; access is by key, by cookie only for what comes from a page of ours. `Authorization`
 /// must be named, so the request's own list is mirrored.
 pub(crate) fn cors() -> CorsLayer {
-    const EXPOSED: [&str; 10] = [
+    const EXPOSED: [&str; 11] = [
         "etag",
+        "x-request-id",
         "x-fal-request-id",
         "x-fal-billable-units",
         "x-fal-served-from",

@@ -40,7 +40,8 @@ where
     }
 }
 
-fn unread(why: &BytesRejection) -> Refusal {
+/// A body that did not come, or is too long.
+pub(crate) fn unread(why: &BytesRejection) -> Refusal {
     match why {
         BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
             Refusal::plain(413, "The request body is too large for this server")

@@ -7,6 +7,7 @@
 mod announce;
 mod cleanup;
 mod config;
+mod encoding;
 mod faults;
 mod fetching;
 mod hear;

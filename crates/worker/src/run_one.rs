@@ -12,8 +12,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::encoding;
 use crate::faults::Point;
-use crate::inputs::{GivenPicture, Inputs, cancelled};
+use crate::inputs::{GivenPicture, Inputs, as_large_as_given, cancelled, mark_by_colour};
 use crate::journal::{Journal, Pulse};
 use crate::outcome::{fresh_seed, save, unsave};
 use crate::runner::{Bill, Drawn, Request, RunError, Runner, Submitted, Watch};
@@ -144,9 +145,12 @@ async fn draw(
     journal: &Arc<Journal>,
     ready: Ready,
 ) -> std::result::Result<(Request, Drawn), RunError> {
-    let Ready { checked, runner, pictures } = ready;
-    let id = checked.endpoint().id;
+    let Ready { checked, runner, mut pictures } = ready;
+    let (endpoint, id) = (checked.endpoint(), checked.endpoint().id);
     let options = JobOptions::of(&lease.job.options);
+    if options.clear_mask {
+        pictures = mark_by_colour(endpoint, pictures, worker.config.fetch.max_pixels, &worker.config.memory).await?;
+    }
     let ignored = options.ignored.into_iter().map(|name| format!("{id} has no field {name}; it was ignored"));
     for note in ignored.chain(options.notes) {
         journal.log(&note);
@@ -157,13 +161,17 @@ async fn draw(
     };
     let attempt = lease.job.counted_attempts().unsigned_abs();
     let mut request = Request::new(&checked, pictures, seed, attempt);
+    encoding::ask_for(&mut request, options.encoding);
+    if options.like_picture {
+        as_large_as_given(&mut request);
+    }
     request.resume = submitted_before(worker, lease).await?;
     let limit = worker.config.runs.of(id).map(|limit| (limit, "[worker] run_s"));
     let limit = limit.or_else(|| runner.longest().map(|longest| (longest, "three times deadline_s of its maker")));
     let (job, watch) = (request.clone(), journal.clone());
     let run = AbortOnDropHandle::new(tokio::spawn(async move { runner.run(job, watch).await }));
     let drawn = within(limit, run, journal).await?;
-    Ok((request, drawn))
+    Ok((request, encoding::encoded(drawn, options.encoding).await?))
 }
 
 /// What becomes of a run. One that takes too long is told to stop, then left alone.

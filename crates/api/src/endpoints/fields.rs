@@ -1,6 +1,6 @@
 //! Fields that several endpoints share.
 
-use crate::field::{Field, Fill, Kind};
+use crate::field::{Field, Fill, Kind, Shade};
 use crate::image_size::SIDE_MAX;
 
 /// What to draw.
@@ -62,8 +62,8 @@ pub(super) const fn choice(
 }
 
 /// The mask over `image_url`; makers differ in which of its colours is painted anew.
-pub(super) const fn mask_url(help: &'static str) -> Field {
-    Field { name: "mask_url", kind: Kind::Mask { of: "image_url" }, fill: Fill::Required, help }
+pub(super) const fn mask_url(marks: Shade, help: &'static str) -> Field {
+    Field { name: "mask_url", kind: Kind::Mask { of: "image_url", marks }, fill: Fill::Required, help }
 }
 
 /// How many pictures, one where nobody says.

@@ -6,7 +6,7 @@ use super::fields::{
 };
 use super::samples::{INPAINTING, sample_picture};
 use crate::endpoint::{Endpoint, Family, Maker, Sizing};
-use crate::field::{Field, Fill, Shape};
+use crate::field::{Field, Fill, Shade, Shape};
 use crate::image_format::ImageFormat;
 use crate::output::OutputShape;
 
@@ -120,7 +120,10 @@ pub(super) const FILL: Endpoint = Endpoint {
             SAFETY_TOLERANCE,
             output_format("jpeg"),
             IMAGE_URL,
-            mask_url("Where to paint: a picture of the same size, white where it changes. A URL or a data URI."),
+            mask_url(
+                Shade::White,
+                "Where to paint: a picture of the same size, white where it changes. A URL or a data URI.",
+            ),
         ],
         apart: &[],
     },

@@ -8,7 +8,7 @@ use super::ideogram_v2::{FILES_AND_SEED, V2};
 use super::rgb::RGB_COLOR;
 use super::samples::{INPAINTING, sample_picture};
 use crate::endpoint::{Endpoint, Sizing};
-use crate::field::{Field, Fill, Kind, Shape};
+use crate::field::{Field, Fill, Kind, Shade, Shape};
 
 const PALETTE_MEMBER: Shape = Shape {
     name: "ColorPaletteMember",
@@ -118,7 +118,10 @@ pub(super) const EDIT: Endpoint = Endpoint {
             SYNC_MODE,
             text("prompt", Fill::Required, "What the masked part shows."),
             IMAGE_URL,
-            mask_url("Where to paint: a picture of the same size, black where it changes. A URL or a data URI."),
+            mask_url(
+                Shade::Black,
+                "Where to paint: a picture of the same size, black where it changes. A URL or a data URI.",
+            ),
         ],
         apart: &[("style_codes", "image_urls")],
     },

@@ -1,6 +1,6 @@
 //! scumble.toml. A word that means nothing is an error: a setting that is silently ignored is worse.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,7 @@ pub(super) struct File {
     pub(super) fetch: FetchSection,
     pub(super) retention: RetentionSection,
     pub(super) models: HashMap<String, ModelSection>,
+    pub(super) openai: OpenAiSection,
     pub(super) providers: scumble_worker::makers::Settings,
 }
 
@@ -137,6 +138,13 @@ pub(super) struct ModelSection {
     pub(super) weights: Option<PathBuf>,
     pub(super) dtype: Option<DtypeName>,
     pub(super) provider: Option<OneOrMore>,
+}
+
+/// Names of models for programs that speak OpenAI's API.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct OpenAiSection {
+    pub(super) aliases: BTreeMap<String, String>,
 }
 
 /// `"bfl"` or `["local", "bfl"]`.

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use scumble_api::OpenAiAliases;
 use scumble_server::listen::ConnectionLimits;
 use scumble_server::{Hosts, Origins};
 use scumble_store::{Limits, Retention};
@@ -76,6 +77,8 @@ impl Settings {
             server: scumble_server::Config {
                 private_webhooks: file.webhooks.allow_private.unwrap_or_default(),
                 memory: memory.clone(),
+                openai: OpenAiAliases::new(file.openai.aliases)
+                    .map_err(|e| Failure::Usage(format!("[openai] aliases: {e}")))?,
                 ..server_config(args, file.server, &file.limits)?
             },
             models: models::config(file.models, &file.worker, args, makers)?,

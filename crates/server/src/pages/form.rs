@@ -105,7 +105,7 @@ fn control(kind: &Kind, path: &str, shown: &Value, problems: &Told<'_>) -> Value
         Kind::Choice(words) => base("choice", json!({ "value": text(), "options": words })),
         Kind::Hex { digits } => base("hex", json!({ "value": text(), "digits": digits })),
         Kind::Image => base("image", json!({ "value": text() })),
-        Kind::Mask { of } => {
+        Kind::Mask { of, .. } => {
             let beside = path.rsplit_once('.').map_or_else(|| (*of).to_owned(), |(before, _)| format!("{before}.{of}"));
             base("mask", json!({ "value": text(), "of": beside }))
         }

@@ -29,6 +29,7 @@ use axum::routing::{get, post};
 pub(crate) use self::layout::keep_private;
 pub(crate) use self::tries::Tries;
 pub(crate) use self::visitor::{VisitHash, key_of_cookie, refused, visit_of_page};
+pub(crate) use self::ways::Workers;
 use crate::routes::Table;
 
 /// What a form of any endpoint does with what a browser sends: read it, judge it, show it again.

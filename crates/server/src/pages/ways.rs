@@ -12,7 +12,7 @@ use crate::state::AppState;
 const SILENT_MS: i64 = 35_000;
 
 /// The workers that are there.
-pub(super) struct Workers(Vec<(WorkerRecord, AboutWorker)>);
+pub(crate) struct Workers(Vec<(WorkerRecord, AboutWorker)>);
 
 /// How an endpoint is answered, in words.
 #[derive(Clone, Debug, Serialize)]
@@ -26,7 +26,7 @@ pub(super) struct Way {
 }
 
 impl Workers {
-    pub(super) async fn now(state: &AppState) -> scumble_store::Result<Self> {
+    pub(crate) async fn now(state: &AppState) -> scumble_store::Result<Self> {
         let found = state.store.workers(state.clock.now_ms().saturating_sub(SILENT_MS)).await?;
         // what another version says differently is as good as unsaid
         let about = |worker: &WorkerRecord| serde_json::from_value(worker.about.clone()).unwrap_or_default();
@@ -45,9 +45,14 @@ impl Workers {
     }
 
     /// The best that any of them has for this endpoint.
-    pub(super) fn way(&self, endpoint: &Endpoint) -> Way {
+    pub(crate) fn answers(&self, endpoint: &Endpoint) -> Option<&Answers> {
         let found = self.0.iter().filter_map(|(_, about)| about.answers.get(endpoint.id));
-        Way::of(found.min_by_key(|answers| answers.rank()), endpoint)
+        found.min_by_key(|answers| answers.rank())
+    }
+
+    /// The same for people.
+    pub(super) fn way(&self, endpoint: &Endpoint) -> Way {
+        Way::of(self.answers(endpoint), endpoint)
     }
 }
 

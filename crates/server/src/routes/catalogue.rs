@@ -6,25 +6,14 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use scumble_api::Endpoint;
 use scumble_api::faces::{self, CatalogueQuery, Edition, Places};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::addressing::Caller;
 use crate::hosts::Service;
 
 type Pairs = Query<Vec<(String, String)>>;
 
-/// `GET /v1/models`. Errors have the envelope of fal's platform.
-pub(super) async fn list(Extension(caller): Extension<Caller>, Query(pairs): Pairs) -> Response {
-    match page(pairs, &caller) {
-        Ok(page) => Json(page).into_response(),
-        Err(message) => {
-            let error = json!({ "error": { "type": "validation_error", "message": message } });
-            (StatusCode::BAD_REQUEST, Json(error)).into_response()
-        }
-    }
-}
-
-/// The page that a query asks for.
+/// The page of the catalogue that a query asks for.
 pub(crate) fn page(pairs: Vec<(String, String)>, caller: &Caller) -> Result<Value, String> {
     faces::catalogue(&query(pairs)?, &places(caller))
 }

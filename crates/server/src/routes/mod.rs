@@ -82,9 +82,14 @@ fn table() -> Table {
         // receivers of webhooks
         .route("/rest/.well-known/jwks.json", get(jwks::read))
         // programs that look for something to call
-        .route("/v1/models", get(catalogue::list).route_layer(from_fn(openai::models)))
+        .route("/v1/models", get(openai::list))
         .route("/v1/models/{*id}", get(openai::model))
+        // programs that speak OpenAI's API
         .route("/v1/images/generations", post(openai::generate))
+        .route("/v1/images/edits", post(openai::edit))
+        .route("/v1/images/variations", post(openai::vary))
+        .route("/v1", any(openai::unknown))
+        .route("/v1/{*path}", any(openai::unknown))
         .route("/api/openapi/queue/openapi.json", get(catalogue::queue_openapi))
         .route("/llms.txt", get(catalogue::overview))
         // machines
@@ -110,6 +115,8 @@ pub fn router(state: AppState) -> Router {
         .map_response(errors_in_json)
         // changes the path that routes see; the outer router exists for that reason
         .layer(from_fn_with_state(state.clone(), address))
+        // everything inside of it that says no
+        .layer(from_fn(openai::envelope))
         // before anything looks at the query
         .map_request(take_token)
         // before anything is read but the head

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
-use scumble_api::{ErrorType, ImageSize, Input, InputPicture, Problem};
+use scumble_api::{ImageSize, Input, InputPicture, Problem};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::read::Unread;
@@ -75,10 +75,7 @@ impl Inputs {
         match (problems.is_empty(), busy) {
             (true, false) => Ok(pictures),
             (false, _) => Err(RunError::Invalid(problems)),
-            (true, true) => Err(RunError::Passing {
-                kind: ErrorType::RunnerSchedulingFailure,
-                reason: "the memory of this process is taken by other requests".to_owned(),
-            }),
+            (true, true) => Err(RunError::busy()),
         }
     }
 

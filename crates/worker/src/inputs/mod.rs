@@ -3,8 +3,10 @@
 //! Every step has a limit, and every failure becomes the problem that fal's clients know for it, at the field where the
 //! caller can mend it.
 
+mod clear;
 mod decode;
 mod given;
+mod like;
 mod read;
 
 use std::sync::Arc;
@@ -17,9 +19,11 @@ use scumble_files::Files;
 use scumble_pictures::Undecodable;
 use scumble_store::{Clock, Store};
 
+pub(crate) use clear::mark_by_colour;
 pub use decode::{InputImage, InputPixels};
 pub use given::GivenPicture;
 pub(crate) use given::cancelled;
+pub(crate) use like::as_large_as_given;
 use read::Unread;
 
 use crate::config::FetchConfig;

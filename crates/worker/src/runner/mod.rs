@@ -211,6 +211,12 @@ impl RunError {
         }
     }
 
+    /// There is no room for the pictures of a job now; another attempt may find some.
+    pub(crate) fn busy() -> Self {
+        let reason = "the memory of this process is taken by other requests".to_owned();
+        Self::Passing { kind: ErrorType::RunnerSchedulingFailure, reason }
+    }
+
     /// What a run gets that took longer than it may; `bill` is what it has cost all the same.
     pub(crate) fn too_long(limit: Duration, setting: &str, bill: Vec<(&'static str, String)>) -> Self {
         let msg = format!(
