@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use axum::Extension;
 use axum::body::Bytes;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
@@ -28,8 +29,11 @@ pub(super) async fn open(
     Extension(caller): Extension<Caller>,
     authorized: Authorized,
     Path(id): Path<String>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Refusal> {
+    let Ok(upgrade) = upgrade else {
+        return Err(Refusal::plain(400, "This path is for WebSockets, which begin with a GET over HTTP/1.1"));
+    };
     let id = endpoint(&id)?.id;
     let rules = Rules {
         waiting: WAITING,
