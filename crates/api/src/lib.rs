@@ -24,10 +24,10 @@ mod uploads;
 mod validate;
 mod webhook;
 
-pub use answers::{AboutWorker, Answers};
+pub use answers::{AboutWorker, Answers, Lack, Standing};
 pub use endpoint::{Endpoint, Family, Maker, Sizing};
 pub use endpoint_id::{AppPath, EndpointId};
-pub use endpoints::{ENDPOINTS, find};
+pub use endpoints::{ENDPOINTS, STARTER_WORDS, find};
 pub use error::{ErrorAnswer, ErrorType, Problem};
 pub use field::{Field, Fill, Kind, Scope, Shape};
 pub use image_format::ImageFormat;
@@ -37,7 +37,8 @@ pub use lifecycle::{Acl, AclDecision, AclRule, Lifecycle};
 pub use openai::{OpenAiCall, OpenAiError, openai_images, openai_model, openai_models};
 pub use options::{JobOptions, tags};
 pub use output::{
-    Delivered, FILE_SCHEME, FileShape, INLINE_SCHEME, Image, MadePicture, Output, OutputShape, OwnFile, own_files,
+    Delivered, FILE_SCHEME, FLAGS_HELP, FileShape, INLINE_SCHEME, Image, MadePicture, Output, OutputShape, OwnFile,
+    own_files,
 };
 pub use queue::{LogLine, Metrics, QueueStatus, Status, Submitted};
 pub use retry::{Fault, RetryRules, rest_ms};

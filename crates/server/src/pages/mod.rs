@@ -4,6 +4,7 @@
 //! What a page shows and does goes through the same store and the same validation as the API.
 
 mod assets;
+mod docs;
 mod follow;
 mod form;
 mod gallery;
@@ -28,6 +29,7 @@ use axum::routing::{get, post};
 
 pub(crate) use self::layout::keep_private;
 pub(crate) use self::visitor::{key_of_cookie, key_of_page};
+pub(crate) use self::ways::Workers;
 use crate::state::AppState;
 
 /// What a form of any endpoint does with what a browser sends: read it, judge it, show it again.
@@ -60,6 +62,8 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/thumbnail", post(thumbnail::fetch))
+        .route("/docs", get(docs::list))
+        .route("/docs/{name}", get(docs::show))
         .route("/favicon.ico", get(assets::icon))
         .route("/assets/{version}/{name}", get(assets::read))
 }

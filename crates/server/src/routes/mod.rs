@@ -71,6 +71,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/images/generations", post(openai::generate))
         .route("/api/openapi/queue/openapi.json", get(catalogue::queue_openapi))
         .route("/llms.txt", get(catalogue::overview))
+        .route("/openapi.json", get(catalogue::openapi))
         // machines
         .route("/health", get(probes::health))
         .route("/ready", get(probes::ready))
