@@ -109,10 +109,10 @@ fn makers(settings: &Settings) -> String {
     let list = |ids: Vec<MakerId>| ids.into_iter().map(MakerId::name).collect::<Vec<_>>().join(", ");
     match (with.is_empty(), without.is_empty()) {
         (true, _) => {
-            let address = settings.listen.unwrap_or(std::net::SocketAddr::from(([127, 0, 0, 1], 8787)));
-            format!(
-                "no keys, so closed models are not answered (a running server tells more: http://{address}/docs/makers)"
-            )
+            let port = settings.listen.map_or(8787, |address| address.port());
+            let here = format!("http://127.0.0.1:{port}");
+            let server = settings.server.public_url.as_deref().unwrap_or(&here);
+            format!("no keys, so closed models are not answered (a running server tells more: {server}/docs/makers)")
         }
         (false, true) => format!("keys for {}", list(with)),
         (false, false) => format!("keys for {}; none for {}", list(with), list(without)),

@@ -45,17 +45,17 @@ impl Operation<'_> {
             call["parameters"] = json!(self.parameters);
         }
         if let Some(body) = &self.body {
-            call["requestBody"] = json!({ "required": true, "content": content(body.clone()) });
+            call["requestBody"] = json!({ "required": true, "content": content(body) });
         }
         let answer = |(status, text, schema): &Answer<'_>| {
-            (status.to_string(), json!({ "description": text, "content": content(reference(schema)) }))
+            (status.to_string(), json!({ "description": text, "content": content(&reference(schema)) }))
         };
         call["responses"] = self.answers.iter().map(answer).collect::<Map<_, _>>().into();
         call
     }
 }
 
-pub(super) fn content(schema: Value) -> Value {
+fn content(schema: &Value) -> Value {
     json!({ "application/json": { "schema": schema } })
 }
 

@@ -67,7 +67,7 @@ pub fn openapi(endpoint: &Endpoint, places: &Places, edition: Edition) -> Value 
         },
         "servers": [{ "url": places.queue }],
         "security": security(),
-        "components": components(schemas),
+        "components": components(&schemas),
         "paths": calls::queue(endpoint, "", ""),
     })
 }
@@ -77,7 +77,7 @@ fn security() -> Value {
     json!([{ "apiKeyAuth": [] }, {}])
 }
 
-fn components(schemas: Map<String, Value>) -> Value {
+fn components(schemas: &Map<String, Value>) -> Value {
     json!({
         "securitySchemes": {
             "apiKeyAuth": {

@@ -37,7 +37,7 @@ pub fn openapi_of_server(places: &Places) -> Value {
         "servers": [{ "url": places.pages }],
         "security": security(),
         "tags": tags.map(|name| json!({ "name": name })).collect::<Vec<_>>(),
-        "components": components(schemas),
+        "components": components(&schemas),
         "paths": paths,
     })
 }
@@ -133,15 +133,15 @@ fn beside() -> Map<String, Value> {
     };
     let models = Operation {
         parameters: vec![
-            query("limit", json!({ "type": "integer", "minimum": 1, "maximum": 100 }), "Entries of a page."),
-            query("cursor", json!({ "type": "string" }), "Where the page begins: the last answer's `next_cursor`."),
-            query("q", json!({ "type": "string" }), "Only those that have these words."),
+            query("limit", &json!({ "type": "integer", "minimum": 1, "maximum": 100 }), "Entries of a page."),
+            query("cursor", &json!({ "type": "string" }), "Where the page begins: the last answer's `next_cursor`."),
+            query("q", &json!({ "type": "string" }), "Only those that have these words."),
         ],
         ..call("list_models", "What can be called, page by page.", "server", &[(200, "A page.", "Catalogue")])
     };
-    let health = probe(call("health", "Whether the server lives.", "server", &[]));
+    let health = probe(&call("health", "Whether the server lives.", "server", &[]));
     let ready = call("ready", "Whether the server can take work.", "server", &[(503, "It cannot; why.", "Error")]);
-    let ready = probe(ready);
+    let ready = probe(&ready);
     let paths = [
         ("/rest/storage/upload/initiate", "post", upload.to_json()),
         ("/v1/images/generations", "post", generate.to_json()),
@@ -153,7 +153,7 @@ fn beside() -> Map<String, Value> {
 }
 
 /// A call that is answered with a word.
-fn probe(call: Operation<'_>) -> Value {
+fn probe(call: &Operation<'_>) -> Value {
     let mut call = call.to_json();
     let word = json!({ "description": "Yes.", "content": { "text/plain": { "schema": { "type": "string" } } } });
     let mut answers = Map::from_iter([("200".to_owned(), word)]);
@@ -164,7 +164,7 @@ fn probe(call: Operation<'_>) -> Value {
     call
 }
 
-fn query(name: &str, schema: Value, description: &str) -> Value {
+fn query(name: &str, schema: &Value, description: &str) -> Value {
     json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema })
 }
 
