@@ -31,6 +31,7 @@ listen = "127.0.0.1:0"
 public_url = "https://images.example.com/scumble"
 trusted_proxy = true
 hosts = ["images.example.com"]
+origins = ["https://app.example.com", "http://10.0.0.7:3000"]
 connect = false
 [store]
 url = "sqlite:elsewhere/jobs.db"
@@ -123,6 +124,8 @@ fn mistakes_in_the_file_are_named() {
         ("[retention]\nresults_s = []\n", &["line 2", "number"]),
         ("[server]\npublic_url = \"images.example.com\"\n", &["[server] public_url", "https://"]),
         ("[server]\nhosts = [\"https://a.example\"]\n", &["[server] hosts", "https://a.example"]),
+        ("[server]\norigins = [\"app.example.com\"]\n", &["[server] origins", "app.example.com", "https://"]),
+        ("[server]\norigins = [\"*\"]\n", &["[server] origins", "make a key"]),
         ("[server]\ntls = { cert = \"a\" }\n", &["line 2", "key"]),
         ("[server]\nconnect = true\n", &["CONNECT", "--tls-dev"]),
         ("[models.\"nobody/nothing\"]\nweights = \"x\"\n", &["nobody/nothing", "scumble models list"]),

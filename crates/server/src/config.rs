@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::hosts::Hosts;
+use crate::origins::Origins;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -17,6 +18,10 @@ pub struct Config {
     pub trusted_proxy: bool,
     /// The host names that stand for services.
     pub hosts: Arc<Hosts>,
+    /// The origins whose pages may use this server while it has no keys.
+    pub origins: Arc<Origins>,
+    /// Whether everybody who can reach this server may call as long as it has no keys, through proxies too.
+    pub open: bool,
     /// Largest body of a call, in bytes.
     pub body_bytes: usize,
     /// Largest file that is uploaded, in bytes.
@@ -42,6 +47,8 @@ impl Default for Config {
             public_url: None,
             trusted_proxy: false,
             hosts: Arc::default(),
+            origins: Arc::default(),
+            open: false,
             body_bytes: 50 * MIB as usize,
             upload_bytes: 10 * 1024 * MIB,
             queue_length: None,

@@ -33,6 +33,7 @@ pub(super) struct ServerSection {
     pub(super) public_url: Option<String>,
     pub(super) trusted_proxy: Option<bool>,
     pub(super) hosts: Vec<String>,
+    pub(super) origins: Vec<String>,
     pub(super) tls: Option<TlsSection>,
     pub(super) connect: Option<bool>,
 }

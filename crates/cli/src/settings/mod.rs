@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use scumble_server::Hosts;
+use scumble_server::{Hosts, Origins};
 use scumble_store::{Limits, Retention};
 use scumble_worker::{FetchConfig, ModelsConfig, WebhooksConfig};
 
@@ -91,6 +91,10 @@ fn server_config(
         public_url: place::public_url(args.public_url.clone().or(section.public_url))?,
         trusted_proxy: section.trusted_proxy.unwrap_or_default(),
         hosts: Arc::new(Hosts::with(&section.hosts).map_err(|e| Failure::Usage(format!("[server] hosts: {e}")))?),
+        origins: Arc::new(
+            Origins::with(&section.origins).map_err(|e| Failure::Usage(format!("[server] origins: {e}")))?,
+        ),
+        open: args.open,
         queue_length: units::positive("[limits] queue_length", limits.queue_length)?,
         per_key_concurrency: units::positive("[limits] per_key_concurrency", limits.per_key_concurrency)?,
         ..Default::default()

@@ -26,6 +26,7 @@ use tower::ServiceExt;
 use super::Listening;
 use super::patience::Patient;
 use crate::addressing::Scheme;
+use crate::forwarded::Peer;
 
 /// Every TLS connection begins with a handshake record; no HTTP method begins with this byte.
 const HANDSHAKE: u8 = 0x16;
@@ -43,11 +44,13 @@ pub(super) struct Connection {
     _slot: Option<Arc<OwnedSemaphorePermit>>,
     /// Whether it runs inside another one.
     pub(super) tunnelled: bool,
+    /// Who has opened it.
+    peer: Option<Peer>,
 }
 
 impl Connection {
     pub(super) fn new(router: Router, how: Arc<Listening>, open: TaskTracker, closing: CancellationToken) -> Self {
-        Self { router, how, open, closing, _slot: None, tunnelled: false }
+        Self { router, how, open, closing, _slot: None, tunnelled: false, peer: None }
     }
 
     /// A connection in a place of its own.
@@ -56,7 +59,8 @@ impl Connection {
     }
 
     /// Serves a connection to its end.
-    pub(super) async fn serve(self, stream: TcpStream) {
+    pub(super) async fn serve(mut self, stream: TcpStream) {
+        self.peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
         // answers are written at once; waiting for more to send would only delay them
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY is not available");
@@ -119,6 +123,9 @@ impl Connection {
             return Ok(self.tunnel(request));
         }
         request.extensions_mut().insert(scheme);
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
         let pause = self.how.limits.body_pause;
         self.router.oneshot(request.map(|body| Body::new(Patient::new(body, pause)))).await
     }

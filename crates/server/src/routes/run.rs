@@ -13,6 +13,7 @@ use super::stream;
 use crate::addressing::{Caller, Service};
 use crate::answer::{Refusal, about, outcome};
 use crate::auth::Authorized;
+use crate::sent::Sent;
 use crate::state::AppState;
 use crate::submit::{Call, Origin, too_many};
 use crate::wait::Wait;
@@ -22,10 +23,9 @@ use crate::watch::What;
 pub(super) async fn with_body(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    authorized: Authorized,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    Sent { by: authorized, body }: Sent<Authorized>,
 ) -> Result<Response, Refusal> {
     let from = Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers };
     answer(from, &id, |id| Call::read(id, &body)).await
@@ -55,11 +55,10 @@ pub(super) async fn with_query(
 pub(super) async fn bare(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    authorized: Authorized,
     (method, uri): (Method, Uri),
     headers: HeaderMap,
     Handshake(opening): Handshake,
-    body: Bytes,
+    Sent { by: authorized, body }: Sent<Authorized>,
 ) -> Result<Response, Refusal> {
     if Service::has_path(uri.path()) {
         return Err(no_such_page(&uri));
