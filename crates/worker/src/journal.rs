@@ -217,6 +217,10 @@ impl Watch for Journal {
         self.note(EventKind::Log { level: Level::Info, message: message.to_owned() });
     }
 
+    fn warn(&self, message: &str) {
+        self.note(EventKind::Log { level: Level::Warn, message: message.to_owned() });
+    }
+
     fn resumes(&self) -> bool {
         (self.is_lost() || self.is_stopping()) && !self.cancelled.load(Ordering::Acquire)
     }

@@ -46,7 +46,7 @@ pub(super) async fn show(
     Query(query): Query<ModelQuery>,
 ) -> Response {
     if path.ends_with("/openapi.json") || path.ends_with("/llms.txt") {
-        return catalogue::document(Extension(caller), Path(path)).await;
+        return catalogue::document(State(state), Extension(caller), Path(path)).await.into_response();
     }
     let visitor = match visitor {
         Ok(visitor) => visitor,

@@ -92,6 +92,7 @@ fn table() -> Table {
         .route("/v1/{*path}", any(openai::unknown))
         .route("/api/openapi/queue/openapi.json", get(catalogue::queue_openapi))
         .route("/llms.txt", get(catalogue::overview))
+        .route("/openapi.json", get(catalogue::openapi))
         // machines
         .route("/health", get(probes::health))
         .route("/ready", get(probes::ready))

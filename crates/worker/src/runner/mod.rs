@@ -4,6 +4,7 @@ mod choice;
 mod local;
 mod maker;
 mod rehearsal;
+mod remarks;
 mod stand_in;
 mod timer;
 
@@ -103,6 +104,8 @@ pub struct Drawn {
     pub prompt: Option<String>,
     /// What a maker asks for it.
     pub bill: Option<Bill>,
+    /// What a checker has said of each picture, where one has looked at them: there is none here.
+    pub flags: Option<Vec<bool>>,
 }
 
 /// What a maker asks for pictures.
@@ -134,6 +137,10 @@ pub trait Watch: Send + Sync {
     fn step(&self, done: usize, total: usize, preview: &dyn Fn() -> Option<Pixels>);
     /// A line for the job's log.
     fn log(&self, message: &str);
+    /// The same, of something that the caller should look at.
+    fn warn(&self, message: &str) {
+        self.log(message);
+    }
     /// Whether the run should stop now.
     fn cancelled(&self) -> bool;
     /// Whether it stops only here, and another attempt goes on with the job.
