@@ -8,6 +8,7 @@ use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use scumble_api::faces;
+use scumble_engine::pipelines::devices;
 use scumble_store::{JobId, State};
 use scumble_worker::Faults;
 
@@ -58,12 +59,14 @@ pub(crate) struct Models {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelsCommand {
-    /// Every endpoint, a line each.
-    List,
-    /// One endpoint and the fields of its input.
+    /// Every endpoint, a line each, with what answers it in a `serve` with the same flags.
+    List(Serve),
+    /// One endpoint: what answers it, and the fields of its input.
     Show {
         /// Such as fal-ai/flux/schnell.
         id: String,
+        #[command(flatten)]
+        serve: Serve,
     },
 }
 
@@ -115,12 +118,16 @@ pub(crate) struct Run {
     /// Number type of computation; the weights' own if left out.
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<Dtype>,
-    /// cpu, cuda:0 or metal.
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, default_value = "cpu", help = device_help())]
     pub(crate) device: String,
     /// Write what the pipeline computed on the way.
     #[arg(long, value_name = "FILE.safetensors")]
     pub(crate) trace: Option<PathBuf>,
+}
+
+/// Only what this build can do is on offer.
+fn device_help() -> String {
+    format!("What to compute on. This build has: {}", devices().join(", "))
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -58,6 +58,11 @@ impl Watch for Progress {
         self.bar.println(message);
     }
 
+    fn warn(&self, message: &str) {
+        // the bar shows nothing where stderr is no terminal
+        self.bar.suspend(|| eprintln!("warning: {message}"));
+    }
+
     fn cancelled(&self) -> bool {
         self.interrupted.load(Ordering::Acquire)
     }

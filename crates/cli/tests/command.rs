@@ -64,6 +64,17 @@ fn a_tiny_checkpoint_runs_and_can_be_traced() {
 }
 
 #[test]
+fn words_that_the_starter_does_not_know_are_a_warning() {
+    let desk = Desk::new();
+    let drawn = desk.scumble(&["run", "a photo of a cat", "-o", "cat.png", "--seed", "1"]);
+    let said = String::from_utf8_lossy(&drawn.stderr);
+    assert!(drawn.status.success() && said.contains("warning: the starter does not know: photo, cat."), "{said}");
+    assert!(said.contains("Shapes: circle"), "{said}");
+    let known = desk.scumble(&["run", "a red circle", "-o", "circle.png", "--seed", "1"]);
+    assert!(!String::from_utf8_lossy(&known.stderr).contains("warning"), "{known:?}");
+}
+
+#[test]
 fn wrong_input_is_code_2() {
     let desk = Desk::new();
     desk.refuses(&["run"], 2, &["prompt", "required"]);
@@ -73,6 +84,11 @@ fn wrong_input_is_code_2() {
     desk.refuses(&["run", "x", "-i", r#"image_size={"width":7,"height":7}"#], 2, &["image_size.width", "64"]);
     desk.refuses(&["run", "x", "-o", "x.gif"], 2, &["x.gif", ".png"]);
     desk.refuses(&["run", "x", "--device", "tpu"], 2, &["tpu", "cpu"]);
+    for device in ["cuda:0", "metal"].into_iter().filter(|name| !scumble_engine::pipelines::devices().contains(name)) {
+        desk.refuses(&["run", "x", "--device", device], 2, &[device, "not in this build", "cpu"]);
+        let help = succeeded(&desk.scumble(&["run", "--help"]));
+        assert!(!help.contains(device), "{help}");
+    }
     desk.refuses(&["serve", "--listen", "0.0.0.0:0"], 2, &["keys create", "--open"]);
     std::fs::write(desk.path("scumble.toml"), "[worker]\nconcurency = 2\n").unwrap();
     desk.refuses(&["serve", "--config", "scumble.toml"], 2, &["concurency", "concurrency"]);
@@ -137,8 +153,22 @@ fn keys_are_made_listed_and_revoked_with_the_server_down() {
 fn models_are_listed_and_shown_with_their_fields() {
     let desk = Desk::new();
     let list = succeeded(&desk.scumble(&["models", "list"]));
-    assert!(list.contains("fal-ai/flux/schnell") && list.contains("through Ideogram"), "{list}");
+    let line = |list: &str, id: &str| {
+        let starts = |line: &&str| line.split_whitespace().next() == Some(id);
+        list.lines().find(starts).unwrap_or_else(|| panic!("{id}: {list}")).to_owned()
+    };
+    for (id, standing) in [
+        ("scumble/starter", "Runs here"),
+        ("fal-ai/flux/schnell", "Needs weights"),
+        ("fal-ai/ideogram/v3", "Needs a key"),
+        ("fal-ai/aura-flow", "Not yet"),
+    ] {
+        assert!(line(&list, id).ends_with(standing), "{list}");
+    }
+    let cards = succeeded(&desk.scumble(&["models", "list", "--stand-in"]));
+    assert!(line(&cards, "fal-ai/aura-flow").ends_with("Stand-in"), "{cards}");
     let page = succeeded(&desk.scumble(&["models", "show", "fal-ai/hidream-i1-full"]));
+    assert!(page.contains("Not yet. fal-ai/hidream-i1-full needs HiDream-I1"), "{page}");
     assert!(page.contains("num_inference_steps") && page.contains("LoraWeight:") && page.contains("weight_name"));
     let help = succeeded(&desk.scumble(&["run", "fal-ai/aura-flow", "--help"]));
     assert!(help.contains("expand_prompt") && help.contains("--weights"), "{help}");

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Desk, HOSTS, Serving, client, star, trusting};
+use common::{Desk, HOSTS, Serving, client, star, succeeded, trusting};
 use rcgen::{CertificateParams, KeyPair};
 use reqwest::{Client, Method, Response, Version};
 use rustls::pki_types::pem::PemObject;
@@ -165,11 +165,13 @@ async fn hosts_that_are_none_are_refused() {
     assert_eq!(server.raw("GET /health HTTP/1.0\r\n\r\n").0, 200, "HTTP/1.0 has no Host");
     let large = format!("Host: a\r\nX-Large: {}\r\n", "x".repeat(66_000));
     assert_eq!(get(&large).0, 431);
-    // without a proxy that the owner trusts, anybody could say this
+    // with a key names do not matter; without a proxy that the owner trusts, anybody could say this
+    let key = succeeded(&desk.scumble(&["keys", "create", "--data-dir", "data"]));
     let forwarded = "Host: a.example\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: b.example\r\n";
     let submit = |server: &common::Serving| {
         let body = star().to_string();
-        let head = format!("{forwarded}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let key = format!("Authorization: Key {}\r\n", key.trim());
+        let head = format!("{forwarded}{key}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
         server.raw(&format!("POST /queue/scumble/starter HTTP/1.1\r\n{head}")).1["status_url"]
             .as_str()
             .unwrap()

@@ -32,6 +32,7 @@ public_url = "https://images.example.com/scumble"
 trusted_proxy = true
 base_path = "/scumble"
 hosts = ["images.example.com"]
+origins = ["https://app.example.com", "http://10.0.0.7:3000"]
 connect = false
 [store]
 url = "sqlite:elsewhere/jobs.db"
@@ -71,6 +72,8 @@ dtype = "bfloat16"
 provider = ["local", "bfl", "fal"]
 [models."fal-ai/aura-flow"]
 provider = "fal"
+[openai]
+aliases = { "house-model" = "scumble/starter", "gpt-image-1" = "fal-ai/flux/schnell" }
 [providers.bfl]
 enabled = true
 api_key = "k"
@@ -129,9 +132,14 @@ fn mistakes_in_the_file_are_named() {
         ("[retention]\nresults_s = []\n", &["line 2", "number"]),
         ("[server]\npublic_url = \"images.example.com\"\n", &["[server] public_url", "https://"]),
         ("[server]\nhosts = [\"https://a.example\"]\n", &["[server] hosts", "https://a.example"]),
+        ("[server]\norigins = [\"app.example.com\"]\n", &["[server] origins", "app.example.com", "https://"]),
+        ("[server]\norigins = [\"*\"]\n", &["[server] origins", "make a key"]),
         ("[server]\ntls = { cert = \"a\" }\n", &["line 2", "key"]),
         ("[server]\nconnect = true\n", &["CONNECT", "--tls-dev"]),
         ("[models.\"nobody/nothing\"]\nweights = \"x\"\n", &["nobody/nothing", "scumble models list"]),
+        ("[openai]\naliases = { house = \"nobody/nothing\" }\n", &["[openai] aliases", "house", "nobody/nothing"]),
+        ("[openai]\naliases = { \"fal-ai/flux/dev\" = \"scumble/starter\" }\n", &["[openai] aliases", "of its own"]),
+        ("[openai]\nalias = {}\n", &["line 2", "alias", "aliases"]),
         ("[store]\nurl = \"mysql://me:s3cret@h/d\"\n", &["expected sqlite:PATH or postgres://"]),
         ("[store]\nurl = \"postgres://me:s3cret@h/d\"\nlurk = 1\n", &["line 3", "lurk"]),
         ("[store]\nurl = \"postgres://me:s3cret@h/d\nx\n", &["scumble.toml", "line"]),

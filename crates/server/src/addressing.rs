@@ -19,6 +19,7 @@ use crate::config::Config;
 pub(crate) use crate::hosts::Service;
 use crate::hosts::{Authority, Family, Hosts};
 use crate::listen::Crowded;
+use crate::origins::{Origin, is_loopback};
 use crate::prefix::Prefix;
 use crate::routes;
 use crate::state::AppState;
@@ -105,12 +106,25 @@ impl Caller {
         self.authority.to_string()
     }
 
+    /// Whether they came by a name of the machine on which they are.
+    pub(crate) fn is_loopback(&self) -> bool {
+        is_loopback(&self.authority.host)
+    }
+
+    /// Whether an origin is this very server, as they reached it or as the owner says that one reaches it.
+    pub(crate) fn is_at(&self, origin: &Origin) -> bool {
+        origin.is_at(&self.authority) || self.public_authority().is_some_and(|public| origin.is_at(&public))
+    }
+
     /// Whether the name they used cannot be a stranger's that leads here: a stranger's web page, opened under a name
     /// whose address was changed to this server's, is of the same origin as this server to a browser.
     pub(crate) fn is_surely_ours(&self) -> bool {
         let host = self.authority.host.as_str();
-        let address = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
-        let private = ["localhost", "local", "lan", "internal", "test", "home.arpa"];
+        // what ends in a number is an IPv4 address, 127.1 too: no name does
+        let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+        let address = host.starts_with('[') || host.rsplit('.').next().is_some_and(is_number);
+        // nobody can register a name below these; `test` is for tests, in which anybody may choose
+        let private = ["localhost", "local", "lan", "internal", "home.arpa"];
         let below = |name: &&str| host.strip_suffix(*name).is_some_and(|before| before.ends_with('.'));
         address
             || !host.contains('.')

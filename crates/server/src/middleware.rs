@@ -28,8 +28,9 @@ pub(crate) fn with_request_id(mut response: Response) -> Response {
 /// Browsers call from any origin; access is by key, by cookie only for what comes from a page of ours. `Authorization`
 /// must be named, so the request's own list is mirrored.
 pub(crate) fn cors() -> CorsLayer {
-    const EXPOSED: [&str; 10] = [
+    const EXPOSED: [&str; 11] = [
         "etag",
+        "x-request-id",
         "x-fal-request-id",
         "x-fal-billable-units",
         "x-fal-served-from",
@@ -60,13 +61,17 @@ pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
 /// Where the bytes of files are put.
 const UPLOADS: [&str; 3] = ["/cdn/put/", "/cdn/files/", "/files/"];
 
+/// Whether the body of a request is a file, which is written as it comes.
+pub(crate) fn is_upload(request: &Request) -> bool {
+    let path = request.uri().path();
+    let is_put = *request.method() == Method::PUT && UPLOADS.iter().any(|folder| path.starts_with(folder));
+    is_put || path == "/cdn/files/upload"
+}
+
 /// Refuses a body that says of itself that nobody here reads so much, before it is sent. Uploads have limits of their own.
 pub(crate) async fn long_bodies(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let limit = state.config.body_bytes.max(LIST_BYTES_MAX);
-    let path = request.uri().path();
-    let is_put = *request.method() == Method::PUT && UPLOADS.iter().any(|folder| path.starts_with(folder));
-    let is_upload = is_put || path == "/cdn/files/upload";
-    if !is_upload && request.body().size_hint().lower() > limit as u64 {
+    if !is_upload(&request) && request.body().size_hint().lower() > limit as u64 {
         return Refusal::plain(413, "The request body is too large for this server").into_response();
     }
     next.run(request).await

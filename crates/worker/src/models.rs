@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use scumble_api::{Answers, ENDPOINTS, Endpoint, Family};
+use scumble_api::{Answers, ENDPOINTS, Endpoint, Family, Lack};
 use scumble_engine::DType;
 use scumble_engine::checkpoint::{Precision, Source};
-use scumble_engine::pipelines::device;
+use scumble_engine::pipelines::{self, device};
 use scumble_providers::{MakerId, Makers};
 
 use crate::runner::{Choice, Choices, Closed, Drawn, Local, Model, Request, RunError, Runner, StandIn, Watch};
@@ -98,8 +98,9 @@ impl Models {
         Self { runners, device: "cpu".to_owned(), far: Vec::new(), makers: None }
     }
 
-    /// What callers of this endpoint get.
-    pub(crate) fn answers(&self, endpoint: &Endpoint) -> Answers {
+    /// What callers of this endpoint get: everything that says how an endpoint stands has it from here, in this process
+    /// or through what the worker announces.
+    pub fn answers(&self, endpoint: &Endpoint) -> Answers {
         self.runner(endpoint).answers(endpoint)
     }
 
@@ -200,28 +201,44 @@ pub fn source(endpoint: &Endpoint, folder: Option<&Path>) -> Option<Source> {
     }
 }
 
-/// Whether the engine can run models of this family.
-pub(crate) const fn engine_runs(family: Family) -> bool {
-    matches!(family, Family::Starter | Family::FluxSchnell | Family::FluxDev)
+/// Whether the engine can run models of this family: its own list of pipelines says so.
+fn engine_runs(family: Family) -> bool {
+    family.pipeline().is_some_and(|class| pipelines::CLASSES.contains(&class))
 }
 
-/// What an endpoint lacks that nothing answers here, and how to get it.
+/// What an endpoint gets that nothing answers here.
+pub(crate) fn nothing(endpoint: &Endpoint) -> Answers {
+    Answers::Nothing { lack: lack(endpoint), advice: advice(endpoint) }
+}
+
+/// What an endpoint lacks that nothing answers here.
+fn lack(endpoint: &Endpoint) -> Lack {
+    match endpoint.family.maker() {
+        Some(_) => Lack::Key,
+        None if engine_runs(endpoint.family) => Lack::Weights,
+        None => Lack::Engine,
+    }
+}
+
+/// How to get what an endpoint lacks.
 pub fn advice(endpoint: &Endpoint) -> String {
     let (id, family) = (endpoint.id, endpoint.family.title());
     let cards = "`scumble serve --stand-in` answers with cards instead of pictures";
-    match endpoint.family.maker() {
-        Some(maker) => {
+    match (lack(endpoint), endpoint.family.maker()) {
+        (_, Some(maker)) => {
             let (title, variable, name) = (maker.title(), maker.key_variable(), maker.name());
             format!(
                 "{id} is a closed model of {title}, which is asked by `scumble serve` with the owner's key: set \
                  {variable}, or api_key in [providers.{name}]; or {cards}"
             )
         }
-        None if engine_runs(endpoint.family) => format!(
+        (Lack::Weights, None) => format!(
             "{id} has no weights here. Give it a diffusers folder: `scumble serve --weights {id}=DIR` or `scumble run \
              {id} PROMPT --weights DIR`; or {cards}"
         ),
-        None => format!("{id} needs {family}, which the engine cannot run yet; {cards}"),
+        (Lack::Key | Lack::Engine, None) => {
+            format!("{id} needs {family}, which the engine cannot run yet; {cards}")
+        }
     }
 }
 
@@ -231,7 +248,7 @@ struct Advice;
 #[async_trait::async_trait]
 impl Runner for Advice {
     fn answers(&self, endpoint: &Endpoint) -> Answers {
-        Answers::Nothing { advice: advice(endpoint) }
+        nothing(endpoint)
     }
 
     async fn run(&self, request: Request, _watch: Arc<dyn Watch>) -> Result<Drawn, RunError> {

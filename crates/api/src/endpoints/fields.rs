@@ -1,6 +1,7 @@
 //! Fields that several endpoints share.
 
-use crate::field::{Field, Fill, Kind};
+use crate::field::{Field, Fill, Kind, Shade};
+use crate::image_size::SIDE_MAX;
 
 /// What to draw.
 pub(super) const PROMPT: Field = text("prompt", Fill::Required, "What the picture shows.");
@@ -17,8 +18,13 @@ pub(super) const SEED: Field = Field {
 pub(super) const SYNC_MODE: Field =
     boolean("sync_mode", false, "Whether the pictures come back inside the answer, as data URIs.");
 
-pub(super) const SAFETY_CHECKER: Field =
-    boolean("enable_safety_checker", true, "Whether pictures are checked for what not everybody should see.");
+/// Of a model that runs here, where nothing looks at pictures.
+pub(super) const SAFETY_CHECKER: Field = boolean(
+    "enable_safety_checker",
+    true,
+    "Accepted for compatibility: this server has no checker, and nothing is checked. Heeded only where fal itself makes \
+     the pictures.",
+);
 
 pub(super) const SAFETY_TOLERANCE: Field = Field {
     name: "safety_tolerance",
@@ -61,14 +67,22 @@ pub(super) const fn choice(
 }
 
 /// The mask over `image_url`; makers differ in which of its colours is painted anew.
-pub(super) const fn mask_url(help: &'static str) -> Field {
-    Field { name: "mask_url", kind: Kind::Mask { of: "image_url" }, fill: Fill::Required, help }
+pub(super) const fn mask_url(marks: Shade, help: &'static str) -> Field {
+    Field { name: "mask_url", kind: Kind::Mask { of: "image_url", marks }, fill: Fill::Required, help }
 }
 
-/// How many pictures, one where nobody says.
+/// How many pictures of a model that runs here, one where nobody says.
 pub(super) const fn num_images(max: i64) -> Field {
-    let kind = Kind::Integer { min: 1, max };
-    Field { name: "num_images", kind, fill: Fill::Integer(1), help: "How many pictures to make." }
+    number_of_images(
+        max,
+        "How many pictures to make. All are one draw from the seed: the first is what the seed gives alone, and the \
+         others come with it only. No other seed gives the third of four by itself.",
+    )
+}
+
+/// How many pictures of a maker's model, with how they hang on the seed there.
+pub(super) const fn number_of_images(max: i64, help: &'static str) -> Field {
+    Field { name: "num_images", kind: Kind::Integer { min: 1, max }, fill: Fill::Integer(1), help }
 }
 
 /// How many steps of denoising.
@@ -91,13 +105,15 @@ pub(super) const fn output_format(default: &'static str) -> Field {
     choice("output_format", &["jpeg", "png"], default, "The file format of the pictures.")
 }
 
-/// A size for a model that runs here. Pages allow sides up to 14142; the engine draws up to four megapixels.
+/// A size for a model that runs here. Pages allow sides up to 14142; the engine draws up to four megapixels, and what is
+/// larger is scaled to that.
 pub(super) const fn local_size(fill: Fill) -> Field {
     Field {
         name: "image_size",
-        kind: Kind::ImageSize { min: 16, max: 14142, area: 4_194_304 },
+        kind: Kind::ImageSize { min: 16, max: SIDE_MAX, area: 4_194_304, step: 16 },
         fill,
-        help: "The size of the picture, up to four megapixels; rounded down to a multiple of 16.",
+        help: "The size of the picture, up to four megapixels; rounded down to a multiple of 16. A larger one is scaled \
+               down to that, its ratio kept.",
     }
 }
 
@@ -105,7 +121,7 @@ pub(super) const fn local_size(fill: Fill) -> Field {
 pub(super) const fn maker_size(fill: Fill) -> Field {
     Field {
         name: "image_size",
-        kind: Kind::ImageSize { min: 1, max: 14142, area: 16_777_216 },
+        kind: Kind::ImageSize { min: 1, max: SIDE_MAX, area: 16_777_216, step: 1 },
         fill,
         help: "The size of the picture; the maker draws the nearest that its model has.",
     }

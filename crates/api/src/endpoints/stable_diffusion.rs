@@ -5,7 +5,7 @@ use super::fields::{
     steps, text,
 };
 use crate::endpoint::{Endpoint, Family, Sizing};
-use crate::field::{Field, Fill, Kind, Shape};
+use crate::field::{Field, Fill, Kind, Shade, Shape};
 use crate::image_format::ImageFormat;
 use crate::output::OutputShape;
 
@@ -52,7 +52,7 @@ const IP_ADAPTER: Shape = Shape {
         },
         Field {
             name: "mask_image_url",
-            kind: Kind::Mask { of: "image_url" },
+            kind: Kind::Mask { of: "image_url", marks: Shade::White },
             fill: Fill::Nothing,
             help: "Which part of that picture counts, white on black. A URL or a data URI.",
         },
@@ -91,8 +91,9 @@ pub(super) const LARGE: Endpoint = Endpoint {
                 help: "A ControlNet that leads the drawing.",
             },
             Field {
-                help: "The size of the picture, up to four megapixels; rounded down to a multiple of 16. Left out, it \
-                       is the control picture's, or landscape_4_3 without one.",
+                help: "The size of the picture, up to four megapixels; rounded down to a multiple of 16. A larger one is \
+                       scaled down to that, its ratio kept. Left out, it is the control picture's, or landscape_4_3 \
+                       without one.",
                 ..local_size(Fill::Nothing)
             },
             Field {

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use scumble_api::{ENDPOINTS, Standing};
 use scumble_store::{Clock, JobFilter, Store, SystemClock};
+use scumble_worker::Models;
 use scumble_worker::makers::MakerId;
 use tokio::net::TcpListener;
 
@@ -59,6 +61,7 @@ async fn examine(settings: &Settings) -> Vec<(&'static str, Finding)> {
     }
     findings.push(("weights", weights(settings)));
     findings.push(("makers", Ok(makers(settings))));
+    findings.push(("models", models(settings)));
     findings
 }
 
@@ -105,10 +108,37 @@ fn makers(settings: &Settings) -> String {
     let (with, without): (Vec<_>, Vec<_>) = MakerId::ALL.into_iter().partition(|id| makers.get(*id).ready().is_ok());
     let list = |ids: Vec<MakerId>| ids.into_iter().map(MakerId::name).collect::<Vec<_>>().join(", ");
     match (with.is_empty(), without.is_empty()) {
-        (true, _) => "no keys, so closed models are not answered (docs/MAKERS.md)".to_owned(),
+        (true, _) => {
+            let port = settings.listen.map_or(8787, |address| address.port());
+            let here = format!("http://127.0.0.1:{port}");
+            let server = settings.server.public_url.as_deref().unwrap_or(&here);
+            format!("no keys, so closed models are not answered (a running server tells more: {server}/docs/makers)")
+        }
         (false, true) => format!("keys for {}", list(with)),
         (false, false) => format!("keys for {}; none for {}", list(with), list(without)),
     }
+}
+
+/// How many endpoints are answered, and by what. None has to be; those that the engine has no model for are named.
+fn models(settings: &Settings) -> Finding {
+    let models = Models::new(&settings.models)?;
+    let standing = |endpoint| super::models::standing(&models, endpoint);
+    let mut groups: Vec<(Standing, Vec<&str>)> = Vec::new();
+    for endpoint in ENDPOINTS {
+        let found = standing(endpoint);
+        match groups.iter_mut().find(|(known, _)| known.word == found.word) {
+            Some((_, ids)) => ids.push(endpoint.id),
+            None => groups.push((found, vec![endpoint.id])),
+        }
+    }
+    let group = |(standing, ids): &(Standing, Vec<&str>)| {
+        let label = standing.label.to_lowercase();
+        match standing.word {
+            "not-yet" => format!("{label}: {} ({})", ids.len(), ids.join(", ")),
+            _ => format!("{label}: {}", ids.len()),
+        }
+    };
+    Ok(groups.iter().map(group).collect::<Vec<_>>().join("; "))
 }
 
 /// Leases, deadlines and certificates depend on it.

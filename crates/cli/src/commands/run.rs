@@ -197,6 +197,7 @@ fn report(args: &Run, request: &Request, drawn: &Drawn, paths: &[PathBuf]) {
         timings: drawn.timings.clone(),
         seed: request.seed,
         prompt: request.input.prompt.clone(),
+        flags: drawn.flags.clone(),
     };
     let output = output.shaped(request.endpoint.output);
     println!("{}", serde_json::to_string_pretty(&output).unwrap_or_default());

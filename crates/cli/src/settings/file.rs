@@ -1,6 +1,6 @@
 //! scumble.toml. A word that means nothing is an error: a setting that is silently ignored is worse.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,7 @@ pub(super) struct File {
     pub(super) fetch: FetchSection,
     pub(super) retention: RetentionSection,
     pub(super) models: HashMap<String, ModelSection>,
+    pub(super) openai: OpenAiSection,
     pub(super) providers: scumble_worker::makers::Settings,
 }
 
@@ -34,6 +35,7 @@ pub(super) struct ServerSection {
     pub(super) trusted_proxy: Option<bool>,
     pub(super) base_path: Option<String>,
     pub(super) hosts: Vec<String>,
+    pub(super) origins: Vec<String>,
     pub(super) tls: Option<TlsSection>,
     pub(super) connect: Option<bool>,
 }
@@ -73,6 +75,15 @@ pub(super) struct WorkerSection {
     pub(super) heartbeat_s: Option<Quantity>,
     pub(super) max_attempts: Option<i64>,
     pub(super) max_crashes: Option<i64>,
+    pub(super) run_s: Option<RunTimes>,
+}
+
+/// Times: for each endpoint, or by endpoint.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RunTimes {
+    Each(Quantity),
+    By(HashMap<String, Quantity>),
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -86,6 +97,7 @@ pub(super) struct LimitsSection {
     pub(super) realtime_idle_s: Option<Quantity>,
     pub(super) connections: Option<usize>,
     pub(super) connections_per_address: Option<usize>,
+    pub(super) memory_bytes: Option<Quantity>,
     pub(super) spend_per_day: Option<SpendPerDay>,
 }
 
@@ -110,6 +122,7 @@ pub(super) struct FetchSection {
     pub(super) allow_private: Option<bool>,
     pub(super) max_bytes: Option<Quantity>,
     pub(super) max_pixels: Option<u64>,
+    pub(super) timeout_s: Option<Quantity>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -125,6 +138,13 @@ pub(super) struct ModelSection {
     pub(super) weights: Option<PathBuf>,
     pub(super) dtype: Option<DtypeName>,
     pub(super) provider: Option<OneOrMore>,
+}
+
+/// Names of models for programs that speak OpenAI's API.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct OpenAiSection {
+    pub(super) aliases: BTreeMap<String, String>,
 }
 
 /// `"bfl"` or `["local", "bfl"]`.

@@ -240,6 +240,11 @@ impl Pipeline for Flux {
     fn size_multiple(&self) -> usize {
         2 * self.vae.config().factor()
     }
+
+    /// T5 is asked: CLIP's tokenizer cuts words that it lacks into bytes, and knows every byte.
+    fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {
+        self.t5_tokenizer.unknown_words(prompt)
+    }
 }
 
 /// Base name of a component's weights: diffusers' own models and those of transformers.

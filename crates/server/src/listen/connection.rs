@@ -30,6 +30,7 @@ use super::tunnel::refused;
 use super::wire::Wire;
 use super::{Crowded, H2_STREAMS, H2_WAITING_RESETS, Listening};
 use crate::addressing::Scheme;
+use crate::forwarded::Peer;
 
 /// Every TLS connection begins with a handshake record; no HTTP method begins with this byte.
 const HANDSHAKE: u8 = 0x16;
@@ -53,11 +54,13 @@ pub(super) struct Connection {
     place: Option<Arc<Place>>,
     /// Whether it runs inside another one.
     pub(super) tunnelled: bool,
+    /// Who has opened it.
+    peer: Option<Peer>,
 }
 
 impl Connection {
     pub(super) fn new(router: Router, how: Arc<Listening>, open: TaskTracker, closing: CancellationToken) -> Self {
-        Self { router, how, open, closing, place: None, tunnelled: false }
+        Self { router, how, open, closing, place: None, tunnelled: false, peer: None }
     }
 
     /// A connection in a place of its own.
@@ -66,7 +69,8 @@ impl Connection {
     }
 
     /// Serves a connection to its end.
-    pub(super) async fn serve(self, stream: TcpStream) {
+    pub(super) async fn serve(mut self, stream: TcpStream) {
+        self.peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
         // answers are written at once; waiting for more to send would only delay them
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY is not available");
@@ -197,6 +201,9 @@ impl Connection {
             });
         }
         request.extensions_mut().insert(scheme);
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
         let crowded = self.crowded();
         if let Some(crowded) = crowded {
             request.extensions_mut().insert(crowded);

@@ -1,6 +1,6 @@
 //! An endpoint's form, made from the table: what each control shows, holds and says about itself.
 
-use scumble_api::{Endpoint, Field, Kind, PRESETS, Problem};
+use scumble_api::{Endpoint, Field, ImageSize, Kind, PRESETS, Problem, SizeLimits};
 use serde_json::{Map, Value, json};
 
 use super::labels::label;
@@ -52,10 +52,12 @@ fn view(field: &Field, under: &str, value: Option<&Value>, problems: &Told<'_>) 
     let shown = value.cloned().or_else(|| default.clone()).unwrap_or(Value::Null);
     let mut view = control(&field.kind, &path, &shown, problems);
     let is_group = view["group"] == true;
+    let (help, details) = brief(field.help);
     let more = json!({
         "own": field.name,
         "label": label(field.name),
-        "help": field.help,
+        "help": help,
+        "details": details,
         "required": field.is_required(),
         "default": default.as_ref().map(json_text),
         "type": field.kind.type_name(),
@@ -68,6 +70,20 @@ fn view(field: &Field, under: &str, value: Option<&Value>, problems: &Told<'_>) 
         view["ink"] = ink(field).into();
     }
     view
+}
+
+/// A long help in two parts: the sentences that stand below a control, and those that open below them.
+fn brief(help: &'static str) -> (&'static str, Option<&'static str>) {
+    const LONG: usize = 320;
+    const SHORT: usize = 160;
+    if help.len() <= LONG {
+        return (help, None);
+    }
+    let ends = help.match_indices(". ").map(|(at, _)| at + 1).take_while(|end| *end <= SHORT);
+    match ends.last() {
+        Some(end) => (&help[..end], Some(help[end..].trim_start())),
+        None => (help, None),
+    }
 }
 
 /// The colour that a mask is painted in: its help says which one means something.
@@ -105,13 +121,15 @@ fn control(kind: &Kind, path: &str, shown: &Value, problems: &Told<'_>) -> Value
         Kind::Choice(words) => base("choice", json!({ "value": text(), "options": words })),
         Kind::Hex { digits } => base("hex", json!({ "value": text(), "digits": digits })),
         Kind::Image => base("image", json!({ "value": text() })),
-        Kind::Mask { of } => {
+        Kind::Mask { of, .. } => {
             let beside = path.rsplit_once('.').map_or_else(|| (*of).to_owned(), |(before, _)| format!("{before}.{of}"));
             base("mask", json!({ "value": text(), "of": beside }))
         }
-        Kind::ImageSize { min, max, area } => {
-            let fits = |(width, height): (u32, u32)| {
-                width <= *max && height <= *max && u64::from(width) * u64::from(height) <= *area
+        Kind::ImageSize { min, max, area, step } => {
+            let limits = SizeLimits { min: *min, max: *max, area: *area, step: *step };
+            let fits = |(width, height)| {
+                let size = ImageSize { width, height };
+                size.fit(limits) == Some(size)
             };
             let presets = PRESETS.iter().filter(|(_, width, height)| fits((*width, *height)));
             let presets: Vec<Value> = presets
@@ -193,6 +211,15 @@ mod tests {
                 ["black where", "white where", "white on black"].iter().filter(|words| mask.help.contains(*words));
             assert_eq!(says.count(), 1, "{}", mask.help);
         }
+    }
+
+    #[test]
+    fn a_long_help_opens_where_it_is_wanted() {
+        let prompt =
+            scumble_api::find("scumble/starter").and_then(|endpoint| endpoint.field("prompt")).expect("a field");
+        let (help, details) = brief(prompt.help);
+        assert!(help.ends_with("Others are ignored.") && details == Some(scumble_api::STARTER_WORDS), "{help}");
+        assert_eq!(brief("Short. Help."), ("Short. Help.", None));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::addressing::{Caller, Service};
 use crate::answer::{Refusal, about, outcome};
 use crate::auth::Authorized;
 use crate::middleware::wrong_method;
+use crate::sent::Sent;
 use crate::state::AppState;
 use crate::submit::{Call, Origin, endpoint, too_many};
 use crate::wait::Wait;
@@ -23,13 +24,13 @@ use crate::watch::What;
 pub(super) async fn with_body(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    authorized: Authorized,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    Sent { by: authorized, body }: Sent<Authorized>,
 ) -> Result<Response, Refusal> {
     let from = Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers };
-    answer(from, &id, |id| Call::read(id, &body)).await
+    // the body is gone before the answer is waited for
+    answer(from, &id, move |id| Call::read(id, &body)).await
 }
 
 /// `GET /run/{id}?prompt=…`: the query is the input, unless a WebSocket is asked for.
@@ -79,11 +80,10 @@ pub(super) async fn without_id(uri: Uri) -> Refusal {
 pub(super) async fn bare(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    authorized: Authorized,
     (method, uri): (Method, Uri),
     headers: HeaderMap,
     Handshake(opening): Handshake,
-    body: Bytes,
+    Sent { by: authorized, body }: Sent<Authorized>,
 ) -> Result<Response, Refusal> {
     if Service::has_path(uri.path()) {
         return Err(no_such_page(&uri));
@@ -96,7 +96,7 @@ pub(super) async fn bare(
         return Err(if endpoint(id).is_ok() { wrong_method("POST") } else { no_such_page(&uri) });
     }
     let from = Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers };
-    answer(from, uri.path(), |id| Call::read(id, &body)).await
+    answer(from, uri.path(), move |id| Call::read(id, &body)).await
 }
 
 fn no_such_page(uri: &Uri) -> Refusal {

@@ -7,7 +7,7 @@ use scumble_engine::checkpoint::{Precision, Source};
 use scumble_engine::pipelines::{self, Context, Pipeline};
 use scumble_engine::{Control, Observer, Params, Pixels, Stage, Step, Trace};
 
-use super::{Drawn, Request, RunError, Runner, Timer, Watch};
+use super::{Drawn, Request, RunError, Runner, Timer, Watch, remarks};
 use crate::picture::Picture;
 
 /// Weights and how to compute with them.
@@ -39,6 +39,8 @@ impl Local {
         let observer = Bridge { watch, timer: Timer::default() };
         observer.stage(Stage::Load).check()?;
         let pipeline = self.pipeline()?;
+        remarks::unchecked(request, watch);
+        remarks::unknown_words(request, &pipeline.unknown_words(&request.input.prompt)?, watch);
         let pixels = pipeline.generate(&params(request), &Context { observer: &observer, trace })?;
         let encode = |p: &Pixels| Picture::encode(p, request.input.format).map_err(|e| RunError::Failed(e.to_string()));
         let pictures = pixels.iter().map(encode).collect::<Result<_, _>>()?;

@@ -15,7 +15,7 @@ use scumble_files::FilePath;
 use scumble_store::FileRecord;
 
 use self::access::{not_found, readable};
-use super::uploads::{complete_parts, read_small};
+use super::uploads::complete_parts;
 use crate::addressing::Caller;
 use crate::answer::Refusal;
 use crate::state::AppState;
@@ -32,7 +32,7 @@ pub(super) async fn post(
     if let Some(path) = path.strip_suffix("/sign") {
         let path: FilePath = path.parse().map_err(|_| not_found())?;
         let reader = Reader::from_request_parts(&mut parts, &state).await?;
-        return sign::sign(&state, &caller, &reader, &path, read_small(body).await?).await;
+        return sign::sign(&state, &caller, &reader, &path, body).await;
     }
     let uploader = Uploader::from_request_parts(&mut parts, &state).await?;
     complete_parts(&state, &caller, &uploader, &path, body).await

@@ -75,11 +75,11 @@ fn allowed(path: &str) -> Option<&'static [&'static str]> {
 async fn read(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    _authorized: Authorized,
+    authorized: Authorized,
     Path(path): Path<String>,
     Query(query): Query<status::StatusQuery>,
 ) -> Result<Response, Refusal> {
-    let (job, what) = find(&state, &path).await?;
+    let (job, what) = find(&state, &authorized, &path).await?;
     match what {
         What::Status => status::status(&state, &caller, job, query.wants_logs()).await,
         What::StatusStream => Ok(status_stream::stream(state, caller, job.id, query.wants_logs())),
@@ -88,16 +88,23 @@ async fn read(
     }
 }
 
-/// The job that a path names.
-async fn find(state: &AppState, path: &str) -> Result<(JobSummary, What), Refusal> {
-    let not_found = || Refusal::plain(404, "Request not found");
-    let address = parse(path).ok_or_else(not_found)?;
-    let job = state.store.summary(address.id).await?.ok_or_else(not_found)?;
-    // a request is only there under its own app
-    if EndpointId::parse(&job.endpoint).is_some_and(|id| id.app_path().as_str() == address.app_path) {
-        return Ok((job, address.what));
-    }
-    Err(not_found())
+/// The job that a path names, or a 404.
+async fn find(state: &AppState, authorized: &Authorized, path: &str) -> Result<(JobSummary, What), Refusal> {
+    known(state, authorized, path).await?.ok_or_else(|| Refusal::plain(404, "Request not found"))
+}
+
+/// The job that a path names. One of another key, or of another app, is as unknown as one that never was.
+async fn known(
+    state: &AppState,
+    authorized: &Authorized,
+    path: &str,
+) -> scumble_store::Result<Option<(JobSummary, What)>> {
+    let Some(Address { id, app_path, what }) = parse(path) else { return Ok(None) };
+    let of_app =
+        |job: &JobSummary| EndpointId::parse(&job.endpoint).is_some_and(|id| id.app_path().as_str() == app_path);
+    let job = state.store.summary(id).await?;
+    let job = job.filter(|job| of_app(job) && authorized.may_see(job.key_id.as_deref()));
+    Ok(job.map(|job| (job, what)))
 }
 
 pub(crate) fn parse(path: &str) -> Option<Address> {
