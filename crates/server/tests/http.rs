@@ -219,6 +219,17 @@ async fn looking_runs_nothing() {
         assert_eq!(answer.status(), status, "{path}");
         assert!(answer.bytes().await.unwrap().is_empty(), "{path}");
     }
+    for path in scumble_server::paths() {
+        let filled = path.split('/').map(|part| match part {
+            "{*id}" | "{*path}" => ENDPOINT,
+            part if part.starts_with('{') => "x",
+            part => part,
+        });
+        let filled = filled.collect::<Vec<_>>().join("/");
+        let head = server.request(Method::HEAD, &format!("{filled}?prompt=a")).send();
+        let answer = tokio::time::timeout(Duration::from_secs(5), head).await.expect(path).unwrap();
+        assert!(answer.status().as_u16() < 500, "{path}");
+    }
     for host in ["fal.run", "queue.fal.run"] {
         let head = server.request(Method::HEAD, "/scumble/starter?prompt=a").header("host", host);
         assert!([200, 405].contains(&head.send().await.unwrap().status().as_u16()), "{host}");
