@@ -3,9 +3,11 @@
 mod bucket;
 mod database;
 mod file;
+mod listen;
 mod makers;
 mod models;
 mod place;
+pub(crate) mod secret;
 mod tls;
 mod units;
 
@@ -19,6 +21,8 @@ use scumble_worker::{FetchConfig, ModelsConfig, WebhooksConfig};
 
 pub(crate) use bucket::open_files;
 pub(crate) use database::{Database, open_store};
+pub(crate) use listen::Listen;
+pub(crate) use models::models_of;
 pub(crate) use place::{Place, files};
 pub(crate) use tls::Tls;
 
@@ -57,11 +61,13 @@ impl Settings {
         }
         let default_listen = (args.role != Role::Worker).then_some(SocketAddr::from(([127, 0, 0, 1], 8787)));
         let private = file.fetch.allow_private.unwrap_or_default();
-        let makers = makers::open(file.providers, file.limits.spend_per_day.as_ref(), private, args)?;
+        let tape = makers::tape(args.record.as_deref(), args.replay.as_deref())?;
+        let makers = makers::open(file.providers, file.limits.spend_per_day.as_ref(), private, tape)?;
+        let listen = args.listen.as_ref().or(file.server.listen.as_ref()).map(Listen::resolve).transpose()?;
         let connections = units::positive("[limits] connections", file.limits.connections)?;
         Ok(Self {
             role: args.role,
-            listen: args.listen.or(file.server.listen).or(default_listen),
+            listen: listen.or(default_listen),
             files: files(args.files.as_deref().or(file.files.url.as_deref()), &place.data_dir, args.role)?,
             data_dir: place.data_dir,
             database: place.database,
@@ -73,7 +79,7 @@ impl Settings {
                 private_webhooks: file.webhooks.allow_private.unwrap_or_default(),
                 ..server_config(args, file.server, &file.limits)?
             },
-            models: models::config(file.models, &file.worker, args, makers)?,
+            models: models::config(file.models, &file.worker, &args.weights, args.stand_in, makers)?,
             worker: scumble_worker::Config {
                 faults: args.fault.clone().unwrap_or_default(),
                 ..worker_config(file.worker, &file.limits, &file.webhooks, &file.fetch, &file.retention)?

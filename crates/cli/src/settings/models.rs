@@ -1,21 +1,36 @@
 //! Which weights answer which endpoint, and on what.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use scumble_worker::makers::Makers;
+use scumble_worker::makers::{Makers, Tape};
 use scumble_worker::{ModelConfig, ModelsConfig};
 
-use super::file::{ModelSection, OneOrMore, WorkerSection};
-use crate::args::Serve;
+use super::file::{File, ModelSection, OneOrMore, WorkerSection};
+use super::makers;
 use crate::failure::Failure;
+use crate::meant;
+
+/// What answers here, by file, environment and these weights; for commands that do not serve.
+pub(crate) fn models_of(config: Option<&Path>, weights: &[(String, PathBuf)]) -> Result<ModelsConfig, Failure> {
+    let file = File::read(config)?;
+    let private = file.fetch.allow_private.unwrap_or_default();
+    let makers = makers::open(file.providers, file.limits.spend_per_day.as_ref(), private, Tape::Off)?;
+    self::config(file.models, &file.worker, weights, None, makers)
+}
 
 pub(super) fn config(
     sections: HashMap<String, ModelSection>,
     worker: &WorkerSection,
-    args: &Serve,
+    weights: &[(String, PathBuf)],
+    stand_in: Option<Duration>,
     makers: Arc<Makers>,
 ) -> Result<ModelsConfig, Failure> {
+    if let Some(unknown) = sections.keys().find(|id| scumble_api::find(id).is_none()) {
+        return Err(Failure::Usage(format!("[models.\"{unknown}\"]: {}", meant::no_endpoint(unknown))));
+    }
     let device = match worker.devices.as_deref() {
         None | Some([]) => None,
         Some([device]) => Some(device.clone()),
@@ -28,8 +43,8 @@ pub(super) fn config(
             (id, ModelConfig { weights, dtype: dtype.map(Into::into), provider })
         })
         .collect();
-    for (id, folder) in &args.weights {
+    for (id, folder) in weights {
         models.entry(id.clone()).or_default().weights = Some(folder.clone());
     }
-    Ok(ModelsConfig { models, device, stand_in: args.stand_in, makers: Some(makers) })
+    Ok(ModelsConfig { models, device, stand_in, makers: Some(makers) })
 }

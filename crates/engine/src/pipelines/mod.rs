@@ -48,6 +48,18 @@ pub fn open(source: Source, precision: &Precision) -> Result<Box<dyn Pipeline>> 
     }
 }
 
+/// Whether [`open`] could load a checkpoint: reads everything but the tensors themselves, which takes a moment.
+///
+/// # Errors
+/// What [`open`] would say of the folder, of its configurations, and of files that are missing or cut short.
+pub fn examine(source: Source) -> Result<()> {
+    let checkpoint = Checkpoint::open(source)?;
+    match checkpoint.class() {
+        "FluxPipeline" => flux::examine(&checkpoint),
+        class => Err(Error::UnknownPipeline { folder: checkpoint.root(), class: class.into(), known: CLASSES }),
+    }
+}
+
 /// A device by its name in configurations: `cpu`, `cuda:0`, `metal`.
 ///
 /// # Errors
