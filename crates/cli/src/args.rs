@@ -19,7 +19,7 @@ use crate::settings::Listen;
 use crate::text;
 
 const EXIT_CODES: &str = "Exit codes: 0 success, 1 the model or server failed, 2 wrong command or input, \
-                          3 weights missing or unusable, 4 file, folder, database or address unusable, 130 interrupted.";
+                          3 weights missing or unusable, 4 file, folder, database, address or certificate unusable, 130 interrupted.";
 
 /// Images from open-weight models, on your own machine, through fal's API.
 #[derive(Debug, Parser)]
@@ -45,7 +45,7 @@ pub(crate) enum Command {
     Doctor(Serve),
     /// Measure how fast a server answers.
     Bench(Bench),
-    /// Check on this machine that nothing acknowledged gets lost.
+    /// Check on this machine that no accepted request gets lost.
     Selftest(Selftest),
     /// Print a script that completes commands in your shell.
     Completions {
@@ -151,13 +151,13 @@ pub(crate) struct Run {
     /// A diffusers folder with the weights.
     #[arg(long, value_name = "DIR")]
     pub(crate) weights: Option<PathBuf>,
-    /// Number type of computation; the weights' own if left out.
+    /// Number type to compute with; that of the weights if left out.
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<Dtype>,
     /// cpu, cuda:0 or metal.
     #[arg(long, default_value = "cpu")]
     pub(crate) device: String,
-    /// Write what the pipeline computed on the way.
+    /// Write intermediate results of the pipeline to a file.
     #[arg(long, value_name = "FILE.safetensors")]
     pub(crate) trace: Option<PathBuf>,
 }
@@ -203,10 +203,10 @@ pub(crate) struct Serve {
     /// Where images are kept: a folder, file:///…, s3://bucket/prefix or memory: [default: files in the data dir].
     #[arg(long, env = "SCUMBLE_FILES", value_name = "URL")]
     pub(crate) files: Option<String>,
-    /// Which half of the server this process is.
+    /// Which part of the server this process runs.
     #[arg(long, env = "SCUMBLE_ROLE", value_enum, default_value_t)]
     pub(crate) role: Role,
-    /// Where callers reach this server, where that is not what their Host header says.
+    /// The URL at which callers reach this server, if their Host header does not say it.
     #[arg(long, env = "SCUMBLE_PUBLIC_URL", value_name = "URL")]
     pub(crate) public_url: Option<String>,
     /// Serve https too, on the same port, with certificates from an authority made for this machine.
@@ -261,7 +261,7 @@ pub(crate) struct PlaceArgs {
     /// A file that holds the database's URL and nothing else [env: DATABASE_URL_FILE].
     #[arg(long, value_name = "FILE", conflicts_with = "database")]
     pub(crate) database_file: Option<PathBuf>,
-    /// A scumble.toml.
+    /// The path of a scumble.toml, a file with settings.
     #[arg(long, env = "SCUMBLE_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
@@ -285,7 +285,7 @@ pub(crate) struct Keys {
 pub(crate) enum KeysCommand {
     /// Make a key and print it, this once. From then on callers need a key.
     Create {
-        /// What to call it.
+        /// A name by which to recognise the key.
         #[arg(long, default_value = "")]
         label: String,
         #[command(flatten)]
@@ -321,7 +321,7 @@ pub(crate) struct Jobs {
 pub(crate) enum JobsCommand {
     /// List jobs, newest first.
     List(JobsList),
-    /// Show all about a job: input, outcome, events, attempts, webhook deliveries.
+    /// Show everything about a job: input, outcome, events, attempts, webhook deliveries.
     Show(OneJob),
     /// Cancel a job that has not ended.
     Cancel(OneJob),
@@ -345,7 +345,7 @@ pub(crate) struct JobsList {
     /// Only jobs before the one with this number (the `seq` of --json).
     #[arg(long, value_name = "SEQ")]
     pub(crate) before: Option<i64>,
-    /// At most so many.
+    /// Show at most this many.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) limit: u32,
     /// A JSON array instead of a table.
@@ -401,19 +401,19 @@ pub(crate) struct BenchServe {
     /// How long each measurement takes, after a fifth of it to warm up.
     #[arg(long, default_value = "3", value_parser = seconds)]
     pub(crate) seconds: f64,
-    /// What to call. On a server with --stand-in=0 it should be one without weights.
+    /// The endpoint to call. On a server with --stand-in=0 it should be one without weights.
     #[arg(long, value_name = "ID", default_value = "fal-ai/flux/schnell")]
     pub(crate) endpoint: String,
     /// Measure these and nothing else.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) calls: Vec<Call>,
-    /// How the server spells its URLs.
+    /// Which URLs the server has.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) shape: Shape,
-    /// Pause before the status of a request that has not ended is asked for again.
+    /// Pause between two looks at the status of a request.
     #[arg(long, value_name = "MS", default_value = "1", value_parser = pause)]
     pub(crate) poll_ms: f64,
-    /// Threads of the generator.
+    /// Threads that make the calls.
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u8).range(1..=64).map(usize::from))]
     pub(crate) threads: usize,
     /// Print JSON instead of a table.
@@ -421,7 +421,7 @@ pub(crate) struct BenchServe {
     pub(crate) json: bool,
 }
 
-/// Check on this machine that a server works and that nothing acknowledged gets lost.
+/// Check on this machine that a server works and that no accepted request gets lost.
 ///
 /// It starts servers of its own on a folder that is removed afterwards, and touches nothing else.
 #[derive(Debug, clap::Args)]

@@ -16,7 +16,7 @@ pub(super) async fn check(store: &dyn Store) -> Finding {
     if now_ms < SOONEST_MS {
         let now = iso(now_ms);
         return Finding::Fails(Failure::System(format!(
-            "the clock shows {now}, which is long past; set it, for example by NTP"
+            "the clock shows {now}, which is long past; set it, for example with NTP"
         )));
     }
     let newest = JobFilter { endpoint: None, state: None, key_id: None, before: None, limit: 1 };
@@ -28,7 +28,7 @@ pub(super) async fn check(store: &dyn Store) -> Finding {
     if now_ms < newest - DRIFT_MS {
         let (now, then) = (iso(now_ms), iso(newest));
         return Finding::Odd(format!(
-            "the clock shows {now}, but a job came at {then}; is it right? Set it, for example by NTP"
+            "the clock shows {now}, but a job was submitted at {then}, which is later; check it, NTP keeps it right"
         ));
     }
     Finding::Well(iso(now_ms))

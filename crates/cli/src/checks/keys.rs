@@ -13,7 +13,7 @@ pub(super) async fn check(settings: &Settings, store: &dyn Store) -> Finding {
         Ok(Some(0)) => {
             Finding::Odd("callers need a key, and all are revoked; make one with `scumble keys create`".to_owned())
         }
-        Ok(Some(n)) => Finding::Well(format!("callers need one of {n}")),
+        Ok(Some(n)) => Finding::Well(format!("callers need a key; {n} can be used")),
         Ok(None) => without_keys(settings),
     }
 }

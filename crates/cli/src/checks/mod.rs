@@ -28,7 +28,7 @@ pub(crate) use weights::unusable;
 pub(crate) enum Finding {
     /// A fact.
     Well(String),
-    /// Something that the owner should know, and can be meant.
+    /// Something that the owner should know and may have wanted.
     Odd(String),
     /// What is wrong and what to do; with the exit code of the command.
     Fails(Failure),
@@ -142,6 +142,6 @@ fn https(tls: &Tls) -> Finding {
             .map(|()| format!("{} and its key can be used", cert.display()))
             .map_err(|e| Failure::System(e.to_string()))
             .into(),
-        Tls::Local => Finding::Well("with a local authority".into()),
+        Tls::Local => Finding::Well("a certificate authority of this machine is used".into()),
     }
 }

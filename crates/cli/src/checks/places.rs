@@ -29,7 +29,9 @@ pub(super) fn data_dir(folder: &Path) -> Finding {
 
 pub(super) async fn database(database: &Database, store: &dyn Store) -> Finding {
     let counted = store.counts().await.map_err(Failure::from);
-    counted.map(|counts| format!("{database}, {} jobs wait or run", counts.iter().map(|c| c.jobs).sum::<u64>())).into()
+    counted
+        .map(|counts| format!("{database}, {} jobs waiting or running", counts.iter().map(|c| c.jobs).sum::<u64>()))
+        .into()
 }
 
 /// Opens the place, then writes, reads and removes a file there.
@@ -47,7 +49,9 @@ pub(super) async fn files(url: &str) -> Result<Files, Failure> {
     };
     match tried.await {
         Ok(bytes) if bytes == "probe" => Ok(files),
-        Ok(_) => Err(Failure::System(format!("{url} gives back other bytes than were written; do not use it"))),
+        Ok(_) => Err(Failure::System(format!(
+            "{url} gives back other bytes than were written; choose another place with --files"
+        ))),
         Err(error) => Err(elsewhere(format!("files cannot be kept in {url}: {error}"))),
     }
 }

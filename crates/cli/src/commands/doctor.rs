@@ -37,8 +37,8 @@ fn table(findings: &[(&'static str, Finding)]) -> String {
     for (what, finding) in findings {
         let (word, said) = match finding {
             Finding::Well(fact) => ("ok", fact.clone()),
-            Finding::Odd(fact) => ("odd", fact.clone()),
-            Finding::Skipped(why) => ("-", format!("not looked at: {why}")),
+            Finding::Odd(fact) => ("note", fact.clone()),
+            Finding::Skipped(why) => ("-", format!("not checked: {why}")),
             Finding::Fails(failure) => ("FAILS", failure.message()),
         };
         let _ = writeln!(lines, "{word:5}  {what:9}  {}", text::line(&said));

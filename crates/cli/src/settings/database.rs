@@ -30,15 +30,15 @@ impl Database {
                 // sqlite:///a/b is the absolute path /a/b, as in other programs
                 let path = path.strip_prefix("//").unwrap_or(path);
                 if path.is_empty() || path.starts_with(":memory:") {
-                    return Err(refused("names no file"));
+                    return Err(refused("does not name a file"));
                 }
                 if path.contains('?') {
-                    return Err(refused("has parameters, of which there are none for sqlite"));
+                    return Err(refused("has parameters, but sqlite takes none"));
                 }
                 Ok(Self::Sqlite(path.into()))
             }
             Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(Self::Postgres(url.to_owned())),
-            _ => Err(refused("is of a kind that is not known here")),
+            _ => Err(refused("begins with an unknown word")),
         }
     }
 

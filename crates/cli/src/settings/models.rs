@@ -34,7 +34,7 @@ pub(super) fn config(
     let device = match worker.devices.as_deref() {
         None | Some([]) => None,
         Some([device]) => Some(device.clone()),
-        Some(_) => return Err(Failure::Usage("[worker] devices: one device is used for now".into())),
+        Some(_) => return Err(Failure::Usage("[worker] devices: only one device can be used for now".into())),
     };
     let mut models: HashMap<String, ModelConfig> = sections
         .into_iter()

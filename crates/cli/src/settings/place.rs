@@ -74,7 +74,8 @@ pub(crate) fn files(url: Option<&str>, data_dir: &Path, role: Role) -> Result<St
         (Some(url), _) => Ok(url.to_owned()),
         (None, _) => {
             let folder = data_dir.join("files");
-            let name = folder.to_str().ok_or_else(|| Failure::about("use", &folder, "its name is not UTF-8"))?;
+            let name =
+                folder.to_str().ok_or_else(|| Failure::about("use", &folder, "its name is not text in UTF-8"))?;
             Ok(name.to_owned())
         }
     }

@@ -55,8 +55,8 @@ async fn cancel(store: &dyn Store, id: JobId, json: bool) -> Result<(), Failure>
         inference_ms: None,
     };
     match store.cancel(id, outcome).await? {
-        Cancel::Removed => say(json, "cancelled", id, "is cancelled; it had not begun"),
-        Cancel::Requested => say(json, "requested", id, "is at work; its worker is told to stop"),
+        Cancel::Removed => say(json, "cancelled", id, "is cancelled; it had not started"),
+        Cancel::Requested => say(json, "requested", id, "is running; its worker is told to stop"),
         Cancel::AlreadyEnded => Err(Failure::Usage(format!("job {id} has ended already"))),
         Cancel::Unknown => Err(unknown(id)),
     }

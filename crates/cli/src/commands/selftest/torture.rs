@@ -60,7 +60,7 @@ pub(super) async fn torture(report: &Report, seconds: f64) -> Result<(), Failure
 pub(super) fn config(folder: &Path) -> Result<String, Failure> {
     let path = folder.join("selftest.toml");
     std::fs::write(&path, "[worker]\nheartbeat_s = 1\n").map_err(|e| Failure::about("write", &path, e))?;
-    path.to_str().map(str::to_owned).ok_or_else(|| Failure::about("use", &path, "its name is no UTF-8"))
+    path.to_str().map(str::to_owned).ok_or_else(|| Failure::about("use", &path, "its name is not text in UTF-8"))
 }
 
 /// Lets callers submit until the server is killed under them.

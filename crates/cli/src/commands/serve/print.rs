@@ -25,15 +25,17 @@ pub(super) fn addresses(address: SocketAddr, https: Option<&Https>, settings: &S
             Some(bundle) => lines.push(format!("  export SSL_CERT_FILE={}", shell_word(bundle))),
             None => {
                 lines.push(format!("  export SSL_CERT_FILE={}", shell_word(&trust.ca)));
-                lines.push("  (with it Python trusts this server and nobody else)".into());
+                lines.push("  (Python then trusts this server and no other)".into());
             }
         }
     }
     if settings.connect {
-        lines.push("Programs find it as fal.run, and need nothing else, with:".into());
+        lines.push("Programs find it as fal.run, without further changes, with:".into());
         lines.push(format!("  export HTTPS_PROXY=http://{here}"));
     }
-    lines.push("Or it is fal.run for the whole machine, if it listens on port 443, with these in /etc/hosts:".into());
+    lines.push(
+        "To be fal.run for the whole machine, it must listen on port 443, and this line must be in /etc/hosts:".into(),
+    );
     lines.push(format!("  {} {}", here.ip(), settings.server.hosts.names().join(" ")));
     print(&lines.join("\n"));
 }
