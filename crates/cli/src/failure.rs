@@ -59,12 +59,13 @@ impl Failure {
         }
     }
 
-    /// Whether weights, and nothing else, are at fault.
-    pub(crate) fn is_about_weights(&self) -> bool {
-        match self {
-            Self::Weights(_) => true,
-            Self::Several(all) => all.iter().all(Self::is_about_weights),
-            _ => false,
+    /// The same code with another message.
+    pub(crate) fn in_short(&self, message: String) -> Self {
+        match self.code() {
+            1 => Self::Failed(message),
+            2 => Self::Usage(message),
+            3 => Self::Weights(message),
+            _ => Self::System(message),
         }
     }
 

@@ -32,6 +32,7 @@ impl Progress {
         let shown = if out::is_terminal() {
             let bar = ProgressBar::new_spinner();
             style(&bar, WAITING);
+            bar.set_message(words(Stage::Load));
             bar.enable_steady_tick(std::time::Duration::from_millis(100));
             Shown::Bar(bar)
         } else {

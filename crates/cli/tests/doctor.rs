@@ -37,10 +37,15 @@ fn a_doctor_says_what_is_well_and_what_to_do() {
     assert!(String::from_utf8_lossy(&ill.stderr).contains("4 of 9 checks failed"), "{said}");
     let open = doctor(&["--listen", "0.0.0.0:0"]);
     assert!(String::from_utf8_lossy(&open.stdout).contains("keys create"));
+    assert_eq!(open.status.code(), Some(2), "as serve ends");
 
     // nothing but weights
     let weights = doctor(&["--listen", "127.0.0.1:0", "--weights", "fal-ai/flux/schnell=nope"]);
     assert_eq!(weights.status.code(), Some(3));
+    // what the settings forbid is found by both, with the same code
+    let closed = ["--listen", "127.0.0.1:0", "--weights", "fal-ai/imagen4/preview=nope"];
+    assert_eq!(doctor(&closed).status.code(), Some(2));
+    desk.refuses(&[&["serve", "--data-dir", "data"], &closed[..]].concat(), 2, &["fal-ai/imagen4/preview"]);
     // a gateway has none
     succeeded(&doctor(&["--listen", "127.0.0.1:0", "--role", "gateway", "--weights", "fal-ai/flux/schnell=nope"]));
     // where the data dir is of no use, what is inside it says nothing more

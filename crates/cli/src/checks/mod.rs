@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use scumble_files::Files;
 use scumble_store::{Clock, Store, SystemClock};
+use scumble_worker::Models;
 use tokio::net::TcpListener;
 
 use crate::args::Role;
@@ -45,6 +46,8 @@ pub(crate) struct Examined {
     pub(crate) store: Option<Arc<dyn Store>>,
     /// The place for files, open.
     pub(crate) files: Option<Files>,
+    /// What answers the endpoints, where this process runs jobs.
+    pub(crate) models: Option<Arc<Models>>,
     /// The address, bound, where this process is to be reached at all; with its port, which the system may have chosen.
     pub(crate) listener: Option<(TcpListener, SocketAddr)>,
 }
@@ -82,7 +85,13 @@ pub(crate) async fn examine(settings: &Settings) -> Examined {
     }
     // a gateway runs no models, and may share its settings with workers that do
     if settings.role != Role::Gateway {
-        examined.add("weights", weights::check(&settings.models));
+        match Models::new(&settings.models) {
+            Ok(models) => {
+                examined.models = Some(Arc::new(models));
+                examined.add("weights", weights::check(&settings.models));
+            }
+            Err(problem) => examined.add("models", Finding::Fails(Failure::Usage(problem))),
+        }
         examined.add("makers", makers::check(&settings.models));
     }
     examined

@@ -22,14 +22,10 @@ pub(crate) fn doctor(args: &Serve) -> Result<(), Failure> {
     })
 }
 
-/// 3 where nothing but weights is wrong, else 4: a doctor's own command was right.
+/// Ends as `serve` would.
 fn verdict(failures: Vec<Failure>, checks: usize) -> Result<(), Failure> {
     let sentence = format!("{} of {checks} checks failed", failures.len());
-    match failures.len() {
-        0 => Ok(()),
-        _ if failures.iter().all(Failure::is_about_weights) => Err(Failure::Weights(sentence)),
-        _ => Err(Failure::System(sentence)),
-    }
+    Failure::of(failures).map_or(Ok(()), |failure| Err(failure.in_short(sentence)))
 }
 
 fn table(findings: &[(&'static str, Finding)]) -> String {

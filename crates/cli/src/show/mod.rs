@@ -147,7 +147,8 @@ fn window() -> Option<(u32, u32, (u32, u32))> {
         .or_else(|_| rustix::termios::tcgetwinsize(std::io::stderr()))
         .ok()?;
     let pixels = (u32::from(size.ws_xpixel), u32::from(size.ws_ypixel));
-    Some((u32::from(size.ws_col), u32::from(size.ws_row), pixels))
+    // some terminals tell nothing, and say so with zeros
+    (size.ws_col > 0 && size.ws_row > 0).then_some((u32::from(size.ws_col), u32::from(size.ws_row), pixels))
 }
 
 #[cfg(not(unix))]

@@ -83,9 +83,6 @@ struct Opened {
 
 /// Opens it, or closes what was opened and says all that is wrong: nothing is half up.
 async fn open(settings: &Settings) -> Result<Opened, Failure> {
-    // reads the settings and nothing else
-    let models = (settings.role != Role::Gateway).then(|| Models::new(&settings.models).map(Arc::new)).transpose();
-    let models = models.map_err(Failure::Usage)?;
     let mut examined = checks::examine(settings).await;
     let mut failures = examined.failures();
     let mut https = None;
@@ -104,7 +101,7 @@ async fn open(settings: &Settings) -> Result<Opened, Failure> {
         }
     }
     match (Failure::of(failures), examined) {
-        (None, Examined { store: Some(store), files: Some(files), listener, findings: _ }) => {
+        (None, Examined { store: Some(store), files: Some(files), models, listener, findings: _ }) => {
             Ok(Opened { store, files, models, listener, https })
         }
         (failure, examined) => {
