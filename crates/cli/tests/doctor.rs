@@ -27,7 +27,7 @@ fn a_doctor_says_what_is_well_and_what_to_do() {
     for (what, advice) in [
         ("address", "--listen"),
         ("https", "cannot read a"),
-        ("weights", "fal-ai/flux/dev: c is no"),
+        ("weights", "fal-ai/flux/dev: c is not a checkpoint"),
         ("files", "--files"),
     ] {
         let line = said.lines().find(|line| line.starts_with(&format!("FAILS  {what}")));
