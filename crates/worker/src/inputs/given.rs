@@ -33,7 +33,7 @@ impl Inputs {
                 return Err(RunError::Cancelled);
             }
             if needs == Needs::Near && !self.is_near(&picture.url).await {
-                watch.log(&format!("{}: the picture is far away and was not read", picture.path.join(".")));
+                watch.log(&format!("{}: the picture is on another server and was not read", picture.path.join(".")));
                 continue;
             }
             match self.read_picture(picture).await {
