@@ -98,7 +98,7 @@ fn is_svg(bytes: &[u8]) -> bool {
 
 /// Unpacks a picture of no more than so many pixels, the right way up.
 fn decode(bytes: &[u8], kind: Kind) -> Result<DynamicImage, String> {
-    let format = kind.format().ok_or("drawings of lines are not unpacked")?;
+    let format = kind.format().ok_or("vector drawings are not decoded")?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = image::Limits::default();
     limits.max_alloc = Some(PIXELS_MAX * 8);
@@ -116,7 +116,7 @@ fn decode(bytes: &[u8], kind: Kind) -> Result<DynamicImage, String> {
 
 /// Columns and rows, from the head alone.
 fn dimensions(bytes: &[u8], kind: Kind) -> Result<(u32, u32), String> {
-    let format = kind.format().ok_or("a drawing of lines has no pixels")?;
+    let format = kind.format().ok_or("a vector drawing has no pixels")?;
     ImageReader::with_format(Cursor::new(bytes), format).into_dimensions().map_err(|e| e.to_string())
 }
 
