@@ -137,7 +137,7 @@ async fn refuse(socket: WebSocket, error: axum::Error) {
         Some(tungstenite::Error::Capacity(_)) => {
             close(socket, close_code::SIZE, "a message is too large for this server").await;
         }
-        Some(tungstenite::Error::Utf8(_)) => close(socket, close_code::INVALID, "text that is no UTF-8").await,
+        Some(tungstenite::Error::Utf8(_)) => close(socket, close_code::INVALID, "text that is not UTF-8").await,
         _ => close(socket, close_code::PROTOCOL, "not what a WebSocket carries").await,
     }
 }
