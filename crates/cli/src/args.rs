@@ -502,6 +502,27 @@ mod tests {
         assert!(key_value("a").is_err() && key_value("=1").is_err());
     }
 
+    /// What a command and those below it say of themselves.
+    fn helps(mut command: clap::Command) -> Vec<String> {
+        let mut all = vec![command.render_long_help().to_string()];
+        all.extend(command.get_subcommands().cloned().flat_map(helps));
+        all
+    }
+
+    /// "is no checkpoint" is what another language says; in English that is "is not a checkpoint".
+    #[test]
+    fn help_says_it_in_english() {
+        let pages = scumble_api::ENDPOINTS.iter().map(faces::terminal_page);
+        let texts: Vec<String> = helps(command()).into_iter().chain(pages).collect();
+        assert!(texts.len() > 40, "all commands and endpoints");
+        for text in texts {
+            for (at, words) in text.match_indices(" is no ").chain(text.match_indices(" are no ")) {
+                let before = text[..at].to_lowercase();
+                assert!(before.ends_with("there"), "{words:?} in: {text}");
+            }
+        }
+    }
+
     #[test]
     fn seeds_are_whole_numbers() {
         assert_eq!(seed("0"), Ok(Seed::Number(0)));
