@@ -132,9 +132,7 @@ impl Journal {
             Ok(Beat::Alive { cancel_requested: true }) => self.cancelled.store(true, Ordering::Release),
             Ok(Beat::Lost) => self.lost.store(true, Ordering::Release),
             // a database that does not answer now may answer in time for the next beat
-            Err(error) => {
-                tracing::warn!(job.id = %self.lease.job.id, %error, "the worker could not give a sign of life")
-            }
+            Err(error) => tracing::warn!(job.id = %self.lease.job.id, %error, "a sign of life was not sent"),
         }
     }
 
