@@ -63,7 +63,7 @@ pub(crate) struct Models {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelsCommand {
-    /// Every endpoint, a line each.
+    /// Every endpoint, a line each; with --json also what answers it in a `serve` with the same flags.
     List(ModelsList),
     /// One endpoint and the fields of its input.
     Show {
@@ -77,12 +77,8 @@ pub(crate) struct ModelsList {
     /// A JSON array with the id of each endpoint, its status here and what to do about it.
     #[arg(long)]
     pub(crate) json: bool,
-    /// The scumble.toml of the server: it says which weights and keys there are.
-    #[arg(long, env = "SCUMBLE_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Weights for an endpoint, as for `serve`. May be given several times.
-    #[arg(long, value_name = "ENDPOINT=DIR", value_parser = endpoint_dir)]
-    pub(crate) weights: Vec<(String, PathBuf)>,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
 }
 
 /// What was typed. `run ENDPOINT --help` shows that endpoint's fields too.

@@ -9,7 +9,7 @@ use crate::checks;
 use crate::failure::Failure;
 use crate::meant;
 use crate::out;
-use crate::settings::models_of;
+use crate::settings::Settings;
 
 /// Lists the endpoints, or shows one with its fields.
 pub(crate) fn models(args: &Args) -> Result<(), Failure> {
@@ -26,7 +26,7 @@ fn list(args: &ModelsList) -> Result<(), Failure> {
     if !args.json {
         return out::result(&faces::terminal_list());
     }
-    let config = models_of(args.config.as_deref(), &args.weights)?;
+    let config = Settings::read(&args.serve)?.models;
     let models = Models::new(&config).map_err(Failure::Usage)?;
     out::pretty(&Value::from_iter(ENDPOINTS.iter().map(|endpoint| entry(endpoint, &config, &models))))
 }

@@ -22,7 +22,6 @@ use scumble_worker::{FetchConfig, ModelsConfig, WebhooksConfig};
 pub(crate) use bucket::open_files;
 pub(crate) use database::{Database, open_store};
 pub(crate) use listen::Listen;
-pub(crate) use models::models_of;
 pub(crate) use place::{Place, files};
 pub(crate) use tls::Tls;
 

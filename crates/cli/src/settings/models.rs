@@ -1,25 +1,16 @@
 //! Which weights answer which endpoint, and on what.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use scumble_worker::makers::{Makers, Tape};
+use scumble_worker::makers::Makers;
 use scumble_worker::{ModelConfig, ModelsConfig};
 
-use super::file::{File, ModelSection, OneOrMore, WorkerSection};
-use super::makers;
+use super::file::{ModelSection, OneOrMore, WorkerSection};
 use crate::failure::Failure;
 use crate::meant;
-
-/// What answers here, by file, environment and these weights; for commands that do not serve.
-pub(crate) fn models_of(config: Option<&Path>, weights: &[(String, PathBuf)]) -> Result<ModelsConfig, Failure> {
-    let file = File::read(config)?;
-    let private = file.fetch.allow_private.unwrap_or_default();
-    let makers = makers::open(file.providers, file.limits.spend_per_day.as_ref(), private, Tape::Off)?;
-    self::config(file.models, &file.worker, weights, None, makers)
-}
 
 pub(super) fn config(
     sections: HashMap<String, ModelSection>,
