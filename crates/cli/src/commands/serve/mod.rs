@@ -1,5 +1,6 @@
 //! `scumble serve`: gateway and worker in one process, or either of them.
 
+mod descriptors;
 mod https;
 mod print;
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use scumble_files::Files;
 use scumble_server::AppState;
-use scumble_server::listen::{self, ConnectionLimits, Listening};
+use scumble_server::listen::{self, Listening};
 use scumble_store::{Store, SystemClock};
 use scumble_worker::{Models, Worker};
 use tokio::net::TcpListener;
@@ -123,6 +124,7 @@ fn start_listening(
         print::worker();
         return None;
     };
+    let limits = descriptors::enough_for(settings.connections);
     print::addresses(address, https.as_ref(), settings);
     let router = match settings.role {
         Role::All | Role::Gateway => {
@@ -135,7 +137,7 @@ fn start_listening(
         tls: https.map(|https| https.config),
         connect: settings.connect,
         hosts: settings.server.hosts.clone(),
-        limits: ConnectionLimits { connections: settings.connections, ..Default::default() },
+        limits,
     };
     Some(tokio::spawn(listen::serve(listener, router, how, closing.clone())))
 }
