@@ -158,7 +158,7 @@ async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut socket: Socket<S>, error:
             close(socket, CloseCode::Again, "the memory of the server is taken; try again in some seconds").await;
         }
         Error::Capacity(_) => close(socket, CloseCode::Size, "a message is too large for this server").await,
-        Error::Utf8(_) => close(socket, CloseCode::Invalid, "text that is no UTF-8").await,
+        Error::Utf8(_) => close(socket, CloseCode::Invalid, "text that is not UTF-8").await,
         _ => close(socket, CloseCode::Protocol, "not what a WebSocket carries").await,
     }
 }

@@ -157,7 +157,7 @@ fn accepted(enqueued: Enqueued) -> Result<Accepted, Refusal> {
         Enqueued::Repeated(job) => Ok(Accepted { job, position: 0 }),
         Enqueued::WordReused => Err(platform::word_reused()),
         Enqueued::TooManyWaiting(waiting) => {
-            let detail = format!("{waiting} requests wait for this endpoint already; try again later");
+            let detail = format!("{waiting} requests are waiting for this endpoint already; try again later");
             Err(Refusal::plain(429, &detail))
         }
         Enqueued::TooManyAtWork(_) => Err(too_many()),

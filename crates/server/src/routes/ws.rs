@@ -64,7 +64,7 @@ impl Session {
         let began = Instant::now();
         let call = match self.authorized.still(&self.state).await {
             Ok(true) => Call::read(self.id, &input.bytes),
-            Ok(false) => Err(Refusal::plain(401, "This key is not valid here any more")),
+            Ok(false) => Err(Refusal::plain(401, "This key is no longer valid here")),
             Err(error) => Err(error.into()),
         };
         let (caller, headers) = (&self.caller, HeaderMap::new());
