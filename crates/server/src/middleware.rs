@@ -88,7 +88,8 @@ pub(crate) fn errors_in_json(response: Response) -> Response {
     if status == StatusCode::METHOD_NOT_ALLOWED
         && let Some(allowed) = response.headers().get(header::ALLOW).and_then(|allowed| allowed.to_str().ok())
     {
-        return wrong_method(allowed).into_response();
+        let methods: Vec<&str> = allowed.split(',').map(str::trim).collect();
+        return wrong_method(&methods.join(", ")).into_response();
     }
     let detail = match status {
         StatusCode::NOT_FOUND => "Not Found",

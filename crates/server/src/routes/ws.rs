@@ -29,8 +29,11 @@ pub(super) async fn open(
     Extension(caller): Extension<Caller>,
     authorized: Authorized,
     Path(id): Path<String>,
-    upgrade: Upgrade,
+    upgrade: Result<Upgrade, Response>,
 ) -> Result<Response, Refusal> {
+    let Ok(upgrade) = upgrade else {
+        return Err(Refusal::plain(400, "This path is for WebSockets, which begin with a GET over HTTP/1.1"));
+    };
     let id = endpoint(&id)?.id;
     let rules = Rules {
         waiting: WAITING,
