@@ -14,6 +14,7 @@ mod field;
 mod image_format;
 mod image_size;
 mod input;
+mod json;
 mod lifecycle;
 mod openai;
 mod options;
@@ -28,11 +29,12 @@ pub use answers::{AboutWorker, Answers};
 pub use endpoint::{Endpoint, Family, Maker, Sizing};
 pub use endpoint_id::{AppPath, EndpointId};
 pub use endpoints::{ENDPOINTS, find};
-pub use error::{ErrorAnswer, ErrorType, Problem};
+pub use error::{ErrorAnswer, ErrorType, Problem, retryable};
 pub use field::{Field, Fill, Kind, Scope, Shade, Shape};
 pub use image_format::{Encoding, ImageFormat};
 pub use image_size::{ImageSize, PRESETS, SizeLimits};
 pub use input::{ImageRequest, Input, InputPicture, Size};
+pub use json::{Count, Unread, VALUES_MAX, read_json, read_value};
 pub use lifecycle::{Acl, AclDecision, AclRule, Lifecycle};
 pub use openai::{
     OpenAiAliases, OpenAiCall, OpenAiError, OpenAiEvent, OpenAiRequest, OpenAiSaid, OpenAiTask, is_openai_name,

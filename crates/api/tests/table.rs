@@ -12,7 +12,7 @@ fn wrong(kind: &Kind) -> Value {
         Kind::Number { .. } => json!("much"),
         Kind::Boolean => json!("perhaps"),
         Kind::Choice(_) | Kind::ImageSize { .. } => json!("no such word"),
-        Kind::Seed => json!(-1),
+        Kind::Seed => json!(-2),
         Kind::Hex { .. } => json!("xyz"),
         Kind::List { .. } => json!("not a list"),
         Kind::Object(_) => json!("not an object"),

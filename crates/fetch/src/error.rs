@@ -108,6 +108,9 @@ pub enum Error {
         /// How.
         encoding: String,
     },
+    /// No room for the file.
+    #[error("the memory of this server is taken by other requests; try again in some seconds")]
+    Busy,
     /// A data URI that is none.
     #[error("this is not a data URI ({reason}); it has the form data:image/png;base64,…")]
     Data {
@@ -138,6 +141,7 @@ impl Error {
             | Self::LostRedirect { .. }
             | Self::Status { .. }
             | Self::Protocol { .. }
+            | Self::Busy
             | Self::Encoded { .. } => true,
         }
     }
@@ -151,6 +155,7 @@ impl Error {
             | Self::Tls { .. }
             | Self::TooSlow { .. }
             | Self::Status { .. }
+            | Self::Busy
             | Self::Protocol { .. } => true,
             Self::Malformed { .. }
             | Self::Scheme { .. }

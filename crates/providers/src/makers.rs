@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use scumble_fetch::Budget;
+
 use crate::bfl::Bfl;
 use crate::core::brake::Brake;
 use crate::core::call::Maker;
@@ -53,6 +55,8 @@ pub struct Options {
     pub allow_private: bool,
     /// Record, replay, or neither.
     pub tape: Tape,
+    /// What pictures draw on while they are unpacked.
+    pub memory: Budget,
     /// How fast pauses pass: 1 but in tests.
     pub pace: Option<f64>,
 }
@@ -162,7 +166,8 @@ impl Makers {
         all.into_iter().flatten().for_each(|key| keys.add(key));
         let pace = Pace(options.pace.unwrap_or(1.0));
         let http = Http::new(options.allow_private, options.tape, keys);
-        let place = |id: MakerId, common: Common<'_>| Place::new(id, &common, &http, pace);
+        let memory = options.memory;
+        let place = |id: MakerId, common: Common<'_>| Place::new(id, &common, &http, &memory, pace);
         let mut vertex = google.clone();
         vertex.base_url = Google::vertex_base(google).or(vertex.base_url);
         let google = &vertex;
@@ -201,7 +206,12 @@ impl Makers {
         self.desk(id).ledger.spent()
     }
 
-    fn desk(&self, id: MakerId) -> &Desk {
+    /// How long one of them may work on what it was sent.
+    pub fn deadline(&self, id: MakerId) -> Duration {
+        self.desk(id).deadline
+    }
+
+    pub(crate) fn desk(&self, id: MakerId) -> &Desk {
         match id {
             MakerId::Bfl => &self.bfl.place.desk,
             MakerId::Ideogram => &self.ideogram.place.desk,
@@ -223,7 +233,13 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn new(id: MakerId, common: &Common<'_>, http: &Arc<Http>, pace: Pace) -> Result<Self, SettingsError> {
+    fn new(
+        id: MakerId,
+        common: &Common<'_>,
+        http: &Arc<Http>,
+        memory: &Budget,
+        pace: Pace,
+    ) -> Result<Self, SettingsError> {
         let facts = id.facts();
         let wrong = |setting, reason: String| SettingsError { provider: facts.id, setting, reason };
         let base = Base::parse(common.base_url.unwrap_or(facts.base_url)).map_err(|e| wrong("base_url", e))?;
@@ -248,6 +264,7 @@ impl Place {
             name: facts.name,
             id: facts.id,
             http: http.clone(),
+            memory: memory.clone(),
             gate,
             brake: Brake::new(pace),
             ledger: Ledger::new(facts.name, facts.id, limit, today),

@@ -135,7 +135,8 @@ impl Recraft {
             run.failed(false)
         };
         let bytes = BASE64.decode(text).map_err(|e| broken(format!("no base64: {e}")))?;
-        let file = aside(move || made(Bytes::from(bytes), wish)).await.and_then(|file| file);
+        let bytes = Bytes::from(bytes);
+        let file = aside(&run.desk.memory, vec![bytes.clone()], move || made(bytes, wish)).await.and_then(|file| file);
         file.map_err(broken)
     }
 }
@@ -310,6 +311,13 @@ fn read(run: &Run<'_>, answer: &Answer, styled: Option<&'static str>) -> Verdict
         }
         _ => run.failed(false),
     })
+}
+
+/// Everything that is read of an answer.
+#[cfg(feature = "fuzz")]
+pub(crate) fn read_any(run: &Run<'_>, answer: &Answer) -> Vec<Verdict> {
+    let _ = is_wrong_kind(answer);
+    [None, Some("style"), Some("style_id")].map(|styled| read(run, answer, styled)).into()
 }
 
 #[cfg(test)]

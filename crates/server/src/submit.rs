@@ -2,9 +2,9 @@
 
 use axum::body::Bytes;
 use axum::http::HeaderMap;
-use scumble_api::{Encoding, Endpoint, EndpointId, ErrorAnswer, ErrorType, JobOptions, Scope};
+use scumble_api::{Encoding, Endpoint, EndpointId, ErrorAnswer, ErrorType, JobOptions, Scope, read_json};
 use scumble_store::{Admission, Enqueued, Job, JobId, NewJob, Outcome};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::addressing::Caller;
 use crate::answer::Refusal;
@@ -60,13 +60,7 @@ pub(crate) struct Accepted {
 impl Call {
     /// Reads the id and the body; an empty body means `{}`.
     pub(crate) fn read(id: &str, body: &Bytes) -> Result<Self, Refusal> {
-        let endpoint = endpoint(id)?;
-        let body = if body.iter().all(u8::is_ascii_whitespace) {
-            json!({})
-        } else {
-            serde_json::from_slice(body).map_err(|e| ErrorAnswer::bad_json(&e.to_string()))?
-        };
-        Ok(Self::new(endpoint, body))
+        Ok(Self::new(endpoint(id)?, read_json(body)?))
     }
 
     /// A call of this endpoint.
@@ -84,7 +78,7 @@ impl Call {
         let mut options = platform::options(from.headers, from.caller)?;
         options.retry.never = true;
         options.stream = self.stream;
-        options.ignored = input.ignored().to_vec();
+        options.notes = input.notes();
         let Beside { encoding, clear_mask, like_picture, said, part } = &self.beside;
         (options.encoding, options.clear_mask, options.like_picture) = (*encoding, *clear_mask, *like_picture);
         let once = platform::once(from.headers, self.endpoint.id, said.as_ref().unwrap_or(&self.body))?;
@@ -114,7 +108,7 @@ impl Call {
         let store = &from.state.store;
         let enqueued = match self.endpoint.parse(&self.body, Scope::Wire) {
             Ok(input) => {
-                options.ignored = input.ignored().to_vec();
+                options.notes = input.notes();
                 let job = NewJob { webhook, ..self.job(input.to_json(), &options, from) };
                 store.enqueue(job, admission).await?
             }

@@ -38,6 +38,8 @@ pub(crate) struct Journal {
     cancelled: AtomicBool,
     lost: AtomicBool,
     stopping: AtomicBool,
+    /// The run has taken all the time that it may.
+    expired: AtomicBool,
 }
 
 impl Journal {
@@ -54,6 +56,7 @@ impl Journal {
             wake: Notify::new(),
             lost: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            expired: AtomicBool::new(false),
         }
     }
 
@@ -124,6 +127,11 @@ impl Journal {
     /// Whether this process stops and the job should go back.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Tells the run that its time is over.
+    pub(crate) fn expire(&self) {
+        self.expired.store(true, Ordering::Release);
     }
 
     fn heed(&self, beat: Result<Beat>) {
@@ -233,6 +241,6 @@ impl Watch for Journal {
 
     fn cancelled(&self) -> bool {
         let set = |flag: &AtomicBool| flag.load(Ordering::Acquire);
-        set(&self.cancelled) || set(&self.lost) || set(&self.stopping)
+        set(&self.cancelled) || set(&self.lost) || set(&self.stopping) || set(&self.expired)
     }
 }

@@ -33,6 +33,7 @@ pub(super) struct ServerSection {
     pub(super) listen: Option<SocketAddr>,
     pub(super) public_url: Option<String>,
     pub(super) trusted_proxy: Option<bool>,
+    pub(super) base_path: Option<String>,
     pub(super) hosts: Vec<String>,
     pub(super) origins: Vec<String>,
     pub(super) tls: Option<TlsSection>,
@@ -74,6 +75,15 @@ pub(super) struct WorkerSection {
     pub(super) heartbeat_s: Option<Quantity>,
     pub(super) max_attempts: Option<i64>,
     pub(super) max_crashes: Option<i64>,
+    pub(super) run_s: Option<RunTimes>,
+}
+
+/// Times: for each endpoint, or by endpoint.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RunTimes {
+    Each(Quantity),
+    By(HashMap<String, Quantity>),
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -86,6 +96,8 @@ pub(super) struct LimitsSection {
     pub(super) direct_calls: Option<usize>,
     pub(super) realtime_idle_s: Option<Quantity>,
     pub(super) connections: Option<usize>,
+    pub(super) connections_per_address: Option<usize>,
+    pub(super) memory_bytes: Option<Quantity>,
     pub(super) spend_per_day: Option<SpendPerDay>,
 }
 
@@ -110,6 +122,7 @@ pub(super) struct FetchSection {
     pub(super) allow_private: Option<bool>,
     pub(super) max_bytes: Option<Quantity>,
     pub(super) max_pixels: Option<u64>,
+    pub(super) timeout_s: Option<Quantity>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use scumble_worker::Budget;
 use scumble_worker::makers::{GoogleMode, MakerId, Makers, Options, Secret, Settings, Tape};
 
 use super::file::SpendPerDay;
@@ -14,6 +15,7 @@ pub(super) fn open(
     mut settings: Settings,
     spend: Option<&SpendPerDay>,
     allow_private: bool,
+    memory: &Budget,
     args: &Serve,
 ) -> Result<Arc<Makers>, Failure> {
     from_environment(&mut settings);
@@ -26,7 +28,7 @@ pub(super) fn open(
         (None, None) => Ok(Tape::Off),
     };
     let tape = tape.map_err(|error| Failure::Usage(error.to_string()))?;
-    let makers = Makers::new(&settings, Options { allow_private, tape, ..Options::default() });
+    let makers = Makers::new(&settings, Options { allow_private, tape, memory: memory.clone(), ..Options::default() });
     makers.map(Arc::new).map_err(|error| Failure::Usage(error.to_string()))
 }
 

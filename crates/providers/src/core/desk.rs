@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use scumble_fetch::Budget;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::brake::{Brake, Reach};
@@ -26,6 +27,8 @@ pub(crate) struct Desk {
     /// In settings and tickets.
     pub(crate) id: &'static str,
     pub(crate) http: Arc<Http>,
+    /// What pictures draw on while they are unpacked.
+    pub(crate) memory: Budget,
     pub(crate) gate: Arc<Gate>,
     pub(crate) brake: Brake,
     pub(crate) ledger: Ledger,

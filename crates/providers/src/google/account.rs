@@ -144,6 +144,12 @@ fn read(answer: &Answer) -> Option<(Secret, Duration)> {
     Some((token, Duration::from_secs(body["expires_in"].as_u64().unwrap_or(LASTS).min(LASTS * 24))))
 }
 
+/// Everything that is read of an answer.
+#[cfg(feature = "fuzz")]
+pub(super) fn read_token(answer: &Answer) {
+    drop(read(answer));
+}
+
 /// PEM to a key: PKCS #8, as Google writes it, or PKCS #1.
 fn key_pair(pem: &Secret) -> Option<RsaKeyPair> {
     let text = pem.expose();

@@ -222,3 +222,11 @@ fn read(run: &Run<'_>, answer: &Answer) -> Verdict {
         _ => run.usual(answer).unwrap_or_else(|| Verdict::Refused(run.failed(false))),
     }
 }
+
+/// Everything that is read of an answer.
+#[cfg(feature = "fuzz")]
+pub(crate) fn read_any(run: &Run<'_>, answer: &Answer) -> Vec<Verdict> {
+    gemini::read_picture(run, answer);
+    account::read_token(answer);
+    vec![read(run, answer)]
+}

@@ -61,7 +61,8 @@ impl Google {
             };
             let bytes = Bytes::from(BASE64.decode(data).map_err(|e| broken(format!("no base64: {e}")))?);
             let wish = self.wish(call);
-            files.push(aside(move || made(bytes, wish)).await.and_then(|file| file).map_err(broken)?);
+            let file = aside(&run.desk.memory, vec![bytes.clone()], move || made(bytes, wish)).await;
+            files.push(file.and_then(|file| file).map_err(broken)?);
         }
         let made = u32::try_from(files.len()).unwrap_or(u32::MAX);
         reserved.settle(each.times(made));

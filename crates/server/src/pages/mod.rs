@@ -52,6 +52,12 @@ pub(crate) fn is_page(path: &str) -> bool {
     for_people && !path.ends_with("/openapi.json") && !path.ends_with("/llms.txt")
 }
 
+/// What stands in the cookies of a request, if a page of ours may have set it.
+#[cfg(feature = "fuzz")]
+pub(crate) fn cookie_of(headers: &axum::http::HeaderMap) -> Option<&str> {
+    visitor::cookie(headers)
+}
+
 /// Every page, beside the routes of the API.
 pub(crate) fn routes() -> Table {
     Table::default()

@@ -181,7 +181,7 @@ pub(crate) async fn visit_of_page(state: &AppState, parts: &Parts) -> Result<Opt
     if from_here { visit_of_cookie(state, &parts.headers).await } else { Ok(None) }
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
     let pairs = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let mut pairs = pairs.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)

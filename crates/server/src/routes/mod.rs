@@ -30,10 +30,12 @@ pub(crate) use self::table::Table;
 pub(crate) use self::uploads::LIST_BYTES_MAX;
 use crate::addressing::address;
 use crate::auth::take_token;
+use crate::held;
 use crate::keyless::guard;
 use crate::middleware::{cors, errors_in_json, long_bodies, panicked, with_request_id};
 use crate::pages;
 use crate::state::AppState;
+use crate::unpack::unpack;
 
 /// What a worker on its own answers: that it lives, and that it reaches its database.
 pub fn probe_router(state: AppState) -> Router {
@@ -54,8 +56,14 @@ fn table() -> Table {
     Table::default()
         // programs: direct calls, streams, realtime, the queue
         .route("/run/{*id}", get(run::with_query).post(run::with_body))
-        .route("/queue/{*path}", get(queue::read).post(queue::submit).put(queue::cancel))
+        .route("/run", any(run::without_id))
+        .route("/run/", any(run::without_id))
+        .route("/queue/{*path}", queue::routes())
+        .route("/queue", any(run::without_id))
+        .route("/queue/", any(run::without_id))
         .route("/ws/{*id}", get(ws::open))
+        .route("/ws", any(run::without_id))
+        .route("/ws/", any(run::without_id))
         .route("/rest/tokens", post(tokens::bare))
         .route("/rest/tokens/", post(tokens::bare))
         .route("/rest/tokens/realtime", post(tokens::realtime))
@@ -114,6 +122,9 @@ pub fn router(state: AppState) -> Router {
         // before anything is read but the head
         .layer(from_fn_with_state(state.clone(), guard))
         .layer(DefaultBodyLimit::max(state.config.body_bytes))
-        .layer(from_fn_with_state(state, long_bodies));
+        .layer(from_fn_with_state(state.clone(), long_bodies))
+        .layer(from_fn(unpack))
+        // innermost: what is counted is what handlers hold
+        .layer(from_fn_with_state(state, held::bodies));
     Router::new().fallback_service(services).layer(around)
 }

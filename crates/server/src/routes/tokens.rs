@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use scumble_api::{ErrorAnswer, ErrorType, Problem};
+use scumble_api::{ErrorAnswer, ErrorType, Problem, read_value};
 use serde_json::{Map, Value, json};
 
 use crate::answer::Refusal;
@@ -38,7 +38,11 @@ pub(super) async fn realtime(
 }
 
 async fn make(state: &AppState, authorized: Authorized, body: &[u8], duration: &str) -> Result<Token, Refusal> {
-    let body: Map<String, Value> = serde_json::from_slice(body).map_err(|e| ErrorAnswer::bad_json(&e.to_string()))?;
+    let body = match read_value(body) {
+        Ok(Value::Object(body)) => body,
+        Ok(_) => return Err(ErrorAnswer::bad_json("expected an object").into()),
+        Err(unread) => return Err(ErrorAnswer::bad_json(&unread.to_string()).into()),
+    };
     let (apps, seconds) = (apps(&body), seconds(&body, duration));
     let (apps, seconds) = match (apps, seconds) {
         (Ok(apps), Ok(seconds)) => (apps, seconds),

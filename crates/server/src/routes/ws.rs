@@ -5,17 +5,18 @@ use std::time::Instant;
 
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use scumble_store::{JobId, Outcome};
 use serde_json::{Map, Value, json};
+use tungstenite::Message;
 
 use crate::addressing::Caller;
 use crate::answer::{Refusal, resolve_urls};
 use crate::auth::Authorized;
 use crate::session::{Answer, Input, Overflow, Rules, serve};
+use crate::socket::Upgrade;
 use crate::state::AppState;
 use crate::submit::{Call, Origin, endpoint, run_to_outcome};
 
@@ -28,7 +29,7 @@ pub(super) async fn open(
     Extension(caller): Extension<Caller>,
     authorized: Authorized,
     Path(id): Path<String>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Upgrade,
 ) -> Result<Response, Refusal> {
     let id = endpoint(&id)?.id;
     let rules = Rules {
@@ -38,9 +39,9 @@ pub(super) async fn open(
         idle: state.config.realtime_idle,
         farewell: None,
     };
-    let upgrade = upgrade.max_message_size(rules.bytes).max_frame_size(rules.bytes);
+    let (budget, max) = (state.config.memory.clone(), rules.bytes);
     let session = Session { state, caller, authorized, id };
-    Ok(upgrade.on_upgrade(move |socket| {
+    Ok(upgrade.open(&budget, max, move |socket| {
         serve(socket, rules, move |input| {
             let session = session.clone();
             Box::pin(async move { session.answer(input).await })

@@ -116,6 +116,11 @@ impl Socket {
         self.0.send(Message::Text(text.into())).await.unwrap();
     }
 
+    /// The same where the server may close meanwhile.
+    pub(crate) async fn try_send_text(&mut self, text: &str) -> Result<(), SocketError> {
+        self.0.send(Message::Text(text.into())).await
+    }
+
     /// Says goodbye.
     pub(crate) async fn close(&mut self) {
         let frame = CloseFrame { code: CloseCode::Normal, reason: "done".into() };

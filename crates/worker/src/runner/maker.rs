@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -32,6 +33,11 @@ impl Runner for Closed {
             Ok(()) => Answers::Maker,
             Err(_) => Answers::Nothing { advice: advice(endpoint) },
         }
+    }
+
+    /// A maker ends what it works on with its deadline; a call may wait for others before it, and fetches afterwards.
+    fn longest(&self) -> Option<Duration> {
+        Some(3 * self.makers.deadline(self.id))
     }
 
     async fn run(&self, request: Request, watch: Arc<dyn Watch>) -> Result<Drawn, RunError> {

@@ -11,11 +11,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use scumble_api::{Answers, Endpoint, ErrorAnswer, ErrorType, Fault, ImageRequest, Input, Problem};
+use scumble_api::{Answers, Endpoint, ErrorAnswer, ErrorType, Fault, ImageRequest, Input, Problem, retryable};
 use scumble_engine::{Pixels, Stage};
 use scumble_store::{Event, EventKind, Outcome};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::inputs::GivenPicture;
 use crate::picture::Picture;
@@ -159,6 +160,11 @@ pub trait Runner: Send + Sync {
         Answers::Here
     }
 
+    /// How long a run takes at the most, if it is known; a longer one hangs.
+    fn longest(&self) -> Option<Duration> {
+        None
+    }
+
     /// Runs one request to its end.
     async fn run(&self, request: Request, watch: Arc<dyn Watch>) -> Result<Drawn, RunError>;
 }
@@ -205,14 +211,34 @@ impl RunError {
         }
     }
 
-    /// Which kind of passing failure this is, if it is one.
+    /// What a run gets that took longer than it may; `bill` is what it has cost all the same.
+    pub(crate) fn too_long(limit: Duration, setting: &str, bill: Vec<(&'static str, String)>) -> Self {
+        let msg = format!(
+            "The run took longer than {} s, which is the most that it may here ({setting}); it was ended",
+            limit.as_secs_f64()
+        );
+        let problem = Problem::new(&[], "generation_timeout", msg);
+        let headers = retryable(false).into_iter().chain([("x-fal-billable-units", "0".to_owned())]).chain(bill);
+        let answer = ErrorAnswer { status: 504, body: json!({ "detail": [problem] }), headers: headers.collect() };
+        Self::Answered(Box::new(answer))
+    }
+
+    /// Which kind of passing failure this is, if it is one. A maker's refusal is, where the maker may take the same request
+    /// later and nothing was paid for it.
     pub fn fault(&self) -> Option<Fault> {
-        let Self::Passing { kind, .. } = self else { return None };
-        Some(match kind {
-            ErrorType::StartupTimeout => Fault::Timeout,
-            ErrorType::RunnerConnectionError => Fault::ConnectionError,
-            _ => Fault::ServerError,
-        })
+        match self {
+            Self::Passing { kind: ErrorType::StartupTimeout, .. } => Some(Fault::Timeout),
+            Self::Passing { kind: ErrorType::RunnerConnectionError, .. } => Some(Fault::ConnectionError),
+            Self::Passing { .. } => Some(Fault::ServerError),
+            Self::Answered(answer) => {
+                let header =
+                    |name: &str| answer.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str());
+                let is_free = header(Outcome::COST).is_none_or(|cost| cost.parse() == Ok(0.0));
+                let again = header("x-fal-needs-retry") == Some("1") && is_free;
+                again.then_some(if answer.status == 504 { Fault::Timeout } else { Fault::ServerError })
+            }
+            Self::Cancelled | Self::Invalid(_) | Self::Unavailable(_) | Self::Failed(_) => None,
+        }
     }
 }
 

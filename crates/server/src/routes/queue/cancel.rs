@@ -14,7 +14,7 @@ use crate::auth::Authorized;
 use crate::state::AppState;
 
 /// A cancelled request still ends, as fal's clients expect: its result is a 499.
-pub(in crate::routes) async fn cancel(
+pub(super) async fn cancel(
     State(state): State<AppState>,
     authorized: Authorized,
     Path(path): Path<String>,

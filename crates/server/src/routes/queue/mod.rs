@@ -10,18 +10,22 @@ mod status_stream;
 mod submit;
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
-use axum::response::Response;
+use axum::extract::{Path, Query, Request, State};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
 use scumble_api::EndpointId;
 use scumble_store::{JobId, JobSummary};
 
-pub(super) use cancel::cancel;
-pub(super) use submit::submit;
+use cancel::cancel;
+use submit::submit;
 
 use crate::addressing::{Caller, Service};
 use crate::answer::Refusal;
 use crate::auth::Authorized;
+use crate::middleware::wrong_method;
 use crate::state::AppState;
+use crate::submit::endpoint;
 
 /// What a path below `/queue` names.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,8 +43,36 @@ enum What {
     Cancel,
 }
 
+/// Everything below `/queue`.
+pub(super) fn routes() -> MethodRouter<AppState> {
+    get(read).post(submit).put(cancel).layer(from_fn(by_its_method))
+}
+
+/// Refuses what is there, but for another method.
+async fn by_its_method(request: Request, next: Next) -> Response {
+    let allowed = request.uri().path().strip_prefix("/queue/").and_then(allowed);
+    match allowed {
+        Some(allowed) if !allowed.contains(&request.method().as_str()) => {
+            wrong_method(&allowed.join(", ")).into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+/// The methods that a path below `/queue` takes; `None` where nothing is.
+fn allowed(path: &str) -> Option<&'static [&'static str]> {
+    let Some((_, rest)) = path.trim_matches('/').split_once("/requests/") else {
+        return endpoint(path).is_ok().then_some(&["POST"]);
+    };
+    match rest.split_once('/').map(|(_, what)| what) {
+        None | Some("response" | "status" | "status/stream") => Some(&["GET", "HEAD"]),
+        Some("cancel") => Some(&["PUT"]),
+        Some(_) => None,
+    }
+}
+
 /// `GET /queue/…`: status, once or as a stream, or result.
-pub(super) async fn read(
+async fn read(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
     authorized: Authorized,
@@ -52,7 +84,7 @@ pub(super) async fn read(
         What::Status => status::status(&state, &caller, job, query.wants_logs()).await,
         What::StatusStream => Ok(status_stream::stream(state, caller, job.id, query.wants_logs())),
         What::Result => result::result(&state, &caller, &job).await,
-        What::Cancel => Err(Refusal::plain(405, "Method Not Allowed")),
+        What::Cancel => Err(wrong_method("PUT")),
     }
 }
 
@@ -121,5 +153,20 @@ mod tests {
         assert_eq!(parse(&format!("fal-ai/flux/requests/{id}/elsewhere")), None);
         assert_eq!(parse("fal-ai/flux/requests/not-an-id"), None);
         assert_eq!(parse(&format!("requests/{id}")), None);
+    }
+
+    #[test]
+    fn paths_take_the_methods_that_mean_something_there() {
+        for (path, methods) in [
+            ("fal-ai/flux/dev", Some(&["POST"][..])),
+            ("nobody/nothing", None),
+            ("fal-ai/flux/requests/x", Some(&["GET", "HEAD"])),
+            ("fal-ai/flux/requests/x/status/", Some(&["GET", "HEAD"])),
+            ("fal-ai/flux/requests/x/status/stream", Some(&["GET", "HEAD"])),
+            ("fal-ai/flux/requests/x/cancel", Some(&["PUT"])),
+            ("fal-ai/flux/requests/x/elsewhere", None),
+        ] {
+            assert_eq!(allowed(path), methods, "{path}");
+        }
     }
 }

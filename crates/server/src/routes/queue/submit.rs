@@ -16,7 +16,7 @@ use crate::state::AppState;
 use crate::submit::{Accepted, Call, Origin};
 
 /// Answers after the commit that holds the job.
-pub(in crate::routes) async fn submit(
+pub(super) async fn submit(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
