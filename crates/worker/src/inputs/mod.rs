@@ -19,7 +19,6 @@ use scumble_files::Files;
 use scumble_pictures::Undecodable;
 use scumble_store::{Clock, Store};
 
-pub(crate) use clear::mark_by_colour;
 pub use decode::{InputImage, InputPixels};
 pub use given::GivenPicture;
 pub(crate) use given::cancelled;
