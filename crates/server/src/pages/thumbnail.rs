@@ -4,7 +4,6 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -15,6 +14,7 @@ use super::layout::private;
 use super::visitor::Change;
 use crate::answer::Refusal;
 use crate::held::busy;
+use crate::sent::{SMALL, Sent};
 use crate::state::AppState;
 
 /// As much as a picture to look at may cost.
@@ -33,7 +33,10 @@ struct Wish {
     url: String,
 }
 
-pub(super) async fn fetch(State(state): State<AppState>, Change(_): Change, body: Bytes) -> Result<Response, Refusal> {
+pub(super) async fn fetch(
+    State(state): State<AppState>,
+    Sent { body, .. }: Sent<Change, SMALL>,
+) -> Result<Response, Refusal> {
     let wish: Wish = serde_json::from_slice(&body).map_err(|_| Refusal::plain(400, "Expected {\"url\": …}"))?;
     let fetched = fetcher().clone().within(state.config.memory.clone()).get(&wish.url, LIMITS).await;
     let fetched = fetched.map_err(|error| match error {
