@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::time::Duration;
 
 use image::{DynamicImage, ImageReader, ImageResult};
-use scumble_api::{Encoding, ErrorType, ImageFormat};
+use scumble_api::{Encoding, ImageFormat};
 use scumble_fetch::Budget;
 
 use crate::picture::{JPEG_QUALITY, Picture, write_with};
@@ -35,10 +35,7 @@ pub(crate) async fn encoded(drawn: Drawn, encoding: Option<Encoding>, memory: &B
     // a pixel as it is read, and as it is written
     let cost = |picture: &Picture| 8 * u64::from(picture.width) * u64::from(picture.height);
     let largest = drawn.pictures.iter().map(cost).max().unwrap_or_default();
-    let share = memory.take(largest, ROOM).await.map_err(|_| RunError::Passing {
-        kind: ErrorType::RunnerSchedulingFailure,
-        reason: "the memory of this process is taken by other requests".to_owned(),
-    })?;
+    let share = memory.take(largest, ROOM).await.map_err(|_| RunError::busy())?;
     let recode = move |drawn: Drawn| {
         let _share = share;
         let one = |picture| if is_as_asked(&picture, encoding) { Ok(picture) } else { recoded(&picture, encoding) };
