@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::cut::{ECHO_BYTES, cut};
+
 /// Where the types of problems are explained.
 const DOCS: &str = "https://docs.fal.ai/errors/#";
 
@@ -48,10 +50,11 @@ impl Problem {
         self
     }
 
-    /// With what was given, unless that is nested so deep that nobody could read the answer.
+    /// With what was given, as much as makes it recognised, unless that is nested so deep that nobody could read the
+    /// answer.
     #[must_use]
     pub fn given(mut self, input: &Value) -> Self {
-        self.input = is_shallow(input, DEPTH_MAX).then(|| input.clone());
+        self.input = is_shallow(input, DEPTH_MAX).then(|| cut(input, ECHO_BYTES));
         self
     }
 

@@ -5,6 +5,7 @@ mod commands;
 mod failure;
 mod http;
 mod own_server;
+mod private;
 mod progress;
 mod settings;
 

@@ -21,6 +21,8 @@ pub struct Config {
     pub body_bytes: usize,
     /// Largest file that is uploaded, in bytes.
     pub upload_bytes: u64,
+    /// How much space has to be left where the database and the files are, in bytes; with less, new work is refused.
+    pub free_bytes: u64,
     /// How many jobs of an endpoint may wait; further calls are refused.
     pub queue_length: Option<u64>,
     /// How many jobs of one key run at once. Queued ones beyond it wait; a direct call that comes while so many run is
@@ -44,6 +46,7 @@ impl Default for Config {
             hosts: Arc::default(),
             body_bytes: 50 * MIB as usize,
             upload_bytes: 10 * 1024 * MIB,
+            free_bytes: 256 * MIB,
             queue_length: None,
             per_key_concurrency: None,
             direct_calls: 1000,

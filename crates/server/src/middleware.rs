@@ -4,7 +4,7 @@ use std::any::Any;
 
 use axum::body::HttpBody;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use scumble_api::{ErrorAnswer, ErrorType};
@@ -20,6 +20,17 @@ pub(crate) fn with_request_id(mut response: Response) -> Response {
         && let Ok(value) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string())
     {
         response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// How long who was told that something is not possible now should wait, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// Whoever is told that something is not possible now is told when to come back.
+pub(crate) fn with_retry_after(mut response: Response) -> Response {
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().entry(header::RETRY_AFTER).or_insert(RETRY_AFTER);
     }
     response
 }

@@ -11,6 +11,8 @@ use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use tokio::time::{Instant, timeout};
 
+use crate::stop::{Phase, Phases};
+
 /// A caller who does not take an answer for this long is gone.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between two pings, which keep proxies from closing a connection on which a job runs quietly.
@@ -46,8 +48,10 @@ pub(crate) struct Rules {
     pub(crate) overflow: Overflow,
     /// How long a session stays open without a word.
     pub(crate) idle: Duration,
-    /// What is said when it ends for that reason.
+    /// What is said when it ends for that reason, or because the server stops: clients connect anew with their next input.
     pub(crate) farewell: Option<Message>,
+    /// Tells when the server stops.
+    pub(crate) phases: Phases,
 }
 
 /// What happens when more inputs wait than may.
@@ -60,7 +64,7 @@ pub(crate) enum Overflow {
 }
 
 /// Answers inputs until the caller has had enough.
-pub(crate) async fn serve(mut socket: WebSocket, rules: Rules, answer: impl Fn(Input) -> Answering) {
+pub(crate) async fn serve(mut socket: WebSocket, mut rules: Rules, answer: impl Fn(Input) -> Answering) {
     let mut waiting = Waiting::default();
     let mut answering: Option<Answering> = None;
     let mut pings = tokio::time::interval_at(Instant::now() + PINGS, PINGS);
@@ -68,6 +72,10 @@ pub(crate) async fn serve(mut socket: WebSocket, rules: Rules, answer: impl Fn(I
     loop {
         if answering.is_none() {
             answering = waiting.pop().map(&answer);
+        }
+        if answering.is_none() && rules.phases.now() > Phase::Serving {
+            send(&mut socket, rules.farewell.into_iter().collect()).await;
+            return close(socket, close_code::NORMAL, "the server stops").await;
         }
         tokio::select! {
             received = socket.recv() => match received {
@@ -93,6 +101,7 @@ pub(crate) async fn serve(mut socket: WebSocket, rules: Rules, answer: impl Fn(I
                     return close(socket, close_code::NORMAL, "").await;
                 }
             }
+            () = rules.phases.changed() => continue,
             _ = pings.tick(), if answering.is_some() => {
                 if !send(&mut socket, vec![Message::Ping(Bytes::new())]).await {
                     return;

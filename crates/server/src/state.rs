@@ -8,6 +8,8 @@ use scumble_store::{Clock, Store};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::room::Room;
+use crate::stop::{Phase, Stop};
 use crate::watch::Watches;
 
 /// Shared by all handlers; cheap to clone, and cloned several times on the way of a request.
@@ -28,6 +30,9 @@ pub struct Shared {
     pub(crate) direct: Arc<Semaphore>,
     /// Who waits for which job.
     pub(crate) watches: Watches,
+    /// How far the server is on its way to the end.
+    pub(crate) stop: Stop,
+    room: Room,
 }
 
 impl AppState {
@@ -35,7 +40,44 @@ impl AppState {
     pub fn new(store: Arc<dyn Store>, files: Files, clock: Arc<dyn Clock>, config: Config) -> Self {
         let direct = Arc::new(Semaphore::new(config.direct_calls));
         let watches = Watches::hear(store.changes());
-        Self(Arc::new(Shared { store, files, clock, config, direct, watches }))
+        Self(Arc::new(Shared {
+            store,
+            files,
+            clock,
+            config,
+            direct,
+            watches,
+            stop: Stop::default(),
+            room: Room::default(),
+        }))
+    }
+
+    /// # Errors
+    /// Too little space is left for new work.
+    pub(crate) fn room(&self) -> Result<(), crate::answer::Refusal> {
+        self.room.check(&*self.store, &self.files, self.config.free_bytes)
+    }
+
+    /// The server is about to stop: it is not ready any more, direct calls are refused in a way that may be repeated, and so
+    /// are those that wait in line; they do not run. What is at work goes on.
+    pub fn drain(&self) {
+        self.stop.enter(Phase::Draining);
+    }
+
+    /// Until everything at work has ended that a caller waits for here, or it is [closing](AppState::close).
+    pub async fn answered(&self) {
+        self.stop.answered(&*self.store).await;
+    }
+
+    /// Nobody waits any more: who still does is refused, and the job cancelled. Streams that tell how a request goes end.
+    pub fn close(&self) {
+        self.stop.enter(Phase::Closing);
+    }
+
+    /// Until the jobs of all who went away are cancelled. Close the database afterwards.
+    pub async fn settled(&self) {
+        self.stop.cancels.close();
+        self.stop.cancels.wait().await;
     }
 }
 

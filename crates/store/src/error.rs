@@ -22,6 +22,15 @@ pub enum Error {
         /// What the system said.
         reason: String,
     },
+    /// The file that is open has another name now, or none: what is written to it would be lost.
+    #[error(
+        "the database file {} was deleted or replaced while it was open; put it back, or start the program again with the \
+         one that is there now", path.display()
+    )]
+    Replaced {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// The database was written by a newer version.
     #[error(
         "the database has schema version {found}, this program knows versions up to {known}; start the newer program, \

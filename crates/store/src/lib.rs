@@ -53,6 +53,7 @@ mod seat;
 mod secret;
 mod sqlite;
 mod store;
+mod stuck;
 mod worker;
 
 #[cfg(feature = "suite")]

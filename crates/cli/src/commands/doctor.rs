@@ -1,13 +1,12 @@
 //! `scumble doctor`: would `serve` work like this, and if not, what to do.
 
-use std::path::Path;
-
 use scumble_store::{Clock, JobFilter, Store, SystemClock};
 use scumble_worker::makers::MakerId;
 use tokio::net::TcpListener;
 
 use crate::args::{Role, Serve};
 use crate::failure::Failure;
+use crate::private;
 use crate::settings::{Settings, Tls, open_files, open_store, runtime};
 
 /// The beginning of 2026: no clock that goes right shows less.
@@ -21,6 +20,7 @@ type Finding = Result<String, String>;
 /// Checks everything that `serve` with the same flags needs; one line each.
 pub(crate) fn doctor(args: &Serve) -> Result<(), Failure> {
     let settings = Settings::read(args)?;
+    private::begin(&settings);
     let findings = runtime()?.block_on(examine(&settings));
     print(&findings);
     match findings.iter().filter(|(_, finding)| finding.is_err()).count() {
@@ -40,7 +40,7 @@ fn print(findings: &[(&str, Finding)]) {
 }
 
 async fn examine(settings: &Settings) -> Vec<(&'static str, Finding)> {
-    let mut findings = vec![("data dir", data_dir(&settings.data_dir))];
+    let mut findings = vec![("data dir", data_dir(settings))];
     match open_store(&settings.database).await {
         Ok(store) => {
             findings.push(("database", database(settings, &*store).await));
@@ -62,22 +62,29 @@ async fn examine(settings: &Settings) -> Vec<(&'static str, Finding)> {
     findings
 }
 
-fn data_dir(folder: &Path) -> Finding {
+/// Whether it can be written, and is nobody else's to read.
+fn data_dir(settings: &Settings) -> Finding {
+    let folder = &settings.data_dir;
+    private::make_folder(folder).map_err(|failure| format!("{}; choose another with --data-dir", failure.message()))?;
+    // looked at before there is a file of our own in it
+    let open: Vec<String> = private::too_open(settings).iter().map(ToString::to_string).collect();
     let probe = folder.join(format!(".doctor-{}", std::process::id()));
-    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&probe, "written"));
-    let removed = written.and_then(|()| std::fs::remove_file(&probe));
-    match removed {
-        Ok(()) => Ok(format!("{} can be written", folder.display())),
-        Err(error) => {
-            Err(format!("{}: {error}; choose another with --data-dir, or change its owner", folder.display()))
-        }
+    let written = std::fs::write(&probe, "written").and_then(|()| std::fs::remove_file(&probe));
+    let advice = |error| format!("{}: {error}; choose another with --data-dir, or change its owner", folder.display());
+    written.map_err(advice)?;
+    if open.is_empty() {
+        return Ok(format!("{} can be written", folder.display()));
     }
+    Err(format!(
+        "others on this machine may look into {}: `scumble serve` closes them when it starts, or chmod does",
+        open.join(", ")
+    ))
 }
 
 async fn database(settings: &Settings, store: &dyn Store) -> Finding {
     let counted = store.counts().await.map_err(|e| e.to_string())?;
     let alive: u64 = counted.iter().map(|count| count.jobs).sum();
-    Ok(format!("{}, {alive} jobs wait or run", settings.database))
+    Ok(format!("{}, {alive} jobs wait or run; {}", settings.database, super::serve::kept(&settings.worker)))
 }
 
 async fn keys(settings: &Settings, store: &dyn Store) -> Finding {

@@ -58,6 +58,8 @@ impl Settings {
         let default_listen = (args.role != Role::Worker).then_some(SocketAddr::from(([127, 0, 0, 1], 8787)));
         let private = file.fetch.allow_private.unwrap_or_default();
         let makers = makers::open(file.providers, file.limits.spend_per_day.as_ref(), private, args)?;
+        let free_bytes = units::bytes("[store] free_bytes", file.store.free_bytes.as_ref())?
+            .unwrap_or(scumble_server::Config::default().free_bytes);
         let connections = units::positive("[limits] connections", file.limits.connections)?;
         Ok(Self {
             role: args.role,
@@ -71,6 +73,7 @@ impl Settings {
             connections: connections.unwrap_or(scumble_server::listen::ConnectionLimits::default().connections),
             server: scumble_server::Config {
                 private_webhooks: file.webhooks.allow_private.unwrap_or_default(),
+                free_bytes,
                 ..server_config(args, file.server, &file.limits)?
             },
             models: models::config(file.models, &file.worker, args, makers)?,
@@ -133,6 +136,8 @@ fn worker_config(
         webhooks: webhooks_config(webhooks, &default.webhooks)?,
         fetch: fetch_config(fetch, &default.fetch)?,
         retention: retention_config(retention, default.retention)?,
+        // who says how long means all of them
+        keeps_older: retention.results_s.is_none(),
         ..default
     })
 }

@@ -65,6 +65,7 @@ pub(super) fn open(
     opening: Opening,
 ) -> Result<Response, Refusal> {
     let Opening { upgrade, query } = opening;
+    state.stop.check()?;
     let endpoint = endpoint(endpoint_of(path))?;
     let rules = Rules {
         waiting: buffering(&query)?,
@@ -72,6 +73,7 @@ pub(super) fn open(
         overflow: Overflow::DropOldest,
         idle: state.config.realtime_idle,
         farewell: Some(notice("TIMEOUT", "no inputs, reconnect when needed!", None)),
+        phases: state.stop.hear(),
     };
     let session = Session { state, caller, authorized, endpoint };
     let upgrade = upgrade.max_message_size(rules.bytes).max_frame_size(rules.bytes);

@@ -31,12 +31,14 @@ pub(super) async fn open(
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Refusal> {
     let id = endpoint(&id)?.id;
+    state.stop.check()?;
     let rules = Rules {
         waiting: WAITING,
         bytes: state.config.body_bytes,
         overflow: Overflow::Close,
         idle: state.config.realtime_idle,
         farewell: None,
+        phases: state.stop.hear(),
     };
     let upgrade = upgrade.max_message_size(rules.bytes).max_frame_size(rules.bytes);
     let session = Session { state, caller, authorized, id };

@@ -18,6 +18,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{Role, Serve};
 use crate::failure::Failure;
+use crate::private;
 use crate::settings::{Settings, open_files, open_store, runtime};
 use https::Https;
 
@@ -30,6 +31,8 @@ pub(crate) fn serve(args: &Serve) -> Result<(), Failure> {
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let settings = Settings::read(args)?;
+    private::begin(&settings);
+    private::mend(&settings);
     runtime()?.block_on(serve_settings(settings))
 }
 
@@ -44,24 +47,31 @@ async fn serve_settings(settings: Settings) -> Result<(), Failure> {
     let clock = Arc::new(SystemClock);
     let state = AppState::new(store.clone(), files.clone(), clock.clone(), settings.server.clone());
     let closing = CancellationToken::new();
-    let serving = start_listening(&settings, state, &closing).await?;
+    let serving = start_listening(&settings, state.clone(), &closing).await?;
     let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
     let working = (settings.role != Role::Gateway).then(|| {
         let worker = Worker { store: store.clone(), files, models, clock, config: settings.worker.clone() };
         tokio::spawn(worker.run(drain.clone(), stop.clone()))
     });
-    drain_on_signal(&drain, &stop).await?;
+    tracing::info!("{}; [retention] results_s says otherwise", kept(&settings.worker));
+    drain_on_signal(&state, &drain, &stop).await?;
     if let Some(working) = working
         && let Err(error) = working.await
     {
         tracing::error!(%error, "the worker ended unexpectedly");
     }
+    // workers elsewhere may have jobs that callers wait for here
+    state.answered().await;
+    state.close();
     closing.cancel();
-    // connections that wait for jobs of the next start are let go
+    // connections that nobody reads from are let go
     if let Some(serving) = serving
         && tokio::time::timeout(LAST_ANSWERS, serving).await.is_err()
     {
         tracing::info!("open connections are closed");
+    }
+    if tokio::time::timeout(LAST_ANSWERS, state.settled()).await.is_err() {
+        tracing::warn!("some jobs that nobody waits for could not be cancelled; they run at the next start");
     }
     store.close().await;
     tracing::info!("stopped");
@@ -98,6 +108,14 @@ async fn start_listening(
     Ok(Some(tokio::spawn(listen::serve(listener, router, how, closing.clone()))))
 }
 
+/// How long results are kept, as a sentence's part.
+pub(crate) fn kept(config: &scumble_worker::Config) -> String {
+    let Some(kept_ms) = config.retention.kept_ms else { return "results are kept until somebody deletes them".into() };
+    let older =
+        if config.keeps_older { ", those that older versions accepted until somebody deletes them" } else { "" };
+    format!("results are kept for {}{older}", super::time::span(kept_ms))
+}
+
 /// Without keys only this machine may call, unless the owner says otherwise.
 async fn refuse_strangers(settings: &Settings, store: &dyn Store) -> Result<(), Failure> {
     let Some(address) = settings.listen else { return Ok(()) };
@@ -112,17 +130,20 @@ async fn refuse_strangers(settings: &Settings, store: &dyn Store) -> Result<(), 
     )))
 }
 
-/// The first SIGTERM or Ctrl-C drains: jobs at hand end, waiting ones stay queued on disk. The second stops: jobs at
-/// hand go back to the queue.
-async fn drain_on_signal(drain: &CancellationToken, stop: &CancellationToken) -> Result<(), Failure> {
+/// The first SIGTERM or Ctrl-C drains: jobs at hand end, waiting ones stay queued on disk; those that a direct caller waits
+/// for are refused and do not run. The second stops: jobs at hand go back to the queue.
+async fn drain_on_signal(state: &AppState, drain: &CancellationToken, stop: &CancellationToken) -> Result<(), Failure> {
     let mut signals = Signals::new().map_err(|e| Failure::System(format!("cannot listen for signals: {e}")))?;
     signals.next().await;
     tracing::info!("draining: the jobs at hand are finished; a second signal gives them back to the queue");
+    state.drain();
     drain.cancel();
-    let stop = stop.clone();
+    let (state, stop) = (state.clone(), stop.clone());
     tokio::spawn(async move {
         signals.next().await;
         tracing::info!("stopping: the jobs at hand go back to the queue");
+        // before their workers let go of them, so that nobody's jobs do not come back
+        state.close();
         stop.cancel();
     });
     Ok(())

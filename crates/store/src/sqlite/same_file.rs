@@ -1,0 +1,51 @@
+//! Whether the file that was opened is still the one that others would open.
+//!
+//! Who deletes or replaces a database under a running program leaves it a file without a name: everything can be written,
+//! and nothing of it is there after the next start.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// The files that make up an open database.
+pub(super) struct SameFile(Vec<(PathBuf, Mark)>);
+
+/// What tells a file from another one under the same name.
+#[cfg(unix)]
+type Mark = (u64, u64);
+#[cfg(not(unix))]
+type Mark = ();
+
+impl SameFile {
+    /// Of the database at `path`, which is open, and its log, which lies beside the `real` file where `path` is a link.
+    ///
+    /// # Errors
+    /// They cannot be looked at.
+    pub(super) fn of(path: &Path, real: &Path) -> std::io::Result<Self> {
+        let mut log = real.as_os_str().to_owned();
+        log.push("-wal");
+        let marked = [path.to_owned(), log.into()].into_iter().map(|path| Ok((path.clone(), mark(&path)?)));
+        Ok(Self(marked.collect::<std::io::Result<_>>()?))
+    }
+
+    /// # Errors
+    /// [`Error::Replaced`].
+    pub(super) fn check(&self) -> Result<()> {
+        match self.0.iter().find(|(path, known)| mark(path).ok().as_ref() != Some(known)) {
+            None => Ok(()),
+            Some((path, _)) => Err(Error::Replaced { path: path.clone() }),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn mark(path: &Path) -> std::io::Result<Mark> {
+    use std::os::unix::fs::MetadataExt;
+    let about = std::fs::metadata(path)?;
+    Ok((about.dev(), about.ino()))
+}
+
+#[cfg(not(unix))]
+fn mark(path: &Path) -> std::io::Result<Mark> {
+    std::fs::metadata(path).map(drop)
+}
