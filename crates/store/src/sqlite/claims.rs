@@ -42,13 +42,13 @@ struct Wanted<'a> {
     process: &'a str,
 }
 
-/// The number of the job that goes next. Of a priority those go first whose worker went away: they had their turn.
+/// The number of the job that goes next: the first of whoever's turn it is, unless one came before it whose worker went
+/// away. That one had its turn.
 fn next(tx: &Tx, wanted: &Wanted<'_>) -> Result<Option<i64>> {
     for priority in [Priority::Normal, Priority::Low] {
-        for found in [interrupted, next_of] {
-            if let Some(seq) = found(tx, priority, wanted)? {
-                return Ok(Some(seq));
-            }
+        let found = [interrupted(tx, priority, wanted)?, next_of(tx, priority, wanted)?];
+        if let Some(seq) = found.into_iter().flatten().min() {
+            return Ok(Some(seq));
         }
     }
     Ok(None)

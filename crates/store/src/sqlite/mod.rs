@@ -519,6 +519,7 @@ impl Store for SqliteStore {
 
     async fn close(&self) {
         self.lives.end();
+        self.same_file.close();
         // The last connection to close writes the log back into the database; it has to be one that may write.
         self.readers.close().await;
         self.writer.close().await;

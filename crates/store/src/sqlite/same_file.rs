@@ -4,11 +4,16 @@
 //! and nothing of it is there after the next start.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{Error, Result};
 
 /// The files that make up an open database.
-pub(super) struct SameFile(Vec<(PathBuf, Mark)>);
+pub(super) struct SameFile {
+    marked: Vec<(PathBuf, Mark)>,
+    /// Whether it is open no more.
+    closed: AtomicBool,
+}
 
 /// What tells a file from another one under the same name.
 #[cfg(unix)]
@@ -25,15 +30,21 @@ impl SameFile {
         let mut log = real.as_os_str().to_owned();
         log.push("-wal");
         let marked = [path.to_owned(), log.into()].into_iter().map(|path| Ok((path.clone(), mark(&path)?)));
-        Ok(Self(marked.collect::<std::io::Result<_>>()?))
+        Ok(Self { marked: marked.collect::<std::io::Result<_>>()?, closed: AtomicBool::default() })
+    }
+
+    /// From now on the files are nobody's business.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
     }
 
     /// # Errors
     /// [`Error::Replaced`].
     pub(super) fn check(&self) -> Result<()> {
-        match self.0.iter().find(|(path, known)| mark(path).ok().as_ref() != Some(known)) {
-            None => Ok(()),
-            Some((path, _)) => Err(Error::Replaced { path: path.clone() }),
+        let is_another = |(path, known): &&(PathBuf, Mark)| mark(path).ok().as_ref() != Some(known);
+        match self.marked.iter().find(is_another) {
+            Some((path, _)) if !self.closed.load(Ordering::Acquire) => Err(Error::Replaced { path: path.clone() }),
+            _ => Ok(()),
         }
     }
 }

@@ -1,6 +1,6 @@
 -- Version 5: interrupted jobs go first, pictures of inputs are files, results are kept for a while, writes are proved.
 
--- Whether its last attempt ended because the worker went away: it had its turn, so it goes before those that came later.
+-- Whether its last attempt ended because the worker went away: it had its turn, and goes before those that came later.
 ALTER TABLE jobs ADD COLUMN interrupted boolean NOT NULL DEFAULT false;
 CREATE INDEX jobs_interrupted ON jobs (priority, seq) WHERE state = 'queued' AND interrupted;
 
@@ -58,17 +58,25 @@ DECLARE
     interrupted_one record;
     the_lane text;
     the_job jobs;
+    the_head bigint;
     looked smallint := -1;
 BEGIN
     <<turns>>
     FOR party IN SELECT * FROM whose_turn(p_endpoints, p_now, p_process, p_per_key, p_first_ms, p_since) LOOP
-        IF party.priority <> looked THEN
+        -- Those whose worker went away had their turn: they go before the turns of those that came later.
+        IF party.priority <> looked AND EXISTS (
+            SELECT FROM jobs WHERE state = 'queued' AND interrupted AND priority = party.priority
+        ) THEN
+            SELECT min(head) INTO the_head
+            FROM heads(party.priority, party.caller, p_endpoints, p_now, p_process, p_first_ms, p_since);
+            IF the_head IS NULL THEN
+                CONTINUE;
+            END IF;
             looked := party.priority;
-            -- Those whose worker went away had their turn: they go before the turns of everybody.
             FOR interrupted_one IN
                 SELECT jobs.seq, jobs.caller
                 FROM jobs
-                WHERE state = 'queued' AND interrupted AND priority = party.priority
+                WHERE state = 'queued' AND interrupted AND priority = party.priority AND seq < the_head
                   AND (p_endpoints IS NULL OR endpoint = ANY (p_endpoints))
                 ORDER BY seq
             LOOP

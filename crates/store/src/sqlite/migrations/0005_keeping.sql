@@ -1,6 +1,6 @@
 -- Version 5: interrupted jobs go first, pictures of inputs are files, results are kept for a while, writes are proved.
 
--- Whether its last attempt ended because the worker went away: it had its turn, so it goes before those that came later.
+-- Whether its last attempt ended because the worker went away: it had its turn, and goes before those that came later.
 ALTER TABLE jobs ADD COLUMN interrupted INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX jobs_interrupted ON jobs (priority, seq) WHERE state = 'queued' AND interrupted = 1;
 

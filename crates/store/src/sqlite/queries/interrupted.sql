@@ -1,4 +1,4 @@
--- The job of priority ?1 that goes before all turns: the earliest of those whose worker went away. ?2 now, ?3 JSON array
+-- The job of priority ?1 that goes before all turns of later ones: the earliest of those whose worker went away. ?2 now, ?3 JSON array
 -- of endpoints or null for all, ?4 the worker's process, ?5 how long a job waits for the worker of its hint, ?6 how long a
 -- worker keeps a hint, ?7 how many may be at work for one key, or null.
 SELECT seq
