@@ -74,10 +74,10 @@ impl AppState {
         self.stop.enter(Phase::Closing);
     }
 
-    /// Until the jobs of all who went away are cancelled. Close the database afterwards.
+    /// Until everybody has gone who waited, and the jobs of those who went without a result are cancelled. Close the database
+    /// afterwards. A caller who does not read their stream keeps this waiting.
     pub async fn settled(&self) {
-        self.stop.cancels.close();
-        self.stop.cancels.wait().await;
+        self.stop.settled().await;
     }
 }
 

@@ -90,6 +90,15 @@ impl Stop {
         }
     }
 
+    /// Until nobody waits, and all cancels are made.
+    pub(crate) async fn settled(&self) {
+        while !lock(&self.waits).is_empty() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.cancels.close();
+        self.cancels.wait().await;
+    }
+
     async fn is_awaited(&self, store: &dyn Store) -> bool {
         let ids: Vec<JobId> = lock(&self.waits).keys().copied().collect();
         for id in ids {
