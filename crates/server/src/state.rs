@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use crate::config::Config;
 use crate::room::Room;
 use crate::stop::{Phase, Stop};
+use crate::wait::Doubt;
 use crate::watch::Watches;
 
 /// Shared by all handlers; cheap to clone, and cloned several times on the way of a request.
@@ -33,6 +34,8 @@ pub struct Shared {
     /// How far the server is on its way to the end.
     pub(crate) stop: Stop,
     room: Room,
+    /// Whether anybody who waits waits in vain.
+    pub(crate) doubt: Doubt,
 }
 
 impl AppState {
@@ -49,6 +52,7 @@ impl AppState {
             watches,
             stop: Stop::default(),
             room: Room::default(),
+            doubt: Doubt::default(),
         }))
     }
 

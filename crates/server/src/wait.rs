@@ -1,10 +1,11 @@
 //! A direct call is "enqueue, then wait".
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scumble_api::{ErrorAnswer, ErrorType};
 use scumble_store::{Cancel, JobId, Outcome, State, Store};
+use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::Refusal;
@@ -16,12 +17,19 @@ use crate::watch::{Watch, What};
 const TRIES: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
+/// Who waits in line for so long wonders whether anybody comes.
+const DOUBT: Duration = Duration::from_secs(3);
+
+/// For so long an answer to that is good.
+const GOOD: Duration = Duration::from_secs(10);
+
 /// Waits for a job and cancels it when nobody waits any more: a caller who hangs up should not keep a device busy.
 pub(crate) struct Wait {
     store: Arc<dyn Store>,
     cancels: TaskTracker,
     id: JobId,
     armed: bool,
+    since: Instant,
     /// The server does not stop before it has ended.
     _waiting: Waiting,
 }
@@ -39,7 +47,7 @@ pub(crate) enum Hope {
 impl Wait {
     pub(crate) fn new(state: &AppState, id: JobId) -> Self {
         let (store, cancels) = (state.store.clone(), state.stop.cancels.clone());
-        Self { store, cancels, id, armed: true, _waiting: state.stop.wait_for(id) }
+        Self { store, cancels, id, armed: true, since: Instant::now(), _waiting: state.stop.wait_for(id) }
     }
 
     /// The job is left to itself: it has ended, or may go on without anybody waiting.
@@ -83,7 +91,7 @@ impl Wait {
     pub(crate) async fn hope(&mut self, state: &AppState, job: State) -> Hope {
         let refusal = match (state.stop.phase(), job) {
             (Phase::Closing, _) | (Phase::Draining, State::Queued) => stopping(),
-            (Phase::Serving, State::Queued) if state.store.stuck().is_some() => stuck(),
+            (Phase::Serving, State::Queued) if self.is_stuck(state).await => stuck(),
             (Phase::Serving | Phase::Draining, _) => return Hope::Left,
         };
         if !self.armed {
@@ -99,6 +107,31 @@ impl Wait {
             }
         }
         Hope::Lost(refusal)
+    }
+}
+
+impl Wait {
+    /// Whether nobody can take up a job: workers in this process say so, for those elsewhere a write of our own has to do.
+    async fn is_stuck(&self, state: &AppState) -> bool {
+        state.store.stuck().is_some() || (self.since.elapsed() >= DOUBT && state.doubt.is_right(&*self.store).await)
+    }
+}
+
+/// Whether the database can be written, asked now and then while somebody waits in line.
+#[derive(Default)]
+pub(crate) struct Doubt(Mutex<Option<(Instant, bool)>>);
+
+impl Doubt {
+    async fn is_right(&self, store: &dyn Store) -> bool {
+        let mut known = self.0.lock().await;
+        if let Some((at, is_right)) = *known
+            && at.elapsed() < GOOD
+        {
+            return is_right;
+        }
+        let is_right = store.prove().await.is_err_and(|error| error.lasts());
+        *known = Some((Instant::now(), is_right));
+        is_right
     }
 }
 

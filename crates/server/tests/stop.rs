@@ -146,6 +146,7 @@ async fn realtime_sessions_say_goodbye() {
     busy.send(&star("busy")).await;
     runner.begun().await;
     busy.send(&star("next")).await;
+    busy.settled().await;
 
     server.drains();
     assert_eq!(idle.text().await["error"], "TIMEOUT", "clients connect anew with their next input");

@@ -94,6 +94,33 @@ pub enum Error {
     Closed,
 }
 
+impl Error {
+    /// Whether asking again soon is of little use, because somebody has to see to the database. A server that is away comes
+    /// back, and a lock is let go.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        match self {
+            Self::Full(_)
+            | Self::ReadOnly(_)
+            | Self::Corrupt(_)
+            | Self::Unflushed(_)
+            | Self::Database(_)
+            | Self::Unreadable { .. }
+            | Self::Replaced { .. } => true,
+            Self::Open { .. }
+            | Self::NewerSchema { .. }
+            | Self::Busy(_)
+            | Self::NoAnswer(_)
+            | Self::Refused(_)
+            | Self::Url(_)
+            | Self::JobExists(_)
+            | Self::FileExists(_)
+            | Self::KeyExists(_)
+            | Self::Closed => false,
+        }
+    }
+}
+
 /// What the database itself said, whichever it is. Cheap to clone.
 #[derive(Clone)]
 pub struct Cause(Arc<dyn std::error::Error + Send + Sync>);

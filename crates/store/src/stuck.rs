@@ -33,7 +33,7 @@ impl Stuck {
         match claimed {
             Ok(claimed) if found(claimed) => *failing = None,
             Ok(_) => {}
-            Err(error) if lasts(error) => {
+            Err(error) if error.lasts() => {
                 let since = failing.as_ref().filter(|known| now - known.latest < FORGOTTEN).map(|known| known.since);
                 *failing = Some(Failing { since: since.unwrap_or(now), latest: now, error: error.clone() });
             }
@@ -47,20 +47,6 @@ impl Stuck {
         let failing = failing.as_ref().filter(|known| known.latest.elapsed() < FORGOTTEN)?;
         (failing.latest - failing.since >= LASTS).then(|| failing.error.clone())
     }
-}
-
-/// Whether trying again soon is of little use. A server that is away comes back, and a lock is let go.
-fn lasts(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Full(_)
-            | Error::ReadOnly(_)
-            | Error::Corrupt(_)
-            | Error::Unflushed(_)
-            | Error::Database(_)
-            | Error::Unreadable { .. }
-            | Error::Replaced { .. }
-    )
 }
 
 #[cfg(test)]

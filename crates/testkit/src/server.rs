@@ -35,6 +35,7 @@ pub struct TestServer {
     state: AppState,
     drain: CancellationToken,
     stop: CancellationToken,
+    closing: CancellationToken,
     working: JoinHandle<()>,
     serving: JoinHandle<()>,
     folder: Folder,
@@ -148,9 +149,10 @@ impl TestServer {
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let router = scumble_server::router(state.clone());
         let how = Listening { limits, ..Listening::default() };
-        let serving = tokio::spawn(listen::serve(listener, router, how, CancellationToken::new()));
+        let closing = CancellationToken::new();
+        let serving = tokio::spawn(listen::serve(listener, router, how, closing.clone()));
         let client = Client::builder().timeout(PATIENCE).build().expect("a client");
-        Self { url, store, client, state, drain, stop, working, serving, folder }
+        Self { url, store, client, state, drain, stop, closing, working, serving, folder }
     }
 
     /// The first signal to stop: nothing new for callers who wait, what is at work goes on.
@@ -166,8 +168,9 @@ impl TestServer {
         let _ = self.working.await;
         self.state.answered().await;
         self.state.close();
+        self.closing.cancel();
+        let _ = tokio::time::timeout(PATIENCE, self.serving).await;
         let _ = tokio::time::timeout(PATIENCE, self.state.settled()).await;
-        self.serving.abort();
         self.store.close().await;
         self.folder
     }
