@@ -10,7 +10,7 @@ use common::{Desk, plain};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn callers_get_an_answer_before_the_process_ends() {
     let desk = Desk::new();
     let server = desk.serve(&["--stand-in=1500"]);

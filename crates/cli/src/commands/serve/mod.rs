@@ -37,6 +37,8 @@ pub(crate) fn serve(args: &Serve) -> Result<(), Failure> {
 }
 
 async fn serve_settings(settings: Settings) -> Result<(), Failure> {
+    // from the start: who is told to stop while starting stops in the same order
+    let signals = Signals::new().map_err(|e| Failure::System(format!("cannot listen for signals: {e}")))?;
     let store = open_store(&settings.database).await?;
     refuse_strangers(&settings, &*store).await?;
     if settings.role != Role::All && !settings.database.is_shared() {
@@ -54,7 +56,7 @@ async fn serve_settings(settings: Settings) -> Result<(), Failure> {
         tokio::spawn(worker.run(drain.clone(), stop.clone()))
     });
     tracing::info!("{}; [retention] results_s says otherwise", kept(&settings.worker));
-    drain_on_signal(&state, &drain, &stop).await?;
+    drain_on_signal(signals, &state, &drain, &stop).await;
     if let Some(working) = working
         && let Err(error) = working.await
     {
@@ -132,8 +134,7 @@ async fn refuse_strangers(settings: &Settings, store: &dyn Store) -> Result<(), 
 
 /// The first SIGTERM or Ctrl-C drains: jobs at hand end, waiting ones stay queued on disk; those that a direct caller waits
 /// for are refused and do not run. The second stops: jobs at hand go back to the queue.
-async fn drain_on_signal(state: &AppState, drain: &CancellationToken, stop: &CancellationToken) -> Result<(), Failure> {
-    let mut signals = Signals::new().map_err(|e| Failure::System(format!("cannot listen for signals: {e}")))?;
+async fn drain_on_signal(mut signals: Signals, state: &AppState, drain: &CancellationToken, stop: &CancellationToken) {
     signals.next().await;
     tracing::info!("draining: the jobs at hand are finished; a second signal gives them back to the queue");
     state.drain();
@@ -146,7 +147,6 @@ async fn drain_on_signal(state: &AppState, drain: &CancellationToken, stop: &Can
         state.close();
         stop.cancel();
     });
-    Ok(())
 }
 
 /// SIGTERM and SIGINT.
