@@ -36,7 +36,7 @@ pub enum Kind {
     Boolean,
     /// One of several words, in page order.
     Choice(&'static [&'static str]),
-    /// A preset's name, or an object with width and height.
+    /// A preset's name, or an object with width and height. What is too large for the model is scaled to its limits.
     ImageSize {
         /// Least side in pixels.
         min: u32,
@@ -44,6 +44,8 @@ pub enum Kind {
         max: u32,
         /// Greatest area in pixels.
         area: u64,
+        /// Sides of a size that was fitted are multiples of this.
+        step: u32,
     },
     /// Any non-negative whole number up to 2⁶⁴ − 1.
     Seed,

@@ -33,7 +33,7 @@ pub use endpoints::{ENDPOINTS, find};
 pub use error::{ErrorAnswer, ErrorType, Problem};
 pub use field::{Field, Fill, Kind, Scope, Shape};
 pub use image_format::ImageFormat;
-pub use image_size::{ImageSize, PRESETS};
+pub use image_size::{ImageSize, PRESETS, SizeLimits};
 pub use input::{ImageRequest, Input, InputPicture, Size};
 pub use lifecycle::{Acl, AclDecision, AclRule, Lifecycle};
 pub use openai::{OpenAiCall, OpenAiError, openai_images, openai_model, openai_models};

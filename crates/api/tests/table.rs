@@ -93,7 +93,7 @@ fn every_word_and_every_edge_is_accepted() {
                 );
             }
             if let Kind::ImageSize { .. } = field.kind {
-                // a model that draws small pictures only has no use for the large presets
+                // a model that draws small pictures only scales the large presets
                 for (name, width, height) in PRESETS.iter().filter(|_| endpoint.id != "scumble/starter") {
                     let input = endpoint.parse(&Value::Object(with(endpoint, field, json!(name))), Scope::Wire);
                     let size = input.expect("a preset").request().size.pixels(None);

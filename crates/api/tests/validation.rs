@@ -106,14 +106,26 @@ fn numbers_are_read_as_leniently_as_pydantic_reads_them() {
 }
 
 #[test]
-fn pictures_that_would_not_fit_are_refused() {
-    refused(
-        "scumble/starter",
-        &json!({ "prompt": "x", "image_size": "square_hd" }),
-        &[("body.image_size", "image_too_large")],
-    );
-    let body = json!({ "prompt": "x", "image_size": { "width": 14142, "height": 14142 } });
-    refused("fal-ai/flux/dev", &body, &[("body.image_size", "image_too_large")]);
+fn sizes_that_are_too_large_for_a_model_are_scaled_to_it() {
+    let size =
+        |id: &str, value: Value| parse(id, &json!({ "prompt": "x", "image_size": value })).map(|i| i.size.pixels(None));
+    let pixels = |width, height| Ok(ImageSize { width, height });
+    assert_eq!(size("scumble/starter", json!("square_hd")), pixels(512, 512));
+    assert_eq!(size("scumble/starter", json!("landscape_16_9")), pixels(512, 288));
+    assert_eq!(size("scumble/starter", json!({ "width": 1536, "height": 1024 })), pixels(512, 352));
+    assert_eq!(size("fal-ai/flux/dev", json!({ "width": 14142, "height": 14142 })), pixels(2048, 2048));
+    assert_eq!(size("fal-ai/flux-pro/v1.1", json!({ "width": 14142, "height": 14142 })), pixels(4096, 4096));
+    let sized = |id, width, height| json!({ "id": id, "size": { "width": width, "height": height } });
+    for (case, loc, kind) in [
+        // fal's own limit
+        (sized("scumble/starter", 14143, 512), "body.image_size.width", "less_than_equal"),
+        (sized("scumble/starter", 512, 0), "body.image_size.height", "greater_than_equal"),
+        // no picture of this ratio is within the model's limits
+        (sized("scumble/starter", 14142, 100), "body.image_size", "image_too_small"),
+    ] {
+        let body = json!({ "prompt": "x", "image_size": case["size"] });
+        refused(case["id"].as_str().expect("an id"), &body, &[(loc, kind)]);
+    }
 }
 
 #[test]

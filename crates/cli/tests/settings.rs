@@ -30,7 +30,9 @@ const ALL: &str = r#"
 listen = "127.0.0.1:0"
 public_url = "https://images.example.com/scumble"
 trusted_proxy = true
+base_path = "/scumble"
 hosts = ["images.example.com"]
+origins = ["https://app.example.com", "http://10.0.0.7:3000"]
 connect = false
 [store]
 url = "sqlite:elsewhere/jobs.db"
@@ -52,6 +54,7 @@ spend_per_day = { bfl = 5, google = 2.5 }
 direct_calls = 8
 realtime_idle_s = "2 min"
 connections = 100
+connections_per_address = 60
 [webhooks]
 allow_private = true
 timeout_s = 5
@@ -118,11 +121,17 @@ fn mistakes_in_the_file_are_named() {
         ("[limits]\nbody_bytes = \"50 MX\"\n", &["[limits] body_bytes", "50 MX", "GiB"]),
         ("[limits]\nqueue_length = 0\n", &["[limits] queue_length", "at least 1"]),
         ("[limits]\ndirect_calls = 1.5\n", &["line 2", "1.5"]),
+        ("[limits]\nconnections_per_address = 0\n", &["[limits] connections_per_address", "at least 1"]),
+        ("[server]\nbase_path = \"scumble\"\n", &["[server] base_path", "/scumble"]),
+        ("[server]\nbase_path = \"//evil.test\"\n", &["[server] base_path", "//evil.test"]),
+        ("[server]\nbase_path = \"/queue/\"\n", &["[server] base_path", "/queue"]),
         ("[webhooks]\nallow_private = \"yes\"\n", &["line 2", "boolean"]),
         ("[webhooks]\ntimeout_s = \"20 years\"\n", &["[webhooks] timeout_s", "20 years"]),
         ("[retention]\nresults_s = []\n", &["line 2", "number"]),
         ("[server]\npublic_url = \"images.example.com\"\n", &["[server] public_url", "https://"]),
         ("[server]\nhosts = [\"https://a.example\"]\n", &["[server] hosts", "https://a.example"]),
+        ("[server]\norigins = [\"app.example.com\"]\n", &["[server] origins", "app.example.com", "https://"]),
+        ("[server]\norigins = [\"*\"]\n", &["[server] origins", "make a key"]),
         ("[server]\ntls = { cert = \"a\" }\n", &["line 2", "key"]),
         ("[server]\nconnect = true\n", &["CONNECT", "--tls-dev"]),
         ("[models.\"nobody/nothing\"]\nweights = \"x\"\n", &["nobody/nothing", "scumble models list"]),

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::hosts::Hosts;
+use crate::origins::Origins;
+use crate::prefix::Prefix;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -12,11 +14,17 @@ const MIB: u64 = 1024 * 1024;
 pub struct Config {
     /// Where callers reach this server, where that is not what their `Host` header says.
     pub public_url: Option<String>,
-    /// Whether a proxy in front of this server says in `X-Forwarded-Proto` and `X-Forwarded-Host` how callers reach
-    /// it. Without such a proxy these headers are the callers' own inventions.
+    /// Whether a proxy in front of this server says in `X-Forwarded-Proto`, `X-Forwarded-Host` and
+    /// `X-Forwarded-Prefix` how callers reach it. Without such a proxy these headers are the callers' own inventions.
     pub trusted_proxy: bool,
+    /// The path below which a proxy shows this server, where it leaves that in the paths it passes on.
+    pub base_path: Prefix,
     /// The host names that stand for services.
     pub hosts: Arc<Hosts>,
+    /// The origins whose pages may use this server while it has no keys.
+    pub origins: Arc<Origins>,
+    /// Whether everybody who can reach this server may call as long as it has no keys, through proxies too.
+    pub open: bool,
     /// Largest body of a call, in bytes.
     pub body_bytes: usize,
     /// Largest file that is uploaded, in bytes.
@@ -43,7 +51,10 @@ impl Default for Config {
         Self {
             public_url: None,
             trusted_proxy: false,
+            base_path: Prefix::default(),
             hosts: Arc::default(),
+            origins: Arc::default(),
+            open: false,
             body_bytes: 50 * MIB as usize,
             upload_bytes: 10 * 1024 * MIB,
             free_bytes: 256 * MIB,

@@ -124,6 +124,11 @@ impl Hosts {
         })
     }
 
+    /// Whether this is one of the owner's names.
+    pub(crate) fn is_own(&self, host: &str) -> bool {
+        matches!(self.find(host), Some((_, Family::Own(_))))
+    }
+
     /// All names.
     pub fn names(&self) -> Vec<String> {
         let own = self.own.iter().flat_map(|name| OWN.iter().map(move |(prefix, _)| format!("{prefix}{name}")));

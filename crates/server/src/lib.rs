@@ -3,28 +3,34 @@
 //! [`listen::serve`] takes connections, plain and TLS, and hands their requests to [`router`]. A request passes, from the outside in:
 //!
 //! 1. `addressing`: host, path prefix or proxy target name one of fal's services; the path is rewritten to
-//!    `/run/…`, `/queue/…`, `/cdn/…`.
+//!    `/run/…`, `/queue/…`, `/cdn/…`, without what a proxy in front has put before it.
 //! 2. request id, CORS, panic guard (`middleware`).
-//! 3. the routes, which authenticate, validate, make one call to the store, and answer.
+//! 3. on a server without keys: the names, pages and proxies that it is used by (`keyless`).
+//! 4. the routes, which authenticate, validate, make one call to the store, and answer.
 
 mod addressing;
 mod answer;
 mod auth;
 mod config;
+mod forwarded;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod given;
 mod hmac;
 mod hosts;
 mod key;
+mod keyless;
 pub mod listen;
 mod messages;
 mod middleware;
+mod origins;
 mod overdue;
 mod pages;
 mod platform;
+mod prefix;
 mod room;
 mod routes;
+mod sent;
 mod session;
 mod sse;
 mod state;
@@ -32,6 +38,7 @@ mod stop;
 mod submit;
 pub mod tls;
 mod token;
+mod unpack;
 mod uploads;
 mod wait;
 mod watch;
@@ -41,7 +48,9 @@ pub use addressing::{Caller, Scheme};
 pub use config::Config;
 pub use hosts::{Hosts, Service};
 pub use key::{KeySecret, new_key};
+pub use origins::Origins;
 pub use overdue::end_overdue;
-pub use routes::{probe_router, router};
+pub use prefix::Prefix;
+pub use routes::{paths, probe_router, router};
 pub use state::AppState;
 pub use webhook_keys::{Rotation, WebhookKeysError, rotate_webhook_keys};

@@ -1,6 +1,7 @@
 //! What every response gets, in one place, with reasons.
 
 use std::any::Any;
+use std::time::Duration;
 
 use axum::body::HttpBody;
 use axum::extract::{Request, State};
@@ -54,6 +55,8 @@ pub(crate) fn cors() -> CorsLayer {
         .allow_origin(tower_http::cors::Any)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
+        // as long as browsers keep it, which is less
+        .max_age(Duration::from_secs(24 * 60 * 60))
         .expose_headers(EXPOSED.map(HeaderName::from_static))
 }
 
@@ -88,12 +91,21 @@ pub(crate) fn errors_in_json(response: Response) -> Response {
     if is_json || is_page || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
+    if status == StatusCode::METHOD_NOT_ALLOWED
+        && let Some(allowed) = response.headers().get(header::ALLOW).and_then(|allowed| allowed.to_str().ok())
+    {
+        return wrong_method(allowed).into_response();
+    }
     let detail = match status {
         StatusCode::NOT_FOUND => "Not Found",
         StatusCode::METHOD_NOT_ALLOWED => "Method Not Allowed",
         StatusCode::PAYLOAD_TOO_LARGE => "The request body is too large for this server",
-        StatusCode::RANGE_NOT_SATISFIABLE => return response,
         other => other.canonical_reason().unwrap_or("Error"),
     };
     Refusal::plain(status.as_u16(), detail).into_response()
+}
+
+/// Something is there, but not for this method.
+pub(crate) fn wrong_method(allowed: &str) -> Refusal {
+    Refusal::plain(405, &format!("Method Not Allowed: this path takes {allowed}")).with("allow", allowed)
 }

@@ -8,6 +8,7 @@ use scumble_store::{Clock, Store};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::pages::Tries;
 use crate::room::Room;
 use crate::stop::{Phase, Stop};
 use crate::wait::Doubt;
@@ -36,6 +37,8 @@ pub struct Shared {
     room: Room,
     /// Whether anybody who waits waits in vain.
     pub(crate) doubt: Doubt,
+    /// Failed sign-ins.
+    pub(crate) tries: Tries,
 }
 
 impl AppState {
@@ -53,6 +56,7 @@ impl AppState {
             stop: Stop::default(),
             room: Room::default(),
             doubt: Doubt::default(),
+            tries: Tries::default(),
         }))
     }
 

@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use scumble_api::{ENDPOINTS, ErrorAnswer, ErrorType, Field};
-use scumble_store::{Admission, Enqueued, NewJob, Outcome};
+use scumble_store::{Admission, Clock, Enqueued, ManualClock, NewJob, Outcome, SystemClock};
 use scumble_testkit::runner::FakeRunner;
 use scumble_testkit::server::{ENDPOINT, Setup, TestServer};
 use serde_json::{Value, json};
@@ -409,6 +410,108 @@ async fn signing_in_takes_a_key_and_leaves_none_behind() {
     browser.cookie = Some(good);
     server.store.revoke_key(id).await.unwrap();
     assert_eq!(browser.get("/jobs").await.status, 303);
+}
+
+/// A server whose time stands still.
+async fn server_of_its_own_time() -> (TestServer, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::at(SystemClock.now_ms()));
+    let setup = Setup { clock: clock.clone(), ..Setup::default() };
+    (TestServer::with(setup, &FakeRunner::free()).await, clock)
+}
+
+#[tokio::test]
+async fn who_signs_out_leaves_a_cookie_that_is_worth_nothing() {
+    let server = server().await;
+    let key = server.key().await;
+    let mut browser = Browser::new(&server);
+    browser.post("/sign-in", &[("key", &key)]).await;
+    let mut other = Browser::new(&server);
+    other.post("/sign-in", &[("key", &key)]).await;
+    let upload = browser.request(Method::POST, "/cdn/files/upload").header("origin", &server.url);
+    let upload = upload.header("x-fal-object-lifecycle", r#"{"initial_acl":{"default":"hide"}}"#).body("x");
+    let file: Value = upload.send().await.unwrap().json().await.unwrap();
+    let file = file["access_url"].as_str().unwrap().strip_prefix(&server.url).unwrap().to_owned();
+    // what opens with a cookie: pages, their events, calls, files
+    let opens = async |browser: &Browser<'_>| {
+        let call = browser.request(Method::POST, &format!("/run/{ENDPOINT}")).header("origin", &server.url);
+        let call = call.json(&json!({ "prompt": "x", "num_inference_steps": 1 })).send().await.unwrap();
+        let (page, file) = (browser.get("/history").await, browser.get(&file).await);
+        [page.status.as_u16(), call.status().as_u16(), file.status.as_u16()]
+    };
+    assert_eq!(opens(&browser).await, [200, 200, 200]);
+    let copied = browser.cookie.clone();
+    let strange =
+        browser.request(Method::POST, "/sign-out").header("origin", "https://evil.test").send().await.unwrap();
+    assert_eq!((strange.status().as_u16(), opens(&browser).await), (403, [200, 200, 200]), "nobody else signs out");
+    let out = browser.post("/sign-out", &[]).await;
+    assert_eq!((out.status.as_u16(), out.header("location")), (303, "/sign-in"));
+    assert!(out.header("set-cookie").contains("Max-Age=0"));
+    browser.cookie = copied;
+    assert_eq!(opens(&browser).await, [303, 401, 404]);
+    assert_eq!(opens(&other).await, [200, 200, 200], "the same key elsewhere stays in");
+    // twice is not worse than once, and a made up cookie is none
+    assert_eq!(browser.post("/sign-out", &[]).await.status, 303);
+    // a restart changes nothing
+    let (gone, alive) = (browser.cookie.clone(), other.cookie.clone());
+    drop((browser, other));
+    let server = TestServer::on(server.stopped().await, &FakeRunner::free()).await;
+    for (cookie, expected) in [(gone, 303), (alive, 200)] {
+        let browser = Browser { cookie, ..Browser::new(&server) };
+        assert_eq!(browser.get("/history").await.status, expected);
+    }
+}
+
+#[tokio::test]
+async fn somebody_stays_signed_in_for_a_month_or_until_they_do_so_anew() {
+    let (server, clock) = server_of_its_own_time().await;
+    let key = server.key().await;
+    let mut browser = Browser::new(&server);
+    browser.post("/sign-in", &[("key", &key)]).await;
+    clock.advance(30 * 24 * 60 * 60 * 1000 - 1);
+    assert_eq!(browser.get("/history").await.status, 200);
+    clock.advance(1);
+    assert_eq!(browser.get("/history").await.status, 303);
+    browser.post("/sign-in", &[("key", &key)]).await;
+    let first = browser.cookie.clone();
+    browser.post("/sign-in", &[("key", &key)]).await;
+    assert_eq!(browser.get("/history").await.status, 200);
+    assert_ne!(browser.cookie, first);
+    browser.cookie = first;
+    assert_eq!(browser.get("/history").await.status, 303, "a browser is signed in once");
+}
+
+#[tokio::test]
+async fn wrong_keys_slow_down_whoever_tries_them_and_nobody_else() {
+    let (server, clock) = server_of_its_own_time().await;
+    let (key, other) = (server.key().await, server.key().await);
+    let id = key.split(':').next().unwrap();
+    let guess = format!("{id}:guess");
+    let from = |address: [u8; 4]| Browser {
+        server: &server,
+        client: Client::builder().redirect(Policy::none()).local_address(IpAddr::from(address)).build().unwrap(),
+        cookie: None,
+    };
+    let (mut stranger, mut owner) = (from([127, 0, 0, 2]), from([127, 0, 0, 1]));
+    for _ in 0..6 {
+        assert_eq!(stranger.post("/sign-in", &[("key", &guess)]).await.status, 401);
+    }
+    let slowed = stranger.post("/sign-in", &[("key", &guess)]).await;
+    assert_eq!((slowed.status.as_u16(), slowed.header("retry-after")), (429, "1"));
+    slowed.has("Too many wrong keys were tried. Wait for 1 s and try again");
+    assert_eq!(stranger.post("/sign-in", &[("key", &key)]).await.status, 429, "what is guessed is not looked at");
+    // others, and other keys, are not slowed: neither made up ones nor this one
+    assert_eq!(owner.post("/sign-in", &[("key", &key)]).await.status, 303);
+    assert_eq!(stranger.post("/sign-in", &[("key", &other)]).await.status, 303);
+    assert_eq!(stranger.post("/sign-in", &[("key", "nonsense")]).await.status, 401);
+    assert_eq!(stranger.post("/sign-in", &[("key", "")]).await.status, 401, "an empty field is no guess");
+    clock.advance(1_000);
+    assert_eq!(stranger.post("/sign-in", &[("key", &guess)]).await.status, 401);
+    assert_eq!(stranger.post("/sign-in", &[("key", &guess)]).await.header("retry-after"), "2");
+    clock.advance(2_000);
+    assert_eq!(stranger.post("/sign-in", &[("key", &key)]).await.status, 303);
+    for _ in 0..6 {
+        assert_eq!(stranger.post("/sign-in", &[("key", &guess)]).await.status, 401, "all is forgiven");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Fields that several endpoints share.
 
 use crate::field::{Field, Fill, Kind};
+use crate::image_size::SIDE_MAX;
 
 /// What to draw.
 pub(super) const PROMPT: Field = text("prompt", Fill::Required, "What the picture shows.");
@@ -91,13 +92,15 @@ pub(super) const fn output_format(default: &'static str) -> Field {
     choice("output_format", &["jpeg", "png"], default, "The file format of the pictures.")
 }
 
-/// A size for a model that runs here. Pages allow sides up to 14142; the engine draws up to four megapixels.
+/// A size for a model that runs here. Pages allow sides up to 14142; the engine draws up to four megapixels, and what is
+/// larger is scaled to that.
 pub(super) const fn local_size(fill: Fill) -> Field {
     Field {
         name: "image_size",
-        kind: Kind::ImageSize { min: 16, max: 14142, area: 4_194_304 },
+        kind: Kind::ImageSize { min: 16, max: SIDE_MAX, area: 4_194_304, step: 16 },
         fill,
-        help: "The size of the picture, up to four megapixels; rounded down to a multiple of 16.",
+        help: "The size of the picture, up to four megapixels; rounded down to a multiple of 16. A larger one is scaled \
+               down to that, its ratio kept.",
     }
 }
 
@@ -105,7 +108,7 @@ pub(super) const fn local_size(fill: Fill) -> Field {
 pub(super) const fn maker_size(fill: Fill) -> Field {
     Field {
         name: "image_size",
-        kind: Kind::ImageSize { min: 1, max: 14142, area: 16_777_216 },
+        kind: Kind::ImageSize { min: 1, max: SIDE_MAX, area: 16_777_216, step: 1 },
         fill,
         help: "The size of the picture; the maker draws the nearest that its model has.",
     }

@@ -91,8 +91,9 @@ pub(super) const LARGE: Endpoint = Endpoint {
                 help: "A ControlNet that leads the drawing.",
             },
             Field {
-                help: "The size of the picture, up to four megapixels; rounded down to a multiple of 16. Left out, it \
-                       is the control picture's, or landscape_4_3 without one.",
+                help: "The size of the picture, up to four megapixels; rounded down to a multiple of 16. A larger one is \
+                       scaled down to that, its ratio kept. Left out, it is the control picture's, or landscape_4_3 \
+                       without one.",
                 ..local_size(Fill::Nothing)
             },
             Field {

@@ -17,9 +17,10 @@ pub(super) const STARTER: Endpoint = Endpoint {
             PROMPT,
             Field {
                 name: "image_size",
-                kind: Kind::ImageSize { min: 64, max: 512, area: 512 * 512 },
+                kind: Kind::ImageSize { min: 64, max: 512, area: 512 * 512, step: 32 },
                 fill: Fill::Size(256, 256),
-                help: "The size of the picture, 64 to 512 pixels a side; rounded down to a multiple of 32.",
+                help: "The size of the picture, 64 to 512 pixels a side; rounded down to a multiple of 32. A larger one is \
+                       scaled down to that, its ratio kept.",
             },
             steps(1, 50, 16),
             SEED,

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::endpoint::Endpoint;
 use crate::error::Problem;
 use crate::field::{Field, Fill, Kind, Scope, Shape};
+use crate::image_size::{SIDE_MAX, SizeLimits};
 use crate::input::Input;
 use path::Path;
 
@@ -16,7 +17,7 @@ use path::Path;
 const LOCAL_FIELDS: &[Field] = &[
     Field {
         name: "image_size",
-        kind: Kind::ImageSize { min: 16, max: 14142, area: 16_777_216 },
+        kind: Kind::ImageSize { min: 16, max: SIDE_MAX, area: 16_777_216, step: 16 },
         fill: Fill::Nothing,
         help: "The size of the generated image.",
     },
@@ -93,7 +94,9 @@ impl Checker {
             Kind::Number { min, max } => scalar::number(path, value, min, max).map_err(one),
             Kind::Choice(words) => scalar::choice(path, value, words).map_err(one),
             Kind::Hex { digits } => scalar::hex(path, value, digits).map_err(one),
-            Kind::ImageSize { min, max, area } => size::image_size(path, value, size::Limits { min, max, area }),
+            Kind::ImageSize { min, max, area, step } => {
+                size::image_size(path, value, SizeLimits { min, max, area, step })
+            }
             Kind::List { item, max } => self.list(item, max, path, value),
             Kind::Object(Shape { fields, apart, .. }) => {
                 let fields: Vec<&Field> = fields.iter().collect();

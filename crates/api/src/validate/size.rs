@@ -5,18 +5,11 @@ use serde_json::{Map, Value, json};
 use super::path::Path;
 use super::scalar;
 use crate::error::Problem;
-use crate::image_size::{DEFAULT_SIDE, ImageSize, PRESETS};
+use crate::image_size::{DEFAULT_SIDE, ImageSize, PRESETS, SIDE_MAX, SizeLimits};
 
-/// Sides and area in pixels.
-#[derive(Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) min: u32,
-    pub(super) max: u32,
-    pub(super) area: u64,
-}
-
-pub(super) fn image_size(path: &Path<'_>, value: &Value, limits: Limits) -> Result<Value, Vec<Problem>> {
-    let Limits { min, max, area } = limits;
+/// The size in pixels that the model draws; a preset that it can draw keeps its name. What is too large for the model but
+/// not for fal's pages is [fitted](ImageSize::fit).
+pub(super) fn image_size(path: &Path<'_>, value: &Value, limits: SizeLimits) -> Result<Value, Vec<Problem>> {
     let one = |problem: Problem| vec![problem.given(value)];
     let (size, checked) = match value {
         Value::String(preset) => match ImageSize::preset(preset) {
@@ -27,31 +20,39 @@ pub(super) fn image_size(path: &Path<'_>, value: &Value, limits: Limits) -> Resu
             }
         },
         Value::Object(object) => {
-            let size = sides(path, object, min, max)?;
-            (size, json!({ "width": size.width, "height": size.height }))
+            let size = sides(path, object, limits.min)?;
+            (size, pixels(size))
         }
         _ => {
             let msg = "Input should be a preset name or an object with width and height";
             return Err(one(path.problem("image_size_type", msg)));
         }
     };
-    if size.area() > area || size.width > max || size.height > max {
-        let side = max.min(area.isqrt() as u32);
-        let msg = format!(
-            "Image is too large for this model: {}x{} pixels; at most {area} pixels in all, such as {side}x{side}",
-            size.width, size.height
-        );
-        let problem = path.problem("image_too_large", msg);
-        return Err(one(problem.with("max_width", side).with("max_height", side)));
+    match size.fit(limits) {
+        Some(fitted) if fitted == size => Ok(checked),
+        Some(fitted) => Ok(pixels(fitted)),
+        None => {
+            let SizeLimits { min, max, .. } = limits;
+            let msg = format!(
+                "Image is too narrow for this model: scaled to its limits, {}x{} has a side under {min} pixels; at most \
+                 {max}x{min} or {min}x{max}, or a ratio between these",
+                size.width, size.height
+            );
+            let problem = path.problem("image_too_small", msg);
+            Err(one(problem.with("min_width", min).with("min_height", min)))
+        }
     }
-    Ok(checked)
 }
 
-fn sides(path: &Path<'_>, object: &Map<String, Value>, min: u32, max: u32) -> Result<ImageSize, Vec<Problem>> {
+fn pixels(size: ImageSize) -> Value {
+    json!({ "width": size.width, "height": size.height })
+}
+
+fn sides(path: &Path<'_>, object: &Map<String, Value>, min: u32) -> Result<ImageSize, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut side = |key: &str| match object.get(key).filter(|v| !v.is_null()) {
         None => DEFAULT_SIDE,
-        Some(value) => match scalar::integer(&path.field(key), value, min.into(), max.into()) {
+        Some(value) => match scalar::integer(&path.field(key), value, min.into(), SIDE_MAX.into()) {
             Ok(n) => n.as_u64().and_then(|n| n.try_into().ok()).unwrap_or(DEFAULT_SIDE),
             Err(problem) => {
                 problems.push(problem.given(value));

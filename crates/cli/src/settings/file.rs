@@ -32,7 +32,9 @@ pub(super) struct ServerSection {
     pub(super) listen: Option<SocketAddr>,
     pub(super) public_url: Option<String>,
     pub(super) trusted_proxy: Option<bool>,
+    pub(super) base_path: Option<String>,
     pub(super) hosts: Vec<String>,
+    pub(super) origins: Vec<String>,
     pub(super) tls: Option<TlsSection>,
     pub(super) connect: Option<bool>,
 }
@@ -85,6 +87,7 @@ pub(super) struct LimitsSection {
     pub(super) direct_calls: Option<usize>,
     pub(super) realtime_idle_s: Option<Quantity>,
     pub(super) connections: Option<usize>,
+    pub(super) connections_per_address: Option<usize>,
     pub(super) spend_per_day: Option<SpendPerDay>,
 }
 

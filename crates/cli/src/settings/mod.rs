@@ -13,7 +13,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use scumble_server::Hosts;
+use scumble_server::listen::ConnectionLimits;
+use scumble_server::{Hosts, Origins};
 use scumble_store::{Limits, Retention};
 use scumble_worker::{FetchConfig, ModelsConfig, WebhooksConfig};
 
@@ -38,7 +39,7 @@ pub(crate) struct Settings {
     pub(crate) open: bool,
     pub(crate) tls: Option<Tls>,
     pub(crate) connect: bool,
-    pub(crate) connections: usize,
+    pub(crate) connections: ConnectionLimits,
     pub(crate) server: scumble_server::Config,
     pub(crate) worker: scumble_worker::Config,
     pub(crate) models: ModelsConfig,
@@ -60,7 +61,6 @@ impl Settings {
         let makers = makers::open(file.providers, file.limits.spend_per_day.as_ref(), private, args)?;
         let free_bytes = units::bytes("[store] free_bytes", file.store.free_bytes.as_ref())?
             .unwrap_or(scumble_server::Config::default().free_bytes);
-        let connections = units::positive("[limits] connections", file.limits.connections)?;
         Ok(Self {
             role: args.role,
             listen: args.listen.or(file.server.listen).or(default_listen),
@@ -70,7 +70,7 @@ impl Settings {
             open: args.open,
             tls,
             connect,
-            connections: connections.unwrap_or(scumble_server::listen::ConnectionLimits::default().connections),
+            connections: connection_limits(&file.limits)?,
             server: scumble_server::Config {
                 private_webhooks: file.webhooks.allow_private.unwrap_or_default(),
                 free_bytes,
@@ -85,6 +85,15 @@ impl Settings {
     }
 }
 
+fn connection_limits(limits: &LimitsSection) -> Result<ConnectionLimits, Failure> {
+    let all = units::positive("[limits] connections", limits.connections)?;
+    let mut connections = all.map_or_else(ConnectionLimits::default, ConnectionLimits::of);
+    if let Some(own) = units::positive("[limits] connections_per_address", limits.connections_per_address)? {
+        connections.per_address = own;
+    }
+    Ok(connections)
+}
+
 fn server_config(
     args: &Serve,
     section: ServerSection,
@@ -93,7 +102,12 @@ fn server_config(
     let mut config = scumble_server::Config {
         public_url: place::public_url(args.public_url.clone().or(section.public_url))?,
         trusted_proxy: section.trusted_proxy.unwrap_or_default(),
+        base_path: place::base_path(section.base_path.as_deref())?,
         hosts: Arc::new(Hosts::with(&section.hosts).map_err(|e| Failure::Usage(format!("[server] hosts: {e}")))?),
+        origins: Arc::new(
+            Origins::with(&section.origins).map_err(|e| Failure::Usage(format!("[server] origins: {e}")))?,
+        ),
+        open: args.open,
         queue_length: units::positive("[limits] queue_length", limits.queue_length)?,
         per_key_concurrency: units::positive("[limits] per_key_concurrency", limits.per_key_concurrency)?,
         ..Default::default()

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use scumble_server::Prefix;
+
 use super::Database;
 use super::file::File;
 use crate::args::{PlaceArgs, Role};
@@ -77,4 +79,17 @@ pub(super) fn public_url(url: Option<String>) -> Result<Option<String>, Failure>
         "[server] public_url: expected the URL at which callers reach this server, such as https://images.example.com; \
          got {url:?}"
     )))
+}
+
+/// The path below which a proxy shows this server.
+pub(super) fn base_path(text: Option<&str>) -> Result<Prefix, Failure> {
+    let Some(text) = text else { return Ok(Prefix::default()) };
+    let is_service = ["/run", "/queue", "/rest", "/cdn", "/ws"].contains(&text.trim_end_matches('/'));
+    Prefix::parse(text).filter(|_| !is_service).ok_or_else(|| {
+        Failure::Usage(format!(
+            "[server] base_path: expected the path below which a proxy shows this server, such as /scumble: letters, \
+             digits and -._~ between slashes, and none of /run, /queue, /rest, /cdn and /ws, which are this server's \
+             own; got {text:?}"
+        ))
+    })
 }

@@ -1,6 +1,6 @@
 //! An endpoint's form, made from the table: what each control shows, holds and says about itself.
 
-use scumble_api::{Endpoint, Field, Kind, PRESETS, Problem};
+use scumble_api::{Endpoint, Field, ImageSize, Kind, PRESETS, Problem, SizeLimits};
 use serde_json::{Map, Value, json};
 
 use super::labels::label;
@@ -109,9 +109,11 @@ fn control(kind: &Kind, path: &str, shown: &Value, problems: &Told<'_>) -> Value
             let beside = path.rsplit_once('.').map_or_else(|| (*of).to_owned(), |(before, _)| format!("{before}.{of}"));
             base("mask", json!({ "value": text(), "of": beside }))
         }
-        Kind::ImageSize { min, max, area } => {
-            let fits = |(width, height): (u32, u32)| {
-                width <= *max && height <= *max && u64::from(width) * u64::from(height) <= *area
+        Kind::ImageSize { min, max, area, step } => {
+            let limits = SizeLimits { min: *min, max: *max, area: *area, step: *step };
+            let fits = |(width, height)| {
+                let size = ImageSize { width, height };
+                size.fit(limits) == Some(size)
             };
             let presets = PRESETS.iter().filter(|(_, width, height)| fits((*width, *height)));
             let presets: Vec<Value> = presets

@@ -19,16 +19,17 @@ mod reference;
 mod sign_in;
 mod snippets;
 mod thumbnail;
+mod tries;
 mod values;
 mod visitor;
 mod ways;
 
-use axum::Router;
 use axum::routing::{get, post};
 
 pub(crate) use self::layout::keep_private;
-pub(crate) use self::visitor::{key_of_cookie, key_of_page};
-use crate::state::AppState;
+pub(crate) use self::tries::Tries;
+pub(crate) use self::visitor::{VisitHash, key_of_cookie, refused, visit_of_page};
+use crate::routes::Table;
 
 /// What a form of any endpoint does with what a browser sends: read it, judge it, show it again.
 #[cfg(feature = "fuzz")]
@@ -43,9 +44,16 @@ pub(crate) fn show_again(body: &[u8]) {
     }
 }
 
+/// Whether people are answered at this path, and not programs.
+pub(crate) fn is_page(path: &str) -> bool {
+    let first = path.split('/').nth(1).unwrap_or_default();
+    let for_people = ["", "models", "history", "jobs", "keys", "sign-in", "sign-out"].contains(&first);
+    for_people && !path.ends_with("/openapi.json") && !path.ends_with("/llms.txt")
+}
+
 /// Every page, beside the routes of the API.
-pub(crate) fn routes() -> Router<AppState> {
-    Router::new()
+pub(crate) fn routes() -> Table {
+    Table::default()
         .route("/", get(gallery::show))
         .route("/models/{*path}", get(model::show).post(model::generate))
         .route("/history", get(history::list))

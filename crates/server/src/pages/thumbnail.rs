@@ -4,8 +4,6 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use scumble_fetch::{Config, Fetcher, Limits};
@@ -14,7 +12,7 @@ use serde::Deserialize;
 use super::layout::private;
 use super::visitor::Change;
 use crate::answer::Refusal;
-use crate::state::AppState;
+use crate::sent::{SMALL, Sent};
 
 /// As much as a picture to look at may cost.
 const LIMITS: Limits = Limits { bytes: 20 * 1024 * 1024, time: Duration::from_secs(20) };
@@ -32,7 +30,7 @@ struct Wish {
     url: String,
 }
 
-pub(super) async fn fetch(State(_): State<AppState>, Change(_): Change, body: Bytes) -> Result<Response, Refusal> {
+pub(super) async fn fetch(Sent { body, .. }: Sent<Change, SMALL>) -> Result<Response, Refusal> {
     let wish: Wish = serde_json::from_slice(&body).map_err(|_| Refusal::plain(400, "Expected {\"url\": …}"))?;
     let fetched = fetcher().get(&wish.url, LIMITS).await;
     let fetched = fetched.map_err(|error| Refusal::plain(422, &format!("The picture cannot be shown: {error}")))?;

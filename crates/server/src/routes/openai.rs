@@ -1,6 +1,5 @@
 //! OpenAI's image API, for the many programs that speak it: the same jobs by other words.
 
-use axum::body::Bytes;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
@@ -14,6 +13,7 @@ use serde_json::Value;
 use crate::addressing::{Caller, Service};
 use crate::answer::{Refusal, about};
 use crate::auth::Authorized;
+use crate::sent::Sent;
 use crate::state::AppState;
 use crate::submit::{Call, Origin, run_to_outcome, too_many};
 
@@ -21,12 +21,11 @@ use crate::submit::{Call, Origin, run_to_outcome, too_many};
 pub(super) async fn generate(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    authorized: Result<Authorized, Refusal>,
     headers: HeaderMap,
-    body: Bytes,
+    sent: Result<Sent<Authorized>, Refusal>,
 ) -> Response {
-    let authorized = match authorized {
-        Ok(authorized) => authorized,
+    let Sent { by: authorized, body } = match sent {
+        Ok(sent) => sent,
         Err(refusal) => return refused(&OpenAiError::of(refusal.answer())),
     };
     let body: Value = match serde_json::from_slice(&body) {

@@ -1,7 +1,6 @@
 //! `POST /rest/tokens/` and `POST /rest/tokens/realtime`: short-lived tokens for those who must not see a key.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use scumble_api::{ErrorAnswer, ErrorType, Problem};
@@ -9,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::Refusal;
 use crate::auth::Authorized;
+use crate::sent::{SMALL, Sent};
 use crate::state::AppState;
 use crate::token::{App, Claims, Token, issue};
 
@@ -22,8 +22,7 @@ const APPS_MAX: usize = 64;
 /// What the clients ask for themselves. The answer is a bare JSON string: anything else ends up in their URLs.
 pub(super) async fn bare(
     State(state): State<AppState>,
-    authorized: Authorized,
-    body: Bytes,
+    Sent { by: authorized, body }: Sent<Authorized, SMALL>,
 ) -> Result<Response, Refusal> {
     let token = make(&state, authorized, &body, "token_expiration").await?;
     Ok(Json(token.reveal()).into_response())
@@ -32,8 +31,7 @@ pub(super) async fn bare(
 /// What back ends of applications ask for.
 pub(super) async fn realtime(
     State(state): State<AppState>,
-    authorized: Authorized,
-    body: Bytes,
+    Sent { by: authorized, body }: Sent<Authorized, SMALL>,
 ) -> Result<Response, Refusal> {
     let token = make(&state, authorized, &body, "duration").await?;
     Ok(Json(json!({ "token": token.reveal() })).into_response())

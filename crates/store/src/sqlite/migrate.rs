@@ -14,6 +14,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0003_pages.sql"),
     include_str!("migrations/0004_fresh_files.sql"),
     include_str!("migrations/0005_keeping.sql"),
+    include_str!("migrations/0006_visits.sql"),
 ];
 
 /// The version this program knows.

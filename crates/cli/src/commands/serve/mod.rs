@@ -1,5 +1,6 @@
 //! `scumble serve`: gateway and worker in one process, or either of them.
 
+mod descriptors;
 mod https;
 mod print;
 
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scumble_server::AppState;
-use scumble_server::listen::{self, ConnectionLimits, Listening};
+use scumble_server::listen::{self, Listening};
 use scumble_store::{Store, SystemClock};
 use scumble_worker::{Models, Worker};
 use tokio::net::TcpListener;
@@ -91,6 +92,7 @@ async fn start_listening(
         return Ok(None);
     };
     let https = Https::prepare(settings, address)?;
+    let limits = descriptors::enough_for(settings.connections);
     let unusable = |e: std::io::Error| Failure::System(format!("cannot listen on {address}: {e}"));
     let listener = TcpListener::bind(address).await.map_err(unusable)?;
     print::addresses(listener.local_addr().map_err(unusable)?, https.as_ref(), settings);
@@ -105,7 +107,7 @@ async fn start_listening(
         tls: https.map(|https| https.config),
         connect: settings.connect,
         hosts: settings.server.hosts.clone(),
-        limits: ConnectionLimits { connections: settings.connections, ..Default::default() },
+        limits,
     };
     Ok(Some(tokio::spawn(listen::serve(listener, router, how, closing.clone()))))
 }
