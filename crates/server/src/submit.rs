@@ -2,7 +2,9 @@
 
 use axum::body::Bytes;
 use axum::http::HeaderMap;
-use scumble_api::{Encoding, Endpoint, EndpointId, ErrorAnswer, ErrorType, Input, JobOptions, Scope, cut, read_json};
+use scumble_api::{
+    Encoding, Endpoint, EndpointId, ErrorAnswer, ErrorType, Input, JobOptions, Scope, cut, read_json, retryable,
+};
 use scumble_store::{Admission, Enqueued, FileRecord, Job, JobId, NewJob, Outcome};
 use serde_json::Value;
 
@@ -181,7 +183,7 @@ fn accepted(enqueued: Enqueued) -> Result<Accepted, Refusal> {
         Enqueued::WordReused => Err(platform::word_reused()),
         Enqueued::TooManyWaiting(waiting) => {
             let detail = format!("{waiting} requests are waiting for this endpoint already; try again later");
-            Err(Refusal::plain(429, &detail))
+            Err(ErrorAnswer { headers: retryable(true).to_vec(), ..ErrorAnswer::plain(429, detail) }.into())
         }
         Enqueued::TooManyAtWork(_) => Err(too_many()),
     }

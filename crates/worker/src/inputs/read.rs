@@ -47,7 +47,8 @@ impl Inputs {
             Source::Url(url) => match self.own_of_url(url).await? {
                 Some(bytes) => Ok(bytes),
                 None => {
-                    let limits = Limits { bytes: max, time: self.config.time };
+                    // where there are several, the time of all of them is over first, and that is what is said
+                    let limits = Limits { bytes: max, time: 2 * self.config.time };
                     match self.fetcher.get(url, limits).await {
                         Ok(file) => Ok(file.bytes),
                         Err(scumble_fetch::Error::Busy) => Err(Unread::Busy),
