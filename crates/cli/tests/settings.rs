@@ -132,6 +132,7 @@ fn mistakes_in_the_file_are_named() {
         ("[webhooks]\nallow_private = \"yes\"\n", &["line 2", "boolean"]),
         ("[webhooks]\ntimeout_s = \"20 years\"\n", &["[webhooks] timeout_s", "20 years"]),
         ("[retention]\nresults_s = []\n", &["line 2", "number"]),
+        ("[store]\nfree_bytes = \"some\"\n", &["[store] free_bytes", "some", "GiB"]),
         ("[server]\npublic_url = \"images.example.com\"\n", &["[server] public_url", "https://"]),
         ("[server]\nhosts = [\"https://a.example\"]\n", &["[server] hosts", "https://a.example"]),
         ("[server]\norigins = [\"app.example.com\"]\n", &["[server] origins", "app.example.com", "https://"]),

@@ -68,7 +68,7 @@ pub(super) async fn show(
             request => summary(&job, &base),
             inputs => inputs(&job, &base),
             output => output(&job, &base),
-            raw_output => job.outcome.as_ref().map(|outcome| clip(&format!("{:#}", outcome.body))),
+            raw_output => job.outcome.as_ref().map(|outcome| clip(&format!("{:#}", with_addresses(&outcome.body, &base)))),
             lines => lines,
         };
         Ok(frame.page("job.html", "history", &content))
@@ -266,13 +266,16 @@ pub(super) fn typed(job: &Job, caller: &Caller) -> Map<String, Value> {
     }
 }
 
-/// A value of an input with the addresses of the files that it refers to.
+/// A value of an input or output with the addresses of the files that it refers to.
 fn with_addresses(value: &Value, base: &str) -> Value {
     match value {
-        Value::String(text) => match text.strip_prefix(FILE_SCHEME).map(str::parse::<FilePath>) {
-            Some(Ok(path)) => format!("{base}/files/{path}").into(),
-            _ => value.clone(),
-        },
+        Value::String(text) => {
+            let path = text.strip_prefix(FILE_SCHEME).or_else(|| text.strip_prefix(INLINE_SCHEME));
+            match path.map(str::parse::<FilePath>) {
+                Some(Ok(path)) => format!("{base}/files/{path}").into(),
+                _ => value.clone(),
+            }
+        }
         Value::Array(items) => items.iter().map(|item| with_addresses(item, base)).collect(),
         Value::Object(fields) => {
             fields.iter().map(|(name, value)| (name.clone(), with_addresses(value, base))).collect()
