@@ -11,6 +11,7 @@ mod http;
 mod meant;
 mod out;
 mod own_server;
+mod private;
 mod progress;
 mod settings;
 mod show;

@@ -22,6 +22,15 @@ pub enum Error {
         /// What the system said.
         reason: String,
     },
+    /// The file that is open has another name now, or none: what is written to it would be lost.
+    #[error(
+        "the database file {} was deleted or replaced while it was open; put it back, or start the program again with the \
+         one that is there now", path.display()
+    )]
+    Replaced {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// The database was written by a newer version.
     #[error(
         "the database has schema version {found}, this program knows versions up to {known}; start the newer program, \
@@ -87,6 +96,33 @@ pub enum Error {
     /// The store was closed.
     #[error("the store is closed; open it again")]
     Closed,
+}
+
+impl Error {
+    /// Whether asking again soon is of little use, because somebody has to see to the database. A server that is away comes
+    /// back, and a lock is let go.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        match self {
+            Self::Full(_)
+            | Self::ReadOnly(_)
+            | Self::Corrupt(_)
+            | Self::Unflushed(_)
+            | Self::Database(_)
+            | Self::Unreadable { .. }
+            | Self::Replaced { .. } => true,
+            Self::Open { .. }
+            | Self::NewerSchema { .. }
+            | Self::Busy(_)
+            | Self::NoAnswer(_)
+            | Self::Refused(_)
+            | Self::Url(_)
+            | Self::JobExists(_)
+            | Self::FileExists(_)
+            | Self::KeyExists(_)
+            | Self::Closed => false,
+        }
+    }
 }
 
 /// What the database itself said, whichever it is. Cheap to clone.

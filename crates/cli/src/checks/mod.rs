@@ -56,7 +56,7 @@ pub(crate) struct Examined {
 /// Looks at all that `serve` needs with these settings.
 pub(crate) async fn examine(settings: &Settings) -> Examined {
     let mut examined = Examined::default();
-    let data_dir = places::data_dir(&settings.data_dir);
+    let data_dir = places::data_dir(settings);
     let usable = !matches!(data_dir, Finding::Fails(_));
     examined.add("data dir", data_dir);
     // a second and third message about the same folder would hide the first
@@ -107,7 +107,7 @@ impl Examined {
     async fn database(&mut self, settings: &Settings) {
         match open_store(&settings.database).await {
             Ok(store) => {
-                self.add("database", places::database(&settings.database, &*store).await);
+                self.add("database", places::database(settings, &*store).await);
                 self.add("keys", keys::check(settings, &*store).await);
                 self.add("clock", clock::check(&*store).await);
                 self.store = Some(store);

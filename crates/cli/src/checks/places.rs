@@ -2,36 +2,50 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use scumble_files::Files;
 use scumble_store::Store;
 use tokio::net::TcpListener;
 
 use super::Finding;
+use crate::commands::serve::kept;
 use crate::failure::Failure;
-use crate::settings::{Database, open_files};
+use crate::private;
+use crate::settings::{Settings, open_files};
 
-pub(super) fn data_dir(folder: &Path) -> Finding {
+/// Whether it can be written, and is nobody else's to read.
+pub(super) fn data_dir(settings: &Settings) -> Finding {
+    let folder = &settings.data_dir;
+    let unusable = |why: String| {
+        let folder = folder.display();
+        Finding::Fails(Failure::System(format!(
+            "the data dir {folder} cannot be written: {why}; choose another with --data-dir, or change its owner"
+        )))
+    };
+    if let Err(failure) = private::make_folder(folder) {
+        return unusable(failure.message());
+    }
+    // looked at before there is a file of our own in it
+    let open: Vec<String> = private::too_open(settings).iter().map(ToString::to_string).collect();
     let probe = folder.join(format!(".probe-{}", std::process::id()));
-    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&probe, "written"));
-    let removed = written.and_then(|()| std::fs::remove_file(&probe));
-    removed
-        .map(|()| format!("{} can be written", folder.display()))
-        .map_err(|error| {
-            let folder = folder.display();
-            Failure::System(format!(
-                "the data dir {folder} cannot be written: {error}; choose another with --data-dir, or change its owner"
-            ))
-        })
-        .into()
+    let written = std::fs::write(&probe, "written").and_then(|()| std::fs::remove_file(&probe));
+    match written {
+        Err(error) => unusable(error.to_string()),
+        Ok(()) if open.is_empty() => Finding::Well(format!("{} can be written", folder.display())),
+        Ok(()) => Finding::Fails(Failure::System(format!(
+            "others on this machine may look into {}: `scumble serve` closes them when it starts, or chmod does",
+            open.join(", ")
+        ))),
+    }
 }
 
-pub(super) async fn database(database: &Database, store: &dyn Store) -> Finding {
+pub(super) async fn database(settings: &Settings, store: &dyn Store) -> Finding {
     let counted = store.counts().await.map_err(Failure::from);
-    counted
-        .map(|counts| format!("{database}, {} jobs waiting or running", counts.iter().map(|c| c.jobs).sum::<u64>()))
-        .into()
+    let told = |jobs: u64| {
+        let (database, kept) = (&settings.database, kept(&settings.worker));
+        format!("{database}, {jobs} jobs waiting or running; {kept}")
+    };
+    counted.map(|counts| told(counts.iter().map(|count| count.jobs).sum())).into()
 }
 
 /// Opens the place, then writes, reads and removes a file there.

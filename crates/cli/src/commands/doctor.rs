@@ -6,12 +6,14 @@ use crate::args::Serve;
 use crate::checks::{self, Finding};
 use crate::failure::Failure;
 use crate::out;
+use crate::private;
 use crate::settings::{Settings, runtime};
 use crate::text;
 
 /// Checks everything that `serve` with the same flags needs; one line each.
 pub(crate) fn doctor(args: &Serve) -> Result<(), Failure> {
     let settings = Settings::read(args)?;
+    private::begin(&settings);
     runtime()?.block_on(async {
         let mut examined = checks::examine(&settings).await;
         let shown = out::result(&table(&examined.findings));

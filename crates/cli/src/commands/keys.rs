@@ -22,6 +22,7 @@ pub(crate) fn keys(args: &Keys) -> Result<(), Failure> {
     | KeysCommand::Revoke { place, .. }
     | KeysCommand::RotateWebhooks { place }) = &args.command;
     let database = Place::of(place)?.database;
+    crate::private::close_new_files();
     runtime()?.block_on(async {
         let store = open_store(&database).await?;
         let done = match &args.command {

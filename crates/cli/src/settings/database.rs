@@ -82,8 +82,7 @@ impl fmt::Debug for Database {
 pub(crate) async fn open_store(database: &Database) -> Result<Arc<dyn Store>, Failure> {
     match database {
         Database::Sqlite(path) => {
-            let folder = path.parent().unwrap_or(Path::new(""));
-            std::fs::create_dir_all(folder).map_err(|e| Failure::about("make the folder", folder, e))?;
+            crate::private::make_folder(path.parent().unwrap_or(Path::new("")))?;
             let options = Options { clock: Arc::new(SystemClock), ..Options::default() };
             Ok(Arc::new(SqliteStore::open(path, options).await?))
         }

@@ -51,6 +51,7 @@ pub(super) struct TlsSection {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct StoreSection {
+    pub(super) free_bytes: Option<Quantity>,
     pub(super) url: Option<String>,
 }
 

@@ -69,6 +69,8 @@ impl Settings {
         let tape = makers::tape(args.record.as_deref(), args.replay.as_deref())?;
         let makers = makers::open(file.providers, file.limits.spend_per_day.as_ref(), private, tape, &memory)?;
         let listen = args.listen.as_ref().or(file.server.listen.as_ref()).map(Listen::resolve).transpose()?;
+        let free_bytes = units::bytes("[store] free_bytes", file.store.free_bytes.as_ref())?
+            .unwrap_or(scumble_server::Config::default().free_bytes);
         Ok(Self {
             role: args.role,
             listen: listen.or(default_listen),
@@ -84,6 +86,7 @@ impl Settings {
                 memory: memory.clone(),
                 openai: OpenAiAliases::new(file.openai.aliases)
                     .map_err(|e| Failure::Usage(format!("[openai] aliases: {e}")))?,
+                free_bytes,
                 ..server_config(args, file.server, &file.limits)?
             },
             models: models::config(file.models, &file.worker, &args.weights, args.stand_in, makers)?,
@@ -163,6 +166,8 @@ fn worker_config(
         fetch: fetch_config(fetch, &default.fetch)?,
         runs: run_limits(run_s.as_ref())?,
         retention: retention_config(retention, default.retention)?,
+        // who says how long means all of them
+        keeps_older: retention.results_s.is_none(),
         ..default
     })
 }

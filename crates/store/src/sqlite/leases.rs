@@ -1,5 +1,7 @@
 //! Writes on behalf of workers that hold a lease: start, beat, log, finish, release; and taking back what they lost.
 
+use rusqlite::params;
+
 use super::db::Db;
 use super::files;
 use super::steps::{self, Back, Standing};
@@ -111,6 +113,11 @@ pub(super) fn shift(tx: &Tx, shift: Shift) -> Result<()> {
         tx.conn.run(query, [now_ms, beyond, by_ms, furthest])?;
     }
     Ok(())
+}
+
+/// Ends the leases of a process that is gone.
+pub(super) fn expire(tx: &Tx, process: &str) -> Result<()> {
+    tx.conn.run(include_str!("queries/expire_leases.sql"), params![tx.now_ms, process]).map(drop)
 }
 
 pub(super) fn reclaim_expired(tx: &mut Tx, limits: Limits, set_aside: &Outcome) -> Result<Reclaimed> {

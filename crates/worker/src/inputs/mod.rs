@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use std::time::Duration;
 
-use scumble_api::Problem;
+use scumble_api::{FILE_SCHEME, Problem};
 use scumble_fetch::{Budget, Fetcher};
 use scumble_files::Files;
 use scumble_pictures::Undecodable;
@@ -99,10 +99,10 @@ impl Inputs {
 /// How long a picture waits for room.
 const ROOM: Duration = Duration::from_secs(5);
 
-/// What was given, for the answer; data URIs are too long to be repeated.
+/// What was given, for the answer; data URIs are too long to be repeated, and what they became is nobody's business.
 fn with_text(problem: Problem, text: &str) -> Problem {
     const LENGTH_MAX: usize = 2048;
-    if text.len() <= LENGTH_MAX && !text.trim_start().starts_with("data:") {
+    if text.len() <= LENGTH_MAX && !text.trim_start().starts_with("data:") && !text.starts_with(FILE_SCHEME) {
         return problem.given(&text.into());
     }
     problem

@@ -22,6 +22,7 @@ pub(crate) fn jobs(args: &Jobs) -> Result<(), Failure> {
         }
     };
     let database = Place::of(place)?.database;
+    crate::private::close_new_files();
     runtime()?.block_on(async {
         let store = open_store(&database).await?;
         let done = match &args.command {
@@ -65,7 +66,8 @@ async fn cancel(store: &dyn Store, id: JobId, json: bool) -> Result<(), Failure>
 /// The copy is a job of its own: the old one keeps its outcome. It starts when it starts, so the old deadline is gone.
 async fn retry(store: &dyn Store, id: JobId, json: bool) -> Result<(), Failure> {
     let Job { endpoint, input, key_id, priority, webhook, hint, keep_io, options, .. } = find(store, id).await?;
-    let copy = NewJob { key_id, priority, webhook, hint, keep_io, options, ..NewJob::new(endpoint, input) };
+    let given = store.given_files(id).await?;
+    let copy = NewJob { key_id, priority, webhook, hint, keep_io, options, given, ..NewJob::new(endpoint, input) };
     match store.enqueue(copy, Admission::default()).await? {
         Enqueued::New { job, position } => {
             print_id(json, job.id, id)?;

@@ -22,6 +22,7 @@ use crate::args::{Role, Serve};
 use crate::checks::{self, Examined, Finding};
 use crate::failure::Failure;
 use crate::out;
+use crate::private;
 use crate::settings::{Settings, runtime};
 use https::Https;
 
@@ -35,10 +36,13 @@ pub(crate) fn serve(args: &Serve) -> Result<(), Failure> {
     // who cannot be told that the log cannot be written is not told
     log.log_internal_errors(false).init();
     let settings = Settings::read(args)?;
+    private::begin(&settings);
+    private::mend(&settings);
     runtime()?.block_on(serve_settings(settings))
 }
 
 async fn serve_settings(settings: Settings) -> Result<(), Failure> {
+    // from the start: who is told to stop while starting stops in the same order
     let signals = Signals::new().map_err(|e| Failure::System(format!("cannot listen for signals: {e}")))?;
     let Opened { store, files, models, listener, https } = open(&settings).await?;
     if settings.role != Role::All && !settings.database.is_shared() {
@@ -48,24 +52,31 @@ async fn serve_settings(settings: Settings) -> Result<(), Failure> {
     let clock = Arc::new(SystemClock);
     let state = AppState::new(store.clone(), files.clone(), clock.clone(), settings.server.clone());
     let closing = CancellationToken::new();
-    let serving = start_listening(&settings, state, listener, https, &closing);
+    let serving = start_listening(&settings, state.clone(), listener, https, &closing);
     let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
     let working = models.map(|models| {
         let worker = Worker { store: store.clone(), files, models, clock, config: settings.worker.clone() };
         tokio::spawn(worker.run(drain.clone(), stop.clone()))
     });
-    drain_on_signal(signals, &drain, &stop).await;
+    tracing::info!("{}; [retention] results_s says otherwise", kept(&settings.worker));
+    drain_on_signal(signals, &state, &drain, &stop).await;
     if let Some(working) = working
         && let Err(error) = working.await
     {
         tracing::error!(%error, "the worker ended unexpectedly");
     }
+    // workers elsewhere may have jobs that callers wait for here
+    state.answered().await;
+    state.close();
     closing.cancel();
-    // connections that wait for jobs of the next start are let go
+    // connections that nobody reads from are let go
     if let Some(serving) = serving
         && tokio::time::timeout(LAST_ANSWERS, serving).await.is_err()
     {
         tracing::info!("open connections are closed");
+    }
+    if tokio::time::timeout(LAST_ANSWERS, state.settled()).await.is_err() {
+        tracing::warn!("some jobs that nobody waits for could not be cancelled; they run at the next start");
     }
     store.close().await;
     tracing::info!("stopped");
@@ -142,16 +153,27 @@ fn start_listening(
     Some(tokio::spawn(listen::serve(listener, router, how, closing.clone())))
 }
 
-/// The first SIGTERM or Ctrl-C drains: jobs at hand end, waiting ones stay queued on disk. The second stops: jobs at
-/// hand go back to the queue.
-async fn drain_on_signal(mut signals: Signals, drain: &CancellationToken, stop: &CancellationToken) {
+/// How long results are kept, as a sentence's part.
+pub(crate) fn kept(config: &scumble_worker::Config) -> String {
+    let Some(kept_ms) = config.retention.kept_ms else { return "results are kept until somebody deletes them".into() };
+    let older =
+        if config.keeps_older { ", those that older versions accepted until somebody deletes them" } else { "" };
+    format!("results are kept for {}{older}", super::time::span(kept_ms))
+}
+
+/// The first SIGTERM or Ctrl-C drains: jobs at hand end, waiting ones stay queued on disk; those that a direct caller waits
+/// for are refused and do not run. The second stops: jobs at hand go back to the queue.
+async fn drain_on_signal(mut signals: Signals, state: &AppState, drain: &CancellationToken, stop: &CancellationToken) {
     signals.next().await;
     tracing::info!("draining: the jobs at hand are finished; a second signal gives them back to the queue");
+    state.drain();
     drain.cancel();
-    let stop = stop.clone();
+    let (state, stop) = (state.clone(), stop.clone());
     tokio::spawn(async move {
         signals.next().await;
         tracing::info!("stopping: the jobs at hand go back to the queue");
+        // before their workers let go of them, so that nobody's jobs do not come back
+        state.close();
         stop.cancel();
     });
 }
