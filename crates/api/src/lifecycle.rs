@@ -115,7 +115,7 @@ fn parse_acl(value: &Value) -> Result<Acl, Problem> {
         return Err(problem(format!("initial_acl.rules: at most {RULES_MAX}, got {}", acl.rules.len())));
     }
     if acl.rules.iter().any(|rule| rule.user.is_empty() || rule.user.len() > USER_LENGTH_MAX) {
-        return Err(problem(format!("initial_acl.rules: a user has 1 to {USER_LENGTH_MAX} bytes")));
+        return Err(problem(format!("initial_acl.rules: the name of a user has 1 to {USER_LENGTH_MAX} bytes")));
     }
     Ok(acl)
 }
