@@ -5,6 +5,7 @@
 //! defined here.
 
 mod answers;
+mod cut;
 mod endpoint;
 mod endpoint_id;
 mod endpoints;
@@ -26,6 +27,7 @@ mod validate;
 mod webhook;
 
 pub use answers::{AboutWorker, Answers, Lack, Standing};
+pub use cut::{ECHO_BYTES, cut, cut_text};
 pub use endpoint::{Endpoint, Family, Maker, Sizing};
 pub use endpoint_id::{AppPath, EndpointId};
 pub use endpoints::{ENDPOINTS, STARTER_WORDS, find};

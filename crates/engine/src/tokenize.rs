@@ -75,7 +75,7 @@ fn read_merges(checkpoint: &Checkpoint, file: &str) -> Result<Merges> {
     let text = std::str::from_utf8(&bytes).map_err(|e| damaged(e.to_string()))?;
     let pair = |(number, line): (usize, &str)| match line.split_once(' ') {
         Some((a, b)) => Ok((a.to_owned(), b.to_owned())),
-        None => Err(damaged(format!("line {} is no pair", number + 1))),
+        None => Err(damaged(format!("line {} is not a pair", number + 1))),
     };
     let lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with("#version") && !line.trim().is_empty());
     lines.map(pair).collect()

@@ -25,6 +25,17 @@ pub(crate) fn with_request_id(mut response: Response) -> Response {
     response
 }
 
+/// How long who was told that something is not possible now should wait, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// Whoever is told that something is not possible now is told when to come back.
+pub(crate) fn with_retry_after(mut response: Response) -> Response {
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().entry(header::RETRY_AFTER).or_insert(RETRY_AFTER);
+    }
+    response
+}
+
 /// Browsers call from any origin; access is by key, by cookie only for what comes from a page of ours. `Authorization`
 /// must be named, so the request's own list is mirrored.
 pub(crate) fn cors() -> CorsLayer {

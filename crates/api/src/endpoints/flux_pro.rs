@@ -43,7 +43,7 @@ pub(super) const PRO: Endpoint = Endpoint {
     id: "fal-ai/flux-pro",
     title: "FLUX.1 [pro]",
     description: "Pictures from text by Black Forest Labs' closed FLUX. Served by its successor FLUX1.1 [pro], which \
-                  takes no notice of steps and guidance.",
+                  ignores steps and guidance.",
     family: Family::Closed(Maker::Bfl),
     input: Shape {
         name: "FluxProTextToImageInput",
@@ -137,7 +137,7 @@ const REDUX_EXAMPLE: &str = concat!(r#"{"image_url": ""#, sample_picture!(), r#"
 pub(super) const REDUX: Endpoint = Endpoint {
     id: "fal-ai/flux-pro/v1/redux",
     title: "FLUX.1 [pro] Redux",
-    description: "Variations of a picture, led by a prompt where there is one.",
+    description: "Variations of a picture, guided by a prompt if there is one.",
     input: Shape {
         name: "FluxProReduxInput",
         fields: &[
@@ -164,7 +164,7 @@ pub(super) const REDUX_1_1: Endpoint =
 pub(super) const ULTRA_REDUX: Endpoint = Endpoint {
     id: "fal-ai/flux-pro/v1.1-ultra/redux",
     title: "FLUX1.1 [pro] ultra Redux",
-    description: "Variations of a picture with about four megapixels, led by a prompt where there is one.",
+    description: "Variations of a picture with about four megapixels, guided by a prompt if there is one.",
     input: Shape {
         name: "FluxProUltraTextToImageInputRedux",
         fields: &[

@@ -35,7 +35,7 @@ const PALETTE: Shape = Shape {
             name: "name",
             kind: Kind::Choice(&["EMBER", "FRESH", "JUNGLE", "MAGIC", "MELON", "MOSAIC", "PASTEL", "ULTRAMARINE"]),
             fill: Fill::Nothing,
-            help: "A palette of the maker's.",
+            help: "One of the maker's palettes.",
         },
     ],
     apart: &[("name", "members")],

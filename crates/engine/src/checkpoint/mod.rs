@@ -58,7 +58,7 @@ impl Checkpoint {
             return Err(refuse("model_index.json is missing"));
         }
         let index = this.config("model_index.json")?;
-        let class = index.text("_class_name").map_err(|_| refuse("model_index.json names no _class_name"))?;
+        let class = index.text("_class_name").map_err(|_| refuse("model_index.json has no _class_name"))?;
         this.class = class.to_owned();
         Ok(this)
     }

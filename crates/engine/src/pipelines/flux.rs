@@ -61,37 +61,32 @@ struct Text {
 
 impl Flux {
     pub(super) fn load(checkpoint: &Checkpoint, precision: &Precision) -> Result<Self> {
-        let transformer_file = checkpoint.config("transformer/config.json")?;
-        let transformer_config = FluxConfig::read(&transformer_file)?;
-        let vae_config = VaeConfig::read(&checkpoint.config("vae/config.json")?)?;
-        let clip_config = ClipConfig::read(&checkpoint.config("text_encoder/config.json")?)?;
-        let t5_config = T5Config::read(&checkpoint.config("text_encoder_2/config.json")?)?;
-        check_fit(&transformer_file, &transformer_config, &vae_config, &clip_config, &t5_config)?;
+        let Small { configs, clip_tokenizer, t5_tokenizer, scheduler } = Small::read(checkpoint)?;
         let transformer = load(
             checkpoint,
             "transformer",
             DIFFUSERS,
             precision,
             |_| false,
-            |w| FluxTransformer::load(&transformer_config, w),
+            |w| FluxTransformer::load(&configs.transformer, w),
         )?;
         let vae =
-            load(checkpoint, "vae", DIFFUSERS, precision, |_| false, |w| Vae::load(&vae_config, w, Halves::Decoder))?;
+            load(checkpoint, "vae", DIFFUSERS, precision, |_| false, |w| Vae::load(&configs.vae, w, Halves::Decoder))?;
         let clip = load(checkpoint, "text_encoder", TRANSFORMERS, precision, ClipText::ignores, |w| {
-            ClipText::load(&clip_config, w)
+            ClipText::load(&configs.clip, w)
         })?;
         let t5 = load(checkpoint, "text_encoder_2", TRANSFORMERS, &t5_precision(precision), T5Encoder::ignores, |w| {
-            T5Encoder::load(&t5_config, w)
+            T5Encoder::load(&configs.t5, w)
         })?;
         Ok(Self {
-            clip_tokenizer: ClipTokenizer::load(checkpoint, "tokenizer")?,
-            t5_tokenizer: T5Tokenizer::load(checkpoint, "tokenizer_2")?,
+            clip_tokenizer,
+            t5_tokenizer,
             clip,
             t5,
             dtype: transformer.dtype(),
             transformer,
             vae,
-            scheduler: FlowEuler::new(FlowEulerConfig::read(&checkpoint.config("scheduler/scheduler_config.json")?)?),
+            scheduler,
             device: precision.device.clone(),
         })
     }
@@ -245,6 +240,56 @@ impl Pipeline for Flux {
     fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {
         self.t5_tokenizer.unknown_words(prompt)
     }
+}
+
+/// What a checkpoint has beside its tensors.
+struct Small {
+    configs: Configs,
+    clip_tokenizer: ClipTokenizer,
+    t5_tokenizer: T5Tokenizer,
+    scheduler: FlowEuler,
+}
+
+/// The components' configurations, which fit together.
+struct Configs {
+    transformer: FluxConfig,
+    vae: VaeConfig,
+    clip: ClipConfig,
+    t5: T5Config,
+}
+
+impl Small {
+    fn read(checkpoint: &Checkpoint) -> Result<Self> {
+        let file = checkpoint.config("transformer/config.json")?;
+        let configs = Configs {
+            transformer: FluxConfig::read(&file)?,
+            vae: VaeConfig::read(&checkpoint.config("vae/config.json")?)?,
+            clip: ClipConfig::read(&checkpoint.config("text_encoder/config.json")?)?,
+            t5: T5Config::read(&checkpoint.config("text_encoder_2/config.json")?)?,
+        };
+        check_fit(&file, &configs.transformer, &configs.vae, &configs.clip, &configs.t5)?;
+        Ok(Self {
+            configs,
+            clip_tokenizer: ClipTokenizer::load(checkpoint, "tokenizer")?,
+            t5_tokenizer: T5Tokenizer::load(checkpoint, "tokenizer_2")?,
+            scheduler: FlowEuler::new(FlowEulerConfig::read(&checkpoint.config("scheduler/scheduler_config.json")?)?),
+        })
+    }
+}
+
+/// Reads everything but the tensors: what is small as a whole, of the weights' files the headers.
+pub(super) fn examine(checkpoint: &Checkpoint) -> Result<()> {
+    Small::read(checkpoint)?;
+    let precision = Precision { device: Device::Cpu, dtype: None };
+    for (folder, base) in [
+        ("transformer", DIFFUSERS),
+        ("vae", DIFFUSERS),
+        ("text_encoder", TRANSFORMERS),
+        ("text_encoder_2", TRANSFORMERS),
+    ] {
+        checkpoint.weights(folder, base, &precision)?;
+    }
+    Ok(())
 }
 
 /// Base name of a component's weights: diffusers' own models and those of transformers.

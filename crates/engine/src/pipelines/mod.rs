@@ -55,6 +55,18 @@ pub fn open(source: Source, precision: &Precision) -> Result<Box<dyn Pipeline>> 
     }
 }
 
+/// Whether [`open`] could load a checkpoint: reads everything but the tensors themselves, which takes a moment.
+///
+/// # Errors
+/// What [`open`] would say of the folder, of its configurations, and of files that are missing or cut short.
+pub fn examine(source: Source) -> Result<()> {
+    let checkpoint = Checkpoint::open(source)?;
+    match checkpoint.class() {
+        "FluxPipeline" => flux::examine(&checkpoint),
+        class => Err(Error::UnknownPipeline { folder: checkpoint.root(), class: class.into(), known: CLASSES }),
+    }
+}
+
 /// The kinds of devices that this build can compute on, as [`device`] names them.
 pub fn devices() -> Vec<&'static str> {
     let known = [("cpu", true), ("cuda:0", cuda_is_available()), ("metal", metal_is_available())];

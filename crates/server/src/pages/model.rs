@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::form;
-use super::job::visible;
+use super::job::{typed, visible};
 use super::layout::{Frame, json_text, private};
 use super::reference::reference;
 use super::snippets::snippets;
@@ -58,7 +58,7 @@ pub(super) async fn show(
         let mut values = match &query.from {
             Some(id) => {
                 let job = visible(&state, &visitor, id).await?;
-                job.input.as_object().cloned().unwrap_or_default()
+                typed(&job, &caller)
             }
             None => endpoint.example(),
         };

@@ -35,12 +35,14 @@ pub(super) async fn open(
         return Err(Refusal::plain(400, "This path is for WebSockets, which begin with a GET over HTTP/1.1"));
     };
     let id = endpoint(&id)?.id;
+    state.stop.check()?;
     let rules = Rules {
         waiting: WAITING,
         bytes: state.config.body_bytes,
         overflow: Overflow::Close,
         idle: state.config.realtime_idle,
         farewell: None,
+        phases: state.stop.hear(),
     };
     let (budget, max) = (state.config.memory.clone(), rules.bytes);
     let session = Session { state, caller, authorized, id };
@@ -67,7 +69,7 @@ impl Session {
         let began = Instant::now();
         let call = match self.authorized.still(&self.state).await {
             Ok(true) => Call::read(self.id, &input.bytes),
-            Ok(false) => Err(Refusal::plain(401, "This key is not valid here any more")),
+            Ok(false) => Err(Refusal::plain(401, "This key is no longer valid here")),
             Err(error) => Err(error.into()),
         };
         let (caller, headers) = (&self.caller, HeaderMap::new());

@@ -82,7 +82,7 @@ impl Inputs {
     async fn one(&self, picture: InputPicture, needs: Needs, until: Instant, watch: &dyn Watch) -> Given {
         let InputPicture { path, url } = picture;
         if needs == Needs::Near && !self.is_near(&url).await {
-            watch.log(&format!("{}: the picture is far away and was not read", path.join(".")));
+            watch.log(&format!("{}: the picture is on another server and was not read", path.join(".")));
             return Given::Skipped;
         }
         let read = timeout_at(until, self.read_picture(&path, &url)).await;
