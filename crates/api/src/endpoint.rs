@@ -196,6 +196,20 @@ impl Family {
         }
     }
 
+    /// The class that `model_index.json` names in a checkpoint of this family. Whether the engine runs it, the engine
+    /// knows.
+    pub const fn pipeline(self) -> Option<&'static str> {
+        match self {
+            Self::Starter | Self::FluxSchnell | Self::FluxDev => Some("FluxPipeline"),
+            Self::AuraFlow => Some("AuraFlowPipeline"),
+            Self::StableDiffusion35 => Some("StableDiffusion3Pipeline"),
+            Self::HiDream => Some("HiDreamImagePipeline"),
+            Self::OmniGen2 => Some("OmniGen2Pipeline"),
+            Self::FLite => Some("FLitePipeline"),
+            Self::Closed(_) => None,
+        }
+    }
+
     /// For people: what the models of this family are called.
     pub const fn title(self) -> &'static str {
         match self {

@@ -51,7 +51,7 @@ fn json_prints_the_endpoints_output() {
 #[test]
 fn a_tiny_checkpoint_runs_and_can_be_traced() {
     let desk = Desk::new();
-    tiny::flux(Variant::Dev).write(desk.path("weights"));
+    tiny::of(Variant::Dev).write(desk.path("weights"));
     let size = r#"image_size={"width":96,"height":64}"#;
     let fields = ["-i", size, "-i", "num_inference_steps=2", "-i", "max_sequence_length=48"];
     let args = [&["run", "fal-ai/flux/dev", "a cat", "--weights", "weights", "--trace", "t.safetensors"], &fields[..]];
@@ -88,7 +88,7 @@ fn weights_that_cannot_be_used_are_code_3() {
     run("nowhere", &["nowhere", "no such folder"]);
     std::fs::create_dir(desk.path("empty")).unwrap();
     run("empty", &["model_index.json"]);
-    tiny::flux(Variant::Schnell).write(desk.path("cut"));
+    tiny::of(Variant::Schnell).write(desk.path("cut"));
     cut_short(&desk.path("cut/transformer/diffusion_pytorch_model.safetensors"));
     run("cut", &["transformer/diffusion_pytorch_model.safetensors", "damaged"]);
 }

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use scumble_api::{Answers, ENDPOINTS, Endpoint, Family};
 use scumble_engine::DType;
-use scumble_engine::checkpoint::{Precision, Source};
-use scumble_engine::pipelines::device;
+use scumble_engine::device;
+use scumble_engine::weights::{Precision, Source};
 use scumble_providers::{MakerId, Makers};
 
-use crate::runner::{Choice, Choices, Closed, Drawn, Local, Model, Request, RunError, Runner, StandIn, Watch};
+use crate::runner::{
+    Choice, Choices, Closed, Drawn, Local, Model, Request, Residency, RunError, Runner, StandIn, Watch,
+};
 use crate::weights::starter;
 
 /// What the owner configured for one endpoint.
@@ -65,10 +67,11 @@ impl Models {
         let named = config.device.as_deref().unwrap_or("cpu");
         let device = device(named).map_err(|e| e.to_string())?;
         let (mut runners, mut far) = (HashMap::new(), Vec::new());
+        let residency = Residency::default();
         for endpoint in ENDPOINTS {
             let own = config.models.get(endpoint.id).cloned().unwrap_or_default();
             let precision = Precision { device: device.clone(), dtype: own.dtype };
-            let chosen = Routing { endpoint, own: &own, precision, config }.choices()?;
+            let chosen = Routing { endpoint, own: &own, precision, config, residency: &residency }.choices()?;
             if chosen.choices.iter().all(|choice| MakerId::parse(choice.name).is_some()) {
                 far.push(endpoint.id);
             }
@@ -120,6 +123,7 @@ struct Routing<'a> {
     own: &'a ModelConfig,
     precision: Precision,
     config: &'a ModelsConfig,
+    residency: &'a Residency,
 }
 
 impl Routing<'_> {
@@ -162,7 +166,7 @@ impl Routing<'_> {
     fn local(&self) -> Option<Choice> {
         let source = source(self.endpoint, self.own.weights.as_deref())?;
         let model = Model { source, precision: self.precision.clone() };
-        Some(Choice { name: "local", runner: Arc::new(Local::new(model)) })
+        Some(Choice { name: "local", runner: Arc::new(Local::among(self.residency, model)) })
     }
 
     fn named(&self, name: &str) -> Result<Choice, String> {
@@ -201,8 +205,8 @@ pub fn source(endpoint: &Endpoint, folder: Option<&Path>) -> Option<Source> {
 }
 
 /// Whether the engine can run models of this family.
-pub(crate) const fn engine_runs(family: Family) -> bool {
-    matches!(family, Family::Starter | Family::FluxSchnell | Family::FluxDev)
+pub(crate) fn engine_runs(family: Family) -> bool {
+    family.pipeline().and_then(scumble_engine::families::find).is_some()
 }
 
 /// What an endpoint lacks that nothing answers here, and how to get it.

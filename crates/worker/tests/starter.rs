@@ -5,7 +5,7 @@
 
 use scumble_api::{Scope, find};
 use scumble_engine::Device;
-use scumble_engine::checkpoint::Precision;
+use scumble_engine::weights::Precision;
 use scumble_testkit::picture;
 use scumble_testkit::prompts::{Verdict, held_out};
 use scumble_testkit::runner::Quiet;

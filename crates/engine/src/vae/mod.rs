@@ -7,9 +7,9 @@ mod tiling;
 
 use candle_core::{DType, Tensor};
 
-use crate::checkpoint::{Config, Weights};
 use crate::error::Result;
 use crate::nn::Conv2d;
+use crate::weights::{Config, Weights};
 use decoder::Decoder;
 use encoder::Encoder;
 pub use tiling::Tiling;

@@ -1,21 +1,13 @@
 //! A pipeline on disk: diffusers' folder layout, or the same files embedded in the binary.
-//!
-//! [`Checkpoint`] finds files and reads configurations, [`Weights`] hands out tensors by name and shape and knows at
-//! the end which ones nobody asked for.
-
-mod config;
-mod shards;
-mod weights;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use config::Config;
-pub use weights::{Precision, Weights};
-
+use super::config::Config;
+use super::held::{Precision, Weights};
+use super::shards::{self, Bytes, Shards};
 use crate::error::{Error, Result};
-use shards::{Bytes, Shards};
 
 /// A file that travels inside the binary: its path in the checkpoint, with `/`, and its bytes.
 pub type EmbeddedFile = (&'static str, &'static [u8]);
@@ -79,6 +71,16 @@ impl Checkpoint {
     /// Where a file of the checkpoint is, for messages.
     pub fn path(&self, file: &str) -> PathBuf {
         self.root().join(file)
+    }
+
+    /// Whether `model_index.json` names a component of this name. One that was left out is absent, or `[null, null]`.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] or [`Error::Damaged`], where the index is gone by now.
+    pub fn names(&self, component: &str) -> Result<bool> {
+        let index = self.config("model_index.json")?;
+        let named = index.get(component).and_then(|entry| entry.as_array());
+        Ok(named.is_some_and(|entry| !entry.iter().any(serde_json::Value::is_null)))
     }
 
     /// Whether the checkpoint has this file.
