@@ -49,17 +49,25 @@ fn json_prints_the_endpoints_output() {
 }
 
 #[test]
-fn a_tiny_checkpoint_runs_and_can_be_traced() {
-    let desk = Desk::new();
-    tiny::of(Variant::Dev).write(desk.path("weights"));
-    let size = r#"image_size={"width":96,"height":64}"#;
-    let fields = ["-i", size, "-i", "num_inference_steps=2", "-i", "max_sequence_length=48"];
-    let args = [&["run", "fal-ai/flux/dev", "a cat", "--weights", "weights", "--trace", "t.safetensors"], &fields[..]];
-    succeeded(&desk.scumble(&args.concat()));
-    let bytes = std::fs::read(desk.path("t.safetensors")).unwrap();
-    let header = String::from_utf8_lossy(&bytes[8..8 + usize::from(bytes[0]) + 256 * usize::from(bytes[1])]);
-    for name in ["noise.first_draw", "schedule.sigmas", "step0.transformer.out", "step1.latents", "image.uint8_nhwc"] {
-        assert!(header.contains(name), "{name}");
+fn tiny_checkpoints_run_and_can_be_traced() {
+    for (variant, endpoint) in [
+        (Variant::Dev, "fal-ai/flux/dev"),
+        (Variant::AuraFlow, "fal-ai/aura-flow"),
+        (Variant::Sd35, "fal-ai/stable-diffusion-v35-large"),
+    ] {
+        let desk = Desk::new();
+        tiny::of(variant).write(desk.path("weights"));
+        let size = r#"image_size={"width":96,"height":64}"#;
+        let fields = ["-i", size, "-i", "num_inference_steps=2", "-i", "max_sequence_length=48"];
+        let args = [&["run", endpoint, "a cat", "--weights", "weights", "--trace", "t.safetensors"], &fields[..]];
+        succeeded(&desk.scumble(&args.concat()));
+        let bytes = std::fs::read(desk.path("t.safetensors")).unwrap();
+        let header = String::from_utf8_lossy(&bytes[8..8 + usize::from(bytes[0]) + 256 * usize::from(bytes[1])]);
+        for name in
+            ["noise.first_draw", "schedule.sigmas", "step0.transformer.out", "step1.latents", "image.uint8_nhwc"]
+        {
+            assert!(header.contains(name), "{endpoint}: {name}");
+        }
     }
 }
 

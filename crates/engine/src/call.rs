@@ -1,6 +1,7 @@
 //! What a caller may ask of a pipeline.
 
 use crate::error::{Error, Result};
+use crate::pixels::Pixels;
 
 /// One call, whatever the model. A pipeline says with an error what it cannot follow.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +26,12 @@ pub struct Call {
     pub seed: u64,
     /// Pictures from one batch of noise, at least 1.
     pub images: usize,
+    /// The picture to start from, for models that change one.
+    pub picture: Option<Pixels>,
+    /// Where to change it: white is drawn anew.
+    pub mask: Option<Pixels>,
+    /// How far the picture is changed, above 0 and up to 1: the share of the steps that is taken.
+    pub strength: f64,
     /// Text tokens of the longest text encoder; `None` for what the model was trained with.
     pub max_sequence_length: Option<usize>,
 }
@@ -52,6 +59,10 @@ impl Call {
         at_least_one("num_images", self.images)?;
         if !(self.guidance.is_finite() && self.true_cfg.is_finite()) {
             return Err(Error::Parameter { name: "guidance_scale", problem: "must be a finite number".into() });
+        }
+        if !(self.strength > 0.0 && self.strength <= 1.0) {
+            let problem = format!("must be above 0 and at most 1, got {}", self.strength);
+            return Err(Error::Parameter { name: "strength", problem });
         }
         Ok(())
     }

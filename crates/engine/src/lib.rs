@@ -15,6 +15,7 @@ mod error;
 pub mod families;
 pub mod nn;
 mod observer;
+mod picture;
 mod pixels;
 pub mod rng;
 pub mod samplers;

@@ -17,7 +17,9 @@ fn is_not_computed(variant: Variant, name: &str) -> bool {
     match name {
         "image.float_nhwc" => true,
         // an early CLIP layer
-        "prompt.text_encoder.penultimate" => matches!(variant, Variant::Schnell | Variant::Dev),
+        "prompt.text_encoder.penultimate" => matches!(variant, Variant::Schnell | Variant::Dev | Variant::Fill),
+        // what was given; and the picture's own latents, of which a fill of full strength takes nothing
+        _ if name.starts_with("input.") || name.starts_with("vae.encode.0.") => true,
         _ => name.ends_with("attention_mask") && variant != Variant::AuraFlow,
     }
 }
@@ -28,6 +30,12 @@ fn is_not_computed(variant: Variant, name: &str) -> bool {
 /// for a transformer, 1.6e-6 for latents, 1.8e-6 for decoded pictures; bytes that differ do so by one level.
 const TOLERANCE: f64 = 1e-5;
 
+/// The same for what follows from a picture that was encoded: a fill's latents, of which each token sees the kept part.
+///
+/// Seen: 8e-6 for the encoder's means, which a transformer of random weights makes 7e-5, 3e-5 for latents, 5e-5 for the
+/// decoded picture; no byte differs by more than one level.
+const TOLERANCE_ENCODED: f64 = 2e-4;
+
 #[test]
 fn schnell_agrees_with_diffusers_at_every_stage() {
     check(Variant::Schnell);
@@ -36,6 +44,11 @@ fn schnell_agrees_with_diffusers_at_every_stage() {
 #[test]
 fn dev_agrees_with_diffusers_at_every_stage() {
     check(Variant::Dev);
+}
+
+#[test]
+fn fill_agrees_with_diffusers_at_every_stage() {
+    check(Variant::Fill);
 }
 
 #[test]
@@ -56,7 +69,7 @@ fn check(variant: Variant) {
             (true, None) => {}
             (true, Some(_)) => wrong.push(format!("{name} is computed after all")),
             (false, None) => wrong.push(format!("{name} is missing")),
-            (false, Some(got)) => wrong.extend(difference(name, expected, got)),
+            (false, Some(got)) => wrong.extend(difference(name, expected, got, tolerance(variant, name))),
         }
     }
     eprintln!("{}", distances(&golden, &computed));
@@ -91,8 +104,13 @@ fn distances(golden: &BTreeMap<String, Tensor>, computed: &BTreeMap<String, Tens
     golden.iter().filter_map(line).collect()
 }
 
+fn tolerance(variant: Variant, name: &str) -> f64 {
+    let encoded = variant == Variant::Fill && (name.starts_with("step") || name.starts_with("vae."));
+    if encoded { TOLERANCE_ENCODED } else { TOLERANCE }
+}
+
 /// What is wrong with a tensor, if anything.
-fn difference(name: &str, expected: &Tensor, got: &Tensor) -> Option<String> {
+fn difference(name: &str, expected: &Tensor, got: &Tensor, tolerance: f64) -> Option<String> {
     if (expected.dims(), expected.dtype()) != (got.dims(), got.dtype()) {
         return Some(format!("{name}: {got:?}, diffusers has {expected:?}"));
     }
@@ -102,7 +120,7 @@ fn difference(name: &str, expected: &Tensor, got: &Tensor) -> Option<String> {
         _ if name.ends_with("input_ids") || name.ends_with("attention_mask") => 0.0,
         "noise.first_draw" | "schedule.sigmas" | "schedule.timesteps" => 0.0,
         "image.uint8_nhwc" => 1.0,
-        _ => TOLERANCE * expected.iter().fold(0.0, |largest, v| v.abs().max(largest)),
+        _ => tolerance * expected.iter().fold(0.0, |largest, v| v.abs().max(largest)),
     };
     (worst > limit || got.iter().any(|v| v.is_nan())).then(|| format!("{name}: off by {worst:e}, allowed {limit:e}"))
 }

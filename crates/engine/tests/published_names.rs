@@ -26,6 +26,13 @@ fn flux_dev_transformer() {
 }
 
 #[test]
+fn flux_fill_transformer() {
+    let published = json!({ "guidance_embeds": true, "in_channels": 384, "out_channels": 64 });
+    let config = FluxConfig::read(&config(published)).unwrap();
+    check("flux1-fill-dev__transformer", |_| false, |w| FluxTransformer::load(&config, w).map(drop));
+}
+
+#[test]
 fn flux_schnell_transformer() {
     let config = FluxConfig::read(&config(json!({ "guidance_embeds": false }))).unwrap();
     check("flux1-schnell__transformer", |_| false, |w| FluxTransformer::load(&config, w).map(drop));

@@ -17,7 +17,7 @@ mod weights;
 
 use std::path::Path;
 
-use scumble_engine::{Call, DType};
+use scumble_engine::{Call, DType, Pixels};
 use tempfile::TempDir;
 
 use weights::Component;
@@ -29,6 +29,8 @@ pub enum Variant {
     Schnell,
     /// FLUX.1 dev: guidance input, schedule shifted by the picture's size.
     Dev,
+    /// FLUX.1 Fill: a part of a picture drawn anew.
+    Fill,
     /// Stable Diffusion 3.5 Large: three text encoders, guidance by two passes.
     Sd35,
     /// AuraFlow: UMT5, guidance by two passes.
@@ -37,13 +39,14 @@ pub enum Variant {
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Schnell, Self::Dev, Self::Sd35, Self::AuraFlow];
+    pub const ALL: [Self; 5] = [Self::Schnell, Self::Dev, Self::Fill, Self::Sd35, Self::AuraFlow];
 
     /// Name of the variant, also of its folder of golden tensors.
     pub fn name(self) -> &'static str {
         match self {
             Self::Schnell => "flux-schnell",
             Self::Dev => "flux-dev",
+            Self::Fill => "flux-fill",
             Self::Sd35 => "sd35",
             Self::AuraFlow => "auraflow",
         }
@@ -54,7 +57,7 @@ impl Variant {
         Call {
             prompt: "A cat holding a sign that says hello world, 3 red stars".into(),
             negative: match self {
-                Self::Schnell | Self::Dev => String::new(),
+                Self::Schnell | Self::Dev | Self::Fill => String::new(),
                 Self::Sd35 | Self::AuraFlow => "blurry, low quality".into(),
             },
             width: 96,
@@ -64,13 +67,35 @@ impl Variant {
                 Self::Schnell => 0.0,
                 Self::Dev | Self::AuraFlow => 3.5,
                 Self::Sd35 => 4.5,
+                Self::Fill => 30.0,
             },
             true_cfg: 1.0,
             seed: 1234,
             images: 1,
+            picture: (self == Self::Fill).then(|| picture(96, 64)),
+            mask: (self == Self::Fill).then(|| mask(96, 64)),
+            strength: 1.0,
             max_sequence_length: Some(48),
         }
     }
+}
+
+/// The picture that golden tensors were recorded with: two ramps and a wave.
+pub fn picture(width: usize, height: usize) -> Pixels {
+    let byte = |value: f64| value.round_ties_even().clamp(0.0, 255.0) as u8;
+    let pixel = |i: usize| {
+        let (x, y) = ((i % width) as f64, (i / width) as f64);
+        let wave = 127.5 + 127.5 * (x / 5.0 + y / 7.0).sin();
+        [byte(255.0 * x / (width - 1) as f64), byte(255.0 * y / (height - 1) as f64), byte(wave)]
+    };
+    Pixels { width, height, rgb: (0..width * height).flat_map(pixel).collect() }
+}
+
+/// The mask that golden tensors were recorded with: a white block on black.
+pub fn mask(width: usize, height: usize) -> Pixels {
+    let (rows, columns) = (height / 4..3 * height / 4, width / 3..2 * width / 3 + 5);
+    let pixel = |i: usize| [if rows.contains(&(i / width)) && columns.contains(&(i % width)) { 255 } else { 0 }; 3];
+    Pixels { width, height, rgb: (0..width * height).flat_map(pixel).collect() }
 }
 
 /// A tiny checkpoint: float32, one file per component unless told otherwise.

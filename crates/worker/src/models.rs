@@ -60,7 +60,7 @@ impl Models {
         if let Some(unknown) = config.models.keys().find(|id| scumble_api::find(id).is_none()) {
             return Err(format!("there is no endpoint {unknown}; `scumble models list` shows those that there are"));
         }
-        let closed = |id: &&String| scumble_api::find(id).is_some_and(|e| !engine_runs(e.family));
+        let closed = |id: &&String| scumble_api::find(id).is_some_and(|e| !engine_runs(e));
         if let Some(id) = config.models.iter().filter(|(_, own)| own.weights.is_some()).map(|(id, _)| id).find(closed) {
             return Err(format!("{id} cannot be run from weights: the engine has no model for it"));
         }
@@ -204,9 +204,9 @@ pub fn source(endpoint: &Endpoint, folder: Option<&Path>) -> Option<Source> {
     }
 }
 
-/// Whether the engine can run models of this family.
-pub(crate) fn engine_runs(family: Family) -> bool {
-    family.pipeline().and_then(scumble_engine::families::find).is_some()
+/// Whether the engine can run a model for this endpoint.
+pub(crate) fn engine_runs(endpoint: &Endpoint) -> bool {
+    endpoint.pipeline().and_then(scumble_engine::families::find).is_some()
 }
 
 /// What an endpoint lacks that nothing answers here, and how to get it.
@@ -221,7 +221,7 @@ pub fn advice(endpoint: &Endpoint) -> String {
                  {variable}, or api_key in [providers.{name}]; or {cards}"
             )
         }
-        None if engine_runs(endpoint.family) => format!(
+        None if engine_runs(endpoint) => format!(
             "{id} has no weights here. Give it a diffusers folder: `scumble serve --weights {id}=DIR` or `scumble run \
              {id} PROMPT --weights DIR`; or {cards}"
         ),
@@ -240,5 +240,32 @@ impl Runner for Advice {
 
     async fn run(&self, request: Request, _watch: Arc<dyn Watch>) -> Result<Drawn, RunError> {
         Err(RunError::Unavailable(advice(request.endpoint)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_engine_runs_follows_from_its_one_list() {
+        let runs = |id: &str| scumble_api::find(id).is_some_and(engine_runs);
+        for id in [
+            "scumble/starter",
+            "fal-ai/flux/schnell",
+            "fal-ai/flux/dev",
+            "fal-ai/aura-flow",
+            "fal-ai/stable-diffusion-v35-large",
+            "fal-ai/flux-pro/v1/fill",
+        ] {
+            assert!(runs(id), "{id}");
+        }
+        for id in ["fal-ai/hidream-i1-full", "fal-ai/flux-pro", "fal-ai/ideogram/v2", "fal-ai/omnigen-v2"] {
+            assert!(!runs(id), "{id}");
+        }
+        let named = ENDPOINTS.iter().filter_map(Endpoint::pipeline);
+        let missing = |class: &&str| named.clone().all(|other| other != *class);
+        let families = scumble_engine::families::FAMILIES.iter().map(|family| family.class);
+        assert_eq!(families.filter(missing).collect::<Vec<_>>(), [""; 0], "every family serves an endpoint");
     }
 }

@@ -5,11 +5,12 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use scumble_api::{Scope, find};
+use scumble_api::{ImageFormat, ImageSize, Scope, find};
 use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{DType, Device, Pixels, Stage, Trace};
 use scumble_testkit::tiny::{self, Variant};
 use scumble_worker::runner::{Drawn, Local, Model, Request, RunError, Watch};
+use scumble_worker::{GivenPicture, Picture};
 use serde_json::{Value, json};
 
 const AURA_FLOW: &str = "fal-ai/aura-flow";
@@ -53,6 +54,45 @@ fn stable_diffusion_keeps_out_what_the_negative_prompt_names() {
     assert_ne!(plain.bytes(), draw(json!({ "negative_prompt": "blurry" })).bytes());
     assert_eq!(plain.bytes(), draw(json!({ "negative_prompt": "", "loras": [] })).bytes());
     assert_eq!(draw(json!({ "num_images": 4, "num_inference_steps": 1 })).bytes().len(), 4);
+}
+
+/// The picture is the one that golden tensors were recorded with; the mask is too small, and fitted.
+#[test]
+fn a_fill_is_as_large_as_its_picture_and_follows_the_mask() {
+    let folder = tiny::of(Variant::Fill).tempdir();
+    let given = |field: &str, pixels: &Pixels| {
+        let picture = Picture::encode(pixels, ImageFormat::Png).unwrap();
+        GivenPicture {
+            path: vec![field.to_owned()],
+            url: format!("https://pictures.test/{field}.png"),
+            size: ImageSize { width: picture.width, height: picture.height },
+            bytes: picture.bytes.into(),
+            content_type: "image/png",
+        }
+    };
+    let draw = |pictures: &[GivenPicture]| {
+        let body = json!({
+            "prompt": "a cat",
+            "seed": 7,
+            "image_url": "https://pictures.test/image_url.png",
+            "mask_url": "https://pictures.test/mask_url.png",
+        });
+        let input = find("fal-ai/flux-pro/v1/fill").unwrap().parse(&body, Scope::Wire).unwrap();
+        let model = Model { source: Source::Folder(folder.path().into()), precision: exact(None) };
+        Local::new(model).draw(&Request::new(&input, pictures.to_vec(), 7, 1), &Ear::default(), None)
+    };
+    let picture = given("image_url", &tiny::picture(100, 70));
+    let plain = draw(&[picture.clone(), given("mask_url", &tiny::mask(50, 35))]).unwrap();
+    assert_eq!((plain.pictures[0].width, plain.pictures[0].height), (96, 64));
+    let white = Pixels { width: 4, height: 4, rgb: vec![255; 48] };
+    let other = draw(&[picture.clone(), given("mask_url", &white)]).unwrap();
+    assert_ne!(plain.pictures[0].bytes, other.pictures[0].bytes);
+    match draw(&[picture]) {
+        Err(error @ RunError::Invalid(_)) => {
+            assert_eq!(error.answer().body["detail"][0]["loc"], json!(["body", "mask_url"]));
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -142,6 +182,10 @@ fn run(folder: &Path, endpoint: &str, change: &Value, dtype: Option<DType>) -> H
     let ear = Ear::default();
     let drawn = Local::new(model).draw(&Request::new(&input, Vec::new(), seed, 1), &ear, None::<&Trace>);
     Heard { drawn, log: ear.log.into_inner().unwrap() }
+}
+
+fn exact(dtype: Option<DType>) -> Precision {
+    Precision { device: Device::Cpu, dtype }
 }
 
 /// The first problem of an input that does not fit the model.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use scumble_api::{Endpoint, EndpointId, ErrorAnswer, ImageFormat, Input, MadePicture, Output, Scope};
-use scumble_engine::weights::Precision;
 use scumble_engine::device;
+use scumble_engine::weights::Precision;
 use scumble_engine::{DType, Trace};
 use scumble_worker::runner::{Drawn, Local, Model, Request};
 use scumble_worker::{advice, fresh_seed, source};

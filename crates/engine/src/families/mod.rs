@@ -13,7 +13,7 @@ use crate::trace::Trace;
 use crate::weights::{Checkpoint, Precision, Source};
 
 /// Every family that this engine runs: the one list.
-pub const FAMILIES: &[Family] = &[flux::FAMILY, sd35::FAMILY, auraflow::FAMILY];
+pub const FAMILIES: &[Family] = &[flux::FAMILY, flux::FILL, sd35::FAMILY, auraflow::FAMILY];
 
 /// A family of models.
 #[derive(Debug)]
@@ -22,6 +22,10 @@ pub struct Family {
     pub class: &'static str,
     /// The fields of a call that it follows, as endpoints name them.
     pub accepts: &'static [&'static str],
+    /// Steps where an endpoint does not let its callers choose: what diffusers takes.
+    pub steps: usize,
+    /// Guidance where an endpoint does not let its callers choose: what diffusers takes.
+    pub guidance: f64,
     /// Loads a checkpoint of it.
     open: fn(&Checkpoint, &Precision) -> Result<Box<dyn Pipeline>>,
 }

@@ -19,6 +19,19 @@ impl Euler {
         Self { schedule, next: 0 }
     }
 
+    /// Where a picture that is changed by this share joins the walk, as diffusers counts: so many of the last steps are
+    /// taken, at least one.
+    #[must_use]
+    pub fn joined(self, strength: f64) -> Self {
+        let steps = self.schedule.timesteps.len() as f64;
+        Self { next: (steps - (steps * strength).min(steps)).max(0.0) as usize, ..self }
+    }
+
+    /// The noise level where the next step starts; 0 at the end.
+    pub fn level(&self) -> f32 {
+        self.schedule.sigmas[self.next]
+    }
+
     /// The levels.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule
@@ -69,6 +82,13 @@ mod tests {
         // −25.08 to eight bits; a step of −0.2508 rounded first would give −25
         assert_eq!(got, [-25.125]);
         Ok(())
+    }
+
+    #[test]
+    fn less_strength_takes_fewer_steps() {
+        let walk = || Euler::new(Schedule { sigmas: vec![1.0, 0.75, 0.5, 0.25, 0.0], timesteps: vec![0.0; 4] });
+        let at = |strength| walk().joined(strength).level();
+        assert_eq!([at(1.0), at(0.99), at(0.75), at(0.3), at(0.25)], [1.0, 1.0, 0.75, 0.5, 0.25]);
     }
 
     #[test]

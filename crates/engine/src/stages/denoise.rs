@@ -26,8 +26,11 @@ pub(crate) fn walk(
     preview: &dyn Fn(&Tensor) -> Result<Pixels>,
     predict: &dyn Fn(usize, f32, &Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
-    let total = sampler.schedule().timesteps.len();
-    while let Some((index, timestep)) = sampler.now() {
+    let levels = sampler.schedule().timesteps.len();
+    let first = sampler.now().map_or(levels, |(index, _)| index);
+    let total = levels - first;
+    while let Some((place, timestep)) = sampler.now() {
+        let index = place - first;
         let velocity = predict(index, timestep, &latents)?;
         let destination = sampler.destination(&latents, &velocity)?;
         latents = sampler.step(&latents, &velocity)?;

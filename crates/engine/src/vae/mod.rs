@@ -141,6 +141,16 @@ impl Vae {
         Ok(wide.to_dtype(latents.dtype())?)
     }
 
+    /// The inverse of [`Vae::unscale`]: what [`Vae::encode`] sees, in the model's scale.
+    ///
+    /// # Errors
+    /// A device out of memory.
+    pub fn scale(&self, z: &Tensor) -> Result<Tensor> {
+        let VaeConfig { scaling, shift, .. } = self.config;
+        let wide = ((z.to_dtype(DType::F32)? - shift)? * scaling)?;
+        Ok(wide.to_dtype(z.dtype())?)
+    }
+
     /// Decodes unscaled latents to a picture `[batch, 3, h · factor, w · factor]`, about −1 to 1; large ones tile by
     /// tile.
     ///

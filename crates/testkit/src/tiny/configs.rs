@@ -20,7 +20,7 @@ pub(super) const SD35_BASE: usize = 8;
 /// Every configuration of a pipeline but those of its tokenizers.
 pub(super) fn of(variant: Variant) -> Vec<File> {
     let files = match variant {
-        Variant::Schnell | Variant::Dev => flux(variant),
+        Variant::Schnell | Variant::Dev | Variant::Fill => flux(variant),
         Variant::Sd35 => sd35(),
         Variant::AuraFlow => auraflow(),
     };
@@ -33,6 +33,7 @@ pub(super) fn pretty(value: &Value) -> String {
 
 fn flux(variant: Variant) -> Vec<(&'static str, Value)> {
     let even = variant == Variant::Schnell;
+    let class = if variant == Variant::Fill { "FluxFillPipeline" } else { "FluxPipeline" };
     let parts = [
         ("scheduler", SCHEDULER),
         ("text_encoder", "CLIPTextModel"),
@@ -54,7 +55,7 @@ fn flux(variant: Variant) -> Vec<(&'static str, Value)> {
         "use_dynamic_shifting": !even,
     });
     vec![
-        ("model_index.json", model_index("FluxPipeline", &parts)),
+        ("model_index.json", model_index(class, &parts)),
         ("scheduler/scheduler_config.json", scheduler),
         ("text_encoder/config.json", clip()),
         ("text_encoder_2/config.json", t5()),
@@ -195,12 +196,13 @@ pub(super) fn flux_transformer(variant: Variant) -> Value {
         "_diffusers_version": "0.30.0",
         "attention_head_dim": 16,
         "axes_dims_rope": [4, 6, 6],
-        "guidance_embeds": variant == Variant::Dev,
-        "in_channels": 64,
+        "guidance_embeds": variant != Variant::Schnell,
+        "in_channels": if variant == Variant::Fill { 384 } else { 64 },
         "joint_attention_dim": T5_WIDTH,
         "num_attention_heads": 4,
         "num_layers": 2,
         "num_single_layers": 2,
+        "out_channels": 64,
         "patch_size": 1,
         "pooled_projection_dim": CLIP_WIDTH,
     })
@@ -246,7 +248,7 @@ pub(super) fn auraflow_transformer() -> Value {
 
 pub(super) fn vae(variant: Variant) -> Value {
     let (channels, scaling, shift, convolutions) = match variant {
-        Variant::Schnell | Variant::Dev => (16, 0.3611, json!(0.1159), false),
+        Variant::Schnell | Variant::Dev | Variant::Fill => (16, 0.3611, json!(0.1159), false),
         Variant::Sd35 => (16, 1.5305, json!(0.0609), false),
         Variant::AuraFlow => (4, 0.13025, Value::Null, true),
     };

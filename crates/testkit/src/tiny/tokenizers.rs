@@ -21,7 +21,7 @@ const END: &str = "<|endoftext|>";
 /// The files of every tokenizer of a pipeline.
 pub(super) fn of(variant: Variant) -> Vec<File> {
     match variant {
-        Variant::Schnell | Variant::Dev => [clip("tokenizer", END), t5("tokenizer_2")].concat(),
+        Variant::Schnell | Variant::Dev | Variant::Fill => [clip("tokenizer", END), t5("tokenizer_2")].concat(),
         Variant::Sd35 => [clip("tokenizer", END), clip("tokenizer_2", "!"), t5("tokenizer_3")].concat(),
         Variant::AuraFlow => llama("tokenizer"),
     }

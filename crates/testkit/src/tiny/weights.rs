@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use scumble_engine::weights::{Config, Weights};
 use scumble_engine::encoders::{ClipConfig, ClipText, T5Config, T5Encoder};
 use scumble_engine::families::auraflow::{AuraConfig, AuraTransformer};
 use scumble_engine::families::flux::{FluxConfig, FluxTransformer};
 use scumble_engine::families::sd35::{Sd35Config, Sd35Transformer};
 use scumble_engine::rng::Generator;
 use scumble_engine::vae::{Halves, Vae, VaeConfig};
+use scumble_engine::weights::{Config, Weights};
 use scumble_engine::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ impl Component {
     /// Every component with weights, by asking the engine's own loaders.
     pub(super) fn of(variant: Variant) -> Vec<Self> {
         match variant {
-            Variant::Schnell | Variant::Dev => Self::flux(variant),
+            Variant::Schnell | Variant::Dev | Variant::Fill => Self::flux(variant),
             Variant::Sd35 => Self::sd35(),
             Variant::AuraFlow => Self::auraflow(),
         }

@@ -1,9 +1,9 @@
 //! The pictures of one input, read before its run.
 
 use bytes::Bytes;
-use scumble_api::{ImageSize, Input, InputPicture};
+use scumble_api::{ImageSize, Input, InputPicture, Problem};
 
-use super::{Inputs, decode};
+use super::{InputImage, Inputs, decode};
 use crate::runner::{Needs, RunError, Watch};
 
 /// A picture that an input refers to: its bytes as they came, and what their head says.
@@ -19,6 +19,17 @@ pub struct GivenPicture {
     pub content_type: &'static str,
     /// Its size, the right way up.
     pub size: ImageSize,
+}
+
+impl GivenPicture {
+    /// Its pixels: no more of them than its head has promised.
+    ///
+    /// # Errors
+    /// What is wrong with the rest of the file.
+    pub(crate) fn decoded(&self) -> Result<InputImage, Problem> {
+        let loc: Vec<&str> = self.path.iter().map(String::as_str).collect();
+        decode::decode(&self.bytes, self.size.area()).map_err(|e| e.problem(&loc, &self.url))
+    }
 }
 
 impl Inputs {
@@ -44,7 +55,7 @@ impl Inputs {
         if problems.is_empty() { Ok(pictures) } else { Err(RunError::Invalid(problems)) }
     }
 
-    async fn read_picture(&self, picture: InputPicture) -> Result<GivenPicture, scumble_api::Problem> {
+    async fn read_picture(&self, picture: InputPicture) -> Result<GivenPicture, Problem> {
         let InputPicture { path, url } = picture;
         let loc: Vec<&str> = path.iter().map(String::as_str).collect();
         let bytes = self.read(&url).await.map_err(|unread| unread.problem(&loc, &url))?;

@@ -36,6 +36,8 @@ pub(super) const FAMILY: Family = Family {
         "num_images",
         "max_sequence_length",
     ],
+    steps: 50,
+    guidance: 3.5,
     open: |checkpoint, precision| Ok(Box::new(AuraFlow::load(checkpoint, precision)?)),
 };
 

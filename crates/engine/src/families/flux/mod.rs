@@ -1,7 +1,8 @@
-//! FLUX.1 text to image, as diffusers' `FluxPipeline` runs it.
+//! FLUX.1: text to image as diffusers' `FluxPipeline` runs it, and [fill](fill) as its `FluxFillPipeline` does.
 
 mod blocks;
 mod condition;
+mod fill;
 mod transformer;
 
 use candle_core::{DType, Device, Tensor};
@@ -36,7 +37,28 @@ pub(super) const FAMILY: Family = Family {
         "num_images",
         "max_sequence_length",
     ],
-    open: |checkpoint, precision| Ok(Box::new(Flux::load(checkpoint, precision)?)),
+    steps: 28,
+    guidance: 3.5,
+    open: |checkpoint, precision| Ok(Box::new(Flux::load(checkpoint, precision, false)?)),
+};
+
+pub(super) const FILL: Family = Family {
+    class: "FluxFillPipeline",
+    accepts: &[
+        "prompt",
+        "image_url",
+        "mask_url",
+        "strength",
+        "image_size",
+        "num_inference_steps",
+        "guidance_scale",
+        "seed",
+        "num_images",
+        "max_sequence_length",
+    ],
+    steps: 50,
+    guidance: 30.0,
+    open: |checkpoint, precision| Ok(Box::new(Flux::load(checkpoint, precision, true)?)),
 };
 
 /// A loaded FLUX.1.
@@ -51,6 +73,8 @@ struct Flux {
     device: Device,
     /// Type of latents and embeddings: the transformer's.
     dtype: DType,
+    /// Whether it draws a part of a picture anew, and not a whole one.
+    fills: bool,
 }
 
 /// What the prompts became.
@@ -68,18 +92,20 @@ struct Text {
 }
 
 impl Flux {
-    fn load(checkpoint: &Checkpoint, precision: &Precision) -> Result<Self> {
+    fn load(checkpoint: &Checkpoint, precision: &Precision, fills: bool) -> Result<Self> {
         let transformer_file = checkpoint.config("transformer/config.json")?;
         let transformer_config = FluxConfig::read(&transformer_file)?;
         let vae_config = VaeConfig::read(&checkpoint.config("vae/config.json")?)?;
         let clip_config = ClipConfig::read(&checkpoint.config("text_encoder/config.json")?)?;
         let t5_config = T5Config::read(&checkpoint.config("text_encoder_2/config.json")?)?;
-        check_fit(&transformer_file, &transformer_config, &vae_config, &clip_config, &t5_config)?;
+        check_fit(&transformer_file, &transformer_config, &vae_config, fills)?;
+        check_texts(&transformer_file, &transformer_config, &clip_config, &t5_config)?;
         let none = |_: &str| false;
         let transformer = load(checkpoint, "transformer", DIFFUSERS, precision, none, |w| {
             FluxTransformer::load(&transformer_config, w)
         })?;
-        let vae = load(checkpoint, "vae", DIFFUSERS, precision, none, |w| Vae::load(&vae_config, w, Halves::Decoder))?;
+        let halves = if fills { Halves::Both } else { Halves::Decoder };
+        let vae = load(checkpoint, "vae", DIFFUSERS, precision, none, |w| Vae::load(&vae_config, w, halves))?;
         let clip = load(checkpoint, "text_encoder", TRANSFORMERS, precision, ClipText::ignores, |w| {
             ClipText::load(&clip_config, w)
         })?;
@@ -98,6 +124,7 @@ impl Flux {
             vae,
             spacing: FlowSpacing::read(&checkpoint.config("scheduler/scheduler_config.json")?)?,
             device: precision.device.clone(),
+            fills,
         })
     }
 
@@ -132,15 +159,17 @@ impl Flux {
         context.observer.stage(Stage::Denoise).check()?;
         let Texts { prompt: text, negative } = texts;
         let (rows, columns) = canvas.cells();
-        let noise = canvas.noise(call.seed)?;
-        let sampler = Euler::new(self.spacing.even(call.steps, rows * columns));
-        stages::begin(context, &noise, sampler.schedule())?;
+        let strength = if self.fills { call.strength } else { 1.0 };
+        let sampler = Euler::new(self.spacing.even(call.steps, rows * columns)).joined(strength);
+        let (latents, condition) = self.start(canvas, &sampler, call, context)?;
         let config = self.transformer.config();
         let rotary = config.rotary(text.sequence.dim(1)?, rows, columns, &self.device)?;
         let guidance = config.guidance.then(|| canvas.per_image(call.guidance as f32, &self.device)).transpose()?;
         let predict = |index: usize, timestep: f32, latents: &Tensor| -> Result<Tensor> {
+            let beside = |condition: &Tensor| Tensor::cat(&[latents, condition], 2);
+            let image = condition.as_ref().map_or_else(|| Ok(latents.clone()), beside)?;
             let inputs = FluxInputs {
-                image: latents,
+                image: &image,
                 text: &text.sequence,
                 pooled: &text.pooled,
                 timestep: &canvas.per_image(noise_level(timestep, self.dtype), &self.device)?,
@@ -153,8 +182,24 @@ impl Flux {
             stages::guided(&velocity, &self.transformer.forward(&inputs, None)?, call.true_cfg)
         };
         let preview = |packed: &Tensor| stages::preview(&self.vae, &unpack(&packed.narrow(0, 0, 1)?, canvas)?);
-        let latents = pack(&noise.to_dtype(self.dtype)?.to_device(&self.device)?)?;
-        stages::walk(latents, sampler, context, &preview, &predict)
+        stages::walk(pack(&latents)?, sampler, context, &preview, &predict)
+    }
+
+    /// Latents to start from, and what goes in beside them at every step.
+    fn start(
+        &self,
+        canvas: Canvas,
+        sampler: &Euler,
+        call: &Call,
+        context: &Context<'_>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        if self.fills {
+            let start = self.fill_start(canvas, sampler, call, context)?;
+            return Ok((start.latents, Some(start.condition)));
+        }
+        let noise = canvas.noise(call.seed)?;
+        stages::begin(context, &noise, sampler.schedule())?;
+        Ok((noise.to_dtype(self.dtype)?.to_device(&self.device)?, None))
     }
 
     fn predict(
@@ -188,12 +233,29 @@ impl Pipeline for Flux {
     }
 }
 
-/// Makes sure that the components speak of the same widths.
-fn check_fit(file: &Config, transformer: &FluxConfig, vae: &VaeConfig, clip: &ClipConfig, t5: &T5Config) -> Result<()> {
+/// Makes sure that transformer and autoencoder speak of the same latents.
+fn check_fit(file: &Config, transformer: &FluxConfig, vae: &VaeConfig, fills: bool) -> Result<()> {
     let packed = 4 * vae.latent_channels;
+    let (inputs, what) = if fills {
+        let mask = 4 * vae.factor() * vae.factor();
+        (2 * packed + mask, "eight times the latent channels and a mask (fill)")
+    } else {
+        (packed, "four times the latent channels (text to image)")
+    };
     for (key, value, expected, what) in [
-        ("in_channels", transformer.in_channels, packed, "four times the latent channels (text to image)"),
+        ("in_channels", transformer.in_channels, inputs, what),
         ("out_channels", transformer.out_channels, packed, "four times the latent channels"),
+    ] {
+        if value != expected {
+            return Err(file.unsupported(key, value, &format!("{expected}, {what}")));
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that transformer and text encoders speak of the same widths.
+fn check_texts(file: &Config, transformer: &FluxConfig, clip: &ClipConfig, t5: &T5Config) -> Result<()> {
+    for (key, value, expected, what) in [
         ("pooled_projection_dim", transformer.pooled_width, clip.hidden, "the width of text_encoder"),
         ("joint_attention_dim", transformer.text_width, t5.d_model, "the width of text_encoder_2"),
     ] {

@@ -31,6 +31,8 @@ pub(super) const FAMILY: Family = Family {
         "num_images",
         "max_sequence_length",
     ],
+    steps: 28,
+    guidance: 7.0,
     open: |checkpoint, precision| Ok(Box::new(Sd35::load(checkpoint, precision)?)),
 };
 

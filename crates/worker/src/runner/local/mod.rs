@@ -47,7 +47,7 @@ impl Local {
         let observer = Bridge { watch, timer: Timer::default() };
         let call = call::call(request, watch)?;
         observer.stage(Stage::Load).check()?;
-        let pipeline = self.slot.pipeline(request.endpoint.family.pipeline(), &self.model)?;
+        let pipeline = self.slot.pipeline(request.endpoint.pipeline(), &self.model)?;
         let pixels = pipeline.generate(&call, &Context { observer: &observer, trace })?;
         let encode = |p: &Pixels| Picture::encode(p, request.input.format).map_err(|e| RunError::Failed(e.to_string()));
         let pictures = pixels.iter().map(encode).collect::<Result<_, _>>()?;
