@@ -90,6 +90,19 @@ test("33 the old client: stream", async () => {
   assert.deepEqual(events.at(-1), result);
 });
 
+test("33 the old client: its iterator hands out the last event, with previews and without", async () => {
+  for (const [endpoint, steps] of [["scumble/starter", 1], ["scumble/starter", 16], [FLUX, 1]]) {
+    const stream = await fal.stream(endpoint, { input: { prompt: "a red circle", num_inference_steps: steps } });
+    let last;
+    for await (const event of stream) {
+      assert.ok(event.images.length > 0, "an event has a picture");
+      last = event;
+    }
+    assert.ok(last, "there is one");
+    assert.equal(last.images[0].url, (await stream.done()).images[0].url);
+  }
+});
+
 test("51 the old client: uploads, by hand and inside an input", async () => {
   const url = await fal.storage.upload(new File(["hello"], "a b.txt", { type: "text/plain" }));
   assert.equal(await (await fetch(url)).text(), "hello");

@@ -1,120 +1,14 @@
-"""The real binary as a child process with a folder and a port of its own, and what the tests need to talk to it."""
+"""The real binary, and fal's client pointed at it."""
 
-import os
-import re
-import shutil
-import subprocess
-import tempfile
-import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import fal_client.client
-import httpx
+from place import ROOT, Place, eventually  # noqa: F401: the tests take them from here
 
-ROOT = Path(__file__).resolve().parents[3]
-BINARY = os.environ.get("SCUMBLE_BIN") or str(ROOT / "target/release/scumble")
 SHARED = ROOT / "clients/shared"
 FLUX = "fal-ai/flux/dev"
 STARTER = "scumble/starter"
 CARD = {"prompt": "a card", "image_size": {"width": 64, "height": 64}, "num_inference_steps": 4}
-ANNOUNCED = re.compile(r"^Scumble listens on (http://\S+)", re.MULTILINE)
-
-
-def eventually(what, ask, deadline_s=60):
-    """Asks again and again until there is an answer that is not None or False."""
-    deadline = time.monotonic() + deadline_s
-    while True:
-        answer = ask()
-        if answer:
-            return answer
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {deadline_s} s: {what}")
-        time.sleep(0.02)
-
-
-class Place:
-    """A fresh folder and the servers that live in it; all is gone in the end."""
-
-    def __init__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="scumble-py-"))
-        self.data = self.folder / "data"
-        self.servers = []
-
-    @property
-    def authority(self):
-        """The certificate that programs have to trust, where a server runs with --tls-dev."""
-        return self.data / "tls" / "ca.pem"
-
-    def start(self, *flags, settings=None):
-        """Starts a server on a free port. All servers of a place have the same data."""
-        words = ["serve", "--listen", "127.0.0.1:0", "--data-dir", str(self.data), *flags]
-        if settings is not None:
-            config = self.folder / f"scumble-{len(self.servers)}.toml"
-            config.write_text(settings)
-            words += ["--config", str(config)]
-        server = Server(self, words)
-        self.servers.append(server)
-        server.wait()
-        return server
-
-    def key(self, label="test"):
-        """Makes a key. From then on every caller needs one."""
-        words = [BINARY, "keys", "create", "--data-dir", str(self.data), "--label", label]
-        made = subprocess.run(words, env=self.environment(), capture_output=True, text=True, check=True)
-        return made.stdout.strip()
-
-    def environment(self):
-        """Nothing of the caller's own settings reaches the binary, and its home is the folder of the test."""
-        return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "RUST_LOG": "info", "NO_COLOR": "1"}
-
-    def close(self):
-        for server in self.servers:
-            server.kill()
-        shutil.rmtree(self.folder)
-
-
-class Server:
-    """A running `scumble serve`."""
-
-    def __init__(self, place, words):
-        number = len(place.servers)
-        self._printed, self._log = (place.folder / f"{name}-{number}.txt" for name in ("stdout", "stderr"))
-        with open(self._printed, "wb") as printed, open(self._log, "wb") as log:
-            self._process = subprocess.Popen([BINARY, *words], env=place.environment(), stdout=printed, stderr=log)
-        self.url = None
-
-    def wait(self):
-        def announced():
-            if self._process.poll() is not None:
-                raise AssertionError(f"the server ended at once:\n{self.log}")
-            return ANNOUNCED.search(self._printed.read_text())
-
-        self.url = eventually("the server says where it listens", announced)[1]
-
-    @property
-    def log(self):
-        """What the server has written to its log."""
-        return self._log.read_text()
-
-    @property
-    def address(self):
-        """Host and port."""
-        return self.url.split("://")[1]
-
-    @property
-    def port(self):
-        return self.address.rsplit(":", 1)[1]
-
-    def raw(self, method, path, **more):
-        """A request as it is, where no client would send it."""
-        return httpx.request(method, self.url + path, timeout=30, **more)
-
-    def kill(self):
-        """SIGKILL, as a power cut would."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
 
 
 @contextmanager

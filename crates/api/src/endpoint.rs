@@ -102,6 +102,12 @@ impl Endpoint {
         self.fields().iter().any(|f| matches!(f.kind, Kind::Image) && f.is_required())
     }
 
+    /// Whether any of its fields, however deep, is a picture.
+    pub fn takes_pictures(&self) -> bool {
+        let is_picture = |f: &Field| matches!(f.kind.single(), Kind::Image | Kind::Mask { .. });
+        self.fields().iter().any(is_picture) || self.shapes().iter().any(|shape| shape.fields.iter().any(is_picture))
+    }
+
     /// fal's word for what goes in and comes out.
     pub fn category(&self) -> &'static str {
         if self.edits() { "image-to-image" } else { "text-to-image" }
@@ -206,8 +212,9 @@ impl Family {
         }
     }
 
-    /// The class that `model_index.json` names in a checkpoint of this family.
-    const fn pipeline(self) -> Option<&'static str> {
+    /// The class of its pipeline, as a folder in diffusers' layout names it; none where no weights are published.
+    /// Whether the engine has that pipeline is the engine's to say.
+    pub const fn pipeline(self) -> Option<&'static str> {
         match self {
             Self::Starter | Self::FluxSchnell | Self::FluxDev => Some("FluxPipeline"),
             Self::AuraFlow => Some("AuraFlowPipeline"),

@@ -13,6 +13,9 @@ const DOCS: &str = "https://docs.fal.ai/errors/#";
 /// around it has some depth of its own.
 const DEPTH_MAX: usize = 64;
 
+/// How many bytes of what was given are repeated, about: more would fill databases and logs, and help nobody.
+const GIVEN_MAX: usize = 2048;
+
 /// One thing that is wrong with an input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
@@ -48,10 +51,10 @@ impl Problem {
         self
     }
 
-    /// With what was given, unless that is nested so deep that nobody could read the answer.
+    /// With what was given, unless that is long, or nested so deep that nobody could read the answer.
     #[must_use]
     pub fn given(mut self, input: &Value) -> Self {
-        self.input = is_shallow(input, DEPTH_MAX).then(|| input.clone());
+        self.input = (is_shallow(input, DEPTH_MAX) && room(input, GIVEN_MAX).is_some()).then(|| input.clone());
         self
     }
 
@@ -69,6 +72,21 @@ fn is_shallow(value: &Value, depth: usize) -> bool {
         _ => return true,
     };
     depth.checked_sub(1).is_some_and(|depth| inner.all(|value| is_shallow(value, depth)))
+}
+
+/// What is left of so many bytes once a value is written, about; `None` where it is longer. It looks no further than that.
+fn room(value: &Value, left: usize) -> Option<usize> {
+    match value {
+        Value::String(text) => left.checked_sub(text.len() + 2),
+        Value::Array(items) => {
+            items.iter().try_fold(left.checked_sub(2)?, |left, item| room(item, left.checked_sub(1)?))
+        }
+        Value::Object(fields) => {
+            let mut fields = fields.iter();
+            fields.try_fold(left.checked_sub(2)?, |left, (name, value)| room(value, left.checked_sub(name.len() + 4)?))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => left.checked_sub(8),
+    }
 }
 
 /// The documented types of errors before and around a model.
@@ -129,6 +147,11 @@ impl ErrorType {
     }
 }
 
+/// Whether the same request may succeed later, in both of the words that fal has for it.
+pub fn retryable(yes: bool) -> [(&'static str, String); 2] {
+    [("x-fal-retryable", yes.to_string()), ("x-fal-needs-retry", u8::from(yes).to_string())]
+}
+
 /// A complete answer: status, headers, body.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ErrorAnswer {
@@ -143,20 +166,18 @@ pub struct ErrorAnswer {
 impl ErrorAnswer {
     /// 422 with a list of problems; never retried, never billed.
     pub fn invalid(problems: &[Problem]) -> Self {
-        let headers = vec![("x-fal-retryable", "false".into()), ("x-fal-billable-units", "0".into())];
+        let mut headers = retryable(false).to_vec();
+        headers.push(("x-fal-billable-units", "0".into()));
         Self { status: 422, body: json!({ "detail": problems }), headers }
     }
 
     /// A typed error with a sentence.
     pub fn typed(kind: ErrorType, detail: impl Into<String>) -> Self {
         let (name, status) = kind.row();
-        let mut headers = vec![("x-fal-error-type", name.to_owned()), ("x-fal-retryable", "false".to_owned())];
+        let mut headers = vec![("x-fal-error-type", name.to_owned())];
+        headers.extend(retryable(kind.passes()));
         if kind == ErrorType::RequestTimeout {
             headers.push(("x-fal-request-timeout-type", "user".into()));
-        }
-        if kind.passes() {
-            headers[1].1 = "true".into();
-            headers.push(("x-fal-needs-retry", "1".into()));
         }
         Self { status, body: json!({ "detail": detail.into(), "error_type": name }), headers }
     }
@@ -208,6 +229,41 @@ mod tests {
             let answer = ErrorAnswer::invalid(&[Problem::new(&["prompt"], "missing", "Field required").given(&given)]);
             let read: Value = serde_json::from_str(&answer.body.to_string()).expect("JSON that can be read");
             assert_eq!(read["detail"][0].get("input"), repeated.then_some(&given), "{depth}");
+        }
+    }
+
+    #[test]
+    fn what_is_long_is_not_repeated() {
+        let half = "x".repeat(GIVEN_MAX / 2);
+        for (given, repeated) in [
+            (json!(half), true),
+            (json!([half, 1, true]), true),
+            (json!([half, half]), false),
+            (json!({ "a": half, "b": { "c": half } }), false),
+            (json!({ half.repeat(2): 1 }), false),
+            (json!(vec![0; GIVEN_MAX]), false),
+        ] {
+            let problem = Problem::new(&["prompt"], "missing", "Field required").given(&given);
+            assert_eq!(problem.input.is_some(), repeated, "{problem:?}");
+            let written = serde_json::to_string(&problem).expect("JSON");
+            assert!(written.len() < 2 * GIVEN_MAX, "{}", written.len());
+        }
+    }
+
+    #[test]
+    fn every_refusal_says_in_both_words_whether_to_try_again() {
+        let header = |answer: &ErrorAnswer, name: &str| {
+            answer.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
+        };
+        for (answer, retryable, needed) in [
+            (ErrorAnswer::invalid(&[]), "false", "0"),
+            (ErrorAnswer::typed(ErrorType::BadRequest, "no"), "false", "0"),
+            (ErrorAnswer::typed(ErrorType::InternalError, "no"), "false", "0"),
+            (ErrorAnswer::typed(ErrorType::ConcurrentRequestsLimit, "later"), "true", "1"),
+            (ErrorAnswer::typed(ErrorType::RunnerSchedulingFailure, "later"), "true", "1"),
+        ] {
+            assert_eq!(header(&answer, "x-fal-retryable").as_deref(), Some(retryable), "{answer:?}");
+            assert_eq!(header(&answer, "x-fal-needs-retry").as_deref(), Some(needed), "{answer:?}");
         }
     }
 }

@@ -55,6 +55,8 @@ pub enum Kind {
     Mask {
         /// That field.
         of: &'static str,
+        /// The colour of the part that is meant.
+        marks: Shade,
     },
     /// So many hexadecimal digits.
     Hex {
@@ -70,6 +72,15 @@ pub enum Kind {
     },
     /// Fields in a field.
     Object(&'static Shape),
+}
+
+/// Which colour of a mask marks the part that is meant; makers differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shade {
+    /// White on black.
+    White,
+    /// Black on white.
+    Black,
 }
 
 /// An object with a published name and fields of its own.

@@ -1,7 +1,10 @@
 //! How a picture is written.
 
+use serde::{Deserialize, Serialize};
+
 /// A file format of pictures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ImageFormat {
     /// Lossy, small.
     Jpeg,
@@ -11,6 +14,16 @@ pub enum ImageFormat {
     Webp,
     /// Shapes instead of pixels; only makers of vector pictures give it.
     Svg,
+}
+
+/// How pictures are to be written, whatever their endpoint gives by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encoding {
+    /// The format.
+    pub format: ImageFormat,
+    /// 1 to 100; JPEG only, and the usual one where nobody says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub quality: Option<u8>,
 }
 
 impl ImageFormat {

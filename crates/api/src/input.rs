@@ -12,7 +12,30 @@ use crate::image_size::ImageSize;
 pub struct Input {
     endpoint: &'static Endpoint,
     values: Map<String, Value>,
-    ignored: Vec<String>,
+    ignored: Ignored,
+    /// The size that was asked for and the one that the model draws instead.
+    scaled: Option<(ImageSize, ImageSize)>,
+}
+
+/// Names that an endpoint does not have: the first of them, and how many there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ignored {
+    names: Vec<String>,
+    more: usize,
+}
+
+impl Ignored {
+    /// So many are named, and so much of each.
+    const NAMES: usize = 20;
+    const CHARS: usize = 64;
+
+    pub(crate) fn of<'a>(mut names: impl Iterator<Item = &'a String>) -> Self {
+        let short = |name: &String| match name.char_indices().nth(Self::CHARS) {
+            Some((end, _)) => format!("{}…", &name[..end]),
+            None => name.clone(),
+        };
+        Self { names: names.by_ref().take(Self::NAMES).map(short).collect(), more: names.count() }
+    }
 }
 
 /// What all endpoints have in common, typed.
@@ -70,8 +93,13 @@ pub struct InputPicture {
 
 impl Input {
     /// From values that validation made.
-    pub(crate) fn checked(endpoint: &'static Endpoint, values: Map<String, Value>, ignored: Vec<String>) -> Self {
-        Self { endpoint, values, ignored }
+    pub(crate) fn checked(
+        endpoint: &'static Endpoint,
+        values: Map<String, Value>,
+        ignored: Ignored,
+        scaled: Option<(ImageSize, ImageSize)>,
+    ) -> Self {
+        Self { endpoint, values, ignored, scaled }
     }
 
     /// The endpoint it is for.
@@ -89,9 +117,22 @@ impl Input {
         Value::Object(self.values.clone())
     }
 
-    /// Names that the endpoint does not have; the job's log mentions them.
+    /// Names that the endpoint does not have: the first twenty, each cut after 64 characters.
     pub fn ignored(&self) -> &[String] {
-        &self.ignored
+        &self.ignored.names
+    }
+
+    /// What the caller should know of how the input was read, in sentences for the job's log.
+    pub fn notes(&self) -> Vec<String> {
+        let id = self.endpoint.id;
+        let ignored = self.ignored.names.iter().map(|name| format!("{id} has no field {name}; it was ignored"));
+        let more = self.ignored.more;
+        let more = (more > 0).then(|| format!("…and {more} more fields that {id} does not have; they were ignored"));
+        let scaled = self.scaled.map(|(asked, drawn)| {
+            let text = |size: ImageSize| format!("{}x{}", size.width, size.height);
+            format!("{id} does not draw {}; the picture is scaled to {}", text(asked), text(drawn))
+        });
+        ignored.chain(more).chain(scaled).collect()
     }
 
     /// The typed view of what endpoints have in common.

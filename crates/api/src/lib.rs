@@ -14,6 +14,7 @@ mod field;
 mod image_format;
 mod image_size;
 mod input;
+mod json;
 mod lifecycle;
 mod openai;
 mod options;
@@ -24,20 +25,25 @@ mod uploads;
 mod validate;
 mod webhook;
 
-pub use answers::{AboutWorker, Answers};
+pub use answers::{AboutWorker, Answers, Lack, Standing};
 pub use endpoint::{Endpoint, Family, Maker, Sizing};
 pub use endpoint_id::{AppPath, EndpointId};
-pub use endpoints::{ENDPOINTS, find};
-pub use error::{ErrorAnswer, ErrorType, Problem};
-pub use field::{Field, Fill, Kind, Scope, Shape};
-pub use image_format::ImageFormat;
+pub use endpoints::{ENDPOINTS, STARTER_WORDS, find};
+pub use error::{ErrorAnswer, ErrorType, Problem, retryable};
+pub use field::{Field, Fill, Kind, Scope, Shade, Shape};
+pub use image_format::{Encoding, ImageFormat};
 pub use image_size::{ImageSize, PRESETS, SizeLimits};
 pub use input::{ImageRequest, Input, InputPicture, Size};
+pub use json::{Count, Unread, VALUES_MAX, read_json, read_value};
 pub use lifecycle::{Acl, AclDecision, AclRule, Lifecycle};
-pub use openai::{OpenAiCall, OpenAiError, openai_images, openai_model, openai_models};
+pub use openai::{
+    OpenAiAliases, OpenAiCall, OpenAiError, OpenAiEvent, OpenAiRequest, OpenAiSaid, OpenAiTask, is_openai_name,
+    openai_error_event, openai_form_value, openai_images, openai_list, openai_model,
+};
 pub use options::{JobOptions, tags};
 pub use output::{
-    Delivered, FILE_SCHEME, FileShape, INLINE_SCHEME, Image, MadePicture, Output, OutputShape, OwnFile, own_files,
+    Delivered, FILE_SCHEME, FLAGS_HELP, FileShape, INLINE_SCHEME, Image, MadePicture, Output, OutputShape, OwnFile,
+    own_files,
 };
 pub use queue::{LogLine, Metrics, QueueStatus, Status, Submitted};
 pub use retry::{Fault, RetryRules, rest_ms};

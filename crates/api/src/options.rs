@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::image_format::Encoding;
 use crate::lifecycle::Lifecycle;
 use crate::retry::RetryRules;
 
@@ -13,9 +14,12 @@ use crate::retry::RetryRules;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JobOptions {
-    /// Fields of the body that the endpoint does not have; named in the job's log.
+    /// Fields of the body that the endpoint does not have, as versions before `notes` wrote them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ignored: Vec<String>,
+    /// What the caller should know of how the input was read: lines of the job's log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// `X-Fal-Tags`: whatever the caller wants to find the job by.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
@@ -30,6 +34,15 @@ pub struct JobOptions {
     /// Somebody watches: previews are worth making.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,
+    /// How pictures are written, where the caller's API lets them say more than the endpoint's own fields.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Encoding>,
+    /// The mask is transparent where it marks, as OpenAI's are, and not of a colour.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub clear_mask: bool,
+    /// Pictures are to be as large as the first that was given, as far as the model draws that.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub like_picture: bool,
 }
 
 impl JobOptions {
@@ -83,7 +96,7 @@ mod tests {
 
     #[test]
     fn options_survive_storage_and_strangers() {
-        let options = JobOptions { ignored: vec!["x".into()], stream: true, ..JobOptions::default() };
+        let options = JobOptions { notes: vec!["x".into()], stream: true, ..JobOptions::default() };
         assert_eq!(JobOptions::of(&options.to_json()), options);
         assert!(JobOptions::of(&serde_json::json!({ "new": 1, "stream": true })).stream);
         assert_eq!(JobOptions::of(&Value::Null), JobOptions::default());

@@ -12,7 +12,7 @@ fn wrong(kind: &Kind) -> Value {
         Kind::Number { .. } => json!("much"),
         Kind::Boolean => json!("perhaps"),
         Kind::Choice(_) | Kind::ImageSize { .. } => json!("no such word"),
-        Kind::Seed => json!(-1),
+        Kind::Seed => json!(-2),
         Kind::Hex { .. } => json!("xyz"),
         Kind::List { .. } => json!("not a list"),
         Kind::Object(_) => json!("not an object"),
@@ -76,6 +76,22 @@ fn examples_are_accepted_as_they_stand() {
             assert_eq!(problems(endpoint, example), [], "{}", endpoint.id);
         }
     }
+}
+
+#[test]
+fn nothing_promises_a_checker_that_is_not_there() {
+    for endpoint in ENDPOINTS {
+        if let Some(field) = endpoint.field("enable_safety_checker") {
+            let says = match endpoint.family.maker() {
+                Some(_) => ["Black Forest Labs always checks", "Whether the maker refuses"],
+                None => ["this server has no checker", "nothing is checked"],
+            };
+            assert!(says.iter().any(|words| field.help.contains(words)), "{}: {}", endpoint.id, field.help);
+        }
+        let seeded = endpoint.field("num_images").is_none_or(|field| field.help.contains("seed"));
+        assert!(seeded, "{}: num_images says nothing of the seed", endpoint.id);
+    }
+    assert!(scumble_api::FLAGS_HELP.contains("no checker"));
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn sizes_come_as_presets_or_objects() {
 fn all_problems_come_at_once() {
     let body = json!({
         "num_inference_steps": 0, "num_images": 9, "output_format": "gif", "sync_mode": "perhaps",
-        "image_size": { "width": 7, "height": 20000 }, "seed": -1,
+        "image_size": { "width": 7, "height": 20000 }, "seed": -2,
     });
     refused(
         "fal-ai/flux/schnell",
@@ -145,4 +145,84 @@ fn the_owner_may_go_beyond_the_page() {
     assert!(
         parse_in(Scope::Local, "fal-ai/flux/schnell", &json!({ "prompt": "x", "num_inference_steps": 0 })).is_err()
     );
+}
+
+#[test]
+fn many_unknown_fields_are_named_in_part_and_counted() {
+    let endpoint = find("scumble/starter").expect("the starter");
+    let mut body = json!({ "prompt": "x", "y".repeat(1000): 1 });
+    for n in 0..500 {
+        body[format!("k{n}")] = 1.into();
+    }
+    let input = endpoint.parse(&body, Scope::Wire).expect("valid");
+    assert_eq!((input.ignored().len(), input.ignored()[0].chars().count()), (20, 65));
+    let notes = input.notes();
+    assert_eq!(notes.len(), 21);
+    assert_eq!(notes[1], "scumble/starter has no field k0; it was ignored");
+    assert_eq!(notes[20], "…and 481 more fields that scumble/starter does not have; they were ignored");
+}
+
+#[test]
+fn a_picture_of_another_size_than_asked_for_is_told_of() {
+    let notes = |size: Value| {
+        let endpoint = find("scumble/starter").expect("the starter");
+        endpoint.parse(&json!({ "prompt": "x", "image_size": size }), Scope::Wire).expect("valid").notes()
+    };
+    let told = "scumble/starter does not draw 1024x768; the picture is scaled to 512x384";
+    assert_eq!(notes(json!("landscape_4_3")), [told]);
+    assert_eq!(notes(json!({ "width": 1024, "height": 768 })), [told]);
+    for drawn in [json!("square"), json!({ "width": 128 }), Value::Null] {
+        assert_eq!(notes(drawn), [""; 0]);
+    }
+}
+
+#[test]
+fn texts_have_a_limit_and_are_not_sent_back() {
+    for (id, field, max) in [
+        ("scumble/starter", "prompt", 32 * 1024),
+        ("fal-ai/flux/dev", "prompt", 32 * 1024),
+        ("fal-ai/ideogram/v3", "negative_prompt", 32 * 1024),
+        ("fal-ai/ideogram/v3/remix", "image_url", 8 * 1024),
+    ] {
+        let endpoint = find(id).expect("an endpoint");
+        let body = |length: usize| {
+            let mut body = endpoint.least_example();
+            body.insert(field.to_owned(), "x".repeat(length).into());
+            Value::Object(body)
+        };
+        assert!(endpoint.parse(&body(max), Scope::Wire).is_ok(), "{id} {field}");
+        for length in [max + 1, 2_000_000] {
+            let problems = endpoint.parse(&body(length), Scope::Wire).expect_err("too long");
+            let [problem] = &problems[..] else { panic!("{problems:?}") };
+            assert_eq!((problem.field(), problem.kind.as_str()), (field, "sequence_too_long"));
+            assert!(problem.msg.contains(&max.to_string()) && problem.input.is_none(), "{}", problem.msg);
+            assert_eq!(problem.ctx["max_length"], max);
+        }
+    }
+    let picture = json!({ "prompt": "x", "image_url": format!("data:image/png;base64,{}", "A".repeat(100_000)) });
+    assert!(find("fal-ai/ideogram/v3/remix").expect("it").parse(&picture, Scope::Wire).is_ok(), "a data URI");
+}
+
+#[test]
+fn a_seed_of_minus_one_is_a_random_one_where_the_model_is_open() {
+    for seed in [json!(-1), json!("-1"), json!(-1.0)] {
+        let input = parse("fal-ai/flux/dev", &json!({ "prompt": "x", "seed": seed })).expect("valid");
+        assert_eq!(input.seed, None);
+    }
+    assert_eq!(parse("scumble/starter", &json!({ "prompt": "x", "seed": -1 })).map(|input| input.seed), Ok(None));
+    refused("scumble/starter", &json!({ "prompt": "x", "seed": -2 }), &[("body.seed", "greater_than_equal")]);
+    refused("fal-ai/flux-pro", &json!({ "prompt": "x", "seed": -1 }), &[("body.seed", "greater_than_equal")]);
+}
+
+#[test]
+fn a_body_in_an_input_wrapper_is_told_to_leave_it_out() {
+    let endpoint = find("fal-ai/flux/dev").expect("an endpoint");
+    let problems = endpoint.parse(&json!({ "input": { "prompt": "x" } }), Scope::Wire).expect_err("wrapped");
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert!(problem.msg.contains("leave out the input wrapper"), "{}", problem.msg);
+    assert_eq!(problem.loc, [json!("body"), json!("input")]);
+    // a field of that name beside the others is one that the endpoint does not have
+    let input = endpoint.parse(&json!({ "prompt": "x", "input": { "prompt": "y" } }), Scope::Wire).expect("valid");
+    assert_eq!(input.ignored(), ["input"]);
+    refused("fal-ai/flux/dev", &json!({ "input": "x" }), &[("body.prompt", "missing")]);
 }

@@ -4,12 +4,20 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use common::{Desk, HOSTS, client, star, trusting};
+use common::{Desk, HOSTS, Serving, client, star, succeeded, trusting};
 use rcgen::{CertificateParams, KeyPair};
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, Method, Response, Version};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
+use tokio::task::JoinSet;
 
 async fn answer(sent: Result<Response, reqwest::Error>) -> (u16, Value) {
     let answer = sent.unwrap();
@@ -157,11 +165,13 @@ async fn hosts_that_are_none_are_refused() {
     assert_eq!(server.raw("GET /health HTTP/1.0\r\n\r\n").0, 200, "HTTP/1.0 has no Host");
     let large = format!("Host: a\r\nX-Large: {}\r\n", "x".repeat(66_000));
     assert_eq!(get(&large).0, 431);
-    // without a proxy that the owner trusts, anybody could say this
+    // with a key names do not matter; without a proxy that the owner trusts, anybody could say this
+    let key = succeeded(&desk.scumble(&["keys", "create", "--data-dir", "data"]));
     let forwarded = "Host: a.example\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: b.example\r\n";
     let submit = |server: &common::Serving| {
         let body = star().to_string();
-        let head = format!("{forwarded}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let key = format!("Authorization: Key {}\r\n", key.trim());
+        let head = format!("{forwarded}{key}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
         server.raw(&format!("POST /queue/scumble/starter HTTP/1.1\r\n{head}")).1["status_url"]
             .as_str()
             .unwrap()
@@ -216,4 +226,126 @@ async fn the_owners_certificate_is_checked_before_it_is_served() {
     let health = client.request(Method::GET, format!("https://{}/health", server.address)).send().await;
     assert_eq!(health.unwrap().status(), 200);
     desk.refuses(&[&args[..], &["--tls-dev"]].concat(), 2, &["--tls-dev", "choose one"]);
+}
+
+#[tokio::test]
+async fn https_carries_http2_to_those_who_speak_it() {
+    let desk = Desk::new();
+    let server = desk.serve(&["--tls-dev"]);
+    let base = format!("https://{}", server.address);
+    let speaking = trusting(&ca(&desk)).no_proxy().build().unwrap();
+    let health = speaking.get(format!("{base}/health")).send().await.unwrap();
+    assert_eq!((health.version(), health.status().as_u16()), (Version::HTTP_2, 200));
+    let older = trusting(&ca(&desk)).no_proxy().http1_only().build().unwrap();
+    assert_eq!(older.get(format!("{base}/health")).send().await.unwrap().version(), Version::HTTP_11);
+    let plain = common::plain().get(server.url("/health")).send().await.unwrap();
+    assert_eq!(plain.version(), Version::HTTP_11);
+
+    let call = speaking.post(format!("{base}/run/scumble/starter")).json(&star()).send().await;
+    let (status, output) = answer(call).await;
+    let url = output["images"][0]["url"].as_str().unwrap();
+    assert_eq!((status, url.starts_with(&format!("{base}/cdn/files/"))), (200, true), "{url}");
+    assert_eq!(speaking.get(url).send().await.unwrap().headers()["content-type"], "image/png");
+    let stream = speaking.post(format!("{base}/run/scumble/starter/stream")).json(&star()).send().await.unwrap();
+    assert_eq!(stream.version(), Version::HTTP_2);
+    assert!(stream.text().await.unwrap().trim().rsplit("data: ").next().unwrap().contains("/cdn/files/"));
+    for (in_url, in_header) in [(60_000, 10_000), (0, 70_000)] {
+        let long = speaking.get(format!("{base}/health?{}", "x".repeat(in_url)));
+        assert_eq!(long.header("x-long", "x".repeat(in_header)).send().await.unwrap().status(), 431);
+    }
+    let large = speaking.post(format!("{base}/run/scumble/starter")).body(vec![b' '; 60 * 1024 * 1024]).send().await;
+    // the answer comes while the body is on its way, which some clients take for a broken connection
+    if let Ok(refused) = large {
+        assert_eq!(refused.status(), 413);
+    }
+    // more at once than one connection has room for
+    let mut asking = JoinSet::new();
+    for _ in 0..400 {
+        asking.spawn(speaking.get(format!("{base}/ready")).send());
+    }
+    for asked in asking.join_all().await {
+        assert_eq!(asked.unwrap().status(), 200);
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_stop_lets_requests_over_http2_have_their_answer() {
+    let desk = Desk::new();
+    let server = desk.serve(&["--tls-dev", "--stand-in=1500"]);
+    let base = format!("https://{}", server.address);
+    let client = trusting(&ca(&desk)).no_proxy().build().unwrap();
+    let submit = client.post(format!("{base}/run/fal-ai/flux/dev")).json(&serde_json::json!({ "prompt": "x" })).send();
+    let call = tokio::spawn(submit);
+    let working = async {
+        loop {
+            let jobs = client.get(format!("{base}/jobs")).send().await.unwrap().text().await.unwrap();
+            if jobs.contains("/history/") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), working).await.expect("the call is at work");
+    tokio::task::spawn_blocking(move || server.stop()).await.unwrap();
+    let answer = call.await.unwrap().unwrap();
+    assert_eq!((answer.version(), answer.status().as_u16()), (Version::HTTP_2, 200));
+}
+
+/// A TLS connection by hand, to which these protocols are offered.
+fn by_hand(desk: &Desk, server: &Serving, protocols: &[&[u8]]) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca(desk)).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream)
+}
+
+#[test]
+fn websockets_stay_with_http_1() {
+    let desk = Desk::new();
+    let server = desk.serve(&["--tls-dev"]);
+    for protocols in [&[][..], &[&b"http/1.1"[..]]] {
+        let mut stream = by_hand(&desk, &server, protocols);
+        let request = "GET /run/scumble/starter/realtime HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: \
+                       websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 101");
+    }
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+#[tokio::test]
+async fn requests_that_are_taken_back_at_once_cost_the_server_nothing() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let desk = Desk::new();
+    let server = desk.serve(&["--tls-dev"]);
+    let mut stream = by_hand(&desk, &server, &[b"h2"]);
+    stream.write_all(&[PREFACE, &frame(4, 0, 0, &[])].concat()).unwrap();
+    // GET https /llms.txt, its last two fields as literals
+    let mut head = vec![0x82, 0x87, 0x04, 9];
+    head.extend(b"/llms.txt");
+    head.extend([0x01, 9]);
+    head.extend(b"localhost");
+    // END_STREAM and END_HEADERS, then RST_STREAM with CANCEL
+    let flood =
+        (0..500_000u32).map(move |n| [frame(1, 5, 2 * n + 1, &head), frame(3, 0, 2 * n + 1, &[0, 0, 0, 8])].concat());
+    let flood = tokio::task::spawn_blocking(move || flood.into_iter().any(|pair| stream.write_all(&pair).is_err()));
+    let client = trusting(&ca(&desk)).no_proxy().build().unwrap();
+    let health = client.get(format!("https://{}/health", server.address)).timeout(Duration::from_secs(2)).send().await;
+    assert_eq!(health.unwrap().status(), 200, "others are served meanwhile");
+    let was_cut = tokio::time::timeout(Duration::from_secs(60), flood).await.expect("an end").unwrap();
+    assert!(was_cut, "the connection ends long before all of it was sent");
 }

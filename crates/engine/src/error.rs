@@ -13,7 +13,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder does not hold a pipeline in the diffusers layout.
-    #[error("{} is no checkpoint: {reason}. Expected a diffusers folder with model_index.json and one folder per component", folder.display())]
+    #[error("{} is not a checkpoint: {reason}. Expected a diffusers folder with model_index.json and one folder per component", folder.display())]
     NotACheckpoint {
         /// What was opened.
         folder: PathBuf,
@@ -49,7 +49,7 @@ pub enum Error {
         reason: String,
     },
     /// A file is there, but its contents are not what its name says.
-    #[error("{} is damaged or of another kind: {reason}", path.display())]
+    #[error("{} is damaged, or is another kind of file: {reason}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

@@ -27,7 +27,7 @@ pub mod weights;
 
 pub use call::{Call, Sizes};
 pub use candle_core::{DType, Device, Tensor};
-pub use device::device;
+pub use device::{device, devices};
 pub use error::{Error, Result};
 pub use families::{Context, Pipeline};
 pub use observer::{Control, Observer, Stage, Step, Unobserved};

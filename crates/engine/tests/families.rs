@@ -317,6 +317,28 @@ fn what_a_family_cannot_follow_is_said() {
 }
 
 #[test]
+fn an_examination_finds_what_loading_would_and_reads_no_tensor() {
+    for variant in Variant::ALL {
+        let folder = tiny::of(variant).tempdir();
+        let examine = || families::examine(Source::Folder(folder.path().into()));
+        examine().unwrap();
+        edit(&folder.path().join("transformer/diffusion_pytorch_model.safetensors"), |tensors| {
+            tensors.remove("proj_out.weight").unwrap();
+        });
+        let error = examine().err().unwrap();
+        assert!(matches!(&error, Error::MissingTensor { name, .. } if name == "proj_out.weight"), "{error}");
+    }
+}
+
+#[test]
+fn words_that_no_encoder_can_read_are_named() {
+    for (variant, expected) in [(Variant::Dev, vec!["猫"]), (Variant::Sd35, vec!["猫"]), (Variant::AuraFlow, vec![])]
+    {
+        assert_eq!(open(variant).unknown_words("a cat 猫").unwrap(), expected, "{variant:?}");
+    }
+}
+
+#[test]
 fn every_family_is_found_by_its_class() {
     for family in FAMILIES {
         assert_eq!(families::find(family.class).unwrap().class, family.class);

@@ -92,7 +92,7 @@ fn text_encoders_may_lack_the_inner_prefix() {
     assert_eq!(picture(&*pipeline), draw(&tiny::of(Variant::Schnell), None));
 }
 
-// ------------------------------------------------------------------------------------- what is no checkpoint
+// ------------------------------------------------------------------------------------- what is not a checkpoint
 
 #[test]
 fn a_folder_must_be_a_checkpoint() {
@@ -105,7 +105,7 @@ fn a_folder_must_be_a_checkpoint() {
     assert_eq!(refused(folder.path()), "model_index.json is missing");
     let index = folder.path().join("model_index.json");
     std::fs::write(&index, "{}").unwrap();
-    assert_eq!(refused(folder.path()), "model_index.json names no _class_name");
+    assert_eq!(refused(folder.path()), "model_index.json has no _class_name");
     assert_eq!(refused(&index), "it is a file, not a folder");
 }
 

@@ -93,7 +93,7 @@ pub enum Error {
         status: u16,
     },
     /// The host does not speak HTTP.
-    #[error("the answer of {host} is broken off or no HTTP ({reason}); try again, or use another host")]
+    #[error("the answer of {host} is incomplete or is not HTTP ({reason}); try again, or use another host")]
     Protocol {
         /// As it was written.
         host: String,
@@ -108,6 +108,9 @@ pub enum Error {
         /// How.
         encoding: String,
     },
+    /// No room for the file.
+    #[error("the memory of this server is taken by other requests; try again in some seconds")]
+    Busy,
     /// A data URI that is none.
     #[error("this is not a data URI ({reason}); it has the form data:image/png;base64,…")]
     Data {
@@ -138,6 +141,7 @@ impl Error {
             | Self::LostRedirect { .. }
             | Self::Status { .. }
             | Self::Protocol { .. }
+            | Self::Busy
             | Self::Encoded { .. } => true,
         }
     }
@@ -151,6 +155,7 @@ impl Error {
             | Self::Tls { .. }
             | Self::TooSlow { .. }
             | Self::Status { .. }
+            | Self::Busy
             | Self::Protocol { .. } => true,
             Self::Malformed { .. }
             | Self::Scheme { .. }

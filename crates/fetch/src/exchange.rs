@@ -13,12 +13,16 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
+use crate::budget::Share;
 use crate::connect::Stream;
 use crate::target::host;
 use crate::{Error, Result};
 
 /// Room for the head of an answer.
 const HEAD_MAX: usize = 64 * 1024;
+
+/// How long a file waits for room.
+const ROOM: Duration = Duration::from_secs(5);
 
 /// An answer whose head has come. Dropping it closes the connection.
 pub(crate) struct Exchange {
@@ -57,8 +61,8 @@ impl Exchange {
         self.response.headers()
     }
 
-    /// The body, as long as it is no longer than `max` and no pause in it longer than `patience`.
-    pub(crate) async fn body(self, max: u64, patience: Duration) -> Result<Bytes> {
+    /// The body, as long as it is no longer than `max` and no pause in it longer than `patience`, and there is room for it.
+    pub(crate) async fn body(self, max: u64, patience: Duration, mut room: Option<Share>) -> Result<Bytes> {
         let too_large = Error::TooLarge { max };
         self.refuse_encoded()?;
         let Self { host, response, _connection } = self;
@@ -67,16 +71,28 @@ impl Exchange {
         if hyper::body::Body::size_hint(&body).lower() > max {
             return Err(too_large);
         }
-        let mut bytes = BytesMut::new();
+        // one that says how long it is never moves while it grows
+        let announced = hyper::body::Body::size_hint(&body).exact().and_then(|length| usize::try_from(length).ok());
+        let mut bytes = BytesMut::with_capacity(announced.unwrap_or(0));
         loop {
             let frame = match timeout(patience, body.frame()).await {
                 Ok(Some(frame)) => frame.map_err(|e| broken(&host, &e))?,
-                Ok(None) => return Ok(bytes.freeze()),
+                Ok(None) => {
+                    let bytes = bytes.freeze();
+                    return Ok(match room {
+                        Some(room) => room.hold(bytes),
+                        None => bytes,
+                    });
+                }
                 Err(_) => return Err(Error::TooSlow { host, doing: "to send more of the file", limit: patience }),
             };
             if let Some(piece) = frame.data_ref() {
                 if (bytes.len() + piece.len()) as u64 > max {
                     return Err(too_large);
+                }
+                if let Some(room) = &mut room {
+                    let wanted = (bytes.len() + piece.len()) as u64;
+                    room.wait_for(wanted, ROOM).await.map_err(|_| Error::Busy)?;
                 }
                 bytes.extend_from_slice(piece);
             }

@@ -12,6 +12,7 @@ use hyper::{Method, Request};
 use tokio::time::timeout;
 use url::Url;
 
+use crate::budget::{Budget, Share};
 use crate::connect::connect;
 use crate::exchange::Exchange;
 use crate::resolve::{Guard, Resolve, SystemResolver};
@@ -30,6 +31,8 @@ pub struct Fetcher {
     config: Config,
     guard: Guard,
     tls: Tls,
+    /// What files that are read draw on.
+    budget: Option<Budget>,
 }
 
 /// A file that was read.
@@ -87,7 +90,13 @@ impl Fetcher {
     #[must_use]
     pub fn with_resolver(config: Config, resolver: Arc<dyn Resolve>) -> Self {
         let guard = Guard { resolver, reach: reach(config.allow_private) };
-        Self { config, guard, tls: Tls::default() }
+        Self { config, guard, tls: Tls::default(), budget: None }
+    }
+
+    /// The same, on a budget: files are read while there is room for them.
+    #[must_use]
+    pub fn within(self, budget: Budget) -> Self {
+        Self { budget: Some(budget), ..self }
     }
 
     /// Reads the file behind a URL, following redirects.
@@ -121,7 +130,7 @@ impl Fetcher {
         let exchange = exchange.await?;
         let answer = Answer { status: exchange.status() };
         // the status is all that counts; what is wrong with the rest is nobody's concern
-        let _ = timeout(ANSWER_TIME, exchange.body(ANSWER_BYTES, ANSWER_TIME)).await;
+        let _ = timeout(ANSWER_TIME, exchange.body(ANSWER_BYTES, ANSWER_TIME, None)).await;
         Ok(answer)
     }
 
@@ -142,7 +151,7 @@ impl Fetcher {
         in_time(limit, late, async {
             let exchange = Exchange::begin(&url, stream, request, limit).await?;
             let (status, headers) = (exchange.status(), exchange.headers().clone());
-            Ok(Reply { status, headers, body: exchange.body(message.limits.bytes, limit).await? })
+            Ok(Reply { status, headers, body: exchange.body(message.limits.bytes, limit, self.room()).await? })
         })
         .await
     }
@@ -156,7 +165,11 @@ impl Fetcher {
             match exchange.status() {
                 200..=299 => {
                     let content_type = text(exchange.headers().get(header::CONTENT_TYPE));
-                    return Ok(Fetched { content_type, bytes: exchange.body(max_bytes, patience).await?, url });
+                    return Ok(Fetched {
+                        content_type,
+                        bytes: exchange.body(max_bytes, patience, self.room()).await?,
+                        url,
+                    });
                 }
                 301 | 302 | 303 | 307 | 308 => url = self.next(&url, exchange.headers().get(header::LOCATION))?,
                 status => return Err(Error::Status { host: host(&url), status }),
@@ -169,6 +182,10 @@ impl Fetcher {
     fn next(&self, from: &Url, location: Option<&HeaderValue>) -> Result<Url> {
         let location = text(location).ok_or_else(|| Error::LostRedirect { host: host(from) })?;
         check_url(from.join(&location).map_err(|e| Error::Malformed { reason: e.to_string() })?, self.guard.reach)
+    }
+
+    fn room(&self) -> Option<Share> {
+        self.budget.as_ref().map(Budget::share)
     }
 
     fn request(&self, method: Method, url: &Url, body: Bytes) -> Result<Request<Full<Bytes>>> {

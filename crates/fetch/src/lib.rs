@@ -9,12 +9,14 @@
 //!   are checked, and exactly those are connected to, so that a name server cannot change its mind in between;
 //! - redirects by hand, a few of them, each checked as the first URL was; never for webhooks;
 //! - limits on bytes and on time: to connect, between two pieces, in all;
+//! - room in the [`Budget`] of the process for what is read;
 //! - no cookies, no proxies from the environment, no compression, nothing of one call in another.
 //!
 //! Connections are made with hyper, one per request: what a general client does beyond that (pools, proxies, redirects,
 //! decompression) would have to be switched off here. Nothing in this crate knows jobs or endpoints.
 
 mod address;
+mod budget;
 mod config;
 mod connect;
 mod error;
@@ -26,6 +28,7 @@ mod target;
 mod tls;
 
 pub use address::is_public;
+pub use budget::{Budget, Exhausted, Share};
 pub use config::{Config, Limits};
 pub use error::{Error, Result};
 pub use fetcher::{Answer, Fetched, Fetcher, Message, Reply};

@@ -34,4 +34,6 @@ pub use fresh::{Fresh, FreshError, Settler};
 pub use parts::{Part, PartWriter};
 pub use path::{FilePath, ParseFilePathError};
 pub use s3::{S3Credentials, S3Options};
+#[cfg(feature = "fuzz")]
+pub use spool::read_segment;
 pub use writer::FileWriter;

@@ -11,6 +11,8 @@
 mod bfl;
 mod core;
 mod fal;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod google;
 mod ideogram;
 mod makers;

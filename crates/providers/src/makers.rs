@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use scumble_fetch::Budget;
+
 use crate::bfl::Bfl;
 use crate::core::brake::Brake;
 use crate::core::call::Maker;
@@ -53,6 +55,8 @@ pub struct Options {
     pub allow_private: bool,
     /// Record, replay, or neither.
     pub tape: Tape,
+    /// What pictures draw on while they are unpacked.
+    pub memory: Budget,
     /// How fast pauses pass: 1 but in tests.
     pub pace: Option<f64>,
 }
@@ -162,7 +166,8 @@ impl Makers {
         all.into_iter().flatten().for_each(|key| keys.add(key));
         let pace = Pace(options.pace.unwrap_or(1.0));
         let http = Http::new(options.allow_private, options.tape, keys);
-        let place = |id: MakerId, common: Common<'_>| Place::new(id, &common, &http, pace);
+        let memory = options.memory;
+        let place = |id: MakerId, common: Common<'_>| Place::new(id, &common, &http, &memory, pace);
         let mut vertex = google.clone();
         vertex.base_url = Google::vertex_base(google).or(vertex.base_url);
         let google = &vertex;
@@ -201,7 +206,12 @@ impl Makers {
         self.desk(id).ledger.spent()
     }
 
-    fn desk(&self, id: MakerId) -> &Desk {
+    /// How long one of them may work on what it was sent.
+    pub fn deadline(&self, id: MakerId) -> Duration {
+        self.desk(id).deadline
+    }
+
+    pub(crate) fn desk(&self, id: MakerId) -> &Desk {
         match id {
             MakerId::Bfl => &self.bfl.place.desk,
             MakerId::Ideogram => &self.ideogram.place.desk,
@@ -223,24 +233,30 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn new(id: MakerId, common: &Common<'_>, http: &Arc<Http>, pace: Pace) -> Result<Self, SettingsError> {
+    fn new(
+        id: MakerId,
+        common: &Common<'_>,
+        http: &Arc<Http>,
+        memory: &Budget,
+        pace: Pace,
+    ) -> Result<Self, SettingsError> {
         let facts = id.facts();
         let wrong = |setting, reason: String| SettingsError { provider: facts.id, setting, reason };
         let base = Base::parse(common.base_url.unwrap_or(facts.base_url)).map_err(|e| wrong("base_url", e))?;
         let seconds = common.deadline_s.unwrap_or(facts.deadline_s);
         let deadline = Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero());
         let deadline =
-            deadline.ok_or_else(|| wrong("deadline_s", format!("{seconds} is no time; give seconds above 0")))?;
+            deadline.ok_or_else(|| wrong("deadline_s", format!("{seconds} is not accepted; give seconds above 0")))?;
         let in_flight = common.concurrency.unwrap_or(facts.in_flight);
         if in_flight == 0 {
             let reason = "0 would let no call through; use enabled = false to switch a maker off".to_owned();
             return Err(wrong("concurrency", reason));
         }
         if common.spend_per_day.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
-            return Err(wrong("spend_per_day", "it is no amount of US dollars".to_owned()));
+            return Err(wrong("spend_per_day", "it is not an amount of US dollars".to_owned()));
         }
         if common.api_key.is_some_and(|key| key.header("").is_none()) {
-            return Err(wrong("api_key", "it holds characters that no header can carry".to_owned()));
+            return Err(wrong("api_key", "it holds characters that a header cannot carry".to_owned()));
         }
         let gate = Gate::new(Rules { in_flight, requests_per_second: None, pictures_per_minute: None }, pace);
         let limit = common.spend_per_day.map(Cost::from_usd);
@@ -248,6 +264,7 @@ impl Place {
             name: facts.name,
             id: facts.id,
             http: http.clone(),
+            memory: memory.clone(),
             gate,
             brake: Brake::new(pace),
             ledger: Ledger::new(facts.name, facts.id, limit, today),

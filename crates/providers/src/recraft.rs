@@ -134,8 +134,9 @@ impl Recraft {
             run.log(&format!("Recraft's picture is {why}"));
             run.failed(false)
         };
-        let bytes = BASE64.decode(text).map_err(|e| broken(format!("no base64: {e}")))?;
-        let file = aside(move || made(Bytes::from(bytes), wish)).await.and_then(|file| file);
+        let bytes = BASE64.decode(text).map_err(|e| broken(format!("not base64: {e}")))?;
+        let bytes = Bytes::from(bytes);
+        let file = aside(&run.desk.memory, vec![bytes.clone()], move || made(bytes, wish)).await.and_then(|file| file);
         file.map_err(broken)
     }
 }
@@ -249,7 +250,7 @@ fn style(
     body.insert("style".into(), base.into());
     match sub {
         Some("uneven_fill") if base == "icon" => {
-            let msg = "Recraft has no style icon/uneven_fill any more";
+            let msg = "Recraft no longer has the style icon/uneven_fill";
             if settings.strict_styles {
                 return Err(MakerError::unsupported("style", format!("{msg}; choose another")));
             }
@@ -306,10 +307,17 @@ fn read(run: &Run<'_>, answer: &Answer, styled: Option<&'static str>) -> Verdict
             MakerError::value("style_id", "Recraft does not know this style, or it belongs to somebody else")
         }
         Some(field) if any(&["style"]) => {
-            MakerError::unsupported(field, "Recraft does not draw this style any more; choose another")
+            MakerError::unsupported(field, "Recraft no longer draws this style; choose another")
         }
         _ => run.failed(false),
     })
+}
+
+/// Everything that is read of an answer.
+#[cfg(feature = "fuzz")]
+pub(crate) fn read_any(run: &Run<'_>, answer: &Answer) -> Vec<Verdict> {
+    let _ = is_wrong_kind(answer);
+    [None, Some("style"), Some("style_id")].map(|styled| read(run, answer, styled)).into()
 }
 
 #[cfg(test)]

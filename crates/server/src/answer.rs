@@ -85,7 +85,8 @@ pub(crate) fn about(id: JobId, mut response: Response) -> Response {
     response
 }
 
-fn with_headers<'a>(mut response: Response, headers: impl Iterator<Item = (&'a str, &'a str)>) -> Response {
+/// With more headers; what is not fit for one is left out.
+pub(crate) fn with_headers<'a>(mut response: Response, headers: impl Iterator<Item = (&'a str, &'a str)>) -> Response {
     for (name, value) in headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
             response.headers_mut().insert(name, value);

@@ -9,7 +9,7 @@ use scumble_api::EndpointId;
 use crate::addressing::Service;
 use crate::answer::Refusal;
 use crate::key::hash;
-use crate::pages;
+use crate::pages::{self, VisitHash};
 use crate::routes;
 use crate::state::AppState;
 use crate::token::{self, Door, Token};
@@ -20,6 +20,8 @@ pub(crate) struct Authorized {
     pub(crate) key_id: Option<String>,
     /// The end of the token that was presented.
     until_ms: Option<i64>,
+    /// The visit by which somebody calls who has signed in.
+    visit: Option<VisitHash>,
 }
 
 impl FromRequestParts<AppState> for Authorized {
@@ -33,16 +35,16 @@ impl FromRequestParts<AppState> for Authorized {
             return Self::by_token(state, token, &door).await;
         }
         if !state.store.keys_required().await? {
-            return Ok(Self { key_id: None, until_ms: None });
+            return Ok(Self::of_key(None));
         }
         let Some(key) = presented(parts) else {
-            if let Some(key) = pages::key_of_page(state, parts).await? {
-                return Ok(Self::of_key(Some(key)));
+            if let Some((key, visit)) = pages::visit_of_page(state, parts).await? {
+                return Ok(Self { visit: Some(visit), ..Self::of_key(Some(key)) });
             }
             return Err(Refusal::plain(401, "A key is needed: send the header Authorization: Key <key>"));
         };
         match state.store.key_by_hash(&hash(key)).await? {
-            Some(record) => Ok(Self { key_id: Some(record.id), until_ms: None }),
+            Some(record) => Ok(Self::of_key(Some(record.id))),
             None => Err(Refusal::plain(401, "This key is not valid here")),
         }
     }
@@ -51,7 +53,7 @@ impl FromRequestParts<AppState> for Authorized {
 impl Authorized {
     /// Somebody who has shown this key in another way.
     pub(crate) const fn of_key(key_id: Option<String>) -> Self {
-        Self { key_id, until_ms: None }
+        Self { key_id, until_ms: None, visit: None }
     }
 
     async fn by_token(state: &AppState, token: &Token, door: &Door) -> Result<Self, Refusal> {
@@ -61,23 +63,37 @@ impl Authorized {
         if !claims.open(door) {
             return Err(Refusal::plain(401, "This token is for another app"));
         }
-        let this = Self { until_ms: Some(claims.until_ms()), key_id: claims.key };
+        let this = Self { until_ms: Some(claims.until_ms()), ..Self::of_key(claims.key) };
         match this.still(state).await? {
             true => Ok(this),
-            false => Err(Refusal::plain(401, "The key that this token was made with is not valid any more")),
+            false => Err(Refusal::plain(401, "The key that this token was made with is no longer valid")),
         }
     }
 
-    /// Whether the caller may still call, later on the same connection: tokens end and keys are revoked.
+    /// Whether this request is there for the caller. Those of the time before there were keys are everybody's, as on
+    /// pages; of another key's nobody learns that they exist.
+    pub(crate) fn may_see(&self, owner: Option<&str>) -> bool {
+        is_there_for(self.key_id.as_deref(), owner)
+    }
+
+    /// Whether the caller may still call, later on the same connection: tokens end, keys are revoked, people sign out.
     pub(crate) async fn still(&self, state: &AppState) -> scumble_store::Result<bool> {
         if self.until_ms.is_some_and(|until| until <= state.clock.now_ms()) {
             return Ok(false);
+        }
+        if let Some(visit) = &self.visit {
+            return Ok(state.store.visit(visit).await?.is_some());
         }
         match &self.key_id {
             Some(id) => Ok(state.store.key(id).await?.is_some()),
             None => Ok(!state.store.keys_required().await?),
         }
     }
+}
+
+/// Whether a request of this key's is there for somebody with that key, or without one on a server without keys.
+pub(crate) fn is_there_for(key: Option<&str>, owner: Option<&str>) -> bool {
+    key.is_none() || owner.is_none() || key == owner
 }
 
 /// What follows `Key` or `Bearer`, in any letter case. A key is opaque: it is never split.

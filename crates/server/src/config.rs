@@ -3,7 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use scumble_api::OpenAiAliases;
+use scumble_fetch::Budget;
+
 use crate::hosts::Hosts;
+use crate::origins::Origins;
+use crate::prefix::Prefix;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -12,13 +17,23 @@ const MIB: u64 = 1024 * 1024;
 pub struct Config {
     /// Where callers reach this server, where that is not what their `Host` header says.
     pub public_url: Option<String>,
-    /// Whether a proxy in front of this server says in `X-Forwarded-Proto` and `X-Forwarded-Host` how callers reach
-    /// it. Without such a proxy these headers are the callers' own inventions.
+    /// Whether a proxy in front of this server says in `X-Forwarded-Proto`, `X-Forwarded-Host` and
+    /// `X-Forwarded-Prefix` how callers reach it. Without such a proxy these headers are the callers' own inventions.
     pub trusted_proxy: bool,
+    /// The path below which a proxy shows this server, where it leaves that in the paths it passes on.
+    pub base_path: Prefix,
     /// The host names that stand for services.
     pub hosts: Arc<Hosts>,
+    /// The owner's names for endpoints, for programs that speak OpenAI's API.
+    pub openai: OpenAiAliases,
+    /// The origins whose pages may use this server while it has no keys.
+    pub origins: Arc<Origins>,
+    /// Whether everybody who can reach this server may call as long as it has no keys, through proxies too.
+    pub open: bool,
     /// Largest body of a call, in bytes.
     pub body_bytes: usize,
+    /// What bodies, messages and whatever else is held for callers draw on; the worker in this process draws on it too.
+    pub memory: Budget,
     /// Largest file that is uploaded, in bytes.
     pub upload_bytes: u64,
     /// How many jobs of an endpoint may wait; further calls are refused.
@@ -41,8 +56,13 @@ impl Default for Config {
         Self {
             public_url: None,
             trusted_proxy: false,
+            base_path: Prefix::default(),
             hosts: Arc::default(),
+            openai: OpenAiAliases::default(),
+            origins: Arc::default(),
+            open: false,
             body_bytes: 50 * MIB as usize,
+            memory: Budget::default(),
             upload_bytes: 10 * 1024 * MIB,
             queue_length: None,
             per_key_concurrency: None,

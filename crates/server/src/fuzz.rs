@@ -1,15 +1,19 @@
 //! The parsers of what strangers send, one function each, for `fuzz/`. Each checks what must hold of whatever it reads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::Query;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use scumble_api::{CdnTokenRequest, CompleteUpload, ENDPOINTS, EndpointId, InitiateUpload, JobOptions, SignRequest};
+use scumble_fetch::Budget;
 use scumble_files::{FilePath, Part};
 use scumble_store::{ManualClock, NewJob};
 use serde_json::{Map, Value};
+use tokio::io::AsyncWriteExt;
+use tungstenite::Message;
 
 use crate::addressing::{Caller, Service, is_catalogue, proxy_path};
 use crate::config::Config;
@@ -17,6 +21,8 @@ use crate::hosts::{Authority, Hosts};
 use crate::listen::is_ours;
 use crate::platform::{self, SubmitQuery};
 use crate::routes::{self, files, queue, uploads as calls};
+use crate::session::{Answer, Answering, Input, Overflow, Rules, serve};
+use crate::socket::socket;
 use crate::token::{self, App, Claims, Door};
 use crate::{auth, messages, pages, sse, uploads};
 
@@ -197,7 +203,7 @@ pub fn submit_query(query: &str) {
 pub fn catalogue_query(query: &str) {
     let Ok(uri) = format!("/v1/models?{query}").parse::<Uri>() else { return };
     let (Ok(Query(pairs)), Some(caller)) = (Query::try_from_uri(&uri), caller("localhost")) else { return };
-    let _ = routes::catalogue::page(pairs, &caller);
+    let _ = routes::catalogue::page(pairs, &caller, &|endpoint| scumble_api::Standing::of(endpoint, None));
 }
 
 /// A message of a WebSocket in MessagePack: what is read can be written, and is then read as the same.
@@ -205,7 +211,7 @@ pub fn catalogue_query(query: &str) {
 /// # Panics
 /// When it is not.
 pub fn message(bytes: &[u8]) {
-    let input = crate::session::Input { is_text: false, bytes: Bytes::copy_from_slice(bytes) };
+    let input = Input { is_text: false, bytes: Bytes::copy_from_slice(bytes) };
     if let Ok(body) = routes::realtime::read(&input) {
         for endpoint in ENDPOINTS {
             let _ = endpoint.parse(&body, scumble_api::Scope::Wire);
@@ -216,6 +222,55 @@ pub fn message(bytes: &[u8]) {
         let written = rmp_serde::to_vec_named(&value).expect("MessagePack");
         assert_eq!(messages::from_msgpack(&written), Ok(value));
     }
+}
+
+/// The cookies of a request, one line each. What is taken for ours is in one of them, and is opened only if it was signed.
+///
+/// # Panics
+/// When it is anything else.
+pub fn cookies(lines: &str) {
+    let mut headers = HeaderMap::new();
+    for line in lines.lines() {
+        if let Ok(value) = HeaderValue::from_str(line) {
+            headers.append("cookie", value);
+        }
+    }
+    let Some(cookie) = pages::cookie_of(&headers) else { return };
+    assert!(lines.contains(cookie), "{cookie}");
+    let claims = token::parts(cookie).and_then(|(_, payload, _)| serde_json::from_slice::<Claims>(&payload).ok());
+    let _ = claims.map(|claims| claims.until_ms());
+}
+
+/// A session on a WebSocket, from its first byte to its last: whatever comes, it ends with its connection, answers no
+/// more inputs than came, and holds no bytes when it is over.
+///
+/// # Panics
+/// When it does not.
+pub fn session(bytes: &[u8]) {
+    let (first, bytes) = bytes.split_first().unwrap_or((&0, &[]));
+    let overflow = if first & 1 == 0 { Overflow::DropOldest } else { Overflow::Close };
+    let rules = Rules { waiting: 2, bytes: 1024, overflow, idle: Duration::from_secs(60), farewell: None };
+    let budget = Budget::new(256 * 1024);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(async {
+        let (mut caller, connection) = tokio::io::duplex(64 * 1024);
+        let serving = async {
+            let socket = socket(connection, budget.share(), 64 * 1024).await;
+            let answer = |input: Input| -> Answering {
+                let text = routes::realtime::read(&input).map_or_else(|reason| reason, |body| body.to_string());
+                let is_last = input.bytes.ends_with(b"!");
+                Box::pin(async move { Answer { messages: vec![Message::Text(text.into())], is_last } })
+            };
+            serve(socket, rules, answer).await;
+        };
+        let calling = async {
+            let _ = caller.write_all(bytes).await;
+            let _ = caller.shutdown().await;
+            let _ = tokio::io::copy(&mut caller, &mut tokio::io::sink()).await;
+        };
+        tokio::join!(serving, calling);
+    });
+    assert_eq!(budget.free(), budget.bytes(), "a share was not given back");
 }
 
 /// An event is ASCII, and says what it was made of.
@@ -237,7 +292,7 @@ pub fn preview(bytes: &[u8]) {
 /// Somebody who calls this host.
 fn caller(host: &str) -> Option<Caller> {
     let parts: Parts = Request::builder().uri("/api/fal/proxy").header("host", host).body(()).ok()?.into_parts().0;
-    Caller::of(&parts, &Config::default())
+    Caller::of(&parts, &Config::default()).ok()
 }
 
 /// Lines of `name: value`; those that are none are left out.

@@ -106,7 +106,7 @@ impl Hosts {
     pub fn with(own: &[String]) -> Result<Self, String> {
         let valid = |name: &String| match Authority::parse(name) {
             Some(Authority { port: None, host }) if !host.starts_with('[') => Ok(host),
-            _ => Err(format!("{name:?} is no host name; expected one such as images.example.com, without port")),
+            _ => Err(format!("{name:?} is not a host name; expected one such as images.example.com, without port")),
         };
         Ok(Self { own: own.iter().map(valid).collect::<Result<_, _>>()? })
     }
@@ -122,6 +122,11 @@ impl Hosts {
             let (_, service) = OWN.iter().find(|(prefix, _)| *prefix == before)?;
             Some((*service, Family::Own(name.clone())))
         })
+    }
+
+    /// Whether this is one of the owner's names.
+    pub(crate) fn is_own(&self, host: &str) -> bool {
+        matches!(self.find(host), Some((_, Family::Own(_))))
     }
 
     /// All names.

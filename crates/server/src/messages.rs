@@ -8,7 +8,8 @@ use std::fmt;
 use axum::body::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use scumble_api::Count;
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Number, Value};
 
@@ -20,7 +21,8 @@ pub(crate) fn from_msgpack(bytes: &[u8]) -> Result<Value, String> {
     let mut rest = bytes;
     let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
     deserializer.set_max_depth(DEPTH);
-    let Input(value) = Input::deserialize(&mut deserializer).map_err(|e| format!("not a MessagePack input: {e}"))?;
+    let read = Input(&Count::default()).deserialize(&mut deserializer);
+    let value = read.map_err(|e| format!("not a MessagePack input: {e}"))?;
     match rest.len() {
         0 => Ok(value),
         more => Err(format!("not a MessagePack input: {more} bytes follow it")),
@@ -32,18 +34,20 @@ pub(crate) fn to_msgpack(output: &Value, contents: &[Bytes]) -> Result<Vec<u8>, 
     rmp_serde::to_vec_named(&Output { output, contents })
 }
 
-/// A JSON value out of whatever MessagePack holds.
-struct Input(Value);
+/// A JSON value out of whatever MessagePack holds; what is inside is counted, as in a body of JSON.
+#[derive(Clone, Copy)]
+struct Input<'a>(&'a Count);
 
-impl<'de> Deserialize<'de> for Input {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(InputVisitor).map(Input)
+impl<'de> DeserializeSeed<'de> for Input<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.0.one_more()?;
+        deserializer.deserialize_any(self)
     }
 }
 
-struct InputVisitor;
-
-impl<'de> Visitor<'de> for InputVisitor {
+impl<'de> Visitor<'de> for Input<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,7 +90,7 @@ impl<'de> Visitor<'de> for InputVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         // what a message says of its length is not believed: nothing is allocated in advance
         let mut items = Vec::new();
-        while let Some(Input(item)) = seq.next_element()? {
+        while let Some(item) = seq.next_element_seed(self)? {
             items.push(item);
         }
         Ok(Value::Array(items))
@@ -94,7 +98,8 @@ impl<'de> Visitor<'de> for InputVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut fields = Map::new();
-        while let Some((name, Input(value))) = map.next_entry::<String, Input>()? {
+        while let Some(name) = map.next_key::<String>()? {
+            let value = map.next_value_seed(self)?;
             fields.insert(name, value);
         }
         Ok(Value::Object(fields))
@@ -188,6 +193,8 @@ mod tests {
             b"{\"prompt\": \"json\"}",
             &deep,
             &nan,
+            // a list of a hundred thousand times nothing: one byte each, and thirty-two in memory
+            &[&b"\xdd\x00\x01\x86\xa0"[..], &[0xc0; 100_000]].concat(),
         ] {
             assert!(from_msgpack(bytes).is_err(), "{:?}", &bytes[..bytes.len().min(8)]);
         }

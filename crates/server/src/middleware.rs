@@ -1,10 +1,11 @@
 //! What every response gets, in one place, with reasons.
 
 use std::any::Any;
+use std::time::Duration;
 
 use axum::body::HttpBody;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use scumble_api::{ErrorAnswer, ErrorType};
@@ -27,8 +28,9 @@ pub(crate) fn with_request_id(mut response: Response) -> Response {
 /// Browsers call from any origin; access is by key, by cookie only for what comes from a page of ours. `Authorization`
 /// must be named, so the request's own list is mirrored.
 pub(crate) fn cors() -> CorsLayer {
-    const EXPOSED: [&str; 10] = [
+    const EXPOSED: [&str; 11] = [
         "etag",
+        "x-request-id",
         "x-fal-request-id",
         "x-fal-billable-units",
         "x-fal-served-from",
@@ -43,6 +45,8 @@ pub(crate) fn cors() -> CorsLayer {
         .allow_origin(tower_http::cors::Any)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
+        // as long as browsers keep it, which is less
+        .max_age(Duration::from_secs(24 * 60 * 60))
         .expose_headers(EXPOSED.map(HeaderName::from_static))
 }
 
@@ -57,13 +61,17 @@ pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
 /// Where the bytes of files are put.
 const UPLOADS: [&str; 3] = ["/cdn/put/", "/cdn/files/", "/files/"];
 
+/// Whether the body of a request is a file, which is written as it comes.
+pub(crate) fn is_upload(request: &Request) -> bool {
+    let path = request.uri().path();
+    let is_put = *request.method() == Method::PUT && UPLOADS.iter().any(|folder| path.starts_with(folder));
+    is_put || path == "/cdn/files/upload"
+}
+
 /// Refuses a body that says of itself that nobody here reads so much, before it is sent. Uploads have limits of their own.
 pub(crate) async fn long_bodies(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let limit = state.config.body_bytes.max(LIST_BYTES_MAX);
-    let path = request.uri().path();
-    let is_put = *request.method() == Method::PUT && UPLOADS.iter().any(|folder| path.starts_with(folder));
-    let is_upload = is_put || path == "/cdn/files/upload";
-    if !is_upload && request.body().size_hint().lower() > limit as u64 {
+    if !is_upload(&request) && request.body().size_hint().lower() > limit as u64 {
         return Refusal::plain(413, "The request body is too large for this server").into_response();
     }
     next.run(request).await
@@ -77,12 +85,22 @@ pub(crate) fn errors_in_json(response: Response) -> Response {
     if is_json || is_page || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
+    if status == StatusCode::METHOD_NOT_ALLOWED
+        && let Some(allowed) = response.headers().get(header::ALLOW).and_then(|allowed| allowed.to_str().ok())
+    {
+        let methods: Vec<&str> = allowed.split(',').map(str::trim).collect();
+        return wrong_method(&methods.join(", ")).into_response();
+    }
     let detail = match status {
         StatusCode::NOT_FOUND => "Not Found",
         StatusCode::METHOD_NOT_ALLOWED => "Method Not Allowed",
         StatusCode::PAYLOAD_TOO_LARGE => "The request body is too large for this server",
-        StatusCode::RANGE_NOT_SATISFIABLE => return response,
         other => other.canonical_reason().unwrap_or("Error"),
     };
     Refusal::plain(status.as_u16(), detail).into_response()
+}
+
+/// Something is there, but not for this method.
+pub(crate) fn wrong_method(allowed: &str) -> Refusal {
+    Refusal::plain(405, &format!("Method Not Allowed: this path takes {allowed}")).with("allow", allowed)
 }

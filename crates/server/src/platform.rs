@@ -91,6 +91,11 @@ pub(crate) fn once(headers: &HeaderMap, endpoint: &str, body: &Value) -> Result<
     Ok(Some(Once { word: word.to_owned(), digest: digest.into() }))
 }
 
+/// The word of one of several jobs that are one call: the first has the caller's own.
+pub(crate) fn once_of_part(once: Once, part: usize) -> Once {
+    if part == 0 { once } else { Once { word: format!("{}#{part}", once.word), ..once } }
+}
+
 /// The same word for another call. Not a 409, which fal's Python client would retry.
 pub(crate) fn word_reused() -> Refusal {
     let msg = "This Idempotency-Key was used for another request; use a fresh key for every new request";

@@ -1,6 +1,6 @@
 //! A WebSocket on which inputs come in and answers go out: one at a time, in order, one answer each.
 //!
-//! Inputs wait in a bounded buffer while one is answered. A caller who goes away drops the answer in the making, which
+//! Inputs wait in a bounded buffer while one is answered, and hold their share of the process's budget of bytes until then. A caller who goes away drops the answer in the making, which
 //! cancels its job. A session that hears nothing for a while is closed.
 
 use std::collections::VecDeque;
@@ -8,8 +8,14 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use futures::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
+use tungstenite::Message;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
+
+use crate::socket::{Socket, is_exhausted};
 
 /// A caller who does not take an answer for this long is gone.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,7 +66,11 @@ pub(crate) enum Overflow {
 }
 
 /// Answers inputs until the caller has had enough.
-pub(crate) async fn serve(mut socket: WebSocket, rules: Rules, answer: impl Fn(Input) -> Answering) {
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    mut socket: Socket<S>,
+    rules: Rules,
+    answer: impl Fn(Input) -> Answering,
+) {
     let mut waiting = Waiting::default();
     let mut answering: Option<Answering> = None;
     let mut pings = tokio::time::interval_at(Instant::now() + PINGS, PINGS);
@@ -70,10 +80,17 @@ pub(crate) async fn serve(mut socket: WebSocket, rules: Rules, answer: impl Fn(I
             answering = waiting.pop().map(&answer);
         }
         tokio::select! {
-            received = socket.recv() => match received {
-                Some(Ok(Message::Binary(bytes))) => waiting.push(Input { is_text: false, bytes }),
-                Some(Ok(Message::Text(text))) => waiting.push(Input { is_text: true, bytes: text.into() }),
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            received = socket.next() => match received {
+                Some(Ok(Message::Binary(bytes))) => {
+                    waiting.push(Input { is_text: false, bytes: socket.get_mut().settle().hold(bytes) });
+                }
+                Some(Ok(Message::Text(text))) => {
+                    waiting.push(Input { is_text: true, bytes: socket.get_mut().settle().hold(text.into()) });
+                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
+                    drop(socket.get_mut().settle());
+                    continue;
+                }
                 Some(Ok(Message::Close(_))) => {
                     drop(answering.take());
                     return agree(&mut socket).await;
@@ -90,7 +107,7 @@ pub(crate) async fn serve(mut socket: WebSocket, rules: Rules, answer: impl Fn(I
                     return;
                 }
                 if is_last {
-                    return close(socket, close_code::NORMAL, "").await;
+                    return close(socket, CloseCode::Normal, "").await;
                 }
             }
             _ = pings.tick(), if answering.is_some() => {
@@ -101,14 +118,14 @@ pub(crate) async fn serve(mut socket: WebSocket, rules: Rules, answer: impl Fn(I
             }
             () = tokio::time::sleep_until(quiet_since + rules.idle), if answering.is_none() => {
                 send(&mut socket, rules.farewell.into_iter().collect()).await;
-                return close(socket, close_code::NORMAL, "no inputs").await;
+                return close(socket, CloseCode::Normal, "no inputs").await;
             }
         }
         quiet_since = Instant::now();
         if waiting.is_beyond(&rules, answering.is_some()) {
             match rules.overflow {
                 Overflow::DropOldest => waiting.drop_oldest(&rules),
-                Overflow::Close => return close(socket, close_code::AGAIN, "too many inputs wait").await,
+                Overflow::Close => return close(socket, CloseCode::Again, "too many inputs wait").await,
             }
         }
     }
@@ -122,7 +139,7 @@ async fn made(answering: &mut Option<Answering>) -> Answer {
 }
 
 /// Whether the other side took it all.
-async fn send(socket: &mut WebSocket, messages: Vec<Message>) -> bool {
+async fn send<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut Socket<S>, messages: Vec<Message>) -> bool {
     for message in messages {
         if !matches!(timeout(PATIENCE, socket.send(message)).await, Ok(Ok(()))) {
             return false;
@@ -131,19 +148,23 @@ async fn send(socket: &mut WebSocket, messages: Vec<Message>) -> bool {
     true
 }
 
-/// A connection that cannot go on, because of a message that is too large or none at all.
-async fn refuse(socket: WebSocket, error: axum::Error) {
-    match error.into_inner().downcast_ref() {
-        Some(tungstenite::Error::Capacity(_)) => {
-            close(socket, close_code::SIZE, "a message is too large for this server").await;
+/// A connection that cannot go on, because of a message that is too large or none at all, or for want of room.
+async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut socket: Socket<S>, error: tungstenite::Error) {
+    use tungstenite::Error;
+    // what was begun is not put together any more
+    drop(socket.get_mut().settle());
+    match error {
+        Error::Io(error) if is_exhausted(&error) => {
+            close(socket, CloseCode::Again, "the memory of the server is taken; try again in some seconds").await;
         }
-        Some(tungstenite::Error::Utf8(_)) => close(socket, close_code::INVALID, "text that is no UTF-8").await,
-        _ => close(socket, close_code::PROTOCOL, "not what a WebSocket carries").await,
+        Error::Capacity(_) => close(socket, CloseCode::Size, "a message is too large for this server").await,
+        Error::Utf8(_) => close(socket, CloseCode::Invalid, "text that is not UTF-8").await,
+        _ => close(socket, CloseCode::Protocol, "not what a WebSocket carries").await,
     }
 }
 
 /// Ends a session as the protocol asks: say so, and let the other side agree.
-async fn close(mut socket: WebSocket, code: u16, reason: &'static str) {
+async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut socket: Socket<S>, code: CloseCode, reason: &'static str) {
     let frame = CloseFrame { code, reason: reason.into() };
     if send(&mut socket, vec![Message::Close(Some(frame))]).await {
         agree(&mut socket).await;
@@ -152,8 +173,13 @@ async fn close(mut socket: WebSocket, code: u16, reason: &'static str) {
 
 /// Reads to the end. An answer to the other side's goodbye goes out with that; without it a browser calls the
 /// connection broken.
-async fn agree(socket: &mut WebSocket) {
-    let _ = timeout(GOODBYE, async { while let Some(Ok(_)) = socket.recv().await {} }).await;
+async fn agree<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut Socket<S>) {
+    let rest = async {
+        while let Some(Ok(_)) = socket.next().await {
+            drop(socket.get_mut().settle());
+        }
+    };
+    let _ = timeout(GOODBYE, rest).await;
 }
 
 /// Inputs that wait for their turn.

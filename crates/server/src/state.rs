@@ -8,6 +8,7 @@ use scumble_store::{Clock, Store};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::pages::Tries;
 use crate::watch::Watches;
 
 /// Shared by all handlers; cheap to clone, and cloned several times on the way of a request.
@@ -28,6 +29,8 @@ pub struct Shared {
     pub(crate) direct: Arc<Semaphore>,
     /// Who waits for which job.
     pub(crate) watches: Watches,
+    /// Failed sign-ins.
+    pub(crate) tries: Tries,
 }
 
 impl AppState {
@@ -35,7 +38,7 @@ impl AppState {
     pub fn new(store: Arc<dyn Store>, files: Files, clock: Arc<dyn Clock>, config: Config) -> Self {
         let direct = Arc::new(Semaphore::new(config.direct_calls));
         let watches = Watches::hear(store.changes());
-        Self(Arc::new(Shared { store, files, clock, config, direct, watches }))
+        Self(Arc::new(Shared { store, files, clock, config, direct, watches, tries: Tries::default() }))
     }
 }
 

@@ -2,9 +2,9 @@
 
 use axum::body::Bytes;
 use axum::http::HeaderMap;
-use scumble_api::{Endpoint, EndpointId, ErrorAnswer, ErrorType, JobOptions, Scope};
+use scumble_api::{Encoding, Endpoint, EndpointId, ErrorAnswer, ErrorType, JobOptions, Scope, read_json};
 use scumble_store::{Admission, Enqueued, Job, JobId, NewJob, Outcome};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::addressing::Caller;
 use crate::answer::Refusal;
@@ -22,6 +22,23 @@ pub(crate) struct Call {
     pub(crate) body: Value,
     /// Whether somebody watches the job: a worker then shows how it goes.
     pub(crate) stream: bool,
+    pub(crate) beside: Beside,
+}
+
+/// What another API than fal's lets its callers say beside the input.
+#[derive(Default)]
+pub(crate) struct Beside {
+    /// How the pictures are written.
+    pub(crate) encoding: Option<Encoding>,
+    /// Whether a mask is transparent where it marks.
+    pub(crate) clear_mask: bool,
+    /// Whether pictures are to be as large as the first that was given.
+    pub(crate) like_picture: bool,
+    /// What makes two calls the same, where that is not their input.
+    pub(crate) said: Option<Value>,
+    /// The number of this job among those of one call. Only the first can be refused because its key is busy: the
+    /// others wait until the key has room.
+    pub(crate) part: usize,
 }
 
 /// Who calls, from where, and what their headers say.
@@ -43,18 +60,12 @@ pub(crate) struct Accepted {
 impl Call {
     /// Reads the id and the body; an empty body means `{}`.
     pub(crate) fn read(id: &str, body: &Bytes) -> Result<Self, Refusal> {
-        let endpoint = endpoint(id)?;
-        let body = if body.iter().all(u8::is_ascii_whitespace) {
-            json!({})
-        } else {
-            serde_json::from_slice(body).map_err(|e| ErrorAnswer::bad_json(&e.to_string()))?
-        };
-        Ok(Self::new(endpoint, body))
+        Ok(Self::new(endpoint(id)?, read_json(body)?))
     }
 
     /// A call of this endpoint.
     pub(crate) fn new(endpoint: &'static Endpoint, body: Value) -> Self {
-        Self { id: JobId::random(), endpoint, body, stream: false }
+        Self { id: JobId::random(), endpoint, body, stream: false, beside: Beside::default() }
     }
 
     /// A direct call: never retried here, refused while its key is busy. Answers once the job is a worker's or, after
@@ -67,11 +78,14 @@ impl Call {
         let mut options = platform::options(from.headers, from.caller)?;
         options.retry.never = true;
         options.stream = self.stream;
-        options.ignored = input.ignored().to_vec();
+        options.notes = input.notes();
+        let Beside { encoding, clear_mask, like_picture, said, part } = &self.beside;
+        (options.encoding, options.clear_mask, options.like_picture) = (*encoding, *clear_mask, *like_picture);
+        let once = platform::once(from.headers, self.endpoint.id, said.as_ref().unwrap_or(&self.body))?;
         let admission = Admission {
             max_waiting: from.state.config.queue_length,
-            max_at_work: from.state.config.per_key_concurrency.map(u64::from),
-            once: platform::once(from.headers, self.endpoint.id, &self.body)?,
+            max_at_work: from.state.config.per_key_concurrency.map(u64::from).filter(|_| *part == 0),
+            once: once.map(|once| platform::once_of_part(once, *part)),
             // streams name it before it ends
             quiet: !self.stream,
         };
@@ -94,7 +108,7 @@ impl Call {
         let store = &from.state.store;
         let enqueued = match self.endpoint.parse(&self.body, Scope::Wire) {
             Ok(input) => {
-                options.ignored = input.ignored().to_vec();
+                options.notes = input.notes();
                 let job = NewJob { webhook, ..self.job(input.to_json(), &options, from) };
                 store.enqueue(job, admission).await?
             }
@@ -143,7 +157,7 @@ fn accepted(enqueued: Enqueued) -> Result<Accepted, Refusal> {
         Enqueued::Repeated(job) => Ok(Accepted { job, position: 0 }),
         Enqueued::WordReused => Err(platform::word_reused()),
         Enqueued::TooManyWaiting(waiting) => {
-            let detail = format!("{waiting} requests wait for this endpoint already; try again later");
+            let detail = format!("{waiting} requests are waiting for this endpoint already; try again later");
             Err(Refusal::plain(429, &detail))
         }
         Enqueued::TooManyAtWork(_) => Err(too_many()),

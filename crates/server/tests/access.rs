@@ -305,18 +305,25 @@ async fn ranges_and_heads_obey_the_same_rules() {
 }
 
 #[tokio::test]
-async fn what_a_browser_could_run_it_shows_in_a_sandbox() {
+async fn what_a_browser_could_run_it_saves_and_never_shows_outside_of_a_sandbox() {
     let gallery = Gallery::new().await;
-    for (content_type, sandboxed) in [
-        ("image/png", false),
-        ("video/mp4", false),
-        ("application/pdf", false),
-        ("image/svg+xml", true),
-        ("text/html", true),
-        ("Text/HTML; charset=utf-8", true),
-        ("application/xhtml+xml", true),
-        ("text/xml", true),
-        ("application/octet-stream", true),
+    for (content_type, sandboxed, saved) in [
+        ("image/png", false, false),
+        ("image/jpeg", false, false),
+        ("image/webp", false, false),
+        ("video/mp4", false, false),
+        ("text/plain; charset=utf-8", true, false),
+        ("application/pdf", false, true),
+        ("image/svg+xml", true, true),
+        ("text/html", true, true),
+        ("Text/HTML; charset=utf-8", true, true),
+        ("application/xhtml+xml", true, true),
+        ("text/xml", true, true),
+        ("text/javascript", true, true),
+        ("application/javascript", true, true),
+        ("application/wasm", true, true),
+        ("multipart/related", true, true),
+        ("application/octet-stream", true, true),
     ] {
         let url = gallery.file(content_type, &json!({})).await;
         let file = get(&url, None).await;
@@ -328,6 +335,10 @@ async fn what_a_browser_could_run_it_shows_in_a_sandbox() {
             sandboxed.then_some("sandbox; default-src 'none'"),
             "{content_type}"
         );
+        let disposition = file.headers().get("content-disposition").map(|d| d.to_str().unwrap());
+        assert_eq!(disposition, saved.then_some("attachment"), "{content_type}");
+        let part = reqwest::Client::new().get(&url).header("range", "bytes=0-3").send().await.unwrap();
+        assert_eq!(part.headers().contains_key("content-disposition"), saved, "a part of {content_type}");
     }
 }
 

@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use scumble_api::{ENDPOINTS, ErrorAnswer, ErrorType, Field};
-use scumble_store::{Admission, Enqueued, NewJob, Outcome};
+use scumble_store::{Admission, Clock, Enqueued, ManualClock, NewJob, Outcome, SystemClock};
 use scumble_testkit::runner::FakeRunner;
 use scumble_testkit::server::{ENDPOINT, Setup, TestServer};
 use serde_json::{Value, json};
@@ -107,6 +108,10 @@ async fn the_gallery_links_every_endpoint_and_says_what_answers_it() {
     }
     page.has("Needs weights");
     page.has("Needs a key");
+    page.has("way-not-yet");
+    let not_yet = browser.get("/models/fal-ai/aura-flow").await;
+    not_yet.has("which the engine cannot run yet");
+    not_yet.lacks("Needs weights");
     assert_eq!(page.text.matches("way-here").count(), 1, "one endpoint runs here");
     let found = browser.get("/?q=ideogram&way=missing").await;
     let shown = found
@@ -187,7 +192,17 @@ async fn pages_are_for_themselves() {
     let mut browser = Browser::new(&server);
     let made = browser.post(&format!("/models/{ENDPOINT}"), &[("prompt", "x")]).await;
     let request = made.header("location").to_owned();
-    for path in ["/", "/models/scumble/starter", "/history", &request, "/jobs", "/keys", "/models/no/such"] {
+    for path in [
+        "/",
+        "/models/scumble/starter",
+        "/history",
+        &request,
+        "/jobs",
+        "/keys",
+        "/models/no/such",
+        "/docs",
+        "/docs/clients",
+    ] {
         let from_elsewhere = browser.request(Method::GET, path).header("origin", "https://evil.example");
         let page = Page::of(from_elsewhere.send().await.unwrap()).await;
         let policy = page.header("content-security-policy");
@@ -267,7 +282,7 @@ async fn a_form_makes_a_picture_and_its_page_shows_it() {
 async fn what_is_refused_stands_at_its_field_and_makes_no_job() {
     let server = server().await;
     let mut browser = Browser::new(&server);
-    let form = [("prompt", ""), ("num_images", "9"), ("guidance_scale", "much"), ("seed", "-1")];
+    let form = [("prompt", ""), ("num_images", "9"), ("guidance_scale", "much"), ("seed", "-2")];
     let page = browser.post(&format!("/models/{ENDPOINT}"), &form).await;
     assert_eq!(page.status, 422);
     for (name, said) in [
@@ -409,6 +424,108 @@ async fn signing_in_takes_a_key_and_leaves_none_behind() {
     browser.cookie = Some(good);
     server.store.revoke_key(id).await.unwrap();
     assert_eq!(browser.get("/jobs").await.status, 303);
+}
+
+/// A server whose time stands still.
+async fn server_of_its_own_time() -> (TestServer, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::at(SystemClock.now_ms()));
+    let setup = Setup { clock: clock.clone(), ..Setup::default() };
+    (TestServer::with(setup, &FakeRunner::free()).await, clock)
+}
+
+#[tokio::test]
+async fn who_signs_out_leaves_a_cookie_that_is_worth_nothing() {
+    let server = server().await;
+    let key = server.key().await;
+    let mut browser = Browser::new(&server);
+    browser.post("/sign-in", &[("key", &key)]).await;
+    let mut other = Browser::new(&server);
+    other.post("/sign-in", &[("key", &key)]).await;
+    let upload = browser.request(Method::POST, "/cdn/files/upload").header("origin", &server.url);
+    let upload = upload.header("x-fal-object-lifecycle", r#"{"initial_acl":{"default":"hide"}}"#).body("x");
+    let file: Value = upload.send().await.unwrap().json().await.unwrap();
+    let file = file["access_url"].as_str().unwrap().strip_prefix(&server.url).unwrap().to_owned();
+    // what opens with a cookie: pages, their events, calls, files
+    let opens = async |browser: &Browser<'_>| {
+        let call = browser.request(Method::POST, &format!("/run/{ENDPOINT}")).header("origin", &server.url);
+        let call = call.json(&json!({ "prompt": "x", "num_inference_steps": 1 })).send().await.unwrap();
+        let (page, file) = (browser.get("/history").await, browser.get(&file).await);
+        [page.status.as_u16(), call.status().as_u16(), file.status.as_u16()]
+    };
+    assert_eq!(opens(&browser).await, [200, 200, 200]);
+    let copied = browser.cookie.clone();
+    let strange =
+        browser.request(Method::POST, "/sign-out").header("origin", "https://evil.test").send().await.unwrap();
+    assert_eq!((strange.status().as_u16(), opens(&browser).await), (403, [200, 200, 200]), "nobody else signs out");
+    let out = browser.post("/sign-out", &[]).await;
+    assert_eq!((out.status.as_u16(), out.header("location")), (303, "/sign-in"));
+    assert!(out.header("set-cookie").contains("Max-Age=0"));
+    browser.cookie = copied;
+    assert_eq!(opens(&browser).await, [303, 401, 404]);
+    assert_eq!(opens(&other).await, [200, 200, 200], "the same key elsewhere stays in");
+    // twice is not worse than once, and a made up cookie is none
+    assert_eq!(browser.post("/sign-out", &[]).await.status, 303);
+    // a restart changes nothing
+    let (gone, alive) = (browser.cookie.clone(), other.cookie.clone());
+    drop((browser, other));
+    let server = TestServer::on(server.stopped().await, &FakeRunner::free()).await;
+    for (cookie, expected) in [(gone, 303), (alive, 200)] {
+        let browser = Browser { cookie, ..Browser::new(&server) };
+        assert_eq!(browser.get("/history").await.status, expected);
+    }
+}
+
+#[tokio::test]
+async fn somebody_stays_signed_in_for_a_month_or_until_they_do_so_anew() {
+    let (server, clock) = server_of_its_own_time().await;
+    let key = server.key().await;
+    let mut browser = Browser::new(&server);
+    browser.post("/sign-in", &[("key", &key)]).await;
+    clock.advance(30 * 24 * 60 * 60 * 1000 - 1);
+    assert_eq!(browser.get("/history").await.status, 200);
+    clock.advance(1);
+    assert_eq!(browser.get("/history").await.status, 303);
+    browser.post("/sign-in", &[("key", &key)]).await;
+    let first = browser.cookie.clone();
+    browser.post("/sign-in", &[("key", &key)]).await;
+    assert_eq!(browser.get("/history").await.status, 200);
+    assert_ne!(browser.cookie, first);
+    browser.cookie = first;
+    assert_eq!(browser.get("/history").await.status, 303, "a browser is signed in once");
+}
+
+#[tokio::test]
+async fn wrong_keys_slow_down_whoever_tries_them_and_nobody_else() {
+    let (server, clock) = server_of_its_own_time().await;
+    let (key, other) = (server.key().await, server.key().await);
+    let id = key.split(':').next().unwrap();
+    let guess = format!("{id}:guess");
+    let from = |address: [u8; 4]| Browser {
+        server: &server,
+        client: Client::builder().redirect(Policy::none()).local_address(IpAddr::from(address)).build().unwrap(),
+        cookie: None,
+    };
+    let (mut stranger, mut owner) = (from([127, 0, 0, 2]), from([127, 0, 0, 1]));
+    for _ in 0..6 {
+        assert_eq!(stranger.post("/sign-in", &[("key", &guess)]).await.status, 401);
+    }
+    let slowed = stranger.post("/sign-in", &[("key", &guess)]).await;
+    assert_eq!((slowed.status.as_u16(), slowed.header("retry-after")), (429, "1"));
+    slowed.has("Too many wrong keys were tried. Wait for 1 s and try again");
+    assert_eq!(stranger.post("/sign-in", &[("key", &key)]).await.status, 429, "what is guessed is not looked at");
+    // others, and other keys, are not slowed: neither made up ones nor this one
+    assert_eq!(owner.post("/sign-in", &[("key", &key)]).await.status, 303);
+    assert_eq!(stranger.post("/sign-in", &[("key", &other)]).await.status, 303);
+    assert_eq!(stranger.post("/sign-in", &[("key", "nonsense")]).await.status, 401);
+    assert_eq!(stranger.post("/sign-in", &[("key", "")]).await.status, 401, "an empty field is no guess");
+    clock.advance(1_000);
+    assert_eq!(stranger.post("/sign-in", &[("key", &guess)]).await.status, 401);
+    assert_eq!(stranger.post("/sign-in", &[("key", &guess)]).await.header("retry-after"), "2");
+    clock.advance(2_000);
+    assert_eq!(stranger.post("/sign-in", &[("key", &key)]).await.status, 303);
+    for _ in 0..6 {
+        assert_eq!(stranger.post("/sign-in", &[("key", &guess)]).await.status, 401, "all is forgiven");
+    }
 }
 
 #[tokio::test]
@@ -560,6 +677,55 @@ async fn what_is_not_there_is_a_page_too() {
     // programs are answered as before
     let api = server.request(Method::POST, "/no/such").json(&json!({})).send().await.unwrap();
     assert_eq!(api.headers()["content-type"], "application/json");
+}
+
+#[tokio::test]
+async fn documents_that_are_named_can_be_opened() {
+    let server = server().await;
+    let browser = Browser::new(&server);
+    let list = browser.get("/docs").await;
+    assert_eq!(list.status, 200);
+    let names = list.text.split("href=\"/docs/").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    assert!(names.len() >= 7 && names.contains(&"clients".to_owned()), "{names:?}");
+    for name in &names {
+        let page = browser.get(&format!("/docs/{name}")).await;
+        assert_eq!(page.status, 200, "{name}");
+        page.has("<h1 id=");
+        page.lacks("<!-- ");
+        page.lacks("<img");
+        page.lacks("<script>");
+        labelled(&page.text);
+        let written = browser.get(&format!("/docs/{}.md", name.to_uppercase())).await;
+        assert!(
+            written.header("content-type").starts_with("text/markdown") && written.text.starts_with("# "),
+            "{name}"
+        );
+    }
+    browser.get("/docs/settings").await.has("href=\"/docs/makers#settings\"");
+    for missing in ["/docs/no-such", "/docs/..%2fCargo.toml", "/docs/clients.txt"] {
+        let page = browser.get(missing).await;
+        assert_eq!(page.status, 404, "{missing}");
+        page.has("There is no such document");
+    }
+    // a page that sends its reader there has the address
+    browser.get("/models/scumble/starter").await.has("href=\"/docs/clients\"");
+    browser.get("/models/scumble/starter/llms.txt").await.has(&format!("{}/docs/clients", server.url));
+    // they are everybody's, with keys too
+    server.key().await;
+    assert_eq!(browser.get("/docs/makers").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_page_says_what_it_can_and_what_it_does_not_do() {
+    let server = server().await;
+    let browser = Browser::new(&server);
+    let starter = browser.get("/models/scumble/starter").await;
+    starter.has(&escaped(scumble_api::STARTER_WORDS));
+    starter.has(&escaped(scumble_api::FLAGS_HELP));
+    starter.has("No other seed gives the third of four by itself.");
+    starter.has("os.environ.setdefault(&quot;FAL_KEY&quot;, &quot;any&quot;)");
+    browser.get("/models/fal-ai/flux/schnell").await.has("this server has no checker, and nothing is checked");
 }
 
 #[tokio::test]

@@ -236,6 +236,23 @@ async fn a_handshake_needs_a_key_and_a_revoked_key_ends_the_session() {
 }
 
 #[tokio::test]
+async fn who_signs_out_on_a_page_ends_its_session_with_the_next_input() {
+    let server = TestServer::new(&FakeRunner::free()).await;
+    let key = server.key().await;
+    let browser = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let post = |path: &str| browser.post(format!("{}{path}", server.url)).header("origin", &server.url);
+    let signed_in = post("/sign-in").body(format!("key={key}")).send().await.unwrap();
+    let cookie = signed_in.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let mut socket = Socket::open_with(&server, REALTIME, &[("origin", &server.url), ("cookie", &cookie)]).await;
+    socket.send(&star("signed in")).await;
+    assert_eq!(socket.output().await.prompt, "signed in");
+    assert_eq!(post("/sign-out").header("cookie", &cookie).send().await.unwrap().status(), 303);
+    socket.send(&star("signed out")).await;
+    assert_eq!(socket.text().await, json!({ "status": "error", "error": "Unauthorized" }));
+    assert_eq!(socket.closed().await, Some(1000));
+}
+
+#[tokio::test]
 async fn a_token_that_ends_during_a_session_ends_it_with_the_next_input() {
     let clock = Arc::new(ManualClock::at(1_700_000_000_000));
     let server = TestServer::with(Setup { clock: clock.clone(), ..idle(60_000) }, &FakeRunner::free()).await;

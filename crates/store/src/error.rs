@@ -34,7 +34,9 @@ pub enum Error {
         known: i64,
     },
     /// The file is damaged or no database.
-    #[error("the database is damaged or not a database ({0}); move it away to begin anew, or restore a backup")]
+    #[error(
+        "the database is damaged or not a database ({0}); move it away to start with a new one, or restore a backup"
+    )]
     Corrupt(Cause),
     /// No space is left. Nothing was written.
     #[error("no space is left for the database ({0}); free some and try again")]
@@ -46,7 +48,9 @@ pub enum Error {
     #[error("the database is locked by another process ({0}); try again, and find out who holds it")]
     Busy(Cause),
     /// The database server cannot be reached, or went away in the middle. What was asked is not known to be written.
-    #[error("the database does not answer ({0}); it is asked again by itself, check that it runs and can be reached")]
+    #[error(
+        "the database does not answer ({0}); this program goes on asking; check that the database runs and can be reached"
+    )]
     NoAnswer(Cause),
     /// The database server does not let this program in.
     #[error("the database refuses this program ({0}); check the user, the password and the name of the database")]
@@ -56,7 +60,7 @@ pub enum Error {
     Url(String),
     /// What was written did not get to the disk for certain, and nothing more is written until the next start.
     #[error(
-        "the database cannot be brought to the disk ({0}); see to the disk and start the program again, which finds out \
+        "the database cannot be written to the disk ({0}); check the disk, then start the program again, which finds out \
          what is there"
     )]
     Unflushed(Cause),

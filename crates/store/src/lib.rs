@@ -16,6 +16,7 @@
 //! | **event** | something that happened to a job: a log line, progress, a state it entered |
 //! | **file** | the row about bytes that `scumble-files` keeps |
 //! | **key** | what a caller proves who they are with; only its hash is here |
+//! | **visit** | somebody who has signed in on pages with a key, until they sign out or for a while; only the digest of their word is here |
 //! | **delivery** | a webhook on its way to whoever wants to be told of an outcome |
 //! | **secret** | bytes that the server itself signs with; every process on a database shares them |
 //!
@@ -53,6 +54,7 @@ mod seat;
 mod secret;
 mod sqlite;
 mod store;
+mod visit;
 mod worker;
 
 #[cfg(feature = "suite")]
@@ -74,4 +76,5 @@ pub use seat::{Claimed, Seat};
 pub use secret::{SecretBytes, SecretRecord};
 pub use sqlite::{Options, SqliteStore};
 pub use store::Store;
+pub use visit::VISITS_MAX;
 pub use worker::{AtWork, WorkerRecord};

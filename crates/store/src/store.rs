@@ -201,6 +201,18 @@ pub trait Store: Send + Sync {
     /// makes the first key.
     async fn keys_required(&self) -> Result<bool>;
 
+    // --- Visits ---
+
+    /// Somebody has signed in on pages with this key, until then; `word_hash` is a digest of the word that their browser
+    /// keeps. Of a key's visits the newest [`VISITS_MAX`](crate::VISITS_MAX) go on.
+    async fn begin_visit(&self, word_hash: [u8; 32], key_id: &str, until_ms: i64) -> Result<()>;
+
+    /// The key of the visit whose word has this hash; `None` where it has ended, or its key was revoked.
+    async fn visit(&self, word_hash: &[u8; 32]) -> Result<Option<KeyRecord>>;
+
+    /// Ends a visit: its word is worth nothing from now on. False when it has ended before.
+    async fn end_visit(&self, word_hash: &[u8; 32]) -> Result<bool>;
+
     // --- Files ---
 
     /// Records a file that no job made, such as an upload.

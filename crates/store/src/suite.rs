@@ -15,6 +15,7 @@ pub mod queue;
 pub mod retention;
 pub mod secrets;
 pub mod setbacks;
+pub mod visits;
 pub mod whole;
 
 use std::collections::BTreeMap;
@@ -74,6 +75,7 @@ macro_rules! store_suite {
         $crate::store_suite!(@each $place; secrets: the_first_is_everybodys, several_for_a_purpose);
         $crate::store_suite!(@each $place; keys_and_files:
             keys_come_and_go, keys_stay_required, keys_are_unique, uploads, access, files_expire);
+        $crate::store_suite!(@each $place; visits: begun_and_ended, they_end_by_themselves, a_key_has_so_many);
         $crate::store_suite!(@each $place; pages:
             history_page_by_page, histories_are_of_a_key, the_latest_of_each, who_has_what, workers_come_and_go);
         $crate::store_suite!(@each $place; whole: changes_are_announced, answers_pings, closed_is_closed);

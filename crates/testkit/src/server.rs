@@ -148,6 +148,11 @@ impl TestServer {
         Self { url, store, client: Client::new(), drain, stop, working, serving, folder }
     }
 
+    /// Its data dir.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path()
+    }
+
     /// A request to a path of this server.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url))

@@ -11,10 +11,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kernels", &[]),
     ("fetch", &[]),
     ("files", &[]),
+    ("pictures", &[]),
     ("store", &["api"]),
     ("engine", &["kernels"]),
-    ("providers", &["api", "fetch"]),
-    ("worker", &["api", "engine", "fetch", "files", "providers", "store"]),
+    ("providers", &["api", "fetch", "pictures"]),
+    ("worker", &["api", "engine", "fetch", "files", "pictures", "providers", "store"]),
     ("server", &["api", "fetch", "files", "store"]),
     ("cli", &["api", "engine", "files", "server", "store", "worker"]),
     ("testkit", &["api", "engine", "files", "server", "store", "worker"]),
@@ -53,7 +54,7 @@ fn every_crate_depends_only_on_those_below_it() {
 
 #[test]
 fn only_the_command_line_reads_the_environment() {
-    for name in ["api", "engine", "fetch", "files", "kernels", "providers", "server", "store", "worker"] {
+    for name in ["api", "engine", "fetch", "files", "kernels", "pictures", "providers", "server", "store", "worker"] {
         // what pages show people who write programs is text, and reads nothing
         let shown = Path::new("pages/snippets.rs");
         for file in sources(&crates().join(name).join("src")).into_iter().filter(|file| !file.ends_with(shown)) {
@@ -61,6 +62,21 @@ fn only_the_command_line_reads_the_environment() {
             for call in ["env::var", "env::args"] {
                 assert!(!text.contains(call), "{} uses {call}; settings come from crates/cli", file.display());
             }
+        }
+    }
+}
+
+/// Readers of a message have this program, not its repository: what is named can be opened at `/docs` of a server.
+#[test]
+fn no_message_names_a_document_that_its_reader_cannot_open() {
+    let web = crates().parent().unwrap().join("web/templates");
+    let pages = std::fs::read_dir(web).unwrap().map(|entry| entry.unwrap().path());
+    let code = ALLOWED.iter().flat_map(|(name, _)| sources(&crates().join(name).join("src")));
+    for file in pages.chain(code) {
+        for line in std::fs::read_to_string(&file).unwrap().lines().filter(|line| !line.trim_start().starts_with("//"))
+        {
+            let named = line.split("docs/").skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()));
+            assert!(!named, "{}: {line}", file.display());
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What the owner may set about a worker.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use scumble_fetch::Budget;
 use scumble_store::{Limits, Retention};
 
 use crate::faults::Faults;
@@ -29,6 +31,10 @@ pub struct Config {
     pub webhooks: WebhooksConfig,
     /// Reading files that callers name.
     pub fetch: FetchConfig,
+    /// What files and pixels that are held for jobs draw on; a gateway in this process draws on it too.
+    pub memory: Budget,
+    /// How long runs may take.
+    pub runs: RunLimits,
     /// Pause between two clean-ups: expired files, abandoned uploads, old jobs.
     pub cleanup: Duration,
     /// How long the parts of an upload that nobody completes are kept; longer than an upload URL takes bytes.
@@ -57,6 +63,24 @@ pub struct FetchConfig {
     pub max_bytes: u64,
     /// Largest picture, in pixels.
     pub max_pixels: u64,
+    /// How long all pictures of one request may take together.
+    pub time: Duration,
+}
+
+/// How long a run may take, whatever it still says: `[worker] run_s`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunLimits {
+    /// Where an endpoint has none of its own.
+    pub usual: Option<Duration>,
+    /// By endpoint.
+    pub own: HashMap<String, Duration>,
+}
+
+impl RunLimits {
+    /// The owner's word for an endpoint, if there is one.
+    pub fn of(&self, endpoint: &str) -> Option<Duration> {
+        self.own.get(endpoint).copied().or(self.usual)
+    }
 }
 
 impl Default for Config {
@@ -71,6 +95,8 @@ impl Default for Config {
             per_key: None,
             webhooks: WebhooksConfig::default(),
             fetch: FetchConfig::default(),
+            memory: Budget::default(),
+            runs: RunLimits::default(),
             cleanup: Duration::from_secs(60),
             parts: 24 * HOUR,
             retention: Retention { kept_ms: Some(ms(30 * 24 * HOUR)), unkept_ms: ms(HOUR) },
@@ -87,7 +113,12 @@ impl Default for WebhooksConfig {
 
 impl Default for FetchConfig {
     fn default() -> Self {
-        Self { allow_private: false, max_bytes: 50 * 1024 * 1024, max_pixels: 8192 * 8192 }
+        Self {
+            allow_private: false,
+            max_bytes: 50 * 1024 * 1024,
+            max_pixels: 8192 * 8192,
+            time: Duration::from_secs(60),
+        }
     }
 }
 

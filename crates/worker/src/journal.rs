@@ -38,6 +38,8 @@ pub(crate) struct Journal {
     cancelled: AtomicBool,
     lost: AtomicBool,
     stopping: AtomicBool,
+    /// The run has taken all the time that it may.
+    expired: AtomicBool,
 }
 
 impl Journal {
@@ -54,6 +56,7 @@ impl Journal {
             wake: Notify::new(),
             lost: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            expired: AtomicBool::new(false),
         }
     }
 
@@ -101,7 +104,7 @@ impl Journal {
     /// Writes what was collected before the job goes back. A few lines of log are not worth the work of an attempt.
     pub(crate) async fn flush_if_possible(&self) {
         if let Err(error) = self.flush().await {
-            tracing::warn!(job.id = %self.lease.job.id, %error, "the last words of a job are lost");
+            tracing::warn!(job.id = %self.lease.job.id, %error, "the last lines of a job's log are lost");
         }
     }
 
@@ -126,13 +129,18 @@ impl Journal {
         self.stopping.load(Ordering::Acquire)
     }
 
+    /// Tells the run that its time is over.
+    pub(crate) fn expire(&self) {
+        self.expired.store(true, Ordering::Release);
+    }
+
     fn heed(&self, beat: Result<Beat>) {
         match beat {
             Ok(Beat::Alive { cancel_requested: false }) => {}
             Ok(Beat::Alive { cancel_requested: true }) => self.cancelled.store(true, Ordering::Release),
             Ok(Beat::Lost) => self.lost.store(true, Ordering::Release),
             // a database that does not answer now may answer in time for the next beat
-            Err(error) => tracing::warn!(job.id = %self.lease.job.id, %error, "no sign of life could be given"),
+            Err(error) => tracing::warn!(job.id = %self.lease.job.id, %error, "a sign of life was not sent"),
         }
     }
 
@@ -209,6 +217,10 @@ impl Watch for Journal {
         self.note(EventKind::Log { level: Level::Info, message: message.to_owned() });
     }
 
+    fn warn(&self, message: &str) {
+        self.note(EventKind::Log { level: Level::Warn, message: message.to_owned() });
+    }
+
     fn resumes(&self) -> bool {
         (self.is_lost() || self.is_stopping()) && !self.cancelled.load(Ordering::Acquire)
     }
@@ -233,6 +245,6 @@ impl Watch for Journal {
 
     fn cancelled(&self) -> bool {
         let set = |flag: &AtomicBool| flag.load(Ordering::Acquire);
-        set(&self.cancelled) || set(&self.lost) || set(&self.stopping)
+        set(&self.cancelled) || set(&self.lost) || set(&self.stopping) || set(&self.expired)
     }
 }

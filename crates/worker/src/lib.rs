@@ -7,7 +7,9 @@
 mod announce;
 mod cleanup;
 mod config;
+mod encoding;
 mod faults;
+mod fetching;
 mod hear;
 mod housekeeping;
 mod inputs;
@@ -31,11 +33,12 @@ pub mod makers {
     };
 }
 
-pub use config::{Config, FetchConfig, WebhooksConfig};
+pub use config::{Config, FetchConfig, RunLimits, WebhooksConfig};
 pub use faults::{Faults, Point};
 pub use inputs::{GivenPicture, InputImage, InputPixels, Inputs};
 pub use models::{ModelConfig, Models, ModelsConfig, advice, source};
 pub use outcome::fresh_seed;
 pub use picture::Picture;
+pub use scumble_fetch::Budget;
 pub use settle::with_fresh;
 pub use work::Worker;

@@ -9,7 +9,7 @@ use scumble_api::ImageFormat;
 use scumble_engine::Pixels;
 
 /// Quality of JPEG files; fal's are 95.
-const JPEG_QUALITY: u8 = 95;
+pub(crate) const JPEG_QUALITY: u8 = 95;
 
 /// An encoded picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,20 +48,37 @@ impl Picture {
         filter: FilterType,
     ) -> ImageResult<Self> {
         let (width, height) = (pixels.width as u32, pixels.height as u32);
-        let mut bytes = Vec::new();
-        let (rgb, color) = (&pixels.rgb, ExtendedColorType::Rgb8);
-        match format {
-            ImageFormat::Jpeg => {
-                JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).write_image(rgb, width, height, color)?;
-            }
+        let bytes = match format {
             ImageFormat::Png => {
-                PngEncoder::new_with_quality(&mut bytes, compression, filter).write_image(rgb, width, height, color)?;
+                let mut bytes = Vec::new();
+                let png = PngEncoder::new_with_quality(&mut bytes, compression, filter);
+                png.write_image(&pixels.rgb, width, height, ExtendedColorType::Rgb8)?;
+                bytes
             }
-            ImageFormat::Webp => WebPEncoder::new_lossless(&mut bytes).write_image(rgb, width, height, color)?,
-            ImageFormat::Svg => return Err(no_shapes()),
-        }
+            other => write_with(&pixels.rgb, (width, height), ExtendedColorType::Rgb8, other, JPEG_QUALITY)?,
+        };
         Ok(Self { bytes, format, width, height })
     }
+}
+
+/// Samples as a file; `quality` is for JPEG.
+pub(crate) fn write_with(
+    samples: &[u8],
+    (width, height): (u32, u32),
+    color: ExtendedColorType,
+    format: ImageFormat,
+    quality: u8,
+) -> ImageResult<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match format {
+        ImageFormat::Jpeg => {
+            JpegEncoder::new_with_quality(&mut bytes, quality).write_image(samples, width, height, color)?;
+        }
+        ImageFormat::Png => PngEncoder::new(&mut bytes).write_image(samples, width, height, color)?,
+        ImageFormat::Webp => WebPEncoder::new_lossless(&mut bytes).write_image(samples, width, height, color)?,
+        ImageFormat::Svg => return Err(no_shapes()),
+    }
+    Ok(bytes)
 }
 
 /// Pixels have no shapes to write.

@@ -1,19 +1,23 @@
 //! One job: lease, run, save, finish.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use scumble_api::{ErrorAnswer, ErrorType, JobOptions, Scope, rest_ms};
+use scumble_api::{ErrorAnswer, ErrorType, Input, JobOptions, Scope, rest_ms};
 use scumble_store::{Change, Finish, Lease, NewEvent, Outcome, Product, Release, Result};
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::encoding;
 use crate::faults::Point;
-use crate::inputs::Inputs;
+use crate::inputs::{GivenPicture, Inputs, as_large_as_given, cancelled};
 use crate::journal::{Journal, Pulse};
 use crate::outcome::{fresh_seed, save, unsave};
-use crate::runner::{Bill, Drawn, Request, RunError, Submitted, Watch};
+use crate::runner::{Bill, Drawn, Request, RunError, Runner, Submitted, Watch};
 use crate::work::Worker;
 
 /// How a lease ended.
@@ -28,6 +32,21 @@ pub(crate) enum Ending {
     Lost,
 }
 
+/// A job that was claimed and started: its signs of life go on until this value is gone.
+pub(crate) struct Begun {
+    lease: Arc<Lease>,
+    journal: Arc<Journal>,
+    pulse: Pulse,
+    began: Instant,
+}
+
+/// An input that is ready to be run.
+pub(crate) struct Ready {
+    checked: Input,
+    runner: Arc<dyn Runner>,
+    pictures: Vec<GivenPicture>,
+}
+
 /// A job that was run, and whose end nobody knows yet.
 pub(crate) struct Run {
     lease: Arc<Lease>,
@@ -38,20 +57,52 @@ pub(crate) struct Run {
     duration_ms: u64,
 }
 
-impl Run {
-    /// Runs a job that was claimed and started. `changes` are those announced since before the claim.
-    pub(crate) async fn of(worker: &Worker, lease: Lease, changes: Receiver<Change>, stop: &CancellationToken) -> Self {
-        let began = Instant::now();
+impl Begun {
+    /// `changes` are those announced since before the claim.
+    pub(crate) fn new(worker: &Worker, lease: Lease, changes: Receiver<Change>, stop: &CancellationToken) -> Self {
         let lease = Arc::new(lease);
         let journal = Arc::new(Journal::new(worker, lease.clone()));
         let (every, lease_ms) = (worker.config.heartbeat, worker.config.lease_ms());
         let pulse = Pulse::start(&journal, changes, every, lease_ms, stop.clone());
-        let drawn = draw(worker, &lease, &journal).await;
-        worker.config.faults.pass(Point::AfterRun);
-        let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Self { lease, journal, pulse, drawn, duration_ms }
+        Self { lease, journal, pulse, began: Instant::now() }
     }
 
+    /// Checks the input and reads its pictures.
+    pub(crate) async fn ready(&self, worker: &Worker) -> std::result::Result<Ready, RunError> {
+        let endpoint = scumble_api::find(&self.lease.job.endpoint)
+            .ok_or_else(|| RunError::Unavailable(format!("there is no endpoint {}", self.lease.job.endpoint)))?;
+        let checked = endpoint.parse(&self.lease.job.input, Scope::Wire).map_err(RunError::Invalid)?;
+        let runner = worker.models.runner(endpoint);
+        let inputs = Inputs::new(worker).of(self.lease.job.key_id.as_deref());
+        let mut pictures = inputs.given(&checked, runner.needs(), &*self.journal).await?;
+        if JobOptions::of(&self.lease.job.options).clear_mask {
+            pictures = inputs.marked_by_colour(endpoint, pictures).await?;
+        }
+        Ok(Ready { checked, runner, pictures })
+    }
+
+    /// A place among those that run, unless nobody wants the run any more.
+    pub(crate) async fn place(&self, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            place = places.clone().acquire_owned() => place.ok(),
+            () = cancelled(&*self.journal) => None,
+        }
+    }
+
+    /// Runs the job.
+    pub(crate) async fn run(self, worker: &Worker, ready: std::result::Result<Ready, RunError>) -> Run {
+        let Self { lease, journal, pulse, began } = self;
+        let drawn = match ready {
+            Ok(ready) => draw(worker, &lease, &journal, ready).await,
+            Err(error) => Err(error),
+        };
+        worker.config.faults.pass(Point::AfterRun);
+        let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Run { lease, journal, pulse, drawn, duration_ms }
+    }
+}
+
+impl Run {
     /// Writes the end down. An error leaves the lease to expire: the job is tried again.
     pub(crate) async fn conclude(self, worker: &Worker) -> Result<Ending> {
         let Self { lease, journal, pulse: _pulse, drawn, duration_ms } = self;
@@ -95,15 +146,14 @@ async fn draw(
     worker: &Worker,
     lease: &Lease,
     journal: &Arc<Journal>,
+    ready: Ready,
 ) -> std::result::Result<(Request, Drawn), RunError> {
-    let endpoint = scumble_api::find(&lease.job.endpoint)
-        .ok_or_else(|| RunError::Unavailable(format!("there is no endpoint {}", lease.job.endpoint)))?;
-    let checked = endpoint.parse(&lease.job.input, Scope::Wire).map_err(RunError::Invalid)?;
-    let runner = worker.models.runner(endpoint);
-    let inputs = Inputs::new(worker).of(lease.job.key_id.as_deref());
-    let pictures = inputs.given(&checked, runner.needs(), &**journal).await?;
-    for name in JobOptions::of(&lease.job.options).ignored {
-        journal.log(&format!("{} has no field {name}; it was ignored", endpoint.id));
+    let Ready { checked, runner, pictures } = ready;
+    let id = checked.endpoint().id;
+    let options = JobOptions::of(&lease.job.options);
+    let ignored = options.ignored.into_iter().map(|name| format!("{id} has no field {name}; it was ignored"));
+    for note in ignored.chain(options.notes) {
+        journal.log(&note);
     }
     let seed = match checked.request().seed {
         Some(seed) => seed,
@@ -111,12 +161,44 @@ async fn draw(
     };
     let attempt = lease.job.counted_attempts().unsigned_abs();
     let mut request = Request::new(&checked, pictures, seed, attempt);
+    encoding::ask_for(&mut request, options.encoding);
+    if options.like_picture {
+        as_large_as_given(&mut request);
+    }
     request.resume = submitted_before(worker, lease).await?;
+    let limit = worker.config.runs.of(id).map(|limit| (limit, "[worker] run_s"));
+    let limit = limit.or_else(|| runner.longest().map(|longest| (longest, "three times deadline_s of its maker")));
     let (job, watch) = (request.clone(), journal.clone());
     let run = AbortOnDropHandle::new(tokio::spawn(async move { runner.run(job, watch).await }));
-    let drawn = run.await.unwrap_or_else(|e| Err(RunError::Failed(format!("the runner panicked: {e}"))))?;
-    Ok((request, drawn))
+    let drawn = within(limit, run, journal).await?;
+    Ok((request, encoding::encoded(drawn, options.encoding, &worker.config.memory).await?))
 }
+
+/// What becomes of a run. One that takes too long is told to stop, then left alone.
+async fn within(
+    limit: Option<(Duration, &str)>,
+    mut run: AbortOnDropHandle<std::result::Result<Drawn, RunError>>,
+    journal: &Journal,
+) -> std::result::Result<Drawn, RunError> {
+    let panicked = |error: JoinError| Err(RunError::Failed(format!("the runner panicked: {error}")));
+    let Some((limit, setting)) = limit else { return run.await.unwrap_or_else(panicked) };
+    if let Ok(ended) = timeout(limit, &mut run).await {
+        return ended.unwrap_or_else(panicked);
+    }
+    journal.expire();
+    let bill = match timeout(GRACE, &mut run).await {
+        // it was about to end anyway
+        Ok(Ok(Ok(drawn))) => return Ok(drawn),
+        Ok(Ok(Err(RunError::Answered(answer)))) => answer.headers,
+        _ => Vec::new(),
+    };
+    let bill = bill.into_iter().filter(|(name, _)| [Outcome::MAKER, Outcome::COST].contains(name)).collect();
+    tracing::warn!(limit_s = limit.as_secs_f64(), setting, "a run took too long and was ended");
+    Err(RunError::too_long(limit, setting, bill))
+}
+
+/// How long a run that was told to stop may take to do so.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What an earlier attempt left at a maker. A database that does not tell must not lead to paying twice.
 async fn submitted_before(worker: &Worker, lease: &Lease) -> std::result::Result<Option<Submitted>, RunError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use scumble_files::Files;
 use scumble_store::{Change, Claim, Claimable, Claimed, Clock, JobId, Lease, Seat, Store};
 use tokio::sync::broadcast::Receiver;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -13,10 +13,11 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::announce::announce;
 use crate::config::Config;
 use crate::faults::Point;
+use crate::fetching::{self, Fetching};
 use crate::hear::hear;
 use crate::housekeeping::housekeeping;
 use crate::models::Models;
-use crate::run_one::{Ending, Run};
+use crate::run_one::{Begun, Ending};
 use crate::settle::settle;
 use crate::spent;
 use crate::webhooks::Deliverer;
@@ -60,9 +61,20 @@ impl Worker {
         let door = Arc::new(Mutex::new(()));
         let far = far.map(|endpoints| (endpoints, Some(door.clone())));
         let freed = watch::Sender::new(());
+        let fetching = Fetching::default();
+        let places = |count: usize| Arc::new(Semaphore::new(count.max(1)));
+        let (near_places, far_places) = (places(self.config.concurrency), places(self.config.far_concurrency));
         for (number, (endpoints, door)) in near.map(|endpoints| (endpoints, None)).chain(far).enumerate() {
-            let claim = self.claim(number, endpoints);
-            let slot = Slot { worker: self.clone(), claim, door, freed: freed.clone(), concluding: JoinSet::new() };
+            let slot = Slot {
+                worker: self.clone(),
+                claim: self.claim(number, endpoints),
+                places: if door.is_some() { far_places.clone() } else { near_places.clone() },
+                door,
+                freed: freed.clone(),
+                fetching: fetching.clone(),
+                fetched: JoinSet::new(),
+                concluding: JoinSet::new(),
+            };
             slots.spawn(slot.work(drain.clone(), stop.clone()));
         }
         while let Some(ended) = slots.join_next().await {
@@ -112,6 +124,12 @@ struct Slot {
     door: Option<Arc<Mutex<()>>>,
     /// Told when a key has one job less at work: another of its jobs may go.
     freed: watch::Sender<()>,
+    /// As many as there are slots of this kind: what was fetched beside the slots runs in one of them too.
+    places: Arc<Semaphore>,
+    /// Where jobs are whose pictures are read.
+    fetching: Fetching,
+    /// Those that this slot has claimed.
+    fetched: JoinSet<()>,
     /// Runs whose end is being written down. The disk is slow and the device is not, so the next job need not wait.
     concluding: JoinSet<()>,
 }
@@ -122,13 +140,30 @@ impl Slot {
             while self.concluding.len() >= CONCLUDING_MAX {
                 self.written().await;
             }
+            if self.door.is_some() {
+                // what it takes next may have pictures to fetch
+                tokio::select! {
+                    () = self.fetching.room() => {}
+                    () = drain.cancelled() => break,
+                }
+            }
             let turn = match self.door.clone() {
                 Some(door) => Some(door.lock_owned().await),
                 None => None,
             };
             let Some((lease, changes)) = self.next(&drain).await else { break };
+            let beside = self.fetching.place(&self.worker.models, &lease);
             drop(turn);
-            self.work_on(lease, changes, &stop).await;
+            match beside {
+                Some(place) => self.fetch(lease, changes, &stop, place),
+                None => self.work_on(lease, changes, &stop).await,
+            }
+            while let Some(ended) = self.fetched.try_join_next() {
+                complain(ended);
+            }
+        }
+        while let Some(ended) = self.fetched.join_next().await {
+            complain(ended);
         }
         while !self.concluding.is_empty() {
             self.written().await;
@@ -141,7 +176,8 @@ impl Slot {
         let (mut changes, mut freed) = (self.worker.store.changes(), self.freed.subscribe());
         while !drain.is_cancelled() {
             self.worker.config.faults.pass(Point::BeforeClaim);
-            let mut seat = match self.worker.store.claim_or_sit(&self.claim).await {
+            let claim = Claim { per_key: self.fetching.per_key(self.claim.per_key), ..self.claim.clone() };
+            let mut seat = match self.worker.store.claim_or_sit(&claim).await {
                 Ok(Claimed::Job(lease)) => return Some((*lease, changes)),
                 Ok(Claimed::Nothing(seat)) => seat,
                 Err(error) => {
@@ -173,13 +209,36 @@ impl Slot {
     async fn work_on(&mut self, lease: Lease, changes: Receiver<Change>, stop: &CancellationToken) {
         let (job, endpoint) = (lease.job.id, lease.job.endpoint.clone());
         tracing::info!(job.id = %job, endpoint.id = endpoint, attempt = lease.attempt, "job taken");
-        let run = Run::of(&self.worker, lease, changes, stop).await;
+        let begun = Begun::new(&self.worker, lease, changes, stop);
+        let ready = begun.ready(&self.worker).await;
+        // what has failed needs none
+        let place = if ready.is_ok() { begun.place(&self.places).await } else { None };
+        let run = begun.run(&self.worker, ready).await;
+        drop(place);
         let (worker, freed) = (self.worker.clone(), self.freed.clone());
         self.concluding.spawn(async move {
             tell(job, &endpoint, run.conclude(&worker).await);
-            if worker.config.per_key.is_some() {
-                freed.send_replace(());
-            }
+            free(&worker, &freed);
+        });
+    }
+
+    /// Reads the pictures of a job beside the slot, which goes on with the next; then the job runs as soon as one of the
+    /// slots' places is free.
+    fn fetch(&mut self, lease: Lease, changes: Receiver<Change>, stop: &CancellationToken, beside: fetching::Place) {
+        let (job, endpoint) = (lease.job.id, lease.job.endpoint.clone());
+        tracing::info!(job.id = %job, endpoint.id = endpoint, attempt = lease.attempt, "job taken, its pictures are read");
+        let begun = Begun::new(&self.worker, lease, changes, stop);
+        let (worker, freed, places) = (self.worker.clone(), self.freed.clone(), self.places.clone());
+        self.fetched.spawn(async move {
+            let ready = begun.ready(&worker).await;
+            drop(beside);
+            // its key may have been held back
+            freed.send_replace(());
+            let place = if ready.is_ok() { begun.place(&places).await } else { None };
+            let run = begun.run(&worker, ready).await;
+            drop(place);
+            tell(job, &endpoint, run.conclude(&worker).await);
+            free(&worker, &freed);
         });
     }
 
@@ -188,6 +247,13 @@ impl Slot {
         if let Some(ended) = self.concluding.join_next().await {
             complain(ended);
         }
+    }
+}
+
+/// Tells those who look for work that a key has one job less at work, where that matters.
+fn free(worker: &Worker, freed: &watch::Sender<()>) {
+    if worker.config.per_key.is_some() {
+        freed.send_replace(());
     }
 }
 

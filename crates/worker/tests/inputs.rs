@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+#[path = "common/drip.rs"]
+mod drip;
+
 use std::collections::HashMap;
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::header;
@@ -13,11 +18,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 use scumble_api::Problem;
+use scumble_engine::{Pixels, Stage};
 use scumble_files::Files;
 use scumble_store::{Access, Decision, FileRecord, ManualClock, Options, SqliteStore};
-use scumble_worker::{Config, FetchConfig, InputImage, InputPixels, Inputs, Models, Worker};
+use scumble_worker::runner::{Needs, RunError, Watch};
+use scumble_worker::{Budget, Config, FetchConfig, GivenPicture, InputImage, InputPixels, Inputs, Models, Worker};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::Barrier;
 use tokio_util::task::AbortOnDropHandle;
 
 const NOW_MS: i64 = 1_800_000_000_000;
@@ -30,12 +38,16 @@ struct Desk {
 
 impl Desk {
     async fn new(fetch: FetchConfig) -> Self {
+        Self::within(fetch, Budget::default()).await
+    }
+
+    async fn within(fetch: FetchConfig, memory: Budget) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(NOW_MS));
         let options = Options { clock: clock.clone(), ..Options::default() };
         let store = Arc::new(SqliteStore::open(folder.path().join("scumble.db"), options).await.unwrap());
         let (files, models) = (Files::open("memory:").unwrap(), Arc::new(Models::with(HashMap::new())));
-        let worker = Worker { store, files, models, clock, config: Config { fetch, ..Config::default() } };
+        let worker = Worker { store, files, models, clock, config: Config { fetch, memory, ..Config::default() } };
         Self { inputs: Inputs::new(&worker), worker, _folder: folder }
     }
 
@@ -60,6 +72,15 @@ impl Desk {
 
     async fn image(&self, text: &str) -> Result<InputImage, Problem> {
         self.inputs.image(&["image_url"], text).await
+    }
+
+    /// The pictures of a request with so many of them, all at this URL.
+    async fn given(&self, pictures: usize, url: &str, watch: &dyn Watch) -> Result<Vec<GivenPicture>, RunError> {
+        let more = vec![url; pictures - 1];
+        let body = json!({ "prompt": "x", "image_url": url, "image_urls": more });
+        let endpoint = scumble_api::find("fal-ai/ideogram/v3/remix").unwrap();
+        let input = endpoint.parse(&body, scumble_api::Scope::Wire).unwrap();
+        self.inputs.given(&input, Needs::Every, watch).await
     }
 
     /// The type of the problem with this picture.
@@ -193,4 +214,123 @@ async fn what_is_no_picture_is_an_error_with_a_name() {
     for text in ["", "a.png", "/etc/passwd", "file:///etc/passwd", "data:image/png;base64", "data:;base64,!!!!"] {
         assert_eq!(desk.refused(text).await.kind, "file_download_error", "{text}");
     }
+}
+
+/// A watch that says stop when it is told to.
+#[derive(Default)]
+struct Stop(AtomicBool);
+
+impl Watch for Stop {
+    fn stage(&self, _: Stage) {}
+    fn step(&self, _: usize, _: usize, _: &dyn Fn() -> Option<Pixels>) {}
+    fn log(&self, _: &str) {}
+    fn cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn all_pictures_of_a_request_share_one_time() {
+    let (drip, time) = (drip::Drip::new().await, Duration::from_millis(400));
+    let desk = Desk::new(FetchConfig { time, ..open() }).await;
+    let began = Instant::now();
+    let RunError::Invalid(problems) = desk.given(8, &drip.url, &Stop::default()).await.unwrap_err() else {
+        panic!("another error")
+    };
+    assert!(began.elapsed() >= time && began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let places: Vec<String> = problems.iter().map(|problem| json!(problem.loc).to_string()).collect();
+    // in the order of the endpoint's fields
+    assert_eq!((places.len(), places[0].as_str()), (8, r#"["body","image_urls",0]"#));
+    assert_eq!(places[7], r#"["body","image_url"]"#);
+    for problem in problems {
+        assert_eq!(problem.kind, "file_download_error");
+        assert!(problem.msg.contains("together may take 0.4 s") || problem.msg.contains("too slow"), "{}", problem.msg);
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_ends_a_fetch() {
+    let (drip, desk, stop) = (drip::Drip::new().await, Desk::new(open()).await, Arc::new(Stop::default()));
+    let began = Instant::now();
+    let cancelling = async {
+        while drip.open() < 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.0.store(true, Ordering::SeqCst);
+    };
+    let (given, ()) = tokio::join!(desk.given(8, &drip.url, &*stop), cancelling);
+    assert!(matches!(given, Err(RunError::Cancelled)), "{given:?}");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    while drip.open() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn pictures_of_a_request_are_fetched_four_at_a_time() {
+    let (png, four) = (encoded(&two_colours(), ImageFormat::Png), Arc::new(Barrier::new(4)));
+    // nobody is answered before four have come
+    let picture = async move || {
+        four.wait().await;
+        ([(header::CONTENT_TYPE, "image/png")], png)
+    };
+    let router = Router::new().route("/a.png", get(picture));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/a.png", listener.local_addr().unwrap());
+    let _host = AbortOnDropHandle::new(tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }));
+    let desk = Desk::new(open()).await;
+    let pictures = desk.given(8, &url, &Stop::default()).await.unwrap();
+    let places: Vec<String> = pictures.iter().map(|picture| picture.path.join(".")).collect();
+    assert_eq!((places.len(), places[0].as_str(), places[7].as_str()), (8, "image_urls.0", "image_url"));
+}
+
+/// Half a megabyte of PNG whose colour profile unpacks to 540 MB.
+fn bomb() -> Vec<u8> {
+    let mut packed = flate2::write::ZlibEncoder::new(b"k\0\0".to_vec(), flate2::Compression::best());
+    for _ in 0..540 {
+        packed.write_all(&vec![b'A'; 1_000_000]).unwrap();
+    }
+    let packed = packed.finish().unwrap();
+    let mut sum = flate2::Crc::new();
+    sum.update(b"iCCP");
+    sum.update(&packed);
+    let length = u32::try_from(packed.len()).unwrap().to_be_bytes();
+    let chunk = [&length[..], b"iCCP", &packed, &sum.sum().to_be_bytes()].concat();
+    let png = encoded(&two_colours(), ImageFormat::Png);
+    [&png[..33], &chunk, &png[33..]].concat()
+}
+
+#[tokio::test]
+async fn a_profile_that_inflates_costs_nothing() {
+    let desk = Desk::new(FetchConfig::default()).await;
+    let uri = data_uri(&bomb());
+    let began = Instant::now();
+    assert_eq!(desk.image(&uri).await.unwrap().width, 4);
+    let given = desk.given(8, &uri, &Stop::default()).await.unwrap();
+    assert!(given.iter().all(|picture| picture.size.width == 4));
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn pictures_draw_on_the_memory_of_the_process_and_give_it_back() {
+    let memory = Budget::new(4 * 1024 * 1024);
+    let desk = Desk::within(open(), memory.clone()).await;
+    let noise = RgbImage::from_fn(400, 400, |x, y| {
+        let mixed = (x * 7919 + y * 104_729).wrapping_mul(2_654_435_761);
+        Rgb([(mixed >> 8) as u8, (mixed >> 16) as u8, (mixed >> 24) as u8])
+    });
+    let file = encoded(&noise.into(), ImageFormat::Png);
+    assert!(file.len() > 200_000, "{} bytes", file.len());
+    let (url, _host) = host(file.clone()).await;
+    let url = format!("{url}/a.png");
+    let pictures = desk.given(4, &url, &Stop::default()).await.unwrap();
+    let held = memory.bytes() - memory.free();
+    assert!(held >= 4 * file.len() as u64, "{held} bytes are held");
+    // together with somebody else there is no room, and that passes
+    let _other = memory.take(memory.free() - 100_000, Duration::ZERO).await.unwrap();
+    let busy = desk.given(1, &url, &Stop::default()).await.unwrap_err();
+    assert!(busy.fault().is_some() && busy.answer().status == 503, "{busy}");
+    drop((pictures, _other));
+    assert_eq!(memory.free(), memory.bytes());
+    assert_eq!(desk.given(4, &url, &Stop::default()).await.unwrap().len(), 4);
 }

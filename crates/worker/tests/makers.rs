@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+#[path = "common/drip.rs"]
+mod drip;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Query, State};
@@ -337,4 +341,117 @@ fn who_cannot_answer_is_named() {
     assert!(refused("openai", true).contains("there are local, bfl, ideogram, google, recraft, fal, stand-in"));
     assert!(refused("recraft", true).contains("Recraft does not serve this endpoint"));
     assert!(refused("bfl", false).contains("no makers are configured"));
+}
+
+#[tokio::test]
+async fn what_passes_at_a_maker_is_tried_again_as_long_as_nothing_was_billed() {
+    let maker = Maker::new().await;
+    maker.state.refuses.store(503, Ordering::SeqCst);
+    let server = maker.server(Folder::new()).await;
+    // a direct call is told at once
+    let sent = server.request(Method::POST, &format!("/run/{CLOSED}")).json(&json!({ "prompt": "a red panda" }));
+    let answer = sent.send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), &answer.headers()["x-fal-needs-retry"]), (500, &"1".parse().unwrap()));
+    let asked = maker.submits();
+    let request = submitted(&server, CLOSED, &json!({ "prompt": "a red panda" })).await;
+    // one attempt asks as often as the call did; the next one finds the maker well
+    while maker.submits() < 2 * asked {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    maker.state.refuses.store(0, Ordering::SeqCst);
+    let status = server.ended(&request).await;
+    let (code, headers, body) = result(&server, &request).await;
+    assert_eq!((code, cost(&headers)), (200, Some("0.040000")), "{body} {}", log(&status));
+    assert_eq!(maker.submits(), 2 * asked + 1);
+}
+
+#[tokio::test]
+async fn a_caller_who_wants_no_retries_gets_none_at_makers_either() {
+    let maker = Maker::new().await;
+    maker.state.refuses.store(503, Ordering::SeqCst);
+    let server = maker.server(Folder::new()).await;
+    let sent = server.request(Method::POST, &format!("/queue/{CLOSED}")).header("x-fal-no-retry", "1");
+    let request: Value = sent.json(&json!({ "prompt": "a fox" })).send().await.unwrap().json().await.unwrap();
+    server.ended(&request).await;
+    let asked = maker.submits();
+    let (code, headers, body) = result(&server, &request).await;
+    assert_eq!((code, &body["detail"][0]["type"]), (500, &json!("downstream_service_unavailable")));
+    assert_eq!((&headers["x-fal-needs-retry"], asked), (&"1".parse().unwrap(), maker.submits()));
+}
+
+#[tokio::test]
+async fn what_was_billed_is_not_tried_again() {
+    let maker = Maker::new().await;
+    *maker.state.ends.lock().unwrap() = Some("Error");
+    let server = maker.server(Folder::new()).await;
+    let request = submitted(&server, CLOSED, &json!({ "prompt": "a red panda" })).await;
+    server.ended(&request).await;
+    let (code, headers, body) = result(&server, &request).await;
+    assert!(code >= 400 && cost(&headers) == Some("0.040000"), "{code} {headers:?} {body}");
+    assert_eq!(maker.submits(), 1);
+}
+
+/// An endpoint of the same maker that starts from a picture.
+const REDUX: &str = "fal-ai/flux-pro/v1.1/redux";
+
+/// A server with one place for makers.
+async fn with_one_place(maker: &Maker) -> TestServer {
+    let mut setup = Setup::default();
+    setup.worker.far_concurrency = 1;
+    setup.worker.fetch.allow_private = true;
+    TestServer::answering(setup, maker.models(|_, _| {}).0).await
+}
+
+#[tokio::test]
+async fn a_picture_that_drips_holds_nobodys_place_and_can_be_cancelled() {
+    let (maker, drip) = (Maker::new().await, drip::Drip::new().await);
+    let server = with_one_place(&maker).await;
+    let input = json!({ "prompt": "x", "image_url": drip.url });
+    let request = submitted(&server, REDUX, &input).await;
+    while drip.open() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let plain = server.request(Method::POST, &format!("/run/{CLOSED}")).json(&json!({ "prompt": "a red panda" }));
+    let answer = plain.timeout(Duration::from_secs(10)).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "the next one has the place");
+    let began = Instant::now();
+    let path = request["cancel_url"].as_str().unwrap().split_once("/queue").unwrap().1.to_owned();
+    let cancelled = server.request(Method::PUT, &format!("/queue{path}")).send().await.unwrap();
+    assert_eq!(cancelled.status(), 202);
+    server.ended(&request).await;
+    assert_eq!(result(&server, &request).await.0, 499);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn dripping_pictures_of_one_key_leave_room_for_others() {
+    let (maker, drip) = (Maker::new().await, drip::Drip::new().await);
+    let server = with_one_place(&maker).await;
+    let (one, other) = (server.key().await, server.key().await);
+    let input = json!({ "prompt": "x", "image_url": drip.url });
+    for _ in 0..24 {
+        let sent =
+            server.request(Method::POST, &format!("/queue/{REDUX}")).header("authorization", format!("Key {one}"));
+        assert_eq!(sent.json(&input).send().await.unwrap().status(), 200);
+    }
+    // as many as one key's share
+    while drip.open() < 16 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let call = server.request(Method::POST, &format!("/run/{CLOSED}")).header("authorization", format!("Key {other}"));
+    let answer = call.json(&json!({ "prompt": "x" })).timeout(Duration::from_secs(10)).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(drip.open() <= 17, "{} at once", drip.open());
+}
+
+#[tokio::test]
+async fn pictures_that_come_are_sent_along() {
+    let maker = Maker::new().await;
+    let server = with_one_place(&maker).await;
+    let url = format!("{}/result.jpeg", maker.url);
+    let request = submitted(&server, REDUX, &json!({ "prompt": "x", "image_url": url })).await;
+    let status = server.ended(&request).await;
+    let (code, _, body) = result(&server, &request).await;
+    // the maker wants sides of at least 256 pixels, and this one has 64
+    assert_eq!((code, &body["detail"][0]["type"]), (422, &json!("image_too_small")), "{body} {}", log(&status));
 }

@@ -5,7 +5,7 @@ use super::fields::{
     steps, text,
 };
 use crate::endpoint::{Endpoint, Family, Sizing};
-use crate::field::{Field, Fill, Kind, Shape};
+use crate::field::{Field, Fill, Kind, Shade, Shape};
 use crate::image_format::ImageFormat;
 use crate::output::OutputShape;
 
@@ -52,7 +52,7 @@ const IP_ADAPTER: Shape = Shape {
         },
         Field {
             name: "mask_image_url",
-            kind: Kind::Mask { of: "image_url" },
+            kind: Kind::Mask { of: "image_url", marks: Shade::White },
             fill: Fill::Nothing,
             help: "Which part of that picture counts, white on black. A URL or a data URI.",
         },

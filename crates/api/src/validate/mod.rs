@@ -10,7 +10,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Problem;
 use crate::field::{Field, Fill, Kind, Scope, Shape};
 use crate::image_size::{SIDE_MAX, SizeLimits};
-use crate::input::Input;
+use crate::input::{Ignored, Input};
 use path::Path;
 
 /// What the owner's own command line may set on every text-to-image endpoint.
@@ -28,6 +28,8 @@ const LOCAL_FIELDS: &[Field] = &[
         help: "Text tokens that the T5 encoder reads.",
     },
 ];
+/// As if no seed was said.
+const RANDOM_SEED: i128 = -1;
 /// The most steps that a local run may take.
 const LOCAL_STEPS: i64 = 1000;
 
@@ -36,16 +38,32 @@ pub(crate) fn parse(endpoint: &'static Endpoint, body: &Value, scope: Scope) -> 
     let body = if body.is_null() { &empty } else { body };
     let local = LOCAL_FIELDS.iter().filter(|f| scope == Scope::Local && endpoint.field(f.name).is_none());
     let fields: Vec<&Field> = endpoint.fields().iter().chain(local).collect();
-    let checker = Checker { scope };
-    let values = checker.object(&fields, endpoint.input.apart, &Path::root(), body)?;
+    let checker = Checker { scope, open: endpoint.family.maker().is_none() };
+    let checked = checker.object(&fields, endpoint.input.apart, &Path::root(), body);
+    let values = checked.map_err(|problems| wrapped(endpoint, body).map_or(problems, |problem| vec![problem]))?;
     let known = |name: &String| fields.iter().any(|f| f.name == name);
     let given = body.as_object().into_iter().flat_map(Map::keys);
-    Ok(Input::checked(endpoint, values, given.filter(|name| !known(name)).cloned().collect()))
+    let ignored = Ignored::of(given.filter(|name| !known(name)));
+    let scaled = size::scaled(body.get("image_size"), values.get("image_size"));
+    Ok(Input::checked(endpoint, values, ignored, scaled))
+}
+
+/// fal's clients take `{"input": …}` and send what is in it; who writes requests by hand may send the wrapper too.
+fn wrapped(endpoint: &Endpoint, body: &Value) -> Option<Problem> {
+    let inner = body.get("input")?.as_object()?;
+    let inside =
+        |field: &&Field| field.is_required() && inner.contains_key(field.name) && body.get(field.name).is_none();
+    let field = endpoint.fields().iter().find(inside).filter(|_| endpoint.field("input").is_none())?;
+    let msg =
+        format!("The fields stand in the body itself: leave out the input wrapper and send {{\"{}\": …}}", field.name);
+    Some(Problem::new(&["input"], "value_error", msg))
 }
 
 /// Checks values and fills what is left out.
 struct Checker {
     scope: Scope,
+    /// Whether anybody may have the weights. Programs for open models say [`RANDOM_SEED`] too.
+    open: bool,
 }
 
 impl Checker {
@@ -66,6 +84,7 @@ impl Checker {
             let path = path.field(field.name);
             match given.get(field.name).filter(|v| !v.is_null() || field.is_required()) {
                 Some(value) => match self.check(&self.limits(field), &path, value) {
+                    Ok(Value::Null) => {}
                     Ok(value) => drop(values.insert(field.name.into(), value)),
                     Err(found) => problems.extend(found),
                 },
@@ -87,9 +106,13 @@ impl Checker {
     fn check(&self, kind: &Kind, path: &Path<'_>, value: &Value) -> Result<Value, Vec<Problem>> {
         let one = |problem: Problem| vec![problem.given(value)];
         match *kind {
-            Kind::Text | Kind::Image | Kind::Mask { .. } => scalar::text(path, value).map_err(one),
+            Kind::Text => scalar::text(path, value).map_err(one),
+            Kind::Image | Kind::Mask { .. } => scalar::picture(path, value).map_err(one),
             Kind::Boolean => scalar::boolean(path, value).map_err(one),
             Kind::Integer { min, max } => scalar::integer(path, value, min.into(), max.into()).map_err(one),
+            Kind::Seed if self.open && scalar::integer(path, value, RANDOM_SEED, RANDOM_SEED).is_ok() => {
+                Ok(Value::Null)
+            }
             Kind::Seed => scalar::integer(path, value, 0, u64::MAX.into()).map_err(one),
             Kind::Number { min, max } => scalar::number(path, value, min, max).map_err(one),
             Kind::Choice(words) => scalar::choice(path, value, words).map_err(one),

@@ -5,8 +5,32 @@ use serde_json::Value;
 use super::path::Path;
 use crate::error::Problem;
 
+/// The longest text that is read, in bytes: several times what any model's encoder takes.
+const TEXT_MAX: usize = 32 * 1024;
+
+/// The longest URL; pictures that come as data URIs are measured by the limits of files.
+const URL_MAX: usize = 8 * 1024;
+
 pub(super) fn text(path: &Path<'_>, value: &Value) -> Result<Value, Problem> {
+    limited(path, value, TEXT_MAX, "32768 bytes (32 KiB)")
+}
+
+/// A picture: its URL, or itself as a data URI.
+pub(super) fn picture(path: &Path<'_>, value: &Value) -> Result<Value, Problem> {
+    const DATA: &str = "data:";
+    let is_data = |text: &str| text.trim_start().get(..DATA.len()).is_some_and(|s| s.eq_ignore_ascii_case(DATA));
     match value {
+        Value::String(text) if is_data(text) => Ok(value.clone()),
+        _ => limited(path, value, URL_MAX, "8192 bytes (8 KiB), unless it is a data URI"),
+    }
+}
+
+fn limited(path: &Path<'_>, value: &Value, max: usize, said: &str) -> Result<Value, Problem> {
+    match value {
+        Value::String(text) if text.len() > max => {
+            let msg = format!("Input is too long: it has {} bytes; at most {said} are read", text.len());
+            Err(path.problem("sequence_too_long", msg).with("max_length", max))
+        }
         Value::String(_) => Ok(value.clone()),
         _ => Err(path.problem("string_type", "Input should be a valid string")),
     }

@@ -44,6 +44,17 @@ pub(super) fn image_size(path: &Path<'_>, value: &Value, limits: SizeLimits) -> 
     }
 }
 
+/// What was asked for and what is drawn instead, where that is not the same.
+pub(super) fn scaled(given: Option<&Value>, checked: Option<&Value>) -> Option<(ImageSize, ImageSize)> {
+    let size = |value: &Value| match value {
+        Value::String(preset) => ImageSize::preset(preset),
+        Value::Object(object) => sides(&Path::root(), object, 0).ok(),
+        _ => None,
+    };
+    let (asked, drawn) = (size(given?)?, size(checked?)?);
+    (asked != drawn).then_some((asked, drawn))
+}
+
 fn pixels(size: ImageSize) -> Value {
     json!({ "width": size.width, "height": size.height })
 }

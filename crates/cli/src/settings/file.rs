@@ -1,12 +1,12 @@
 //! scumble.toml. A word that means nothing is an error: a setting that is silently ignored is worse.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use scumble_engine::DType;
 use serde::Deserialize;
 
+use super::listen::Listen;
 use super::units::Quantity;
 use crate::failure::Failure;
 
@@ -23,16 +23,19 @@ pub(super) struct File {
     pub(super) fetch: FetchSection,
     pub(super) retention: RetentionSection,
     pub(super) models: HashMap<String, ModelSection>,
+    pub(super) openai: OpenAiSection,
     pub(super) providers: scumble_worker::makers::Settings,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ServerSection {
-    pub(super) listen: Option<SocketAddr>,
+    pub(super) listen: Option<Listen>,
     pub(super) public_url: Option<String>,
     pub(super) trusted_proxy: Option<bool>,
+    pub(super) base_path: Option<String>,
     pub(super) hosts: Vec<String>,
+    pub(super) origins: Vec<String>,
     pub(super) tls: Option<TlsSection>,
     pub(super) connect: Option<bool>,
 }
@@ -72,6 +75,15 @@ pub(super) struct WorkerSection {
     pub(super) heartbeat_s: Option<Quantity>,
     pub(super) max_attempts: Option<i64>,
     pub(super) max_crashes: Option<i64>,
+    pub(super) run_s: Option<RunTimes>,
+}
+
+/// Times: for each endpoint, or by endpoint.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RunTimes {
+    Each(Quantity),
+    By(HashMap<String, Quantity>),
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -84,6 +96,8 @@ pub(super) struct LimitsSection {
     pub(super) direct_calls: Option<usize>,
     pub(super) realtime_idle_s: Option<Quantity>,
     pub(super) connections: Option<usize>,
+    pub(super) connections_per_address: Option<usize>,
+    pub(super) memory_bytes: Option<Quantity>,
     pub(super) spend_per_day: Option<SpendPerDay>,
 }
 
@@ -108,6 +122,7 @@ pub(super) struct FetchSection {
     pub(super) allow_private: Option<bool>,
     pub(super) max_bytes: Option<Quantity>,
     pub(super) max_pixels: Option<u64>,
+    pub(super) timeout_s: Option<Quantity>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -123,6 +138,13 @@ pub(super) struct ModelSection {
     pub(super) weights: Option<PathBuf>,
     pub(super) dtype: Option<DtypeName>,
     pub(super) provider: Option<OneOrMore>,
+}
+
+/// Names of models for programs that speak OpenAI's API.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct OpenAiSection {
+    pub(super) aliases: BTreeMap<String, String>,
 }
 
 /// `"bfl"` or `["local", "bfl"]`.

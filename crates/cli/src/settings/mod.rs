@@ -3,28 +3,34 @@
 mod bucket;
 mod database;
 mod file;
+mod listen;
 mod makers;
 mod models;
 mod place;
+pub(crate) mod secret;
 mod tls;
 mod units;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use scumble_server::Hosts;
+use scumble_api::OpenAiAliases;
+use scumble_server::listen::ConnectionLimits;
+use scumble_server::{Hosts, Origins};
 use scumble_store::{Limits, Retention};
-use scumble_worker::{FetchConfig, ModelsConfig, WebhooksConfig};
+use scumble_worker::{Budget, FetchConfig, ModelsConfig, RunLimits, WebhooksConfig};
 
 pub(crate) use bucket::open_files;
 pub(crate) use database::{Database, open_store};
+pub(crate) use listen::Listen;
 pub(crate) use place::{Place, files};
 pub(crate) use tls::Tls;
 
 use crate::args::{Role, Serve};
 use crate::failure::Failure;
-use file::{FetchSection, LimitsSection, RetentionSection, ServerSection, WebhooksSection, WorkerSection};
+use file::{FetchSection, LimitsSection, RetentionSection, RunTimes, ServerSection, WebhooksSection, WorkerSection};
 
 /// Everything that `serve` needs to know.
 pub(crate) struct Settings {
@@ -38,7 +44,7 @@ pub(crate) struct Settings {
     pub(crate) open: bool,
     pub(crate) tls: Option<Tls>,
     pub(crate) connect: bool,
-    pub(crate) connections: usize,
+    pub(crate) connections: ConnectionLimits,
     pub(crate) server: scumble_server::Config,
     pub(crate) worker: scumble_worker::Config,
     pub(crate) models: ModelsConfig,
@@ -57,29 +63,46 @@ impl Settings {
         }
         let default_listen = (args.role != Role::Worker).then_some(SocketAddr::from(([127, 0, 0, 1], 8787)));
         let private = file.fetch.allow_private.unwrap_or_default();
-        let makers = makers::open(file.providers, file.limits.spend_per_day.as_ref(), private, args)?;
-        let connections = units::positive("[limits] connections", file.limits.connections)?;
+        let memory = units::bytes("[limits] memory_bytes", file.limits.memory_bytes.as_ref())?;
+        // one for gateway, worker and makers of this process
+        let memory = memory.map_or_else(Budget::default, Budget::new);
+        let tape = makers::tape(args.record.as_deref(), args.replay.as_deref())?;
+        let makers = makers::open(file.providers, file.limits.spend_per_day.as_ref(), private, tape, &memory)?;
+        let listen = args.listen.as_ref().or(file.server.listen.as_ref()).map(Listen::resolve).transpose()?;
         Ok(Self {
             role: args.role,
-            listen: args.listen.or(file.server.listen).or(default_listen),
+            listen: listen.or(default_listen),
             files: files(args.files.as_deref().or(file.files.url.as_deref()), &place.data_dir, args.role)?,
             data_dir: place.data_dir,
             database: place.database,
             open: args.open,
             tls,
             connect,
-            connections: connections.unwrap_or(scumble_server::listen::ConnectionLimits::default().connections),
+            connections: connection_limits(&file.limits)?,
             server: scumble_server::Config {
                 private_webhooks: file.webhooks.allow_private.unwrap_or_default(),
+                memory: memory.clone(),
+                openai: OpenAiAliases::new(file.openai.aliases)
+                    .map_err(|e| Failure::Usage(format!("[openai] aliases: {e}")))?,
                 ..server_config(args, file.server, &file.limits)?
             },
-            models: models::config(file.models, &file.worker, args, makers)?,
+            models: models::config(file.models, &file.worker, &args.weights, args.stand_in, makers)?,
             worker: scumble_worker::Config {
                 faults: args.fault.clone().unwrap_or_default(),
+                memory,
                 ..worker_config(file.worker, &file.limits, &file.webhooks, &file.fetch, &file.retention)?
             },
         })
     }
+}
+
+fn connection_limits(limits: &LimitsSection) -> Result<ConnectionLimits, Failure> {
+    let all = units::positive("[limits] connections", limits.connections)?;
+    let mut connections = all.map_or_else(ConnectionLimits::default, ConnectionLimits::of);
+    if let Some(own) = units::positive("[limits] connections_per_address", limits.connections_per_address)? {
+        connections.per_address = own;
+    }
+    Ok(connections)
 }
 
 fn server_config(
@@ -90,7 +113,12 @@ fn server_config(
     let mut config = scumble_server::Config {
         public_url: place::public_url(args.public_url.clone().or(section.public_url))?,
         trusted_proxy: section.trusted_proxy.unwrap_or_default(),
+        base_path: place::base_path(section.base_path.as_deref())?,
         hosts: Arc::new(Hosts::with(&section.hosts).map_err(|e| Failure::Usage(format!("[server] hosts: {e}")))?),
+        origins: Arc::new(
+            Origins::with(&section.origins).map_err(|e| Failure::Usage(format!("[server] origins: {e}")))?,
+        ),
+        open: args.open,
         queue_length: units::positive("[limits] queue_length", limits.queue_length)?,
         per_key_concurrency: units::positive("[limits] per_key_concurrency", limits.per_key_concurrency)?,
         ..Default::default()
@@ -117,7 +145,8 @@ fn worker_config(
     fetch: &FetchSection,
     retention: &RetentionSection,
 ) -> Result<scumble_worker::Config, Failure> {
-    let WorkerSection { devices: _, concurrency, far_concurrency, heartbeat_s, max_attempts, max_crashes } = section;
+    let WorkerSection { devices: _, concurrency, far_concurrency, heartbeat_s, max_attempts, max_crashes, run_s } =
+        section;
     let default = scumble_worker::Config::default();
     Ok(scumble_worker::Config {
         concurrency: units::positive("[worker] concurrency", concurrency)?.unwrap_or(default.concurrency),
@@ -132,9 +161,31 @@ fn worker_config(
         per_key: units::positive("[limits] per_key_concurrency", limits.per_key_concurrency)?,
         webhooks: webhooks_config(webhooks, &default.webhooks)?,
         fetch: fetch_config(fetch, &default.fetch)?,
+        runs: run_limits(run_s.as_ref())?,
         retention: retention_config(retention, default.retention)?,
         ..default
     })
+}
+
+fn run_limits(run_s: Option<&RunTimes>) -> Result<RunLimits, Failure> {
+    const NAME: &str = "[worker] run_s";
+    match run_s {
+        None => Ok(RunLimits::default()),
+        Some(RunTimes::Each(time)) => {
+            Ok(RunLimits { usual: units::seconds(NAME, Some(time))?, ..RunLimits::default() })
+        }
+        Some(RunTimes::By(times)) => {
+            let mut own = HashMap::new();
+            for (id, time) in times {
+                if scumble_api::find(id).is_none() {
+                    let hint = "`scumble models list` shows those that there are";
+                    return Err(Failure::Usage(format!("{NAME}: there is no endpoint {id}; {hint}")));
+                }
+                own.extend(units::seconds(&format!("{NAME} of {id}"), Some(time))?.map(|time| (id.clone(), time)));
+            }
+            Ok(RunLimits { usual: None, own })
+        }
+    }
 }
 
 fn webhooks_config(section: &WebhooksSection, default: &WebhooksConfig) -> Result<WebhooksConfig, Failure> {
@@ -146,11 +197,12 @@ fn webhooks_config(section: &WebhooksSection, default: &WebhooksConfig) -> Resul
 }
 
 fn fetch_config(section: &FetchSection, default: &FetchConfig) -> Result<FetchConfig, Failure> {
-    let FetchSection { allow_private, max_bytes, max_pixels } = section;
+    let FetchSection { allow_private, max_bytes, max_pixels, timeout_s } = section;
     Ok(FetchConfig {
         allow_private: allow_private.unwrap_or(default.allow_private),
         max_bytes: units::bytes("[fetch] max_bytes", max_bytes.as_ref())?.unwrap_or(default.max_bytes),
         max_pixels: units::positive("[fetch] max_pixels", *max_pixels)?.unwrap_or(default.max_pixels),
+        time: units::seconds("[fetch] timeout_s", timeout_s.as_ref())?.unwrap_or(default.time),
     })
 }
 

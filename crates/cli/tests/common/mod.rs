@@ -55,6 +55,20 @@ impl Desk {
         Serving::start(self.command(&[&listen, args].concat()))
     }
 
+    /// `scumble serve` with these arguments and no others; `None` where it ends instead of listening.
+    pub(crate) fn try_serve(&self, args: &[&str]) -> Option<Serving> {
+        let mut child = self.command(&[&["serve"], args].concat()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let Some(address) = line.trim().strip_prefix("Scumble listens on http://") else {
+            assert!(!child.wait().unwrap().success(), "{line:?}");
+            return None;
+        };
+        let address = address.parse().unwrap();
+        Some(Serving { child, stdout, address })
+    }
+
     /// The same with these variables, and with what it says about itself in a file of this name.
     pub(crate) fn serve_logging(&self, args: &[&str], variables: &[(&str, &str)], log: &str) -> Serving {
         let listen = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"];
@@ -93,7 +107,7 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -128,6 +142,11 @@ impl Serving {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    /// A file of Linux about its process.
+    pub(crate) fn proc(&self, name: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).unwrap()
     }
 
     /// Asks it to stop, and waits until it has.

@@ -5,6 +5,8 @@ pub mod flux;
 pub mod sd35;
 mod streams;
 
+use candle_core::Device;
+
 use crate::call::{Call, Sizes};
 use crate::error::{Error, Result};
 use crate::observer::Observer;
@@ -50,6 +52,12 @@ pub trait Pipeline: Send + Sync {
 
     /// Which sizes it draws.
     fn sizes(&self) -> Sizes;
+
+    /// The words of a prompt that the model's own vocabulary lacks: it cannot draw what it cannot read.
+    ///
+    /// # Errors
+    /// A text that its tokenizer cannot encode.
+    fn unknown_words(&self, prompt: &str) -> Result<Vec<String>>;
 }
 
 /// Is told what a transformer's blocks make, by the names of golden files.
@@ -80,6 +88,16 @@ pub fn open_as(class: &str, source: Source, precision: &Precision) -> Result<Box
         }
         _ => load(&checkpoint, precision),
     }
+}
+
+/// Whether [`open`] could load a checkpoint: reads everything but the tensors themselves, of which names, shapes and types
+/// are looked at. It takes a moment.
+///
+/// # Errors
+/// What [`open`] would say.
+pub fn examine(source: Source) -> Result<()> {
+    let precision = Precision { device: Device::Cpu, dtype: None };
+    load(&Checkpoint::open(source)?.examined(), &precision).map(drop)
 }
 
 fn load(checkpoint: &Checkpoint, precision: &Precision) -> Result<Box<dyn Pipeline>> {

@@ -22,7 +22,7 @@ impl Config {
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(values)) => Ok(Self { path, values }),
             Ok(_) => Err(Error::Damaged { path, reason: "it is JSON, but not an object".into() }),
-            Err(e) => Err(Error::Damaged { path, reason: format!("it is no JSON: {e}") }),
+            Err(e) => Err(Error::Damaged { path, reason: format!("it is not JSON: {e}") }),
         }
     }
 
@@ -41,7 +41,7 @@ impl Config {
     /// # Errors
     /// [`Error::Damaged`] where it is absent or no text.
     pub fn text(&self, key: &str) -> Result<&str> {
-        self.get(key).and_then(Value::as_str).ok_or_else(|| self.bad(key, "a text"))
+        self.get(key).and_then(Value::as_str).ok_or_else(|| self.bad(key, "text"))
     }
 
     /// A text with a default.

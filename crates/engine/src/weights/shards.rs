@@ -80,9 +80,10 @@ impl Shard {
     fn open(path: PathBuf, bytes: Bytes) -> Result<Self> {
         let damaged = |reason: String| Error::Damaged { path: path.clone(), reason };
         // `deserialize` checks header, offsets and total length; a file cut short ends here, not in a page fault
-        SafeTensors::deserialize(bytes.as_slice()).map_err(|e| damaged(format!("no valid safetensors file: {e}")))?;
-        let (header, metadata) =
-            SafeTensors::read_metadata(bytes.as_slice()).map_err(|e| damaged(format!("no valid header: {e}")))?;
+        SafeTensors::deserialize(bytes.as_slice())
+            .map_err(|e| damaged(format!("it is not a valid safetensors file: {e}")))?;
+        let (header, metadata) = SafeTensors::read_metadata(bytes.as_slice())
+            .map_err(|e| damaged(format!("its header is not valid: {e}")))?;
         Ok(Self { data: header + 8, path, bytes, metadata })
     }
 }
@@ -93,7 +94,7 @@ pub(super) fn shard_names(index: &Config) -> Result<Vec<String>> {
     let map = index.get("weight_map").and_then(|v| v.as_object()).ok_or_else(|| damaged("it has no weight_map"))?;
     let mut names = BTreeSet::new();
     for file in map.values() {
-        let name = file.as_str().ok_or_else(|| damaged("weight_map holds something that is no file name"))?;
+        let name = file.as_str().ok_or_else(|| damaged("weight_map holds something that is not a file name"))?;
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
             return Err(damaged("weight_map points outside its folder"));
         }

@@ -31,6 +31,8 @@ pub enum Source {
 pub struct Checkpoint {
     source: Source,
     class: String,
+    /// Tensors are looked at, not read.
+    examined: bool,
 }
 
 impl Checkpoint {
@@ -39,7 +41,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::NotACheckpoint`] where there is no readable `model_index.json` with a `_class_name`.
     pub fn open(source: Source) -> Result<Self> {
-        let mut this = Self { source, class: String::new() };
+        let mut this = Self { source, class: String::new(), examined: false };
         let refuse = |reason: &str| Error::NotACheckpoint { folder: this.root(), reason: reason.into() };
         if let Source::Folder(folder) = &this.source
             && !folder.is_dir()
@@ -50,9 +52,16 @@ impl Checkpoint {
             return Err(refuse("model_index.json is missing"));
         }
         let index = this.config("model_index.json")?;
-        let class = index.text("_class_name").map_err(|_| refuse("model_index.json names no _class_name"))?;
+        let class = index.text("_class_name").map_err(|_| refuse("model_index.json has no _class_name"))?;
         this.class = class.to_owned();
         Ok(this)
+    }
+
+    /// The same checkpoint, to be looked at: of its tensors only names, shapes and types are read, and zeros without storage
+    /// stand for them.
+    #[must_use]
+    pub fn examined(self) -> Self {
+        Self { examined: true, ..self }
     }
 
     /// `_class_name` of `model_index.json`, such as `FluxPipeline`.
@@ -124,7 +133,8 @@ impl Checkpoint {
         } else {
             Shards::open(self.path(&single), vec![self.map(&single)?])?
         };
-        Ok(Weights::of(Arc::new(shards), precision))
+        let weights = Weights::of(Arc::new(shards), precision);
+        Ok(if self.examined { weights.check_only() } else { weights })
     }
 
     fn map(&self, file: &str) -> Result<(PathBuf, Bytes)> {

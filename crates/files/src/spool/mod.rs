@@ -23,6 +23,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(crate) use self::recover::{recover, write_anew};
+#[cfg(feature = "fuzz")]
+pub use self::segment::read_segment;
 use self::segment::{Record, Segment};
 pub(crate) use self::system::System;
 use crate::path::FOLDER;

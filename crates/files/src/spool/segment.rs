@@ -147,15 +147,7 @@ impl Abandoned {
 
     /// Its records, up to the first that is not whole or not of the first one's generation.
     pub(super) fn records(&self) -> Vec<(FilePath, Record<'_>)> {
-        let (mut records, mut rest, mut first) = (Vec::new(), self.bytes.as_slice(), None);
-        while let Some((generation, path, record, behind)) = parse(rest) {
-            if *first.get_or_insert(generation) != generation {
-                break;
-            }
-            records.push((path, record));
-            rest = behind;
-        }
-        records
+        records(&self.bytes)
     }
 
     /// Deletes it, once all that it remembers is on disk.
@@ -165,6 +157,27 @@ impl Abandoned {
             removed => removed,
         }
     }
+}
+
+/// The records of a segment, up to the first that is not whole or not of the first one's generation.
+fn records(bytes: &[u8]) -> Vec<(FilePath, Record<'_>)> {
+    let (mut records, mut rest, mut first) = (Vec::new(), bytes, None);
+    while let Some((generation, path, record, behind)) = parse(rest) {
+        if *first.get_or_insert(generation) != generation {
+            break;
+        }
+        records.push((path, record));
+        rest = behind;
+    }
+    records
+}
+
+/// How many records a segment of these bytes holds: as they are, and as the body of a record whose checksum is right.
+#[cfg(feature = "fuzz")]
+pub fn read_segment(bytes: &[u8]) -> (usize, usize) {
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let whole = [&length[..], &crc32fast::hash(bytes).to_le_bytes(), bytes, &[0; HEAD_BYTES]].concat();
+    (records(bytes).len(), records(&whole).len())
 }
 
 /// The record that these bytes begin with: generation, path, what it says, and the bytes behind it.

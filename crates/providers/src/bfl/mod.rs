@@ -3,6 +3,9 @@
 mod order;
 mod task;
 
+#[cfg(feature = "fuzz")]
+pub(crate) use task::read_any;
+
 use std::time::Duration;
 
 use scumble_fetch::{HeaderName, HeaderValue};
@@ -62,7 +65,8 @@ impl Maker for Bfl {
     async fn run(&self, call: &Call, progress: &dyn Progress) -> Result<Made, MakerError> {
         self.ready()?;
         let (asked, model, exact) = (call.clone(), self.flux_pro_model.clone(), self.exact_size);
-        let order = aside(move || order::order(&asked, &model, exact)).await.map_err(MakerError::internal)??;
+        let order = aside(&self.place.desk.memory, call.unpacked(), move || order::order(&asked, &model, exact));
+        let order = order.await.map_err(|why| MakerError::unready(&why))??;
         let run = self.place.desk.run(call, order.model, progress);
         for line in &order.notes {
             run.log(line);

@@ -129,6 +129,14 @@ impl Call {
         self.images.get(field).and_then(|files| files.first())
     }
 
+    /// The pictures that are unpacked before a maker is asked: with a mask both that and what it lies on, and what is
+    /// written anew because makers do not take it.
+    pub(crate) fn unpacked(&self) -> Vec<Bytes> {
+        let masked = self.images.contains_key("mask_url");
+        let files = self.images.values().flatten();
+        files.filter(|file| masked || file.starts_with(b"GIF8")).cloned().collect()
+    }
+
     /// The prompt, which must say something.
     pub(crate) fn prompt(&self) -> Result<&str, MakerError> {
         let prompt = self.text("prompt").unwrap_or_default();

@@ -101,6 +101,11 @@ impl MakerError {
         Self::with(Problem::new(&[], "downstream_service_unavailable", msg), 500, retryable)
     }
 
+    /// Nothing was asked of the maker, for this reason, which passes.
+    pub(crate) fn unready(why: &str) -> Self {
+        Self::unavailable(format!("The pictures of this request cannot be made ready now: {why}; try again"), true)
+    }
+
     /// Nobody knows what became of it in time.
     pub(crate) fn late(maker: &str, retryable: bool) -> Self {
         let msg = match retryable {

@@ -53,7 +53,8 @@ impl Google {
                     let took = began.elapsed();
                     run.log(&format!("{} answered after {:.1} s, for about {expected}", model, took.as_secs_f64()));
                     let wish = self.wish(call);
-                    let file = aside(move || made(bytes, wish)).await.and_then(|file| file).map_err(|why| {
+                    let file = aside(&run.desk.memory, vec![bytes.clone()], move || made(bytes, wish)).await;
+                    let file = file.and_then(|file| file).map_err(|why| {
                         run.log(&format!("Google's picture is {why}"));
                         run.failed(false)
                     })?;
@@ -123,7 +124,7 @@ fn read(run: &Run<'_>, answer: &Answer) -> Found {
         return match BASE64.decode(data) {
             Ok(bytes) => Found::Picture(bytes.into()),
             Err(error) => {
-                run.log(&format!("Google's picture is no base64: {error}"));
+                run.log(&format!("Google's picture is not base64: {error}"));
                 Found::Nothing(run.failed(false))
             }
         };
@@ -146,4 +147,10 @@ fn read(run: &Run<'_>, answer: &Answer) -> Found {
 
 fn word(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(60).collect()
+}
+
+/// Everything that is read of an answer.
+#[cfg(feature = "fuzz")]
+pub(super) fn read_picture(run: &Run<'_>, answer: &Answer) {
+    drop(read(run, answer));
 }

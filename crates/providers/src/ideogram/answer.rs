@@ -53,3 +53,10 @@ pub(super) fn links(run: &Run<'_>, answer: &Answer, price: Cost) -> Result<Links
     let id = answer.header("x-request-id").map(str::to_owned);
     Ok(Links { seed: first["seed"].as_u64(), links, cost: Some(cost), id })
 }
+
+/// Everything that is read of an answer.
+#[cfg(feature = "fuzz")]
+pub(crate) fn read_any(run: &Run<'_>, answer: &Answer) -> Vec<Verdict> {
+    let links = links(run, answer, Cost::default()).err().map(Verdict::Refused);
+    [true, false].map(|from_picture| read(run, answer, from_picture)).into_iter().chain(links).collect()
+}

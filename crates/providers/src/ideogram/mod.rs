@@ -5,6 +5,9 @@ mod resolutions;
 mod v2;
 mod v3;
 
+#[cfg(feature = "fuzz")]
+pub(crate) use answer::read_any;
+
 use scumble_fetch::{HeaderName, HeaderValue, Method};
 
 use crate::core::call::{Call, Made, Maker, Progress};
@@ -65,11 +68,14 @@ impl Maker for Ideogram {
     async fn run(&self, call: &Call, progress: &dyn Progress) -> Result<Made, MakerError> {
         self.ready()?;
         let (asked, settings) = (call.clone(), self.settings.clone());
-        let order = aside(move || match v2::model(&asked.endpoint, &settings.v2_model) {
-            Some(model) => v2::order(&asked, model, &settings),
-            None => v3::order(&asked, &settings),
+        let order = aside(&self.place.desk.memory, call.unpacked(), move || {
+            match v2::model(&asked.endpoint, &settings.v2_model) {
+                Some(model) => v2::order(&asked, model, &settings),
+                None => v3::order(&asked, &settings),
+            }
         });
-        let Order { path, body, model, pictures, wish, notes } = order.await.map_err(MakerError::internal)??;
+        let Order { path, body, model, pictures, wish, notes } =
+            order.await.map_err(|why| MakerError::unready(&why))??;
         let run = self.place.desk.run(call, &model, progress);
         for line in &notes {
             run.log(line);

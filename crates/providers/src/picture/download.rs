@@ -46,7 +46,9 @@ pub(crate) async fn fetch(run: &Run<'_>, link: &str, wish: Wish) -> Result<MadeF
         };
         let why = match read {
             Ok(answer) if answer.status == 200 => {
-                let looked = aside(move || made(answer.body, wish)).await.and_then(|file| file);
+                let looked = aside(&run.desk.memory, vec![answer.body.clone()], move || made(answer.body, wish))
+                    .await
+                    .and_then(|file| file);
                 dead = false;
                 match looked {
                     Ok(file) => return Ok(file),

@@ -6,12 +6,14 @@ mod input;
 mod made;
 mod mask;
 
-use std::io::Cursor;
+use std::time::Duration;
 
 use bytes::Bytes;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::{DynamicImage, ImageFormat};
+use scumble_fetch::Budget;
+use tokio::task::{JoinError, spawn_blocking};
 
 pub(crate) use download::{NoFile, fetch};
 pub(crate) use input::{Input, Takes, input};
@@ -98,26 +100,14 @@ fn is_svg(bytes: &[u8]) -> bool {
 
 /// Unpacks a picture of no more than so many pixels, the right way up.
 fn decode(bytes: &[u8], kind: Kind) -> Result<DynamicImage, String> {
-    let format = kind.format().ok_or("drawings of lines are not unpacked")?;
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut limits = image::Limits::default();
-    limits.max_alloc = Some(PIXELS_MAX * 8);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
-    let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > PIXELS_MAX {
-        return Err(format!("it has {width} × {height} pixels"));
-    }
-    let orientation = decoder.orientation().map_err(|e| e.to_string())?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
-    picture.apply_orientation(orientation);
-    Ok(picture)
+    kind.format().ok_or("vector drawings are not decoded")?;
+    scumble_pictures::decode(bytes, PIXELS_MAX).map_err(|e| e.to_string())
 }
 
 /// Columns and rows, from the head alone.
 fn dimensions(bytes: &[u8], kind: Kind) -> Result<(u32, u32), String> {
-    let format = kind.format().ok_or("a drawing of lines has no pixels")?;
-    ImageReader::with_format(Cursor::new(bytes), format).into_dimensions().map_err(|e| e.to_string())
+    kind.format().ok_or("a vector drawing has no pixels")?;
+    scumble_pictures::head(bytes, u64::MAX).map(|head| (head.width, head.height)).map_err(|e| e.to_string())
 }
 
 fn encode(picture: &DynamicImage, kind: Kind) -> Result<Bytes, String> {
@@ -131,9 +121,25 @@ fn encode(picture: &DynamicImage, kind: Kind) -> Result<Bytes, String> {
     Ok(bytes.into())
 }
 
-/// Runs what takes a while on a thread that may.
-pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| format!("the picture's decoder failed: {e}"))
+/// How long pictures wait for room. A maker's are paid for: better late than never.
+const ROOM: Duration = Duration::from_secs(120);
+
+/// Runs what takes a while on a thread that may, with room for these pictures while they are unpacked.
+pub(crate) async fn aside<T: Send + 'static>(
+    memory: &Budget,
+    pictures: Vec<Bytes>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let failed = |e: JoinError| format!("the picture's decoder failed: {e}");
+    let cost = |bytes: &Bytes| scumble_pictures::head(bytes, PIXELS_MAX).map_or(0, |head| head.cost());
+    let cost = spawn_blocking(move || pictures.iter().map(cost).sum()).await.map_err(failed)?;
+    let share = memory.take(cost, ROOM).await.map_err(|e| e.to_string())?;
+    let working = spawn_blocking(move || {
+        let done = work();
+        drop(share);
+        done
+    });
+    working.await.map_err(failed)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
 use super::connection::Connection;
+use super::course::Course;
 use crate::answer::{REQUEST_ID, Refusal};
 use crate::hosts::Hosts;
 
@@ -18,7 +19,7 @@ const HTTPS_PORT: u16 = 443;
 
 impl Connection {
     /// Answers `CONNECT host:port`, and serves what comes through the tunnel.
-    pub(super) fn tunnel(mut self, request: Request<Incoming>) -> Response {
+    pub(super) fn tunnel(mut self, request: Request<Incoming>, course: &Course) -> Response {
         let tls = match self.how.tls.clone() {
             Some(tls) if self.how.connect && !self.tunnelled => tls,
             _ => return refused(405, "CONNECT is not served here; the owner of this server can allow it: --connect"),
@@ -26,6 +27,7 @@ impl Connection {
         if !is_ours(&self.how.hosts, request.uri()) {
             return refused(403, "CONNECT is for fal's service names on port 443 only");
         }
+        course.hand_over();
         let upgraded = hyper::upgrade::on(request);
         self.tunnelled = true;
         self.open.clone().spawn(async move {
@@ -44,8 +46,12 @@ pub(crate) fn is_ours(hosts: &Hosts, target: &Uri) -> bool {
 }
 
 /// The routes' middleware does not see these requests, so what every answer has is added here.
-fn refused(status: u16, detail: &str) -> Response {
-    let mut response = Refusal::plain(status, detail).into_response();
+pub(super) fn refused(status: u16, detail: &str) -> Response {
+    let mut refusal = Refusal::plain(status, detail);
+    if status == 405 {
+        refusal = refusal.with("allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS");
+    }
+    let mut response = refusal.into_response();
     if let Ok(value) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }

@@ -16,8 +16,9 @@ use super::values::pairs;
 use super::visitor::{Change, Visitor, redirect};
 use crate::addressing::Caller;
 use crate::answer::Refusal;
-use crate::auth::Authorized;
+use crate::auth::{Authorized, is_there_for};
 use crate::platform::SubmitQuery;
+use crate::sent::{FORM, Sent};
 use crate::state::AppState;
 use crate::submit::{Accepted, Call, Origin};
 
@@ -29,8 +30,7 @@ pub(super) async fn visible(state: &AppState, visitor: &Visitor, id: &str) -> Re
     let not_found = || Refusal::plain(404, "There is no such request, or it is not yours");
     let id: JobId = id.parse().map_err(|_| not_found())?;
     let job = state.store.job(id).await?.ok_or_else(not_found)?;
-    let theirs = visitor.key_id.is_none() || job.key_id.is_none() || job.key_id == visitor.key_id;
-    if theirs { Ok(job) } else { Err(not_found()) }
+    if is_there_for(visitor.key_id.as_deref(), job.key_id.as_deref()) { Ok(job) } else { Err(not_found()) }
 }
 
 /// `GET /history/{id}`.
@@ -75,9 +75,8 @@ pub(super) async fn show(
 pub(super) async fn cancel(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    Change(visitor): Change,
     Path(id): Path<String>,
-    body: Bytes,
+    Sent { by: Change(visitor), body }: Sent<Change, FORM>,
 ) -> Response {
     let frame = Frame { caller: &caller, visitor: Some(&visitor) };
     let done = async {

@@ -1,9 +1,8 @@
 //! `/keys`: who may call. A key's secret is shown once, right after it was made.
 
 use axum::Extension;
-use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use minijinja::context;
 use scumble_store::KeyRecord;
@@ -15,6 +14,7 @@ use super::visitor::{Change, Visitor, redirect, signed_in, signed_out};
 use crate::addressing::Caller;
 use crate::answer::Refusal;
 use crate::key::{KeySecret, new_key};
+use crate::sent::{FORM, Sent};
 use crate::state::AppState;
 
 /// Longest name of a key.
@@ -33,8 +33,7 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    Change(visitor): Change,
-    body: Bytes,
+    Sent { by: Change(visitor), body }: Sent<Change, FORM>,
 ) -> Response {
     let fields = pairs(&body);
     let label = fields.get("label").map_or("", |label| label.trim());
@@ -47,7 +46,7 @@ pub(super) async fn create(
         state.store.create_key(&id, label, hash).await?;
         let visitor = Visitor { key_id: Some(visitor.key_id.clone().unwrap_or_else(|| id.clone())) };
         let cookie = match visitor.key_id.as_deref() == Some(id.as_str()) {
-            true => Some(signed_in(&state, &caller, id.clone()).await?),
+            true => Some(signed_in(&state, &caller, &id).await?),
             false => None,
         };
         let note = Note { error: None, made: Some((label.to_owned(), secret)) };
@@ -67,12 +66,16 @@ pub(super) async fn revoke(
     Extension(caller): Extension<Caller>,
     Change(visitor): Change,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Response {
-    if let Err(error) = state.store.revoke_key(&id).await {
-        return Frame { caller: &caller, visitor: Some(&visitor) }.refusal(&Refusal::from(error));
-    }
-    let own = visitor.key_id.as_deref() == Some(id.as_str());
-    redirect(&caller, "/keys", own.then(|| signed_out(&caller)))
+    let revoked = async {
+        state.store.revoke_key(&id).await?;
+        let own = visitor.key_id.as_deref() == Some(id.as_str());
+        let cookie = if own { Some(signed_out(&state, &caller, &headers).await?) } else { None };
+        Ok(redirect(&caller, "/keys", cookie))
+    };
+    let frame = Frame { caller: &caller, visitor: Some(&visitor) };
+    revoked.await.unwrap_or_else(|refusal: Refusal| frame.refusal(&refusal))
 }
 
 /// What is said beside the list.

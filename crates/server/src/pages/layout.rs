@@ -12,7 +12,6 @@ use super::assets;
 use super::visitor::Visitor;
 use crate::addressing::Caller;
 use crate::answer::Refusal;
-use crate::hosts::Service;
 
 /// Everything comes from here; pictures may also be data of the page itself. No frames, no inline scripts or styles.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src \
@@ -26,6 +25,8 @@ macro_rules! templates {
 
 const TEMPLATES: &[(&str, &str)] = templates![
     "base.html",
+    "docs.html",
+    "document.html",
     "error.html",
     "field.html",
     "gallery.html",
@@ -97,9 +98,7 @@ impl Frame<'_> {
 
 /// The path in front of this server's own paths, without a slash at the end: empty but behind a proxy that adds one.
 pub(super) fn base(caller: &Caller) -> String {
-    let url = caller.url(Service::Platform, "");
-    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-    rest.find('/').map_or_else(String::new, |at| rest[at..].trim_end_matches('/').to_owned())
+    caller.base()
 }
 
 /// A value for a `data-` attribute that scripts read.

@@ -4,6 +4,7 @@
 //! What a page shows and does goes through the same store and the same validation as the API.
 
 mod assets;
+mod docs;
 mod follow;
 mod form;
 mod gallery;
@@ -19,16 +20,18 @@ mod reference;
 mod sign_in;
 mod snippets;
 mod thumbnail;
+mod tries;
 mod values;
 mod visitor;
 mod ways;
 
-use axum::Router;
 use axum::routing::{get, post};
 
 pub(crate) use self::layout::keep_private;
-pub(crate) use self::visitor::{key_of_cookie, key_of_page};
-use crate::state::AppState;
+pub(crate) use self::tries::Tries;
+pub(crate) use self::visitor::{VisitHash, key_of_cookie, refused, visit_of_page};
+pub(crate) use self::ways::Workers;
+use crate::routes::Table;
 
 /// What a form of any endpoint does with what a browser sends: read it, judge it, show it again.
 #[cfg(feature = "fuzz")]
@@ -43,9 +46,22 @@ pub(crate) fn show_again(body: &[u8]) {
     }
 }
 
+/// Whether people are answered at this path, and not programs.
+pub(crate) fn is_page(path: &str) -> bool {
+    let first = path.split('/').nth(1).unwrap_or_default();
+    let for_people = ["", "models", "history", "jobs", "keys", "sign-in", "sign-out", "docs"].contains(&first);
+    for_people && !path.ends_with("/openapi.json") && !path.ends_with("/llms.txt")
+}
+
+/// What stands in the cookies of a request, if a page of ours may have set it.
+#[cfg(feature = "fuzz")]
+pub(crate) fn cookie_of(headers: &axum::http::HeaderMap) -> Option<&str> {
+    visitor::cookie(headers)
+}
+
 /// Every page, beside the routes of the API.
-pub(crate) fn routes() -> Router<AppState> {
-    Router::new()
+pub(crate) fn routes() -> Table {
+    Table::default()
         .route("/", get(gallery::show))
         .route("/models/{*path}", get(model::show).post(model::generate))
         .route("/history", get(history::list))
@@ -60,6 +76,8 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/thumbnail", post(thumbnail::fetch))
+        .route("/docs", get(docs::list))
+        .route("/docs/{name}", get(docs::show))
         .route("/favicon.ico", get(assets::icon))
         .route("/assets/{version}/{name}", get(assets::read))
 }

@@ -26,6 +26,7 @@ use crate::auth::Authorized;
 use crate::hosts::Service;
 use crate::platform::SubmitQuery;
 use crate::routes::catalogue;
+use crate::sent::Sent;
 use crate::state::AppState;
 use crate::submit::{Accepted, Call, Origin, endpoint};
 
@@ -45,7 +46,7 @@ pub(super) async fn show(
     Query(query): Query<ModelQuery>,
 ) -> Response {
     if path.ends_with("/openapi.json") || path.ends_with("/llms.txt") {
-        return catalogue::document(Extension(caller), Path(path)).await;
+        return catalogue::document(State(state), Extension(caller), Path(path)).await.into_response();
     }
     let visitor = match visitor {
         Ok(visitor) => visitor,
@@ -74,10 +75,9 @@ pub(super) async fn show(
 pub(super) async fn generate(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    Change(visitor): Change,
     Path(path): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    Sent { by: Change(visitor), body }: Sent<Change>,
 ) -> Response {
     let frame = Frame { caller: &caller, visitor: Some(&visitor) };
     let by_script = headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"));

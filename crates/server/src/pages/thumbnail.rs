@@ -4,16 +4,17 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use scumble_fetch::{Config, Fetcher, Limits};
+use scumble_fetch::{Config, Error, Fetcher, Limits};
 use serde::Deserialize;
 
 use super::layout::private;
 use super::visitor::Change;
 use crate::answer::Refusal;
+use crate::held::busy;
+use crate::sent::{SMALL, Sent};
 use crate::state::AppState;
 
 /// As much as a picture to look at may cost.
@@ -32,13 +33,19 @@ struct Wish {
     url: String,
 }
 
-pub(super) async fn fetch(State(_): State<AppState>, Change(_): Change, body: Bytes) -> Result<Response, Refusal> {
+pub(super) async fn fetch(
+    State(state): State<AppState>,
+    Sent { body, .. }: Sent<Change, SMALL>,
+) -> Result<Response, Refusal> {
     let wish: Wish = serde_json::from_slice(&body).map_err(|_| Refusal::plain(400, "Expected {\"url\": …}"))?;
-    let fetched = fetcher().get(&wish.url, LIMITS).await;
-    let fetched = fetched.map_err(|error| Refusal::plain(422, &format!("The picture cannot be shown: {error}")))?;
+    let fetched = fetcher().clone().within(state.config.memory.clone()).get(&wish.url, LIMITS).await;
+    let fetched = fetched.map_err(|error| match error {
+        Error::Busy => busy(),
+        error => Refusal::plain(422, &format!("The picture cannot be shown: {error}")),
+    })?;
     // its own word on what it is counts for nothing
     let kind = KINDS.iter().find(|(begin, _)| fetched.bytes.starts_with(begin)).map(|(_, kind)| *kind);
-    let kind = kind.ok_or_else(|| Refusal::plain(422, "This URL leads to no PNG, JPEG, WebP or GIF"))?;
+    let kind = kind.ok_or_else(|| Refusal::plain(422, "This URL does not lead to a PNG, JPEG, WebP or GIF"))?;
     let headers = [
         (header::CONTENT_TYPE, kind),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

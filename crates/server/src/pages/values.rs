@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use scumble_api::{Endpoint, Field, Fill, Kind, Shape};
+use scumble_api::{Endpoint, Field, Fill, Kind, Shape, VALUES_MAX};
 use serde_json::{Map, Number, Value, json};
 
 /// What a browser sends without scripts, by name; of several the last.
 pub(super) type Pairs = BTreeMap<String, String>;
 
-/// Reads a form.
+/// Reads a form. No page sends as many fields as are read at most; what comes after them was not typed into one.
 pub(super) fn pairs(body: &[u8]) -> Pairs {
-    form_urlencoded::parse(body).into_owned().collect()
+    form_urlencoded::parse(body).into_owned().take(VALUES_MAX).collect()
 }
 
 /// The input that a form holds. Nothing is judged here: what cannot be read stays text, for validation to refuse.

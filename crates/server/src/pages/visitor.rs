@@ -1,7 +1,10 @@
 //! Who looks at a page: anybody on a server without keys, otherwise who has signed in with one.
 //!
-//! Signing in leaves a cookie: the key's id, signed by this server. It never holds the key. Browsers send it with
-//! requests of this very site only, and what changes something must also come from a page of this site.
+//! Signing in begins a visit and leaves a cookie: a random word of which the store keeps the digest. It never holds the
+//! key. Browsers send it with requests of this very site only, and what changes something must also come from a page of
+//! this site. Signing out ends the visit: the word is worth nothing from then on, wherever it was copied to.
+
+use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -12,13 +15,17 @@ use super::layout::{Frame, base, private};
 use crate::addressing::{Caller, Scheme};
 use crate::answer::Refusal;
 use crate::auth::Authorized;
+use crate::forwarded;
 use crate::hosts::Service;
+use crate::key::hash;
 use crate::state::AppState;
-use crate::uploads::{Claims, Signer};
 
 const COOKIE: &str = "scumble_session";
 /// How long somebody stays signed in.
 const SIGNED_IN_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+
+/// The digest of the word that a visitor's browser keeps.
+pub(crate) type VisitHash = [u8; 32];
 
 /// Somebody who may look.
 #[derive(Clone, Debug)]
@@ -29,6 +36,9 @@ pub(super) struct Visitor {
 
 /// Somebody who may look, with a wish that comes from a page of ours.
 pub(super) struct Change(pub(super) Visitor);
+
+/// A wish that comes from a page of ours, of whoever is at this address.
+pub(super) struct FromHere(pub(super) Option<IpAddr>);
 
 /// No page for this visitor.
 pub(super) enum Turned {
@@ -45,12 +55,6 @@ impl FromRequestParts<AppState> for Visitor {
         let caller = caller(parts);
         let refused = |refusal: Refusal| Turned::refused(refusal, &caller, wants_json(&parts.headers));
         if !state.store.keys_required().await.map_err(|error| refused(error.into()))? {
-            if !caller.is_surely_ours() {
-                let detail = "Without keys this server shows its pages only under an address or a name that nobody \
-                              else can have chosen, such as 127.0.0.1, localhost or gpu.lan. Make a key with `scumble \
-                              keys create`, or name this server with public_url";
-                return Err(refused(Refusal::plain(403, detail)));
-            }
             return Ok(Self { key_id: None });
         }
         let by_cookie = key_of_cookie(state, &parts.headers).await;
@@ -64,7 +68,7 @@ impl FromRequestParts<AppState> for Visitor {
             return Ok(Self { key_id: authorized.key_id });
         }
         if wants_json(&parts.headers) {
-            return Err(refused(Refusal::plain(401, "You are not signed in any more: sign in again and repeat this")));
+            return Err(refused(Refusal::plain(401, "You are no longer signed in: sign in, then do this again")));
         }
         let next = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
@@ -82,6 +86,30 @@ impl FromRequestParts<AppState> for Change {
         }
         Visitor::from_request_parts(parts, state).await.map(Self)
     }
+}
+
+impl FromRequestParts<AppState> for FromHere {
+    type Rejection = Turned;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Turned> {
+        let caller = caller(parts);
+        match is_from_here(&parts.headers, &caller) {
+            true => Ok(Self(forwarded::caller(&parts.extensions, &parts.headers, &state.config))),
+            false => Err(Turned::refused(strange_origin(), &caller, wants_json(&parts.headers))),
+        }
+    }
+}
+
+/// For what only programs of ours send.
+impl From<Refusal> for Turned {
+    fn from(refusal: Refusal) -> Self {
+        Self::refused(refusal, &Caller::unknown(), true)
+    }
+}
+
+/// The answer to somebody for whom there is no page at all.
+pub(crate) fn refused(parts: &Parts, refusal: Refusal) -> Response {
+    Turned::refused(refusal, &caller(parts), wants_json(&parts.headers)).into_response()
 }
 
 impl Turned {
@@ -118,12 +146,12 @@ fn wants_json(headers: &HeaderMap) -> bool {
     is_json(header::CONTENT_TYPE) || is_json(header::ACCEPT)
 }
 
-pub(super) fn strange_origin() -> Refusal {
+fn strange_origin() -> Refusal {
     Refusal::plain(403, "This was not sent from a page of this server. Open the page here and try again")
 }
 
 /// Whether a request comes from one of our own pages. Browsers always say where a POST comes from.
-pub(super) fn is_from_here(headers: &HeaderMap, caller: &Caller) -> bool {
+fn is_from_here(headers: &HeaderMap, caller: &Caller) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text("sec-fetch-site") {
         return site == "same-origin";
@@ -137,38 +165,43 @@ fn authority_of(url: &str) -> Option<String> {
     Some(url.parse::<Uri>().ok()?.authority()?.as_str().to_ascii_lowercase())
 }
 
-/// The key that a browser has signed in with, if it is still good.
+/// The key that a browser has signed in with, if that is still good.
 pub(crate) async fn key_of_cookie(state: &AppState, headers: &HeaderMap) -> Result<Option<String>, Refusal> {
-    let Some(cookie) = cookie(headers) else { return Ok(None) };
-    let Ok(Claims::Page { key }) = Signer::of(state).await?.open(cookie, state.clock.now_ms()) else {
-        return Ok(None);
-    };
-    let alive = state.store.list_keys().await?.iter().any(|known| known.id == key && known.revoked_ms.is_none());
-    Ok(alive.then_some(key))
+    Ok(visit_of_cookie(state, headers).await?.map(|(key, _)| key))
 }
 
-/// The same for calls of the API: only where one of our own pages makes them.
-pub(crate) async fn key_of_page(state: &AppState, parts: &Parts) -> Result<Option<String>, Refusal> {
+async fn visit_of_cookie(state: &AppState, headers: &HeaderMap) -> Result<Option<(String, VisitHash)>, Refusal> {
+    let Some(word) = cookie(headers).map(hash) else { return Ok(None) };
+    Ok(state.store.visit(&word).await?.map(|key| (key.id, word)))
+}
+
+/// The same for calls of the API, with the visit by which they may: only where one of our own pages makes them.
+pub(crate) async fn visit_of_page(state: &AppState, parts: &Parts) -> Result<Option<(String, VisitHash)>, Refusal> {
     let from_here = parts.extensions.get::<Caller>().is_some_and(|caller| is_from_here(&parts.headers, caller));
-    if from_here { key_of_cookie(state, &parts.headers).await } else { Ok(None) }
+    if from_here { visit_of_cookie(state, &parts.headers).await } else { Ok(None) }
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
     let pairs = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let mut pairs = pairs.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
 }
 
-/// What a browser is told to keep: from now on it has signed in with this key.
-pub(super) async fn signed_in(state: &AppState, caller: &Caller, key: String) -> Result<String, Refusal> {
+/// Begins a visit with this key. The cookie is what a browser is told to keep.
+pub(super) async fn signed_in(state: &AppState, caller: &Caller, key: &str) -> Result<String, Refusal> {
+    // two random UUIDs: 244 random bits, so that a plain digest is enough
+    let word = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
     let until_ms = state.clock.now_ms().saturating_add(SIGNED_IN_MS);
-    let value = Signer::of(state).await?.seal(&Claims::Page { key }, until_ms)?;
-    Ok(set_cookie(caller, &value, SIGNED_IN_MS / 1000))
+    state.store.begin_visit(hash(&word), key, until_ms).await?;
+    Ok(set_cookie(caller, &word, SIGNED_IN_MS / 1000))
 }
 
-/// What a browser is told to forget.
-pub(super) fn signed_out(caller: &Caller) -> String {
-    set_cookie(caller, "", 0)
+/// Ends the visit of whoever sends this. The cookie is what their browser is told to forget.
+pub(super) async fn signed_out(state: &AppState, caller: &Caller, headers: &HeaderMap) -> Result<String, Refusal> {
+    if let Some(word) = cookie(headers).map(hash) {
+        state.store.end_visit(&word).await?;
+    }
+    Ok(set_cookie(caller, "", 0))
 }
 
 fn set_cookie(caller: &Caller, value: &str, seconds: i64) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use scumble_api::{AboutWorker, Answers, Endpoint};
+use scumble_api::{AboutWorker, Answers, Endpoint, Standing};
 use scumble_store::WorkerRecord;
 use serde::Serialize;
 
@@ -12,12 +12,12 @@ use crate::state::AppState;
 const SILENT_MS: i64 = 35_000;
 
 /// The workers that are there.
-pub(super) struct Workers(Vec<(WorkerRecord, AboutWorker)>);
+pub(crate) struct Workers(Vec<(WorkerRecord, AboutWorker)>);
 
 /// How an endpoint is answered, in words.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Way {
-    /// For filters and styles: `here`, `maker`, `stand-in`, `missing`, `nobody`.
+    /// For filters and styles: `here`, `maker`, `stand-in`, `missing`, `not-yet`, `nobody`.
     pub(super) kind: &'static str,
     /// On a badge.
     pub(super) badge: &'static str,
@@ -26,7 +26,7 @@ pub(super) struct Way {
 }
 
 impl Workers {
-    pub(super) async fn now(state: &AppState) -> scumble_store::Result<Self> {
+    pub(crate) async fn now(state: &AppState) -> scumble_store::Result<Self> {
         let found = state.store.workers(state.clock.now_ms().saturating_sub(SILENT_MS)).await?;
         // what another version says differently is as good as unsaid
         let about = |worker: &WorkerRecord| serde_json::from_value(worker.about.clone()).unwrap_or_default();
@@ -45,34 +45,29 @@ impl Workers {
     }
 
     /// The best that any of them has for this endpoint.
-    pub(super) fn way(&self, endpoint: &Endpoint) -> Way {
+    pub(crate) fn answers(&self, endpoint: &Endpoint) -> Option<&Answers> {
         let found = self.0.iter().filter_map(|(_, about)| about.answers.get(endpoint.id));
-        Way::of(found.min_by_key(|answers| answers.rank()), endpoint)
+        found.min_by_key(|answers| answers.rank())
+    }
+
+    /// How this endpoint stands by that.
+    pub(crate) fn standing(&self, endpoint: &Endpoint) -> Standing {
+        Standing::of(endpoint, self.answers(endpoint))
+    }
+
+    /// The same for pages.
+    pub(super) fn way(&self, endpoint: &Endpoint) -> Way {
+        self.standing(endpoint).into()
     }
 }
 
-impl Way {
-    fn of(answers: Option<&Answers>, endpoint: &Endpoint) -> Self {
-        let (kind, badge, text) = match answers {
-            Some(Answers::Here) => ("here", "Runs here", "Its model runs on this server.".to_owned()),
-            Some(Answers::Maker) => {
-                let maker = endpoint.family.maker().map_or("its maker", |maker| maker.title());
-                ("maker", "Through its maker", format!("{maker} makes the picture, with this server's key."))
-            }
-            Some(Answers::StandIn) => {
-                ("stand-in", "Stand-in", "No model runs: a drawn card stands in for the picture.".to_owned())
-            }
-            Some(Answers::Nothing { advice }) => {
-                let badge = if endpoint.family.maker().is_some() { "Needs a key" } else { "Needs weights" };
-                ("missing", badge, advice.clone())
-            }
-            None => (
-                "nobody",
-                "No worker",
-                "No worker is connected: requests wait until one is. Start one with `scumble serve --role worker`."
-                    .to_owned(),
-            ),
+impl From<Standing> for Way {
+    fn from(Standing { word, label, text }: Standing) -> Self {
+        let kind = match word {
+            "needs-weights" | "needs-key" => "missing",
+            "no-worker" => "nobody",
+            word => word,
         };
-        Self { kind, badge, text }
+        Self { kind, badge: label, text }
     }
 }

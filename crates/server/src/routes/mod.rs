@@ -9,6 +9,7 @@ pub(crate) mod queue;
 pub(crate) mod realtime;
 mod run;
 mod stream;
+mod table;
 pub(crate) mod tokens;
 pub(crate) mod uploads;
 mod ws;
@@ -17,7 +18,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
-use axum::routing::{get, post, put};
+use axum::routing::{any, get, post, put};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -25,12 +26,16 @@ pub(crate) use self::realtime::endpoint_of as realtime_of;
 pub(crate) use self::stream::endpoint_of as stream_of;
 #[cfg(feature = "fuzz")]
 pub(crate) use self::stream::jpeg_size;
+pub(crate) use self::table::Table;
 pub(crate) use self::uploads::LIST_BYTES_MAX;
 use crate::addressing::address;
 use crate::auth::take_token;
+use crate::held;
+use crate::keyless::guard;
 use crate::middleware::{cors, errors_in_json, long_bodies, panicked, with_request_id};
 use crate::pages;
 use crate::state::AppState;
+use crate::unpack::unpack;
 
 /// What a worker on its own answers: that it lives, and that it reaches its database.
 pub fn probe_router(state: AppState) -> Router {
@@ -41,13 +46,24 @@ pub fn probe_router(state: AppState) -> Router {
         .layer(ServiceBuilder::new().map_response(with_request_id).map_response(errors_in_json))
 }
 
-/// The whole HTTP face.
-pub fn router(state: AppState) -> Router {
-    let services = Router::new()
+/// Every path that is routed; whatever else is asked for goes to the fallback.
+pub fn paths() -> Vec<&'static str> {
+    table().into_paths()
+}
+
+/// Who calls where.
+fn table() -> Table {
+    Table::default()
         // programs: direct calls, streams, realtime, the queue
         .route("/run/{*id}", get(run::with_query).post(run::with_body))
-        .route("/queue/{*path}", get(queue::read).post(queue::submit).put(queue::cancel))
+        .route("/run", any(run::without_id))
+        .route("/run/", any(run::without_id))
+        .route("/queue/{*path}", queue::routes())
+        .route("/queue", any(run::without_id))
+        .route("/queue/", any(run::without_id))
         .route("/ws/{*id}", get(ws::open))
+        .route("/ws", any(run::without_id))
+        .route("/ws/", any(run::without_id))
         .route("/rest/tokens", post(tokens::bare))
         .route("/rest/tokens/", post(tokens::bare))
         .route("/rest/tokens/realtime", post(tokens::realtime))
@@ -66,19 +82,28 @@ pub fn router(state: AppState) -> Router {
         // receivers of webhooks
         .route("/rest/.well-known/jwks.json", get(jwks::read))
         // programs that look for something to call
-        .route("/v1/models", get(catalogue::list).layer(from_fn(openai::models)))
+        .route("/v1/models", get(openai::list))
         .route("/v1/models/{*id}", get(openai::model))
+        // programs that speak OpenAI's API
         .route("/v1/images/generations", post(openai::generate))
+        .route("/v1/images/edits", post(openai::edit))
+        .route("/v1/images/variations", post(openai::vary))
+        .route("/v1", any(openai::unknown))
+        .route("/v1/{*path}", any(openai::unknown))
         .route("/api/openapi/queue/openapi.json", get(catalogue::queue_openapi))
         .route("/llms.txt", get(catalogue::overview))
+        .route("/openapi.json", get(catalogue::openapi))
         // machines
         .route("/health", get(probes::health))
         .route("/ready", get(probes::ready))
         // people
         .merge(pages::routes())
-        // a bare endpoint id is a direct call
-        .fallback(run::bare)
-        .with_state(state.clone());
+}
+
+/// The whole HTTP face.
+pub fn router(state: AppState) -> Router {
+    // a bare endpoint id is a direct call
+    let services = table().into_router().fallback(run::bare).with_state(state.clone());
     // A request passes these from the first to the last, its answer the other way round. One stack, because a router
     // clones each layer of its own, with all that is inside it, for each request.
     let around = ServiceBuilder::new()
@@ -91,9 +116,16 @@ pub fn router(state: AppState) -> Router {
         .map_response(errors_in_json)
         // changes the path that routes see; the outer router exists for that reason
         .layer(from_fn_with_state(state.clone(), address))
+        // everything inside of it that says no
+        .layer(from_fn(openai::envelope))
         // before anything looks at the query
         .map_request(take_token)
+        // before anything is read but the head
+        .layer(from_fn_with_state(state.clone(), guard))
         .layer(DefaultBodyLimit::max(state.config.body_bytes))
-        .layer(from_fn_with_state(state, long_bodies));
+        .layer(from_fn_with_state(state.clone(), long_bodies))
+        .layer(from_fn(unpack))
+        // innermost: what is counted is what handlers hold
+        .layer(from_fn_with_state(state, held::bodies));
     Router::new().fallback_service(services).layer(around)
 }

@@ -7,26 +7,29 @@
 //! notice, as fal's runners do: clients connect anew with their next input.
 
 use axum::body::Bytes;
-use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::extract::{FromRequestParts, Query};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use scumble_api::{Endpoint, FILE_SCHEME, INLINE_SCHEME};
+use scumble_api::{Endpoint, FILE_SCHEME, INLINE_SCHEME, read_value};
 use scumble_files::Files;
 use scumble_store::Outcome;
 use serde_json::{Value, json};
+use tungstenite::Message;
 
 use crate::addressing::Caller;
 use crate::answer::{Refusal, resolve_urls};
 use crate::auth::{Authorized, wants_websocket};
 use crate::messages::{from_msgpack, to_msgpack};
 use crate::session::{Answer, Input, Overflow, Rules, serve};
+use crate::socket::Upgrade;
 use crate::state::AppState;
 use crate::submit::{Call, Origin, endpoint, run_to_outcome};
 
 /// The most inputs that may wait, and how many may where nothing is said.
 const BUFFERING_MAX: usize = 60;
+/// How many bytes of them may: what is of interest is the latest.
+const WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// The id of the endpoint that a path opens a session of: the path itself, or what stands before `/realtime`.
 pub(crate) fn endpoint_of(path: &str) -> &str {
@@ -39,7 +42,7 @@ pub(super) struct Handshake(pub(super) Option<Opening>);
 
 /// What such a request says.
 pub(super) struct Opening {
-    upgrade: WebSocketUpgrade,
+    upgrade: Upgrade,
     query: Vec<(String, String)>,
 }
 
@@ -51,7 +54,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Handshake {
             return Ok(Self(None));
         }
         let Query(query) = Query::try_from_uri(&parts.uri).map_err(IntoResponse::into_response)?;
-        let upgrade = WebSocketUpgrade::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
+        let upgrade = Upgrade::from_request_parts(parts, state).await?;
         Ok(Self(Some(Opening { upgrade, query })))
     }
 }
@@ -68,14 +71,14 @@ pub(super) fn open(
     let endpoint = endpoint(endpoint_of(path))?;
     let rules = Rules {
         waiting: buffering(&query)?,
-        bytes: state.config.body_bytes,
+        bytes: state.config.body_bytes.min(WAITING_BYTES),
         overflow: Overflow::DropOldest,
         idle: state.config.realtime_idle,
         farewell: Some(notice("TIMEOUT", "no inputs, reconnect when needed!", None)),
     };
+    let (budget, max) = (state.config.memory.clone(), state.config.body_bytes);
     let session = Session { state, caller, authorized, endpoint };
-    let upgrade = upgrade.max_message_size(rules.bytes).max_frame_size(rules.bytes);
-    Ok(upgrade.on_upgrade(move |socket| {
+    Ok(upgrade.open(&budget, max, move |socket| {
         serve(socket, rules, move |input| {
             let session = session.clone();
             Box::pin(async move { session.answer(&input).await })
@@ -155,7 +158,7 @@ impl Session {
 /// The input of a message.
 pub(crate) fn read(input: &Input) -> Result<Value, String> {
     let body = match input.is_text {
-        true => serde_json::from_slice(&input.bytes).map_err(|e| format!("not a JSON input: {e}"))?,
+        true => read_value(&input.bytes).map_err(|e| format!("not a JSON input: {e}"))?,
         false => from_msgpack(&input.bytes)?,
     };
     match body {

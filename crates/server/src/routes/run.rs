@@ -3,7 +3,7 @@
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, Method, Uri};
+use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use scumble_api::ErrorAnswer;
 use serde_json::{Map, Value};
@@ -13,8 +13,10 @@ use super::stream;
 use crate::addressing::{Caller, Service};
 use crate::answer::{Refusal, about, outcome};
 use crate::auth::Authorized;
+use crate::middleware::wrong_method;
+use crate::sent::Sent;
 use crate::state::AppState;
-use crate::submit::{Call, Origin, too_many};
+use crate::submit::{Call, Origin, endpoint, too_many};
 use crate::wait::Wait;
 use crate::watch::What;
 
@@ -22,13 +24,13 @@ use crate::watch::What;
 pub(super) async fn with_body(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    authorized: Authorized,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    Sent { by: authorized, body }: Sent<Authorized>,
 ) -> Result<Response, Refusal> {
     let from = Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers };
-    answer(from, &id, |id| Call::read(id, &body)).await
+    // the body is gone before the answer is waited for
+    answer(from, &id, move |id| Call::read(id, &body)).await
 }
 
 /// `GET /run/{id}?prompt=…`: the query is the input, unless a WebSocket is asked for.
@@ -38,9 +40,12 @@ pub(super) async fn with_query(
     authorized: Authorized,
     Path(id): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
-    headers: HeaderMap,
+    (method, headers): (Method, HeaderMap),
     Handshake(opening): Handshake,
 ) -> Result<Response, Refusal> {
+    if method == Method::HEAD {
+        return would_answer(&id);
+    }
     if let Some(opening) = opening {
         return realtime::open(state, caller, authorized, &id, opening);
     }
@@ -50,16 +55,35 @@ pub(super) async fn with_query(
     answer(from, &id, call).await
 }
 
+/// `HEAD /run/{id}`: whether there is something to call. It runs nothing, whatever its query says.
+fn would_answer(path: &str) -> Result<Response, Refusal> {
+    let (id, content_type) = match stream::endpoint_of(path) {
+        Some(id) => (id, "text/event-stream"),
+        None => (path, "application/json"),
+    };
+    endpoint(id)?;
+    Ok([(header::CONTENT_TYPE, content_type)].into_response())
+}
+
+/// `/run`, `/queue` and `/ws` alone.
+pub(super) async fn without_id(uri: Uri) -> Refusal {
+    let service = uri.path().trim_matches('/');
+    let detail = format!(
+        "The endpoint's id is missing: expected /{service}/ and an id such as fal-ai/flux/schnell; GET /v1/models lists \
+         all of them"
+    );
+    Refusal::plain(404, &detail)
+}
+
 /// `POST /{id}`, or a WebSocket there, on a host that is none of fal's. What addressing has put under a service's prefix and no route took is
 /// not meant as an endpoint.
 pub(super) async fn bare(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    authorized: Authorized,
     (method, uri): (Method, Uri),
     headers: HeaderMap,
     Handshake(opening): Handshake,
-    body: Bytes,
+    Sent { by: authorized, body }: Sent<Authorized>,
 ) -> Result<Response, Refusal> {
     if Service::has_path(uri.path()) {
         return Err(no_such_page(&uri));
@@ -68,10 +92,11 @@ pub(super) async fn bare(
         return realtime::open(state, caller, authorized, uri.path(), opening);
     }
     if method != Method::POST {
-        return Err(no_such_page(&uri));
+        let id = stream::endpoint_of(uri.path()).unwrap_or_else(|| uri.path());
+        return Err(if endpoint(id).is_ok() { wrong_method("POST") } else { no_such_page(&uri) });
     }
     let from = Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers };
-    answer(from, uri.path(), |id| Call::read(id, &body)).await
+    answer(from, uri.path(), move |id| Call::read(id, &body)).await
 }
 
 fn no_such_page(uri: &Uri) -> Refusal {

@@ -1,8 +1,8 @@
 //! `POST /run/{id}/stream`: the output as it comes into being.
 //!
 //! Each event has the shape of the output: a small picture of how far it is in the place of the pictures, and beside
-//! that how far it is in numbers. The last event is the output itself. Until the first event an error is an ordinary
-//! answer; later it can only break the connection.
+//! that how far it is in numbers. There is none before the first such picture. The last event is the output itself.
+//! Until the first event an error is an ordinary answer; later it can only break the connection.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -190,7 +190,8 @@ impl Draft {
             EventKind::Preview { image } => self.images = preview(image).into_iter().collect(),
             EventKind::Log { .. } | EventKind::State { .. } | EventKind::Submitted { .. } => return,
         }
-        self.is_news = true;
+        // there is something to see: clients look into `images` without asking
+        self.is_news = !self.images.is_empty();
     }
 
     fn to_json(&self) -> Value {

@@ -1,14 +1,14 @@
 //! `POST /rest/tokens/` and `POST /rest/tokens/realtime`: short-lived tokens for those who must not see a key.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use scumble_api::{ErrorAnswer, ErrorType, Problem};
+use scumble_api::{ErrorAnswer, ErrorType, Problem, read_value};
 use serde_json::{Map, Value, json};
 
 use crate::answer::Refusal;
 use crate::auth::Authorized;
+use crate::sent::{SMALL, Sent};
 use crate::state::AppState;
 use crate::token::{App, Claims, Token, issue};
 
@@ -22,8 +22,7 @@ const APPS_MAX: usize = 64;
 /// What the clients ask for themselves. The answer is a bare JSON string: anything else ends up in their URLs.
 pub(super) async fn bare(
     State(state): State<AppState>,
-    authorized: Authorized,
-    body: Bytes,
+    Sent { by: authorized, body }: Sent<Authorized, SMALL>,
 ) -> Result<Response, Refusal> {
     let token = make(&state, authorized, &body, "token_expiration").await?;
     Ok(Json(token.reveal()).into_response())
@@ -32,15 +31,18 @@ pub(super) async fn bare(
 /// What back ends of applications ask for.
 pub(super) async fn realtime(
     State(state): State<AppState>,
-    authorized: Authorized,
-    body: Bytes,
+    Sent { by: authorized, body }: Sent<Authorized, SMALL>,
 ) -> Result<Response, Refusal> {
     let token = make(&state, authorized, &body, "duration").await?;
     Ok(Json(json!({ "token": token.reveal() })).into_response())
 }
 
 async fn make(state: &AppState, authorized: Authorized, body: &[u8], duration: &str) -> Result<Token, Refusal> {
-    let body: Map<String, Value> = serde_json::from_slice(body).map_err(|e| ErrorAnswer::bad_json(&e.to_string()))?;
+    let body = match read_value(body) {
+        Ok(Value::Object(body)) => body,
+        Ok(_) => return Err(ErrorAnswer::bad_json("expected an object").into()),
+        Err(unread) => return Err(ErrorAnswer::bad_json(&unread.to_string()).into()),
+    };
     let (apps, seconds) = (apps(&body), seconds(&body, duration));
     let (apps, seconds) = match (apps, seconds) {
         (Ok(apps), Ok(seconds)) => (apps, seconds),

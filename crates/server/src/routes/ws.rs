@@ -5,17 +5,18 @@ use std::time::Instant;
 
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use scumble_store::{JobId, Outcome};
 use serde_json::{Map, Value, json};
+use tungstenite::Message;
 
 use crate::addressing::Caller;
 use crate::answer::{Refusal, resolve_urls};
 use crate::auth::Authorized;
 use crate::session::{Answer, Input, Overflow, Rules, serve};
+use crate::socket::Upgrade;
 use crate::state::AppState;
 use crate::submit::{Call, Origin, endpoint, run_to_outcome};
 
@@ -28,8 +29,11 @@ pub(super) async fn open(
     Extension(caller): Extension<Caller>,
     authorized: Authorized,
     Path(id): Path<String>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<Upgrade, Response>,
 ) -> Result<Response, Refusal> {
+    let Ok(upgrade) = upgrade else {
+        return Err(Refusal::plain(400, "This path is for WebSockets, which begin with a GET over HTTP/1.1"));
+    };
     let id = endpoint(&id)?.id;
     let rules = Rules {
         waiting: WAITING,
@@ -38,9 +42,9 @@ pub(super) async fn open(
         idle: state.config.realtime_idle,
         farewell: None,
     };
-    let upgrade = upgrade.max_message_size(rules.bytes).max_frame_size(rules.bytes);
+    let (budget, max) = (state.config.memory.clone(), rules.bytes);
     let session = Session { state, caller, authorized, id };
-    Ok(upgrade.on_upgrade(move |socket| {
+    Ok(upgrade.open(&budget, max, move |socket| {
         serve(socket, rules, move |input| {
             let session = session.clone();
             Box::pin(async move { session.answer(input).await })
@@ -63,7 +67,7 @@ impl Session {
         let began = Instant::now();
         let call = match self.authorized.still(&self.state).await {
             Ok(true) => Call::read(self.id, &input.bytes),
-            Ok(false) => Err(Refusal::plain(401, "This key is not valid here any more")),
+            Ok(false) => Err(Refusal::plain(401, "This key is no longer valid here")),
             Err(error) => Err(error.into()),
         };
         let (caller, headers) = (&self.caller, HeaderMap::new());

@@ -20,6 +20,7 @@ use rustls::sign::CertifiedKey;
 use scumble_store::Clock;
 use time::OffsetDateTime;
 
+use crate::listen::H2;
 pub use authority::Authority;
 pub use bundle::write_bundle;
 pub use error::Error;
@@ -57,7 +58,7 @@ pub fn config(source: Source, clock: Arc<dyn Clock>) -> Result<Arc<ServerConfig>
     let builder = ServerConfig::builder_with_provider(provider());
     let versions = builder.with_safe_default_protocol_versions().map_err(|e| Error::Make(e.to_string()))?;
     let mut config = versions.with_no_client_auth().with_cert_resolver(certificate);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 

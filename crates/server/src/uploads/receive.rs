@@ -4,9 +4,8 @@
 //! path stays, and whoever brings it again is told that it is there.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use futures::StreamExt;
 use scumble_api::{CompleteUpload, UploadPart};
@@ -17,12 +16,6 @@ use super::token::Ticket;
 use super::{PART_BYTES_MAX, PARTS_MAX};
 use crate::answer::Refusal;
 use crate::state::AppState;
-
-/// How much is read of a body that was refused midway.
-const LINGER_BYTES: usize = 8 * 1024 * 1024;
-
-/// …and for how long: a client that waits for its answer before it sends more would wait for ever.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// Takes a whole file. One that is here already is not replaced: the bytes are read and thrown away.
 pub(crate) async fn whole(
@@ -141,23 +134,9 @@ async fn record(state: &AppState, ticket: &Ticket, path: &FilePath, bytes: u64) 
 async fn receive(body: Body, file: &mut FileWriter) -> Result<(), Refusal> {
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
-        if let Err(error) = file.write(piece.map_err(|_| cut_short())?).await {
-            let _ = tokio::time::timeout(LINGER, linger(pieces)).await;
-            return Err(error.into());
-        }
+        file.write(piece.map_err(|_| cut_short())?).await?;
     }
     Ok(())
-}
-
-/// Reads a little further: hanging up on bytes under way would take the answer from the client.
-async fn linger(mut pieces: BodyDataStream) {
-    let mut left = LINGER_BYTES;
-    while let Some(Ok(piece)) = pieces.next().await {
-        match left.checked_sub(piece.len()) {
-            Some(rest) => left = rest,
-            None => return,
-        }
-    }
 }
 
 async fn discard(body: Body) -> Result<(), Refusal> {

@@ -25,8 +25,6 @@ pub(crate) enum Claims {
     Parts(Ticket),
     /// To upload and read as this key does; without one, as everybody on a server without keys.
     Cdn { key: Option<String> },
-    /// To see pages as this key.
-    Page { key: String },
     /// To read a file.
     Read { path: String },
 }

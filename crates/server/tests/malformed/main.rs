@@ -42,7 +42,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// What a mistake of the caller's may lead to, and success where the request happens to be good.
 pub(crate) const STATUSES: &[u16] =
     &[101, 200, 202, 204, 206, 400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 416, 422, 426, 429, 431];
-/// What is wrong with the request line or its headers is refused before there is a request: without a body.
+/// What is wrong with a head that has come together with a request before it is refused without a body.
 const WITHOUT_BODY: &[u16] = &[400, 414, 431];
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);

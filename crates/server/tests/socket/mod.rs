@@ -74,12 +74,28 @@ impl Socket {
         Self::try_open(server, path, None).await.expect("an open socket")
     }
 
+    /// Opens one with these headers.
+    pub(crate) async fn open_with(server: &TestServer, path: &str, headers: &[(&'static str, &str)]) -> Self {
+        Self::attempt(server, path, headers).await.expect("an open socket")
+    }
+
     /// Opens one, or gives the status of the refusal.
     pub(crate) async fn try_open(server: &TestServer, path: &str, key: Option<&str>) -> Result<Self, u16> {
+        let key = key.map(|key| format!("Key {key}"));
+        let headers: Vec<_> = key.iter().map(|key| ("authorization", key.as_str())).collect();
+        Self::attempt(server, path, &headers).await
+    }
+
+    /// Opens one with these headers, or gives the status of the refusal.
+    pub(crate) async fn attempt(
+        server: &TestServer,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, u16> {
         let url = format!("{}{path}", server.url.replacen("http", "ws", 1));
         let mut request = url.into_client_request().unwrap();
-        if let Some(key) = key {
-            request.headers_mut().insert("authorization", format!("Key {key}").parse().unwrap());
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
         }
         match connect_async(request).await {
             Ok((socket, _)) => Ok(Self(socket)),
@@ -98,6 +114,11 @@ impl Socket {
 
     pub(crate) async fn send_text(&mut self, text: &str) {
         self.0.send(Message::Text(text.into())).await.unwrap();
+    }
+
+    /// The same where the server may close meanwhile.
+    pub(crate) async fn try_send_text(&mut self, text: &str) -> Result<(), SocketError> {
+        self.0.send(Message::Text(text.into())).await
     }
 
     /// Says goodbye.

@@ -20,6 +20,7 @@ mod reads;
 mod retention;
 mod rows;
 mod secrets;
+mod visits;
 mod workers;
 
 use std::sync::Arc;
@@ -234,6 +235,18 @@ impl Store for PostgresStore {
 
     async fn keys_required(&self) -> Result<bool> {
         self.keyed.or_ask(|| keys::any(self)).await
+    }
+
+    async fn begin_visit(&self, word_hash: [u8; 32], key_id: &str, until_ms: i64) -> Result<()> {
+        visits::begin(self, word_hash, key_id, until_ms).await
+    }
+
+    async fn visit(&self, word_hash: &[u8; 32]) -> Result<Option<KeyRecord>> {
+        visits::key(self, word_hash).await
+    }
+
+    async fn end_visit(&self, word_hash: &[u8; 32]) -> Result<bool> {
+        visits::end(self, word_hash).await
     }
 
     async fn put_file(&self, file: FileRecord) -> Result<()> {

@@ -130,7 +130,7 @@ fn reclaim(
     reclaimed: &mut Reclaimed,
 ) -> Result<()> {
     let worker = job.worker.as_deref().unwrap_or("unknown");
-    let stopped = format!("worker {worker} stopped beating");
+    let stopped = format!("worker {worker} gave no more signs of life");
     if let Some(outcome) = &job.cancel {
         steps::end(tx, &job, State::Cancelled, outcome, Some(stopped))?;
         reclaimed.cancelled.push(job.id);

@@ -13,6 +13,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0002_wire.sql"),
     include_str!("migrations/0003_pages.sql"),
     include_str!("migrations/0004_fresh_files.sql"),
+    include_str!("migrations/0014_visits.sql"),
 ];
 
 /// The version this program knows.

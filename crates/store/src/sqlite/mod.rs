@@ -27,6 +27,7 @@ mod rush;
 mod secrets;
 mod steps;
 mod unwritten;
+mod visits;
 mod workers;
 mod writer;
 
@@ -355,6 +356,21 @@ impl Store for SqliteStore {
 
     async fn keys_required(&self) -> Result<bool> {
         self.keyed.or_ask(|| self.readers.glance(keys::any)).await
+    }
+
+    async fn begin_visit(&self, word_hash: [u8; 32], key_id: &str, until_ms: i64) -> Result<()> {
+        let key_id = key_id.to_owned();
+        self.writer.write(move |tx| visits::begin(tx, word_hash, &key_id, until_ms)).await
+    }
+
+    async fn visit(&self, word_hash: &[u8; 32]) -> Result<Option<KeyRecord>> {
+        let (word_hash, now_ms) = (*word_hash, self.clock.now_ms());
+        self.readers.glance(move |db| visits::key(db, word_hash, now_ms)).await
+    }
+
+    async fn end_visit(&self, word_hash: &[u8; 32]) -> Result<bool> {
+        let word_hash = *word_hash;
+        self.writer.write(move |tx| visits::end(tx, word_hash)).await
     }
 
     async fn put_file(&self, file: FileRecord) -> Result<()> {

@@ -3,19 +3,27 @@
 //! Every step has a limit, and every failure becomes the problem that fal's clients know for it, at the field where the
 //! caller can mend it.
 
+mod clear;
 mod decode;
 mod given;
+mod like;
 mod read;
 
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use scumble_api::Problem;
-use scumble_fetch::Fetcher;
+use scumble_fetch::{Budget, Fetcher};
 use scumble_files::Files;
+use scumble_pictures::Undecodable;
 use scumble_store::{Clock, Store};
 
 pub use decode::{InputImage, InputPixels};
 pub use given::GivenPicture;
+pub(crate) use given::cancelled;
+pub(crate) use like::as_large_as_given;
+use read::Unread;
 
 use crate::config::FetchConfig;
 use crate::work::Worker;
@@ -27,6 +35,8 @@ pub struct Inputs {
     files: Files,
     clock: Arc<dyn Clock>,
     fetcher: Fetcher,
+    /// What files and pixels draw on.
+    memory: Budget,
     config: FetchConfig,
     /// The key of the caller, whose own files may be read.
     reader: Option<String>,
@@ -41,7 +51,8 @@ impl Inputs {
             store: worker.store.clone(),
             files: worker.files.clone(),
             clock: worker.clock.clone(),
-            fetcher: Fetcher::new(fetch),
+            fetcher: Fetcher::new(fetch).within(worker.config.memory.clone()),
+            memory: worker.config.memory.clone(),
             config,
             reader: None,
         }
@@ -59,13 +70,34 @@ impl Inputs {
     /// What keeps it from being one: `file_download_error`, `file_too_large`, `image_load_error`,
     /// `unsupported_image_format`, `image_too_large`.
     pub async fn image(&self, loc: &[&str], text: &str) -> Result<InputImage, Problem> {
-        let bytes = self.read(text).await.map_err(|unread| unread.problem(loc, text))?;
+        let unread = |unread: Unread| unread.problem(loc, text);
+        let bytes = self.read(text).await.map_err(unread)?;
         let max_pixels = self.config.max_pixels;
-        let decoded = tokio::task::spawn_blocking(move || decode::decode(&bytes, max_pixels)).await;
-        let decoded = decoded.unwrap_or_else(|_| Err(decode::Undecodable::Broken("its decoder failed".to_owned())));
-        decoded.map_err(|undecodable| undecodable.problem(loc, text))
+        let (file, copies) = (bytes.clone(), 2 * bytes.len() as u64);
+        let head = self.aside(copies, move || scumble_pictures::head(&file, max_pixels)).await.map_err(unread)?;
+        let cost = head.map_or(0, |head| head.cost());
+        let decoded = self.aside(copies + cost, move || decode::decode(&bytes, max_pixels)).await.map_err(unread)?;
+        decoded.map_err(|undecodable| decode::problem(&undecodable, loc, text))
+    }
+
+    /// Works on a picture on a thread that may, within the memory of the process.
+    async fn aside<T: Send + 'static>(
+        &self,
+        bytes: u64,
+        work: impl FnOnce() -> Result<T, Undecodable> + Send + 'static,
+    ) -> Result<Result<T, Undecodable>, Unread> {
+        let share = self.memory.take(bytes, ROOM).await.map_err(|_| Unread::Busy)?;
+        let working = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(share);
+            done
+        });
+        Ok(working.await.unwrap_or_else(|_| Err(Undecodable::Broken("its decoder failed".to_owned()))))
     }
 }
+
+/// How long a picture waits for room.
+const ROOM: Duration = Duration::from_secs(5);
 
 /// What was given, for the answer; data URIs are too long to be repeated.
 fn with_text(problem: Problem, text: &str) -> Problem {

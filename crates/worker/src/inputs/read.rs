@@ -10,8 +10,8 @@ use scumble_store::{Decision, FileRecord};
 
 use super::{Inputs, with_text};
 
-/// How long reading one file may take.
-const TIME: Duration = Duration::from_secs(60);
+/// How long a data URI, or a file of our own, waits for room.
+const ROOM: Duration = Duration::from_secs(5);
 
 /// There are no bytes.
 pub(super) enum Unread {
@@ -21,6 +21,13 @@ pub(super) enum Unread {
     Forbidden,
     /// The file is here, and cannot be read.
     Ours,
+    /// The time for all pictures of the request is over.
+    TooSlow {
+        /// So much there was.
+        all: Duration,
+    },
+    /// There is no room for it now.
+    Busy,
 }
 
 impl Inputs {
@@ -28,12 +35,20 @@ impl Inputs {
     pub(super) async fn read(&self, text: &str) -> Result<Bytes, Unread> {
         let max = self.config.max_bytes;
         match Source::parse(text).map_err(Unread::Fetch)? {
-            Source::Data(data) => data.decode(max).map_err(Unread::Fetch),
+            Source::Data(data) => {
+                // three bytes in four letters
+                let share = self.memory.take(text.len() as u64, ROOM).await.map_err(|_| Unread::Busy)?;
+                Ok(share.hold(data.decode(max).map_err(Unread::Fetch)?))
+            }
             Source::Url(url) => match self.own(url).await? {
                 Some(bytes) => Ok(bytes),
                 None => {
-                    let fetched = self.fetcher.get(url, Limits { bytes: max, time: TIME }).await;
-                    fetched.map(|file| file.bytes).map_err(Unread::Fetch)
+                    let limits = Limits { bytes: max, time: self.config.time };
+                    match self.fetcher.get(url, limits).await {
+                        Ok(file) => Ok(file.bytes),
+                        Err(scumble_fetch::Error::Busy) => Err(Unread::Busy),
+                        Err(error) => Err(Unread::Fetch(error)),
+                    }
                 }
             },
         }
@@ -42,7 +57,7 @@ impl Inputs {
     /// Whether reading it needs no network: a data URI, or a file of this server.
     pub(super) async fn is_near(&self, text: &str) -> bool {
         match Source::parse(text) {
-            Ok(Source::Url(url)) => matches!(self.own(url).await, Ok(Some(_)) | Err(Unread::Forbidden)),
+            Ok(Source::Url(url)) => matches!(self.own(url).await, Ok(Some(_)) | Err(Unread::Forbidden | Unread::Busy)),
             // what is no address at all is near enough to be refused
             Ok(Source::Data(_)) | Err(_) => true,
         }
@@ -63,8 +78,10 @@ impl Inputs {
         if u64::try_from(row.bytes).unwrap_or(0) > max {
             return Err(Unread::Fetch(scumble_fetch::Error::TooLarge { max }));
         }
+        let bytes = u64::try_from(row.bytes).unwrap_or(0);
+        let share = self.memory.take(bytes, ROOM).await.map_err(|_| Unread::Busy)?;
         let file = self.files.get(&path, None).await.map_err(|e| unreadable(&path, &e))?;
-        Ok(Some(file.bytes().await.map_err(|e| unreadable(&path, &e))?))
+        Ok(Some(share.hold(file.bytes().await.map_err(|e| unreadable(&path, &e))?)))
     }
 
     fn may_read(&self, row: &FileRecord) -> bool {
@@ -98,6 +115,12 @@ impl Unread {
             Self::Fetch(error) => download(&error.to_string()),
             Self::Forbidden => download("it is not for the key of this request; use the key that it was stored with"),
             Self::Ours => download("the server cannot reach its files now; try again later"),
+            Self::TooSlow { all } => download(&format!(
+                "it was not here in time; all pictures of a request together may take {} s; try faster hosts, or upload \
+                 them first",
+                all.as_secs_f64()
+            )),
+            Self::Busy => download("the memory of this server is taken by other requests; try again in some seconds"),
         };
         with_text(problem, text)
     }

@@ -1,6 +1,7 @@
 //! Several that could answer an endpoint, in the owner's order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use scumble_api::{Answers, Endpoint};
 
@@ -26,6 +27,11 @@ impl Runner for Choices {
     fn needs(&self) -> Needs {
         let every = self.choices.iter().any(|choice| choice.runner.needs() == Needs::Every);
         if every { Needs::Every } else { Needs::Near }
+    }
+
+    /// One may be asked after the other.
+    fn longest(&self) -> Option<Duration> {
+        self.choices.iter().map(|choice| choice.runner.longest()).sum()
     }
 
     fn answers(&self, endpoint: &Endpoint) -> Answers {

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use scumble_api::{Answers, Endpoint, ErrorAnswer, ErrorType, ImageFormat};
 use scumble_providers::{Call, Cost, Made, MadeFile, MakerError, MakerId, Makers, Progress, is_open};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Bill, Drawn, Request, RunError, Runner, Submitted, Watch};
-use crate::models::advice;
+use crate::models::nothing;
 use crate::picture::Picture;
 
 /// Runs requests at a maker.
@@ -30,8 +31,13 @@ impl Runner for Closed {
     fn answers(&self, endpoint: &Endpoint) -> Answers {
         match self.makers.get(self.id).ready() {
             Ok(()) => Answers::Maker,
-            Err(_) => Answers::Nothing { advice: advice(endpoint) },
+            Err(_) => nothing(endpoint),
         }
+    }
+
+    /// A maker ends what it works on with its deadline; a call may wait for others before it, and fetches afterwards.
+    fn longest(&self) -> Option<Duration> {
+        Some(3 * self.makers.deadline(self.id))
     }
 
     async fn run(&self, request: Request, watch: Arc<dyn Watch>) -> Result<Drawn, RunError> {
@@ -96,6 +102,7 @@ fn drawn(made: Made, bill: Option<Bill>) -> Result<Drawn, RunError> {
         Some(timings) => timings.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect(),
         None => BTreeMap::from([("inference".to_owned(), round(inference.as_secs_f64()))]),
     };
+    let count = files.len();
     Ok(Drawn {
         pictures: files.into_iter().map(picture).collect::<Result<_, _>>()?,
         timings,
@@ -103,7 +110,14 @@ fn drawn(made: Made, bill: Option<Bill>) -> Result<Drawn, RunError> {
         seed,
         prompt: extra.get("prompt").and_then(Value::as_str).map(str::to_owned),
         bill: bill.map(|bill| Bill { units, ..bill }),
+        flags: flags(&extra, count),
     })
+}
+
+/// What the maker's checker has said, if it has said something of each picture.
+fn flags(extra: &Map<String, Value>, pictures: usize) -> Option<Vec<bool>> {
+    let said = extra.get("has_nsfw_concepts")?.as_array()?.iter().map(Value::as_bool);
+    said.collect::<Option<Vec<bool>>>().filter(|flags| flags.len() == pictures)
 }
 
 fn picture(file: MadeFile) -> Result<Picture, RunError> {
@@ -165,5 +179,22 @@ impl Progress for Bridge {
 
     async fn submitted(&self, ticket: &str) -> Result<(), String> {
         self.watch.submitted(self.maker.as_str(), ticket).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_makers_checker_has_said_is_passed_on_if_it_is_about_these_pictures() {
+        let said = |value: Value| flags(&Map::from_iter([("has_nsfw_concepts".to_owned(), value)]), 2);
+        assert_eq!(said(json!([true, false])), Some(vec![true, false]));
+        for strange in [json!([true]), json!([true, "no"]), json!(true), json!(null), json!([])] {
+            assert_eq!(said(strange), None);
+        }
+        assert_eq!(flags(&Map::new(), 2), None);
     }
 }

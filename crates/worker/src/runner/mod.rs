@@ -4,6 +4,7 @@ mod choice;
 mod local;
 mod maker;
 mod rehearsal;
+mod remarks;
 mod stand_in;
 mod timer;
 
@@ -11,11 +12,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use scumble_api::{Answers, Endpoint, ErrorAnswer, ErrorType, Fault, ImageRequest, Input, Problem};
+use scumble_api::{Answers, Endpoint, ErrorAnswer, ErrorType, Fault, ImageRequest, Input, Problem, retryable};
 use scumble_engine::{Pixels, Stage};
 use scumble_store::{Event, EventKind, Outcome};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::inputs::GivenPicture;
 use crate::picture::Picture;
@@ -103,6 +105,8 @@ pub struct Drawn {
     pub prompt: Option<String>,
     /// What a maker asks for it.
     pub bill: Option<Bill>,
+    /// What a checker has said of each picture, where one has looked at them: there is none here.
+    pub flags: Option<Vec<bool>>,
 }
 
 /// What a maker asks for pictures.
@@ -134,6 +138,10 @@ pub trait Watch: Send + Sync {
     fn step(&self, done: usize, total: usize, preview: &dyn Fn() -> Option<Pixels>);
     /// A line for the job's log.
     fn log(&self, message: &str);
+    /// The same, of something that the caller should look at.
+    fn warn(&self, message: &str) {
+        self.log(message);
+    }
     /// Whether the run should stop now.
     fn cancelled(&self) -> bool;
     /// Whether it stops only here, and another attempt goes on with the job.
@@ -158,6 +166,11 @@ pub trait Runner: Send + Sync {
     /// What callers of this endpoint get from it.
     fn answers(&self, _endpoint: &Endpoint) -> Answers {
         Answers::Here
+    }
+
+    /// How long a run takes at the most, if it is known; a longer one hangs.
+    fn longest(&self) -> Option<Duration> {
+        None
     }
 
     /// Runs one request to its end.
@@ -206,14 +219,40 @@ impl RunError {
         }
     }
 
-    /// Which kind of passing failure this is, if it is one.
+    /// There is no room for the pictures of a job now; another attempt may find some.
+    pub(crate) fn busy() -> Self {
+        let reason = "the memory of this process is taken by other requests".to_owned();
+        Self::Passing { kind: ErrorType::RunnerSchedulingFailure, reason }
+    }
+
+    /// What a run gets that took longer than it may; `bill` is what it has cost all the same.
+    pub(crate) fn too_long(limit: Duration, setting: &str, bill: Vec<(&'static str, String)>) -> Self {
+        let msg = format!(
+            "The run took longer than {} s, which is the most that it may here ({setting}); it was ended",
+            limit.as_secs_f64()
+        );
+        let problem = Problem::new(&[], "generation_timeout", msg);
+        let headers = retryable(false).into_iter().chain([("x-fal-billable-units", "0".to_owned())]).chain(bill);
+        let answer = ErrorAnswer { status: 504, body: json!({ "detail": [problem] }), headers: headers.collect() };
+        Self::Answered(Box::new(answer))
+    }
+
+    /// Which kind of passing failure this is, if it is one. A maker's refusal is, where the maker may take the same request
+    /// later and nothing was paid for it.
     pub fn fault(&self) -> Option<Fault> {
-        let Self::Passing { kind, .. } = self else { return None };
-        Some(match kind {
-            ErrorType::StartupTimeout => Fault::Timeout,
-            ErrorType::RunnerConnectionError => Fault::ConnectionError,
-            _ => Fault::ServerError,
-        })
+        match self {
+            Self::Passing { kind: ErrorType::StartupTimeout, .. } => Some(Fault::Timeout),
+            Self::Passing { kind: ErrorType::RunnerConnectionError, .. } => Some(Fault::ConnectionError),
+            Self::Passing { .. } => Some(Fault::ServerError),
+            Self::Answered(answer) => {
+                let header =
+                    |name: &str| answer.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str());
+                let is_free = header(Outcome::COST).is_none_or(|cost| cost.parse() == Ok(0.0));
+                let again = header("x-fal-needs-retry") == Some("1") && is_free;
+                again.then_some(if answer.status == 504 { Fault::Timeout } else { Fault::ServerError })
+            }
+            Self::Cancelled | Self::Invalid(_) | Self::Unavailable(_) | Self::Failed(_) => None,
+        }
     }
 }
 

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use font8x8::legacy::BASIC_LEGACY;
 use image::ImageResult;
-use scumble_api::{Answers, Endpoint, ImageFormat, ImageSize, Size};
+use scumble_api::{Answers, Endpoint, ImageFormat, ImageSize, Size, SizeLimits};
 use scumble_engine::{Pixels, Stage};
 
-use super::{Drawn, Needs, Request, RunError, Runner, Timer, Watch, rehearsal};
+use super::{Drawn, Needs, Request, RunError, Runner, Timer, Watch, rehearsal, remarks};
 use crate::picture::Picture;
 
 /// So many pixels are drawn in less time than it takes to hand the work to another thread and back.
 const AT_ONCE: u64 = 64 * 64;
+
+/// Cards are no larger than this, whatever the picture that they follow.
+const LARGEST: SizeLimits = SizeLimits { min: 1, max: 14142, area: 16_777_216, step: 1 };
 
 /// Draws a card after a pause that is reported in steps, like a real run.
 pub struct StandIn {
@@ -39,6 +42,7 @@ impl Runner for StandIn {
     async fn run(&self, request: Request, watch: Arc<dyn Watch>) -> Result<Drawn, RunError> {
         let timer = Timer::default();
         watch.log("stand-in: no model runs; the picture is a drawn card");
+        remarks::unchecked(&request, &*watch);
         timer.begin(Stage::Denoise);
         watch.stage(Stage::Denoise);
         let steps = request.input.steps.max(1) as usize;
@@ -51,20 +55,26 @@ impl Runner for StandIn {
         }
         let ImageSize { width, height } = size(&request);
         let pictures = if u64::from(width) * u64::from(height) * u64::from(request.input.images) <= AT_ONCE {
-            cards(&request)
+            cards(&request, &*watch)?
         } else {
             // answers to others should not wait for it
-            let drawing = tokio::task::spawn_blocking(move || cards(&request)).await;
-            drawing.map_err(|e| RunError::Failed(format!("the drawing panicked: {e}")))?
+            let drawing = tokio::task::spawn_blocking(move || cards(&request, &*watch)).await;
+            drawing.map_err(|e| RunError::Failed(format!("the drawing panicked: {e}")))??
         };
-        let pictures = pictures.map_err(|e| RunError::Failed(e.to_string()))?;
         Ok(Drawn { pictures, timings: timer.finish(), stand_in: true, ..Drawn::default() })
     }
 }
 
-/// The pictures of a request.
-fn cards(request: &Request) -> ImageResult<Vec<Picture>> {
-    (0..request.input.images).map(|index| Card::new(request, index).picture(request.input.format)).collect()
+/// The pictures of a request, as long as somebody wants them.
+fn cards(request: &Request, watch: &dyn Watch) -> Result<Vec<Picture>, RunError> {
+    let card = |index| match watch.cancelled() {
+        true => Err(RunError::Cancelled),
+        false => {
+            let picture = Card::new(request, index).picture(request.input.format);
+            picture.map_err(|e| RunError::Failed(e.to_string()))
+        }
+    };
+    (0..request.input.images).map(card).collect()
 }
 
 /// Waits, but not much longer than somebody wants it to.
@@ -96,10 +106,11 @@ impl Card {
         let size = size(request);
         let scale = (size.width.min(size.height) as usize / 256).max(1);
         let columns = (size.width as usize).saturating_sub(16 * scale) / (8 * scale);
+        let rows = size.height as usize / (12 * scale);
         let mut lines = vec!["STAND-IN".to_owned(), request.endpoint.id.to_owned()];
         lines.push(format!("{}x{} seed {} #{}", size.width, size.height, request.seed, index + 1));
         lines.push(String::new());
-        lines.extend(wrapped(&request.input.prompt, columns.max(1)));
+        lines.extend(wrapped(&request.input.prompt, columns.max(1), rows.max(1)));
         Self { size, ground: ground(request.seed, index), scale, lines }
     }
 
@@ -139,7 +150,8 @@ fn size(request: &Request) -> ImageSize {
         Size::Like(url) => request.pictures.iter().find(|p| p.url == *url).map(|p| p.size),
         Size::Pixels(_) => None,
     };
-    request.input.size.pixels(measured)
+    let asked = request.input.size.pixels(measured);
+    asked.fit(LARGEST).unwrap_or(ImageSize { width: 1024, height: 1024 })
 }
 
 /// What a preview shows: the card before anything is written on it.
@@ -153,30 +165,42 @@ fn ground(seed: u64, index: u32) -> [u8; 3] {
     [0, 8, 16].map(|shift| 40 + (mixed >> (40 + shift)) as u8 % 96)
 }
 
-/// Lines of at most `columns` characters, broken at spaces where there are any.
-fn wrapped(text: &str, columns: usize) -> Vec<String> {
+/// At most so many lines of at most `columns` characters, broken at spaces where there are any. Each character is looked at
+/// once, and none behind the last line.
+fn wrapped(text: &str, columns: usize, rows: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
+    let mut filled = 0;
     for word in text.split_whitespace() {
-        let mut word: Vec<char> = word.chars().collect();
-        while !word.is_empty() {
-            let line = lines.last_mut().map_or(0, |l| l.chars().count());
-            let room = columns.saturating_sub(line + usize::from(line > 0));
-            if word.len() > room && line > 0 {
+        let length = word.chars().take(columns + 1).count();
+        let gap = usize::from(filled > 0);
+        if filled + gap + length > columns && filled > 0 {
+            lines.push(String::new());
+            filled = 0;
+        }
+        if filled > 0 {
+            push(&mut lines, ' ');
+            filled += 1;
+        }
+        for c in word.chars() {
+            if filled == columns {
                 lines.push(String::new());
-                continue;
+                filled = 0;
             }
-            let rest = word.split_off(word.len().min(room.max(1)));
-            let text: String = word.into_iter().collect();
-            if let Some(last) = lines.last_mut() {
-                if line > 0 {
-                    last.push(' ');
-                }
-                last.push_str(&text);
+            if lines.len() > rows {
+                lines.truncate(rows);
+                return lines;
             }
-            word = rest;
+            push(&mut lines, c);
+            filled += 1;
         }
     }
     lines
+}
+
+fn push(lines: &mut [String], c: char) {
+    if let Some(line) = lines.last_mut() {
+        line.push(c);
+    }
 }
 
 struct Canvas {
@@ -216,8 +240,11 @@ mod tests {
 
     #[test]
     fn long_prompts_wrap_and_endless_words_break() {
-        assert_eq!(wrapped("two red stars", 8), ["two red", "stars"]);
-        assert_eq!(wrapped("abcdefghij k", 4), ["abcd", "efgh", "ij k"]);
-        assert_eq!(wrapped("", 4), [""]);
+        assert_eq!(wrapped("two red stars", 8, 9), ["two red", "stars"]);
+        assert_eq!(wrapped("abcdefghij k", 4, 9), ["abcd", "efgh", "ij k"]);
+        assert_eq!(wrapped("", 4, 9), [""]);
+        assert_eq!(wrapped("a b c d", 1, 2), ["a", "b"], "what does not fit is not looked at");
+        let endless = "x".repeat(10_000_000);
+        assert_eq!(wrapped(&endless, 3, 2), ["xxx", "xxx"]);
     }
 }

@@ -1,5 +1,7 @@
 //! What these tests share.
 
+#![allow(dead_code, reason = "each test file uses its part of this")]
+
 use std::time::Duration;
 
 /// Waits until something holds, at most half a minute.

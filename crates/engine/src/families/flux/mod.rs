@@ -231,6 +231,11 @@ impl Pipeline for Flux {
     fn sizes(&self) -> Sizes {
         Sizes { multiple: 2 * self.vae.config().factor(), longest: None }
     }
+
+    /// T5 is asked: CLIP's tokenizer cuts words that it lacks into bytes, and knows every byte.
+    fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {
+        self.t5_tokenizer.unknown_words(prompt)
+    }
 }
 
 /// Makes sure that transformer and autoencoder speak of the same latents.

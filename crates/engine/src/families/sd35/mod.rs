@@ -142,6 +142,10 @@ impl Pipeline for Sd35 {
         let multiple = 2 * self.vae.config().factor();
         Sizes { multiple, longest: Some(self.transformer.config().side * multiple) }
     }
+
+    fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {
+        self.encoders.unknown_words(prompt)
+    }
 }
 
 /// Whether a second pass leads away from the negative prompt.

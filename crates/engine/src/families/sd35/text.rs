@@ -73,6 +73,11 @@ impl TextEncoders {
         })
     }
 
+    /// T5 is asked: CLIP's tokenizers cut words that they lack into bytes, and know every byte.
+    pub(super) fn unknown_words(&self, text: &str) -> Result<Vec<String>> {
+        self.t5.as_ref().map_or(Ok(Vec::new()), |t5| t5.tokenizer.unknown_words(text))
+    }
+
     /// One text, as a batch of one; in the widest type among its encoders'.
     pub(super) fn encode(&self, label: &str, text: &str, call: &Call, context: &Context<'_>) -> Result<Text> {
         let length = call.text_tokens(TOKENS, MOST_TOKENS)?;

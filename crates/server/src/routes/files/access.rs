@@ -19,7 +19,7 @@ pub(super) async fn readable(state: &AppState, reader: &Reader, path: &FilePath)
     let row = living(state, path).await?;
     match reader.decision(&row) {
         Decision::Allow => Ok(row),
-        Decision::Forbid => Err(forbidden("This file is not for everybody: show its owner's key, or a signed URL")),
+        Decision::Forbid => Err(forbidden("This file is not public: send the key of its owner, or use a signed URL")),
         Decision::Hide => Err(not_found()),
     }
 }
@@ -46,6 +46,9 @@ pub(super) fn headers(row: &FileRecord, now_ms: i64) -> Vec<(HeaderName, String)
     if !is_inert(&row.content_type) {
         headers.push((header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'".to_owned()));
     }
+    if !is_shown(&row.content_type) {
+        headers.push((header::CONTENT_DISPOSITION, "attachment".to_owned()));
+    }
     headers
 }
 
@@ -59,12 +62,26 @@ fn cache(row: &FileRecord, now_ms: i64) -> String {
     format!("public, max-age={}, immutable", left_s.clamp(0, CACHED_S))
 }
 
-/// Whether a browser that opens a file of this type runs nothing in it. Everything else is shown in a sandbox.
+/// Whether a browser that opens a file of this type runs nothing in it. Everything else is for a sandbox.
 fn is_inert(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let kind = essence.split('/').next().unwrap_or_default();
     // a PDF has a sandbox of its own, and does not show in this one
-    (matches!(kind, "image" | "audio" | "video") && !essence.ends_with("xml")) || essence == "application/pdf"
+    is_medium(content_type) || essence(content_type) == "application/pdf"
+}
+
+/// Whether a browser shows a file of this type in place. What could hold a script, and what we do not know, it saves.
+fn is_shown(content_type: &str) -> bool {
+    is_medium(content_type) || essence(content_type) == "text/plain"
+}
+
+/// Pictures, sound and films, but for pictures that are documents.
+fn is_medium(content_type: &str) -> bool {
+    let essence = essence(content_type);
+    let kind = essence.split('/').next().unwrap_or_default();
+    matches!(kind, "image" | "audio" | "video") && !essence.ends_with("xml")
+}
+
+fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -75,6 +92,7 @@ mod tests {
     fn what_could_run_is_not_inert() {
         for inert in ["image/png", "IMAGE/PNG; x=y", "video/mp4", "audio/mpeg", "application/pdf"] {
             assert!(is_inert(inert), "{inert}");
+            assert_eq!(is_shown(inert), inert != "application/pdf", "{inert}");
         }
         for running in [
             "image/svg+xml",
@@ -87,6 +105,7 @@ mod tests {
             "",
         ] {
             assert!(!is_inert(running), "{running}");
+            assert!(!is_shown(running), "{running}");
         }
     }
 }

@@ -2,18 +2,20 @@
 
 mod access;
 mod sign;
+mod validators;
 
 use std::ops::Range;
 
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use scumble_files::FilePath;
+use scumble_store::FileRecord;
 
 use self::access::{not_found, readable};
-use super::uploads::{complete_parts, read_small};
+use super::uploads::complete_parts;
 use crate::addressing::Caller;
 use crate::answer::Refusal;
 use crate::state::AppState;
@@ -30,7 +32,7 @@ pub(super) async fn post(
     if let Some(path) = path.strip_suffix("/sign") {
         let path: FilePath = path.parse().map_err(|_| not_found())?;
         let reader = Reader::from_request_parts(&mut parts, &state).await?;
-        return sign::sign(&state, &caller, &reader, &path, read_small(body).await?).await;
+        return sign::sign(&state, &caller, &reader, &path, body).await;
     }
     let uploader = Uploader::from_request_parts(&mut parts, &state).await?;
     complete_parts(&state, &caller, &uploader, &path, body).await
@@ -41,34 +43,56 @@ pub(super) async fn read(
     State(state): State<AppState>,
     Path(path): Path<String>,
     reader: Reader,
-    headers: HeaderMap,
+    (method, headers): (Method, HeaderMap),
 ) -> Result<Response, Refusal> {
     let path: FilePath = path.parse().map_err(|_| not_found())?;
     let row = readable(&state, &reader, &path).await?;
-    let range = headers.get(header::RANGE).and_then(|r| r.to_str().ok()).and_then(|r| parse_range(r, row.bytes));
-    let partial = range.is_some();
-    let file = match state.files.get(&path, range).await {
+    let tag = validators::tag(&row);
+    let mut response = if validators::is_known(&headers, &tag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let may_be_ranged = method == Method::GET && validators::may_be_ranged(&headers, &tag);
+        let range = headers.get(header::RANGE).filter(|_| may_be_ranged).and_then(|range| range.to_str().ok());
+        bytes(&state, &path, &row, range.and_then(|range| parse_range(range, row.bytes))).await?
+    };
+    let about = access::headers(&row, state.clock.now_ms());
+    for (name, value) in about.into_iter().chain([(header::ETAG, tag)]) {
+        if let Ok(value) = value.parse() {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    Ok(response)
+}
+
+/// A file, or the part of it that was asked for.
+async fn bytes(
+    state: &AppState,
+    path: &FilePath,
+    row: &FileRecord,
+    range: Option<Range<u64>>,
+) -> Result<Response, Refusal> {
+    let is_partial = range.is_some();
+    let file = match state.files.get(path, range).await {
         Ok(file) => file,
         Err(scumble_files::Error::NotFound(_)) => return Err(not_found()),
         Err(scumble_files::Error::BadRange { size, .. }) => {
-            let header = [(header::CONTENT_RANGE, format!("bytes */{size}"))];
-            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, header).into_response());
+            let detail = format!("Range: this file has {size} bytes, and none where the range begins");
+            return Err(Refusal::plain(416, &detail).with("content-range", &format!("bytes */{size}")));
         }
         Err(error) => return Err(error.into()),
     };
     let Range { start, end } = file.range;
     let mut response = Response::new(Body::from_stream(file.stream));
-    let common = [
+    let headers = [
         (header::CONTENT_TYPE, row.content_type.clone()),
         (header::CONTENT_LENGTH, (end - start).to_string()),
         (header::ACCEPT_RANGES, "bytes".to_owned()),
     ];
-    let access = access::headers(&row, state.clock.now_ms());
-    let partial = partial.then(|| (header::CONTENT_RANGE, format!("bytes {start}-{}/{}", end.max(1) - 1, file.size)));
-    if partial.is_some() {
+    let part = is_partial.then(|| (header::CONTENT_RANGE, format!("bytes {start}-{}/{}", end.max(1) - 1, file.size)));
+    if is_partial {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
-    for (name, value) in common.into_iter().chain(access).chain(partial) {
+    for (name, value) in headers.into_iter().chain(part) {
         if let Ok(value) = value.parse() {
             response.headers_mut().insert(name, value);
         }

@@ -1,10 +1,12 @@
 //! `POST {file_url}/sign`: a URL that opens a file for whoever has it.
 
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use scumble_api::SignRequest;
 use scumble_files::FilePath;
 use scumble_store::Decision;
 
+use super::super::uploads::read_small;
 use super::access::{forbidden, living, not_found};
 use crate::addressing::{Caller, Service};
 use crate::answer::Refusal;
@@ -23,7 +25,7 @@ pub(super) async fn sign(
     caller: &Caller,
     reader: &Reader,
     path: &FilePath,
-    request: SignRequest,
+    body: Body,
 ) -> Result<Response, Refusal> {
     let row = living(state, path).await?;
     let is_everybodys = row.owner.is_none() && !state.store.keys_required().await?;
@@ -33,7 +35,7 @@ pub(super) async fn sign(
             Decision::Allow | Decision::Forbid => forbidden("Only the owner of a file may sign its URL"),
         });
     }
-    let SignRequest { duration, scope } = request;
+    let SignRequest { duration, scope } = read_small(body).await?;
     if scope.is_some_and(|scope| scope.iter().any(|word| word != "read")) {
         return Err(Refusal::plain(422, "scope must be [\"read\"]: there is nothing else to sign"));
     }

@@ -10,18 +10,22 @@ mod status_stream;
 mod submit;
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
-use axum::response::Response;
+use axum::extract::{Path, Query, Request, State};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
 use scumble_api::EndpointId;
 use scumble_store::{JobId, JobSummary};
 
-pub(super) use cancel::cancel;
-pub(super) use submit::submit;
+use cancel::cancel;
+use submit::submit;
 
 use crate::addressing::{Caller, Service};
 use crate::answer::Refusal;
 use crate::auth::Authorized;
+use crate::middleware::wrong_method;
 use crate::state::AppState;
+use crate::submit::endpoint;
 
 /// What a path below `/queue` names.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,33 +43,68 @@ enum What {
     Cancel,
 }
 
+/// Everything below `/queue`.
+pub(super) fn routes() -> MethodRouter<AppState> {
+    get(read).post(submit).put(cancel).layer(from_fn(by_its_method))
+}
+
+/// Refuses what is there, but for another method.
+async fn by_its_method(request: Request, next: Next) -> Response {
+    let allowed = request.uri().path().strip_prefix("/queue/").and_then(allowed);
+    match allowed {
+        Some(allowed) if !allowed.contains(&request.method().as_str()) => {
+            wrong_method(&allowed.join(", ")).into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+/// The methods that a path below `/queue` takes; `None` where nothing is.
+fn allowed(path: &str) -> Option<&'static [&'static str]> {
+    let Some((_, rest)) = path.trim_matches('/').split_once("/requests/") else {
+        return endpoint(path).is_ok().then_some(&["POST"]);
+    };
+    match rest.split_once('/').map(|(_, what)| what) {
+        None | Some("response" | "status" | "status/stream") => Some(&["GET", "HEAD"]),
+        Some("cancel") => Some(&["PUT"]),
+        Some(_) => None,
+    }
+}
+
 /// `GET /queue/…`: status, once or as a stream, or result.
-pub(super) async fn read(
+async fn read(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    _authorized: Authorized,
+    authorized: Authorized,
     Path(path): Path<String>,
     Query(query): Query<status::StatusQuery>,
 ) -> Result<Response, Refusal> {
-    let (job, what) = find(&state, &path).await?;
+    let (job, what) = find(&state, &authorized, &path).await?;
     match what {
         What::Status => status::status(&state, &caller, job, query.wants_logs()).await,
         What::StatusStream => Ok(status_stream::stream(state, caller, job.id, query.wants_logs())),
         What::Result => result::result(&state, &caller, &job).await,
-        What::Cancel => Err(Refusal::plain(405, "Method Not Allowed")),
+        What::Cancel => Err(wrong_method("PUT")),
     }
 }
 
-/// The job that a path names.
-async fn find(state: &AppState, path: &str) -> Result<(JobSummary, What), Refusal> {
-    let not_found = || Refusal::plain(404, "Request not found");
-    let address = parse(path).ok_or_else(not_found)?;
-    let job = state.store.summary(address.id).await?.ok_or_else(not_found)?;
-    // a request is only there under its own app
-    if EndpointId::parse(&job.endpoint).is_some_and(|id| id.app_path().as_str() == address.app_path) {
-        return Ok((job, address.what));
-    }
-    Err(not_found())
+/// The job that a path names, or a 404.
+async fn find(state: &AppState, authorized: &Authorized, path: &str) -> Result<(JobSummary, What), Refusal> {
+    known(state, authorized, path).await?.ok_or_else(|| Refusal::plain(404, "Request not found"))
+}
+
+/// The job that a path names. One of another key, or of another app, is as unknown as one that never was.
+async fn known(
+    state: &AppState,
+    authorized: &Authorized,
+    path: &str,
+) -> scumble_store::Result<Option<(JobSummary, What)>> {
+    let Some(Address { id, app_path, what }) = parse(path) else { return Ok(None) };
+    let of_app =
+        |job: &JobSummary| EndpointId::parse(&job.endpoint).is_some_and(|id| id.app_path().as_str() == app_path);
+    let job = state.store.summary(id).await?;
+    let job = job.filter(|job| of_app(job) && authorized.may_see(job.key_id.as_deref()));
+    Ok(job.map(|job| (job, what)))
 }
 
 pub(crate) fn parse(path: &str) -> Option<Address> {
@@ -114,5 +153,20 @@ mod tests {
         assert_eq!(parse(&format!("fal-ai/flux/requests/{id}/elsewhere")), None);
         assert_eq!(parse("fal-ai/flux/requests/not-an-id"), None);
         assert_eq!(parse(&format!("requests/{id}")), None);
+    }
+
+    #[test]
+    fn paths_take_the_methods_that_mean_something_there() {
+        for (path, methods) in [
+            ("fal-ai/flux/dev", Some(&["POST"][..])),
+            ("nobody/nothing", None),
+            ("fal-ai/flux/requests/x", Some(&["GET", "HEAD"])),
+            ("fal-ai/flux/requests/x/status/", Some(&["GET", "HEAD"])),
+            ("fal-ai/flux/requests/x/status/stream", Some(&["GET", "HEAD"])),
+            ("fal-ai/flux/requests/x/cancel", Some(&["PUT"])),
+            ("fal-ai/flux/requests/x/elsewhere", None),
+        ] {
+            assert_eq!(allowed(path), methods, "{path}");
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! `POST /queue/{endpoint id}`.
 
-use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
@@ -12,18 +11,18 @@ use crate::addressing::Caller;
 use crate::answer::{Refusal, about};
 use crate::auth::Authorized;
 use crate::platform::SubmitQuery;
+use crate::sent::Sent;
 use crate::state::AppState;
 use crate::submit::{Accepted, Call, Origin};
 
 /// Answers after the commit that holds the job.
-pub(in crate::routes) async fn submit(
+pub(super) async fn submit(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    authorized: Authorized,
     Path(id): Path<String>,
     Query(query): Query<SubmitQuery>,
     headers: HeaderMap,
-    body: Bytes,
+    Sent { by: authorized, body }: Sent<Authorized>,
 ) -> Result<Response, Refusal> {
     let from = Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers };
     let Accepted { job, position } = Call::read(&id, &body)?.submit(from, query).await?;

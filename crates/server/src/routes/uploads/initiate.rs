@@ -1,6 +1,5 @@
 //! `POST /rest/storage/upload/initiate` and `…/initiate-multipart`: where to send a file, and where it will be.
 
-use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::{Extension, Json};
@@ -10,6 +9,7 @@ use super::{StorageQuery, read_json};
 use crate::addressing::{Caller, Service};
 use crate::answer::Refusal;
 use crate::auth::Authorized;
+use crate::sent::{SMALL, Sent};
 use crate::state::AppState;
 use crate::uploads::{Claims, Signer, Ticket, UPLOAD_MS, lifecycle, ticket};
 
@@ -17,10 +17,9 @@ use crate::uploads::{Claims, Signer, Ticket, UPLOAD_MS, lifecycle, ticket};
 pub(in crate::routes) async fn initiate(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    authorized: Authorized,
     Query(query): Query<StorageQuery>,
     headers: HeaderMap,
-    body: Bytes,
+    Sent { by: authorized, body }: Sent<Authorized, SMALL>,
 ) -> Result<Json<InitiatedUpload>, Refusal> {
     answer(&state, &caller, authorized, &query, &headers, &body, Claims::Put).await
 }
@@ -29,10 +28,9 @@ pub(in crate::routes) async fn initiate(
 pub(in crate::routes) async fn initiate_parts(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    authorized: Authorized,
     Query(query): Query<StorageQuery>,
     headers: HeaderMap,
-    body: Bytes,
+    Sent { by: authorized, body }: Sent<Authorized, SMALL>,
 ) -> Result<Json<InitiatedUpload>, Refusal> {
     answer(&state, &caller, authorized, &query, &headers, &body, Claims::Parts).await
 }

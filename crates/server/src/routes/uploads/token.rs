@@ -1,6 +1,5 @@
 //! `POST /rest/storage/auth/token`: leave to upload and read for a while.
 
-use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::{Extension, Json};
 use scumble_api::{CdnToken, CdnTokenRequest};
@@ -11,6 +10,7 @@ use super::{StorageQuery, read_json};
 use crate::addressing::{Caller, Service};
 use crate::answer::Refusal;
 use crate::auth::Authorized;
+use crate::sent::{SMALL, Sent};
 use crate::state::AppState;
 use crate::uploads::{Claims, Signer};
 
@@ -23,9 +23,8 @@ const SECONDS_MAX: u64 = 30 * 24 * 60 * 60;
 pub(in crate::routes) async fn token(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    authorized: Authorized,
     Query(query): Query<StorageQuery>,
-    body: Bytes,
+    Sent { by: authorized, body }: Sent<Authorized, SMALL>,
 ) -> Result<Json<CdnToken>, Refusal> {
     query.check()?;
     let CdnTokenRequest { expiration_seconds } = read_json(&body)?;

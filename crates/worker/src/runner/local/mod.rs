@@ -8,7 +8,7 @@ use std::sync::Arc;
 use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{Context, Control, Observer, Pixels, Stage, Step, Trace};
 
-use super::{Drawn, Request, RunError, Runner, Timer, Watch};
+use super::{Drawn, Request, RunError, Runner, Timer, Watch, remarks};
 use crate::picture::Picture;
 pub(crate) use residency::Residency;
 use residency::Slot;
@@ -48,6 +48,8 @@ impl Local {
         let call = call::call(request, watch)?;
         observer.stage(Stage::Load).check()?;
         let pipeline = self.slot.pipeline(request.endpoint.pipeline(), &self.model)?;
+        remarks::unchecked(request, watch);
+        remarks::unknown_words(request, &pipeline.unknown_words(&request.input.prompt)?, watch);
         let pixels = pipeline.generate(&call, &Context { observer: &observer, trace })?;
         let encode = |p: &Pixels| Picture::encode(p, request.input.format).map_err(|e| RunError::Failed(e.to_string()));
         let pictures = pixels.iter().map(encode).collect::<Result<_, _>>()?;

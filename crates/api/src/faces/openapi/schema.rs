@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::{Edition, reference};
 use crate::endpoint::Endpoint;
 use crate::field::{Field, Kind, Shape};
 use crate::image_size::{DEFAULT_SIDE, PRESETS};
-use crate::output::{FileShape, OutputShape};
+use crate::output::{FLAGS_HELP, FileShape, OutputShape};
 
 /// `fal-ai/flux/dev` as the first part of schema names: `FalAiFluxDev`.
 pub(super) fn pascal(id: &str) -> String {
@@ -20,8 +21,9 @@ fn title(name: &str) -> String {
 }
 
 /// Every schema that an endpoint's document refers to, by name.
-pub(super) fn components(endpoint: &Endpoint) -> Map<String, Value> {
+pub(super) fn components(endpoint: &Endpoint, edition: Edition) -> Map<String, Value> {
     let mut schemas = Map::new();
+    let fields = |shape: &Shape, name: &str, examples: &Map<String, Value>| fields(shape, name, examples, edition);
     if endpoint.fields().iter().any(|f| matches!(f.kind, Kind::ImageSize { .. })) {
         schemas.insert("ImageSize".into(), image_size());
     }
@@ -46,8 +48,8 @@ pub(super) fn output_name(endpoint: &Endpoint) -> String {
 }
 
 /// An object of fields.
-fn fields(shape: &Shape, name: &str, examples: &Map<String, Value>) -> Value {
-    let described = shape.fields.iter().map(|f| (f.name.to_owned(), property(f, examples.get(f.name))));
+fn fields(shape: &Shape, name: &str, examples: &Map<String, Value>, edition: Edition) -> Value {
+    let described = shape.fields.iter().map(|f| (f.name.to_owned(), property(f, examples.get(f.name), edition)));
     let required = shape.fields.iter().filter(|f| f.is_required()).map(|f| f.name);
     object(name, described.collect(), &required.collect::<Vec<_>>())
 }
@@ -64,7 +66,7 @@ fn output(shape: OutputShape, name: &str) -> Value {
     let seed = json!({ "type": "integer", "title": "Seed", "description": "The seed that was used." });
     let flags = json!({
         "type": "array", "title": "Has Nsfw Concepts",
-        "description": "One flag per picture: whether it shows what not everybody should see.",
+        "description": FLAGS_HELP,
         "items": { "type": "boolean" },
     });
     let prompt = json!({ "type": "string", "title": "Prompt", "description": "The prompt that was used." });
@@ -122,7 +124,7 @@ fn object(title: &str, properties: Map<String, Value>, required: &[&str]) -> Val
     schema
 }
 
-fn property(field: &Field, example: Option<&Value>) -> Value {
+fn property(field: &Field, example: Option<&Value>, edition: Edition) -> Value {
     let mut schema = kind(&field.kind);
     // in 3.0 nothing may stand beside a reference
     if let Some(reference) = schema.as_object_mut().and_then(|s| s.remove("$ref")) {
@@ -130,11 +132,16 @@ fn property(field: &Field, example: Option<&Value>) -> Value {
     }
     schema["title"] = title(field.name).into();
     schema["description"] = field.help.into();
-    if let Some(default) = field.default() {
-        schema["default"] = default;
+    match field.default() {
+        // makers of clients cannot write an object as a default, and leave out the whole call instead
+        Some(Value::Object(size)) => {
+            schema["description"] = format!("{} Default: {} × {}.", field.help, size["width"], size["height"]).into();
+        }
+        Some(default) => schema["default"] = default,
+        None => {}
     }
     if let Some(example) = example.filter(|example| Some(*example) != schema.get("default")) {
-        schema["examples"] = json!([example]);
+        edition.exemplify(&mut schema, example);
     }
     schema
 }
@@ -161,8 +168,4 @@ fn kind(kind: &Kind) -> Value {
             json!({ "anyOf": [reference("ImageSize"), { "type": "string", "enum": presets }] })
         }
     }
-}
-
-fn reference(name: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{name}") })
 }
