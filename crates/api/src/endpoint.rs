@@ -121,6 +121,16 @@ impl Endpoint {
         }
     }
 
+    /// The class that `model_index.json` names in a checkpoint that can answer it. Whether the engine runs it, the engine
+    /// knows.
+    pub fn pipeline(&self) -> Option<&'static str> {
+        match self.id {
+            // its maker keeps this model, and has published a sibling
+            "fal-ai/flux-pro/v1/fill" => Some("FluxFillPipeline"),
+            _ => self.family.pipeline(),
+        }
+    }
+
     /// An input worth trying, as its page shows it.
     pub fn example(&self) -> Map<String, Value> {
         serde_json::from_str(self.example).unwrap_or_default()

@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use scumble_api::faces;
-use scumble_engine::pipelines::devices;
+use scumble_engine::devices;
 use scumble_store::{JobId, State};
 use scumble_worker::Faults;
 

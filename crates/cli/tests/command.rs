@@ -49,17 +49,25 @@ fn json_prints_the_endpoints_output() {
 }
 
 #[test]
-fn a_tiny_checkpoint_runs_and_can_be_traced() {
-    let desk = Desk::new();
-    tiny::flux(Variant::Dev).write(desk.path("weights"));
-    let size = r#"image_size={"width":96,"height":64}"#;
-    let fields = ["-i", size, "-i", "num_inference_steps=2", "-i", "max_sequence_length=48"];
-    let args = [&["run", "fal-ai/flux/dev", "a cat", "--weights", "weights", "--trace", "t.safetensors"], &fields[..]];
-    succeeded(&desk.scumble(&args.concat()));
-    let bytes = std::fs::read(desk.path("t.safetensors")).unwrap();
-    let header = String::from_utf8_lossy(&bytes[8..8 + usize::from(bytes[0]) + 256 * usize::from(bytes[1])]);
-    for name in ["noise.first_draw", "schedule.sigmas", "step0.transformer.out", "step1.latents", "image.uint8_nhwc"] {
-        assert!(header.contains(name), "{name}");
+fn tiny_checkpoints_run_and_can_be_traced() {
+    for (variant, endpoint) in [
+        (Variant::Dev, "fal-ai/flux/dev"),
+        (Variant::AuraFlow, "fal-ai/aura-flow"),
+        (Variant::Sd35, "fal-ai/stable-diffusion-v35-large"),
+    ] {
+        let desk = Desk::new();
+        tiny::of(variant).write(desk.path("weights"));
+        let size = r#"image_size={"width":96,"height":64}"#;
+        let fields = ["-i", size, "-i", "num_inference_steps=2", "-i", "max_sequence_length=48"];
+        let args = [&["run", endpoint, "a cat", "--weights", "weights", "--trace", "t.safetensors"], &fields[..]];
+        succeeded(&desk.scumble(&args.concat()));
+        let bytes = std::fs::read(desk.path("t.safetensors")).unwrap();
+        let header = String::from_utf8_lossy(&bytes[8..8 + usize::from(bytes[0]) + 256 * usize::from(bytes[1])]);
+        for name in
+            ["noise.first_draw", "schedule.sigmas", "step0.transformer.out", "step1.latents", "image.uint8_nhwc"]
+        {
+            assert!(header.contains(name), "{endpoint}: {name}");
+        }
     }
 }
 
@@ -85,7 +93,7 @@ fn wrong_input_is_code_2() {
     desk.refuses(&["run", "x", "-i", r#"image_size={"width":7,"height":7}"#], 2, &["image_size.width", "64"]);
     desk.refuses(&["run", "x", "-o", "x.gif"], 2, &["x.gif", ".png"]);
     desk.refuses(&["run", "x", "--device", "tpu"], 2, &["tpu", "cpu"]);
-    for device in ["cuda:0", "metal"].into_iter().filter(|name| !scumble_engine::pipelines::devices().contains(name)) {
+    for device in ["cuda:0", "metal"].into_iter().filter(|name| !scumble_engine::devices().contains(name)) {
         desk.refuses(&["run", "x", "--device", device], 2, &[device, "not in this build", "cpu"]);
         let help = succeeded(&desk.scumble(&["run", "--help"]));
         assert!(!help.contains(device), "{help}");
@@ -105,7 +113,7 @@ fn weights_that_cannot_be_used_are_code_3() {
     run("nowhere", &["nowhere", "no such folder"]);
     std::fs::create_dir(desk.path("empty")).unwrap();
     run("empty", &["model_index.json"]);
-    tiny::flux(Variant::Schnell).write(desk.path("cut"));
+    tiny::of(Variant::Schnell).write(desk.path("cut"));
     cut_short(&desk.path("cut/transformer/diffusion_pytorch_model.safetensors"));
     run("cut", &["transformer/diffusion_pytorch_model.safetensors", "damaged"]);
 }
@@ -239,7 +247,7 @@ fn models_are_listed_and_shown_with_their_fields() {
     ] {
         assert_eq!(of(&list, id), status, "{id}");
     }
-    tiny::flux(Variant::Dev).write(desk.path("dev"));
+    tiny::of(Variant::Dev).write(desk.path("dev"));
     desk.write("scumble.toml", "[models.\"fal-ai/flux/dev\"]\nweights = \"dev\"\n");
     let mut command = desk.command(&["models", "list", "--json", "--weights", "fal-ai/flux/schnell=nowhere"]);
     command.env("SCUMBLE_CONFIG", "scumble.toml").env("RECRAFT_API_KEY", "k");

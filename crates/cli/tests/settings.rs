@@ -14,7 +14,7 @@ fn every_setting_can_be_set_and_an_empty_file_is_fine() {
     desk.write("empty.toml", "");
     desk.serve(&["--config", "empty.toml"]);
     desk.write("all.toml", ALL);
-    tiny::flux(Variant::Schnell).write(desk.path("schnell"));
+    tiny::of(Variant::Schnell).write(desk.path("schnell"));
     desk.serve(&["--config", "all.toml"]);
     // a bare environment is enough: nothing but HOME is set, and the data dir follows from it
     let listen = ["serve", "--listen", "127.0.0.1:0"];

@@ -32,7 +32,7 @@ fn weights_that_cannot_be_used_end_a_start_with_3() {
     refuses("other", &["WanPipeline", "FluxPipeline"]);
     // a part is missing, and a file is cut short: both would be found out by the first job otherwise
     for (name, damage) in [("missing", remove as fn(&Path)), ("cut", cut_short)] {
-        tiny::flux(Variant::Schnell).write(desk.path(name));
+        tiny::of(Variant::Schnell).write(desk.path(name));
         damage(&desk.path(name).join("vae/diffusion_pytorch_model.safetensors"));
         refuses(name, &["vae/diffusion_pytorch_model.safetensors"]);
     }

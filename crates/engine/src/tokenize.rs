@@ -9,8 +9,8 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
 
-use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::weights::Checkpoint;
 
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
@@ -112,7 +112,7 @@ fn clip_pre_tokenizer() -> tokenizers::Result<PreTokenizerWrapper> {
     Ok(tokenizers::pre_tokenizers::sequence::Sequence::new(vec![split.into(), bytes.into()]).into())
 }
 
-/// T5's tokenizer: whatever `tokenizer.json` says, cut and padded to a length that the caller chooses.
+/// T5's and UMT5's tokenizer: whatever `tokenizer.json` says, cut and padded to a length that the caller chooses.
 pub struct T5Tokenizer {
     inner: Tokenizer,
     end: u32,
@@ -172,11 +172,20 @@ impl T5Tokenizer {
     /// # Errors
     /// A text that the model behind the file cannot encode.
     pub fn encode(&self, text: &str, length: usize) -> Result<Vec<u32>> {
+        Ok(self.encode_counted(text, length)?.0)
+    }
+
+    /// The same, and how many of them are the text's and its end.
+    ///
+    /// # Errors
+    /// As [`T5Tokenizer::encode`].
+    pub fn encode_counted(&self, text: &str, length: usize) -> Result<(Vec<u32>, usize)> {
         let encoding = self.inner.encode(text, false).map_err(bad_prompt)?;
         let mut ids: Vec<u32> = encoding.get_ids().iter().copied().take(length.saturating_sub(1)).collect();
         ids.push(self.end);
+        let real = ids.len();
         ids.resize(length, 0);
-        Ok(ids)
+        Ok((ids, real))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use scumble_api::ErrorType;
-use scumble_engine::checkpoint::Precision;
+use scumble_engine::weights::Precision;
 use scumble_engine::{Device, Pixels, Stage};
 use scumble_worker::Picture;
 use scumble_worker::runner::{Drawn, Local, Model, Request, RunError, Runner, Timer, Watch};

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use scumble_api::{STARTER_WORDS, Scope, find};
-use scumble_engine::checkpoint::Precision;
+use scumble_engine::weights::Precision;
 use scumble_engine::{Device, Pixels, Stage};
 use scumble_testkit::picture;
 use scumble_testkit::prompts::{Verdict, held_out};

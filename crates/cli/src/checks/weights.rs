@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use scumble_engine::checkpoint::Source;
-use scumble_engine::pipelines;
+use scumble_engine::families;
+use scumble_engine::weights::Source;
 use scumble_worker::ModelsConfig;
 
 use super::Finding;
@@ -26,5 +26,5 @@ pub(super) fn check(models: &ModelsConfig) -> Finding {
 
 /// Why a folder of weights cannot be used, if it cannot.
 pub(crate) fn unusable(folder: &Path) -> Option<String> {
-    pipelines::examine(Source::Folder(folder.to_owned())).err().map(|error| error.to_string())
+    families::examine(Source::Folder(folder.to_owned())).err().map(|error| error.to_string())
 }

@@ -22,6 +22,7 @@ use serde_json::{Map, Value, json};
 use crate::inputs::GivenPicture;
 use crate::picture::Picture;
 pub(crate) use choice::{Choice, Choices};
+pub(crate) use local::Residency;
 pub use local::{Local, Model};
 pub(crate) use maker::Closed;
 pub use stand_in::StandIn;
@@ -262,6 +263,11 @@ impl From<scumble_engine::Error> for RunError {
             scumble_engine::Error::Parameter { name, problem } => {
                 Self::Invalid(vec![Problem::new(&[name], "value_error", format!("{name} {problem}"))])
             }
+            // the owner can mend this, and the caller may be the owner
+            error @ scumble_engine::Error::NotFinite { .. } => Self::Answered(Box::new(ErrorAnswer::typed(
+                ErrorType::RunnerServerError,
+                format!("The model failed on this request: {error}"),
+            ))),
             error if error.is_checkpoint() => {
                 Self::Unavailable(format!("This endpoint's weights cannot be used: {error}"))
             }

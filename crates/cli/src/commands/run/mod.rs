@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use scumble_api::{MadePicture, Output};
-use scumble_engine::checkpoint::Precision;
-use scumble_engine::pipelines::device;
-use scumble_engine::{DType, Trace};
+use scumble_engine::weights::Precision;
+use scumble_engine::{DType, Trace, device};
 use scumble_worker::runner::{Drawn, Local, Model, Request};
 use scumble_worker::{advice, fresh_seed, source};
 

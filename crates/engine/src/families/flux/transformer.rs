@@ -1,18 +1,15 @@
 //! The FLUX.1 transformer (Black Forest Labs, 2024), as diffusers' `FluxTransformer2DModel` names and computes it.
 
-mod blocks;
-mod embed;
-
 use candle_core::{D, DType, Tensor};
 
-use crate::checkpoint::{Config, Weights};
+use super::blocks::{DoubleBlock, SingleBlock};
+use super::condition::Condition;
 use crate::error::Result;
+use crate::families::Probe;
+use crate::families::streams::{EPS, split};
 use crate::nn::{Linear, Rotary, modulated_norm, silu};
-use blocks::{DoubleBlock, SingleBlock};
-use embed::Condition;
+use crate::weights::{Config, Weights};
 
-/// Added to variances in every norm.
-const EPS: f64 = 1e-6;
 /// Base of the rotary frequencies.
 const THETA: f64 = 10000.0;
 
@@ -120,9 +117,6 @@ pub struct FluxInputs<'a> {
     pub rotary: &'a Rotary,
 }
 
-/// Is told the text and image tokens after each block, by the block's name.
-pub type BlockProbe<'a> = &'a dyn Fn(&str, &Tensor, &Tensor) -> Result<()>;
-
 impl FluxTransformer {
     /// Loads the transformer.
     ///
@@ -161,14 +155,15 @@ impl FluxTransformer {
     ///
     /// # Errors
     /// Shapes that do not fit, or a device out of memory.
-    pub fn forward(&self, inputs: &FluxInputs<'_>, probe: Option<BlockProbe<'_>>) -> Result<Tensor> {
+    pub fn forward(&self, inputs: &FluxInputs<'_>, probe: Option<Probe<'_>>) -> Result<Tensor> {
         let condition = silu(&self.condition.forward(inputs)?)?;
         let mut image = self.image_in.forward(inputs.image)?;
         let mut text = self.text_in.forward(inputs.text)?;
         for (i, block) in self.double_blocks.iter().enumerate() {
             (text, image) = block.forward(&text, &image, &condition, inputs.rotary)?;
             if let Some(probe) = probe {
-                probe(&format!("transformer_blocks.{i}"), &text, &image)?;
+                probe(&format!("transformer_blocks.{i}.out.0"), &text)?;
+                probe(&format!("transformer_blocks.{i}.out.1"), &image)?;
             }
         }
         let tokens = text.dim(1)?;
@@ -178,7 +173,8 @@ impl FluxTransformer {
             joined = block.forward(&joined, &condition, inputs.rotary)?;
             if let Some(probe) = probe {
                 let (text, image) = split(&joined, tokens)?;
-                probe(&format!("single_transformer_blocks.{i}"), &text, &image)?;
+                probe(&format!("single_transformer_blocks.{i}.out.0"), &text)?;
+                probe(&format!("single_transformer_blocks.{i}.out.1"), &image)?;
             }
         }
         let (_, image) = split(&joined, tokens)?;
@@ -188,14 +184,8 @@ impl FluxTransformer {
     }
 }
 
-/// `[batch, text + image, width]` to its two parts.
-fn split(joined: &Tensor, text: usize) -> Result<(Tensor, Tensor)> {
-    let image = joined.dim(1)? - text;
-    Ok((joined.narrow(1, 0, text)?, joined.narrow(1, text, image)?))
-}
-
 /// Keeps float16 finite, as the reference does; other types pass.
-fn within_half(x: Tensor) -> Result<Tensor> {
+pub(super) fn within_half(x: Tensor) -> Result<Tensor> {
     if x.dtype() != DType::F16 {
         return Ok(x);
     }

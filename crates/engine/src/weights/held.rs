@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 pub struct Precision {
     /// The device that will hold them.
     pub device: Device,
-    /// The type they are converted to; `None` keeps the file's own type, except that float16 becomes float32 on a
-    /// CPU, where it would be slower and less exact.
+    /// The type they are converted to; `None` keeps the file's own type, but for float16, in which large models
+    /// overflow: it becomes float32 on a CPU, where it would be slower and less exact, and bfloat16 elsewhere.
     pub dtype: Option<DType>,
 }
 
@@ -149,7 +149,11 @@ impl Weights {
             return self.zeros(shape, dtype);
         }
         let device = self.device();
-        let wanted = dtype.unwrap_or(if device.is_cpu() && stored == DType::F16 { DType::F32 } else { stored });
+        let wanted = dtype.unwrap_or(match stored {
+            DType::F16 if device.is_cpu() => DType::F32,
+            DType::F16 => DType::BF16,
+            other => other,
+        });
         let tensor = Tensor::from_raw_buffer(bytes, stored, shape.dims(), &Device::Cpu)?;
         Ok(tensor.to_dtype(wanted)?.to_device(device)?)
     }

@@ -1,21 +1,13 @@
 //! A pipeline on disk: diffusers' folder layout, or the same files embedded in the binary.
-//!
-//! [`Checkpoint`] finds files and reads configurations, [`Weights`] hands out tensors by name and shape and knows at
-//! the end which ones nobody asked for.
-
-mod config;
-mod shards;
-mod weights;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use config::Config;
-pub use weights::{Precision, Weights};
-
+use super::config::Config;
+use super::held::{Precision, Weights};
+use super::shards::{self, Bytes, Shards};
 use crate::error::{Error, Result};
-use shards::{Bytes, Shards};
 
 /// A file that travels inside the binary: its path in the checkpoint, with `/`, and its bytes.
 pub type EmbeddedFile = (&'static str, &'static [u8]);
@@ -39,6 +31,8 @@ pub enum Source {
 pub struct Checkpoint {
     source: Source,
     class: String,
+    /// Tensors are looked at, not read.
+    examined: bool,
 }
 
 impl Checkpoint {
@@ -47,7 +41,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::NotACheckpoint`] where there is no readable `model_index.json` with a `_class_name`.
     pub fn open(source: Source) -> Result<Self> {
-        let mut this = Self { source, class: String::new() };
+        let mut this = Self { source, class: String::new(), examined: false };
         let refuse = |reason: &str| Error::NotACheckpoint { folder: this.root(), reason: reason.into() };
         if let Source::Folder(folder) = &this.source
             && !folder.is_dir()
@@ -61,6 +55,13 @@ impl Checkpoint {
         let class = index.text("_class_name").map_err(|_| refuse("model_index.json has no _class_name"))?;
         this.class = class.to_owned();
         Ok(this)
+    }
+
+    /// The same checkpoint, to be looked at: of its tensors only names, shapes and types are read, and zeros without storage
+    /// stand for them.
+    #[must_use]
+    pub fn examined(self) -> Self {
+        Self { examined: true, ..self }
     }
 
     /// `_class_name` of `model_index.json`, such as `FluxPipeline`.
@@ -79,6 +80,16 @@ impl Checkpoint {
     /// Where a file of the checkpoint is, for messages.
     pub fn path(&self, file: &str) -> PathBuf {
         self.root().join(file)
+    }
+
+    /// Whether `model_index.json` names a component of this name. One that was left out is absent, or `[null, null]`.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] or [`Error::Damaged`], where the index is gone by now.
+    pub fn names(&self, component: &str) -> Result<bool> {
+        let index = self.config("model_index.json")?;
+        let named = index.get(component).and_then(|entry| entry.as_array());
+        Ok(named.is_some_and(|entry| !entry.iter().any(serde_json::Value::is_null)))
     }
 
     /// Whether the checkpoint has this file.
@@ -122,7 +133,8 @@ impl Checkpoint {
         } else {
             Shards::open(self.path(&single), vec![self.map(&single)?])?
         };
-        Ok(Weights::of(Arc::new(shards), precision))
+        let weights = Weights::of(Arc::new(shards), precision);
+        Ok(if self.examined { weights.check_only() } else { weights })
     }
 
     fn map(&self, file: &str) -> Result<(PathBuf, Bytes)> {

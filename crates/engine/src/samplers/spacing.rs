@@ -1,17 +1,22 @@
-//! Flow matching with Euler steps (Esser et al., 2024), as diffusers' `FlowMatchEulerDiscreteScheduler` counts them.
+//! How the noise levels of flow matching are spaced, as diffusers' `FlowMatchEulerDiscreteScheduler` counts them.
 
-use candle_core::{DType, Tensor};
-
-use crate::checkpoint::Config;
 use crate::error::Result;
+use crate::weights::Config;
 
 /// How a checkpoint wants its noise levels spaced.
 #[derive(Clone, Debug)]
-pub struct FlowEulerConfig {
+pub struct FlowSpacing {
     /// Noise levels in training; timesteps are sigma times this.
     pub train_timesteps: f64,
     /// The spacing.
     pub shift: Shift,
+}
+
+/// The spacing that a scheduler chooses by itself, where no pipeline asks for levels: SD3.5 and AuraFlow.
+#[derive(Clone, Debug)]
+pub struct TrainedSpacing {
+    train_timesteps: f64,
+    shift: f64,
 }
 
 /// How noise levels are pushed towards the noisy end.
@@ -41,13 +46,7 @@ pub struct Schedule {
     pub timesteps: Vec<f32>,
 }
 
-/// The scheduler of a checkpoint.
-#[derive(Clone, Debug)]
-pub struct FlowEuler {
-    config: FlowEulerConfig,
-}
-
-impl FlowEulerConfig {
+impl FlowSpacing {
     /// From `scheduler/scheduler_config.json`.
     ///
     /// # Errors
@@ -88,23 +87,13 @@ impl FlowEulerConfig {
         };
         Ok(Self { train_timesteps: config.number_or("num_train_timesteps", 1000.0)?, shift })
     }
-}
-
-impl FlowEuler {
-    /// A scheduler with this spacing.
-    pub fn new(config: FlowEulerConfig) -> Self {
-        Self { config }
-    }
 
     /// The levels that FLUX pipelines ask for: σ from 1 to 1/n in n steps, then shifted. All arithmetic after the
     /// first line is float32, as in the reference.
-    pub fn schedule(&self, steps: usize, image_tokens: usize) -> Schedule {
+    pub fn even(&self, steps: usize, image_tokens: usize) -> Schedule {
         let even = linspace(1.0, 1.0 / steps as f64, steps).into_iter().map(|s| s as f32);
-        let mut sigmas: Vec<f32> = match self.config.shift {
-            Shift::Static(shift) => {
-                let (s, rest) = (shift as f32, (shift - 1.0) as f32);
-                even.map(|sigma| s * sigma / (1.0 + rest * sigma)).collect()
-            }
+        let sigmas: Vec<f32> = match self.shift {
+            Shift::Static(shift) => even.map(|sigma| shifted(shift, sigma)).collect(),
             Shift::Dynamic { base, max, base_tokens, max_tokens } => {
                 let slope = (max - base) / (max_tokens - base_tokens);
                 let mu = image_tokens as f64 * slope + (base - slope * base_tokens);
@@ -112,36 +101,43 @@ impl FlowEuler {
                 even.map(|sigma| e / (e + (1.0 / sigma - 1.0))).collect()
             }
         };
-        let timesteps = sigmas.iter().map(|s| s * self.config.train_timesteps as f32).collect();
-        sigmas.push(0.0);
-        Schedule { sigmas, timesteps }
+        Schedule::new(sigmas, self.train_timesteps)
+    }
+}
+
+impl TrainedSpacing {
+    /// From `scheduler/scheduler_config.json`.
+    ///
+    /// # Errors
+    /// As [`FlowSpacing::read`], and for levels that depend on the picture's size.
+    pub fn read(config: &Config) -> Result<Self> {
+        match FlowSpacing::read(config)? {
+            FlowSpacing { train_timesteps, shift: Shift::Static(shift) } => Ok(Self { train_timesteps, shift }),
+            _ => Err(config.unsupported("use_dynamic_shifting", true, "false")),
+        }
+    }
+
+    /// Even between the ends of the table of training, which is shifted already, and then shifted a second time, in
+    /// float64.
+    pub fn levels(&self, steps: usize) -> Schedule {
+        let Self { train_timesteps: scale, shift } = *self;
+        let end = |sigma: f32| f64::from(shifted(shift, sigma)) * scale;
+        let even = linspace(end(1.0), end((1.0 / scale) as f32), steps).into_iter().map(|t| t / scale);
+        Schedule::new(even.map(|sigma| (shift * sigma / (1.0 + (shift - 1.0) * sigma)) as f32).collect(), scale)
     }
 }
 
 impl Schedule {
-    /// x + (σ₊ − σ) v, summed in float32, rounded to the type of `latents`. The product is rounded to the type of the
-    /// model first, as the reference does.
-    ///
-    /// # Errors
-    /// Shapes that do not fit.
-    pub fn step(&self, index: usize, latents: &Tensor, velocity: &Tensor) -> Result<Tensor> {
-        let change = scaled(velocity, self.sigmas[index + 1] - self.sigmas[index])?.to_dtype(DType::F32)?;
-        Ok((latents.to_dtype(DType::F32)? + change)?.to_dtype(latents.dtype())?)
-    }
-
-    /// The clean latents that the velocity at this step points to: x − σ v.
-    ///
-    /// # Errors
-    /// Shapes that do not fit.
-    pub fn destination(&self, index: usize, latents: &Tensor, velocity: &Tensor) -> Result<Tensor> {
-        Ok((latents - scaled(velocity, self.sigmas[index])?)?)
+    fn new(mut sigmas: Vec<f32>, train_timesteps: f64) -> Self {
+        let timesteps = sigmas.iter().map(|s| s * train_timesteps as f32).collect();
+        sigmas.push(0.0);
+        Self { sigmas, timesteps }
     }
 }
 
-/// x times a float32 number, rounded once to the type of x; candle alone would round the number first, and so
-/// lengthen or shorten every step of a bfloat16 model.
-fn scaled(x: &Tensor, by: f32) -> Result<Tensor> {
-    Ok((x.to_dtype(DType::F32)? * f64::from(by))?.to_dtype(x.dtype())?)
+/// s σ / (1 + (s − 1) σ) in float32.
+fn shifted(shift: f64, sigma: f32) -> f32 {
+    shift as f32 * sigma / (1.0 + (shift - 1.0) as f32 * sigma)
 }
 
 /// numpy's `linspace`, including how it rounds.
@@ -158,37 +154,35 @@ fn linspace(start: f64, stop: f64, count: usize) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    fn scheduler(shift: Shift) -> FlowEuler {
-        FlowEuler::new(FlowEulerConfig { train_timesteps: 1000.0, shift })
+    fn spaced(shift: Shift) -> FlowSpacing {
+        FlowSpacing { train_timesteps: 1000.0, shift }
     }
 
     const DEV: Shift = Shift::Dynamic { base: 0.5, max: 1.15, base_tokens: 256.0, max_tokens: 4096.0 };
 
     #[test]
     fn schnell_is_even_and_ends_at_zero() {
-        let schedule = scheduler(Shift::Static(1.0)).schedule(4, 4096);
+        let schedule = spaced(Shift::Static(1.0)).even(4, 4096);
         assert_eq!(schedule.sigmas, [1.0, 0.75, 0.5, 0.25, 0.0]);
         assert_eq!(schedule.timesteps, [1000.0, 750.0, 500.0, 250.0]);
-        assert_eq!(scheduler(Shift::Static(1.0)).schedule(1, 4096).sigmas, [1.0, 0.0]);
-    }
-
-    #[test]
-    fn a_reduced_type_does_not_round_the_step() -> Result<()> {
-        let schedule = Schedule { sigmas: vec![1.0, 0.7492, 0.0], timesteps: vec![1000.0, 749.2] };
-        let zero = Tensor::zeros(1, DType::BF16, &candle_core::Device::Cpu)?;
-        let velocity = (zero.ones_like()? * 100.0)?;
-        let got = schedule.step(0, &zero, &velocity)?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-        // −25.08 to eight bits; a step of −0.2508 rounded first would give −25
-        assert_eq!(got, [-25.125]);
-        Ok(())
+        assert_eq!(spaced(Shift::Static(1.0)).even(1, 4096).sigmas, [1.0, 0.0]);
     }
 
     #[test]
     fn dev_shifts_by_the_number_of_tokens() {
         // μ = 1.15 at 4096 tokens: σ = ½ becomes e^1.15 / (e^1.15 + 1)
-        let sigmas = scheduler(DEV).schedule(2, 4096).sigmas;
+        let sigmas = spaced(DEV).even(2, 4096).sigmas;
         assert_eq!(sigmas[0], 1.0);
         assert!((f64::from(sigmas[1]) - 1.15f64.exp() / (1.15f64.exp() + 1.0)).abs() < 1e-7);
-        assert!(scheduler(DEV).schedule(2, 16384).sigmas[1] > sigmas[1], "the line goes on beyond its anchor");
+        assert!(spaced(DEV).even(2, 16384).sigmas[1] > sigmas[1], "the line goes on beyond its anchor");
+    }
+
+    #[test]
+    fn the_table_of_training_is_shifted_twice() {
+        let levels = |shift, steps| TrainedSpacing { train_timesteps: 1000.0, shift }.levels(steps).sigmas;
+        let rounded: Vec<f64> = levels(3.0, 4).iter().map(|s| (f64::from(*s) * 1e4).round() / 1e4).collect();
+        assert_eq!(rounded, [1.0, 0.8577, 0.6022, 0.0089, 0.0]);
+        assert_eq!(levels(1.73, 1), [1.0, 0.0]);
+        assert_eq!(levels(1.73, 50).len(), 51);
     }
 }
