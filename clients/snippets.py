@@ -1,4 +1,5 @@
-"""Runs the examples of docs/CLIENTS.md against a live server, as a reader would.
+"""Runs the examples of docs/CLIENTS.md against a live server, as a reader would; and those of a model's page, as they
+stand there, on a server without keys and without FAL_KEY.
 
 A comment before a fenced block says what it is:
 
@@ -11,6 +12,7 @@ Blocks without one are for reading. Needs node with what `npm ci` installed into
 the Python that has clients/python/requirements.txt, which is the one to run this with.
 """
 
+import html
 import os
 import re
 import shutil
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +31,10 @@ SHARED = ROOT / "clients/shared"
 BLOCK = re.compile(r"^<!-- (?P<words>[^>]*) -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 WORDS = re.compile(r"file: (?P<file>[\w.]+)|(?P<start>start)|run(?P<names> with names)?; prints: (?P<prints>.+)")
 PROGRAMS = {"js": ["node", "--experimental-websocket"], "python": [sys.executable], "sh": ["bash", "-euo", "pipefail"]}
+PAGE = "/models/scumble/starter"
+ON_PAGE = re.compile(r'<code data-language="(\w+)"[^>]*>(.*?)</code>', re.DOTALL)
+# the one in Rust needs a project around it
+PAGE_PROGRAMS = {"js": ["node"], "python": [sys.executable], "curl": ["bash"]}
 PATIENCE_S = 180
 
 
@@ -37,6 +44,7 @@ def main():
     try:
         reader = Reader(folder, started)
         failures = [failure for block in blocks() if (failure := reader.do(*block))]
+        failures += [failure for example in reader.page() if (failure := reader.do_as_it_stands(*example))]
     finally:
         for process in reversed(started):
             process.kill()
@@ -129,9 +137,28 @@ class Reader:
         self.count += 1
         return self.run(line, words, [*PROGRAMS[language], str(path)])
 
+    def page(self):
+        """Language and text of each example on the page of a model."""
+        with urllib.request.urlopen(f"http://{self.address}{PAGE}") as page:
+            found = ON_PAGE.findall(page.read().decode())
+        examples = [(language, html.unescape(text)) for language, text in found if language in PAGE_PROGRAMS]
+        if {language for language, _ in examples} != set(PAGE_PROGRAMS):
+            sys.exit(f"{PAGE} has no example in each of {', '.join(PAGE_PROGRAMS)}")
+        return examples
+
+    def do_as_it_stands(self, language, text):
+        path = self.work / f"page.{'mjs' if language == 'js' else language}"
+        path.write_text(text)
+        self.count += 1
+        environment = {name: value for name, value in self.environment.items() if name != "FAL_KEY"}
+        return self.finish(f"{PAGE}, {language}", [*PAGE_PROGRAMS[language], str(path)], environment, "/cdn/files/")
+
     def run(self, line, words, command):
         environment = {**self.environment, **(self.names() if words["names"] else {})}
-        name, began = f"{DOCUMENT.name}:{line}", time.monotonic()
+        return self.finish(f"{DOCUMENT.name}:{line}", command, environment, self.here(words["prints"]))
+
+    def finish(self, name, command, environment, prints):
+        began = time.monotonic()
         more = {"capture_output": True, "text": True, "timeout": PATIENCE_S}
         try:
             done = subprocess.run(command, cwd=self.work, env=environment, **more)
@@ -139,8 +166,8 @@ class Reader:
             return f"{name} did not end within {PATIENCE_S} s:\n{late.stdout}{late.stderr}"
         if done.returncode != 0:
             return f"{name} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-        if not re.search(self.here(words["prints"]), done.stdout):
-            return f"{name} printed no {words['prints']}:\n{done.stdout}{done.stderr}"
+        if not re.search(prints, done.stdout):
+            return f"{name} printed no {prints}:\n{done.stdout}{done.stderr}"
         print(f"{name} works ({time.monotonic() - began:.1f} s)")
         return None
 

@@ -62,7 +62,7 @@ function connect(drop) {
   clear.hidden = false;
   const take = async (given) => {
     if (!given) return;
-    if (!given.type.startsWith("image/")) return note(field, `${given.name} is no picture`);
+    if (!given.type.startsWith("image/")) return note(field, `${given.name} is not a picture`);
     try {
       await put(field, given, given.name || "picture.png");
     } catch (error) {

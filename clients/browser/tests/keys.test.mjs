@@ -12,7 +12,7 @@ test("the first key closes the door, signs its maker in, and opens it for others
   const server = await (await Place.open(t)).start();
   const page = await visit(t, server);
   await page.goto("/keys");
-  await page.getByText("No key was made").waitFor();
+  await page.getByText("There is no key yet").waitFor();
   await page.getByRole("button", { name: "Create key" }).click();
   await page.getByText("Give it a name").waitFor();
   page.expected("422");

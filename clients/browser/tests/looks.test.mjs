@@ -23,6 +23,8 @@ const PAGES = [
   ["history", "/history"],
   ["jobs", "/jobs"],
   ["keys", "/keys"],
+  ["docs", "/docs"],
+  ["document", "/docs/clients"],
   ["missing", "/models/no/such"],
 ];
 

@@ -33,7 +33,7 @@ test("the gallery has every endpoint, finds them and leads to their pages", asyn
   const cards = page.locator(".card:visible");
   assert.equal(await cards.count(), ids.length);
   await page.getByLabel("Search models").fill("tiger nothing");
-  await page.getByText("No model fits").waitFor();
+  await page.getByText("No model matches").waitFor();
   await page.getByLabel("Search models").fill("schnell");
   assert.equal(await cards.count(), ids.filter((id) => id.includes("schnell")).length);
   await page.getByLabel("Search models").fill("");

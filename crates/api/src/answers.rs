@@ -1,8 +1,10 @@
-//! What answers an endpoint in an installation, and what a worker tells of itself so that pages can say so.
+//! What answers an endpoint in an installation, and what a worker tells of itself so that everybody can say so.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+use crate::endpoint::Endpoint;
 
 /// What a call of an endpoint gets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,9 +18,25 @@ pub enum Answers {
     StandIn,
     /// An error that names what is missing.
     Nothing {
+        /// What that is. Workers of before this was said lacked weights as far as anybody knew.
+        #[serde(default)]
+        lack: Lack,
         /// What to do about it.
         advice: String,
     },
+}
+
+/// What is missing where nothing answers an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lack {
+    /// A folder of weights; the engine could run them.
+    #[default]
+    Weights,
+    /// The owner's key for the model's maker.
+    Key,
+    /// Code: the engine has no such model yet, whatever folder it is given.
+    Engine,
 }
 
 impl Answers {
@@ -33,6 +51,48 @@ impl Answers {
     }
 }
 
+/// How an endpoint stands in an installation, in the words that gallery, lists and documents use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// For programs: `here`, `maker`, `stand-in`, `needs-weights`, `needs-key`, `not-yet`, `no-worker`.
+    pub word: &'static str,
+    /// For people, on a badge.
+    pub label: &'static str,
+    /// What it means, and what to do.
+    pub text: String,
+}
+
+impl Standing {
+    /// Of an endpoint, by the best that any worker has for it; `None` where there is no worker.
+    pub fn of(endpoint: &Endpoint, answers: Option<&Answers>) -> Self {
+        let (word, label, text) = match answers {
+            Some(Answers::Here) => ("here", "Runs here", "Its model runs on this server.".to_owned()),
+            Some(Answers::Maker) => {
+                let maker = endpoint.family.maker().map_or("its maker", |maker| maker.title());
+                ("maker", "Through its maker", format!("{maker} makes the picture, with this server's key."))
+            }
+            Some(Answers::StandIn) => {
+                ("stand-in", "Stand-in", "No model runs: a drawn card stands in for the picture.".to_owned())
+            }
+            Some(Answers::Nothing { lack, advice }) => {
+                let (word, label) = match lack {
+                    Lack::Weights => ("needs-weights", "Needs weights"),
+                    Lack::Key => ("needs-key", "Needs a key"),
+                    Lack::Engine => ("not-yet", "Not yet"),
+                };
+                (word, label, advice.clone())
+            }
+            None => (
+                "no-worker",
+                "No worker",
+                "No worker is connected: requests wait until one is. Start one with `scumble serve --role worker`."
+                    .to_owned(),
+            ),
+        };
+        Self { word, label, text }
+    }
+}
+
 /// What a worker tells of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -43,4 +103,18 @@ pub struct AboutWorker {
     pub slots: usize,
     /// What it answers, by endpoint id.
     pub answers: BTreeMap<String, Answers>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn older_workers_are_understood() {
+        let read = |text: &str| serde_json::from_str::<Answers>(text).expect("an answer");
+        let nothing = |lack| Answers::Nothing { lack, advice: "x".to_owned() };
+        assert_eq!(read(r#"{"by":"nothing","advice":"x"}"#), nothing(Lack::Weights));
+        assert_eq!(read(r#"{"by":"nothing","lack":"engine","advice":"x"}"#), nothing(Lack::Engine));
+        assert_eq!(read(r#"{"by":"stand_in"}"#), Answers::StandIn);
+    }
 }

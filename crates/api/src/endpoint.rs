@@ -121,6 +121,16 @@ impl Endpoint {
         }
     }
 
+    /// The class that `model_index.json` names in a checkpoint that can answer it. Whether the engine runs it, the engine
+    /// knows.
+    pub fn pipeline(&self) -> Option<&'static str> {
+        match self.id {
+            // its maker keeps this model, and has published a sibling
+            "fal-ai/flux-pro/v1/fill" => Some("FluxFillPipeline"),
+            _ => self.family.pipeline(),
+        }
+    }
+
     /// An input worth trying, as its page shows it.
     pub fn example(&self) -> Map<String, Value> {
         serde_json::from_str(self.example).unwrap_or_default()
@@ -199,6 +209,20 @@ impl Family {
         match self {
             Self::Closed(maker) => Some(maker),
             _ => None,
+        }
+    }
+
+    /// The class of its pipeline, as a folder in diffusers' layout names it; none where no weights are published.
+    /// Whether the engine has that pipeline is the engine's to say.
+    pub const fn pipeline(self) -> Option<&'static str> {
+        match self {
+            Self::Starter | Self::FluxSchnell | Self::FluxDev => Some("FluxPipeline"),
+            Self::AuraFlow => Some("AuraFlowPipeline"),
+            Self::StableDiffusion35 => Some("StableDiffusion3Pipeline"),
+            Self::HiDream => Some("HiDreamImagePipeline"),
+            Self::OmniGen2 => Some("OmniGen2Pipeline"),
+            Self::FLite => Some("FLitePipeline"),
+            Self::Closed(_) => None,
         }
     }
 

@@ -6,15 +6,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::cut::ECHO_BYTES;
+
 /// Where the types of problems are explained.
 const DOCS: &str = "https://docs.fal.ai/errors/#";
 
 /// How deep what was given may be nested to be repeated. Readers of JSON stop somewhere, our own at 128, and the problem
 /// around it has some depth of its own.
 const DEPTH_MAX: usize = 64;
-
-/// How many bytes of what was given are repeated, about: more would fill databases and logs, and help nobody.
-const GIVEN_MAX: usize = 2048;
 
 /// One thing that is wrong with an input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,7 +53,7 @@ impl Problem {
     /// With what was given, unless that is long, or nested so deep that nobody could read the answer.
     #[must_use]
     pub fn given(mut self, input: &Value) -> Self {
-        self.input = (is_shallow(input, DEPTH_MAX) && room(input, GIVEN_MAX).is_some()).then(|| input.clone());
+        self.input = (is_shallow(input, DEPTH_MAX) && room(input, ECHO_BYTES).is_some()).then(|| input.clone());
         self
     }
 
@@ -234,19 +233,19 @@ mod tests {
 
     #[test]
     fn what_is_long_is_not_repeated() {
-        let half = "x".repeat(GIVEN_MAX / 2);
+        let half = "x".repeat(ECHO_BYTES / 2);
         for (given, repeated) in [
             (json!(half), true),
             (json!([half, 1, true]), true),
             (json!([half, half]), false),
             (json!({ "a": half, "b": { "c": half } }), false),
             (json!({ half.repeat(2): 1 }), false),
-            (json!(vec![0; GIVEN_MAX]), false),
+            (json!(vec![0; ECHO_BYTES]), false),
         ] {
             let problem = Problem::new(&["prompt"], "missing", "Field required").given(&given);
             assert_eq!(problem.input.is_some(), repeated, "{problem:?}");
             let written = serde_json::to_string(&problem).expect("JSON");
-            assert!(written.len() < 2 * GIVEN_MAX, "{}", written.len());
+            assert!(written.len() < 2 * ECHO_BYTES, "{}", written.len());
         }
     }
 

@@ -5,6 +5,7 @@
 //! defined here.
 
 mod answers;
+mod cut;
 mod endpoint;
 mod endpoint_id;
 mod endpoints;
@@ -25,10 +26,11 @@ mod uploads;
 mod validate;
 mod webhook;
 
-pub use answers::{AboutWorker, Answers};
+pub use answers::{AboutWorker, Answers, Lack, Standing};
+pub use cut::{ECHO_BYTES, cut, cut_text};
 pub use endpoint::{Endpoint, Family, Maker, Sizing};
 pub use endpoint_id::{AppPath, EndpointId};
-pub use endpoints::{ENDPOINTS, find};
+pub use endpoints::{ENDPOINTS, STARTER_WORDS, find};
 pub use error::{ErrorAnswer, ErrorType, Problem, retryable};
 pub use field::{Field, Fill, Kind, Scope, Shade, Shape};
 pub use image_format::{Encoding, ImageFormat};
@@ -42,7 +44,8 @@ pub use openai::{
 };
 pub use options::{JobOptions, tags};
 pub use output::{
-    Delivered, FILE_SCHEME, FileShape, INLINE_SCHEME, Image, MadePicture, Output, OutputShape, OwnFile, own_files,
+    Delivered, FILE_SCHEME, FLAGS_HELP, FileShape, INLINE_SCHEME, Image, MadePicture, Output, OutputShape, OwnFile,
+    own_files,
 };
 pub use queue::{LogLine, Metrics, QueueStatus, Status, Submitted};
 pub use retry::{Fault, RetryRules, rest_ms};

@@ -68,7 +68,7 @@ impl Lifecycle {
     /// # Errors
     /// What is wrong, at `header.x-fal-object-lifecycle`.
     pub fn parse(header: &str) -> Result<Self, Problem> {
-        let value: Value = serde_json::from_str(header).map_err(|e| problem(format!("It is no JSON: {e}")))?;
+        let value: Value = serde_json::from_str(header).map_err(|e| problem(format!("It is not JSON: {e}")))?;
         Self::from_value(&value)
     }
 
@@ -115,7 +115,7 @@ fn parse_acl(value: &Value) -> Result<Acl, Problem> {
         return Err(problem(format!("initial_acl.rules: at most {RULES_MAX}, got {}", acl.rules.len())));
     }
     if acl.rules.iter().any(|rule| rule.user.is_empty() || rule.user.len() > USER_LENGTH_MAX) {
-        return Err(problem(format!("initial_acl.rules: a user has 1 to {USER_LENGTH_MAX} bytes")));
+        return Err(problem(format!("initial_acl.rules: the name of a user has 1 to {USER_LENGTH_MAX} bytes")));
     }
     Ok(acl)
 }
@@ -154,8 +154,8 @@ mod tests {
         assert!(Lifecycle::parse(&rules(RULES_MAX)).is_ok());
         let long = format!(r#"{{"initial_acl":{{"rules":[{{"user":"{}","decision":"hide"}}]}}}}"#, "u".repeat(129));
         for (bad, why) in [
-            ("", "no JSON"),
-            ("forbid", "no JSON"),
+            ("", "not JSON"),
+            ("forbid", "not JSON"),
             ("[]", "JSON object"),
             (r#"{"expiration_duration_seconds":0}"#, "whole seconds"),
             (r#"{"expiration_duration_seconds":-1}"#, "whole seconds"),

@@ -72,6 +72,11 @@ pub struct OutputShape {
     pub prompt: bool,
 }
 
+/// What `has_nsfw_concepts` says here, wherever it is described.
+pub const FLAGS_HELP: &str = "One flag per picture. This server has no checker of its own: false says that nothing was \
+                              checked here, not that nothing was found. What a maker refuses to show is an error, and \
+                              flags that fal sends are passed on.";
+
 /// fal's objects for files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileShape {
@@ -133,6 +138,8 @@ pub struct Output {
     pub seed: u64,
     /// The prompt that was used.
     pub prompt: String,
+    /// What a checker has said of each picture, where one has looked at them.
+    pub flags: Option<Vec<bool>>,
 }
 
 impl Output {
@@ -147,7 +154,8 @@ impl Output {
             output.insert("seed".into(), self.seed.into());
         }
         if shape.flags {
-            output.insert("has_nsfw_concepts".into(), json!(vec![false; self.images.len()]));
+            let unchecked = || vec![false; self.images.len()];
+            output.insert("has_nsfw_concepts".into(), json!(self.flags.clone().unwrap_or_else(unchecked)));
         }
         if shape.prompt {
             output.insert("prompt".into(), self.prompt.as_str().into());

@@ -79,6 +79,22 @@ fn examples_are_accepted_as_they_stand() {
 }
 
 #[test]
+fn nothing_promises_a_checker_that_is_not_there() {
+    for endpoint in ENDPOINTS {
+        if let Some(field) = endpoint.field("enable_safety_checker") {
+            let says = match endpoint.family.maker() {
+                Some(_) => ["Black Forest Labs always checks", "Whether the maker refuses"],
+                None => ["this server has no checker", "nothing is checked"],
+            };
+            assert!(says.iter().any(|words| field.help.contains(words)), "{}: {}", endpoint.id, field.help);
+        }
+        let seeded = endpoint.field("num_images").is_none_or(|field| field.help.contains("seed"));
+        assert!(seeded, "{}: num_images says nothing of the seed", endpoint.id);
+    }
+    assert!(scumble_api::FLAGS_HELP.contains("no checker"));
+}
+
+#[test]
 fn every_word_and_every_edge_is_accepted() {
     for endpoint in ENDPOINTS {
         for field in endpoint.fields() {

@@ -1,20 +1,26 @@
 //! What can be typed. Nothing is opened or probed here.
 
-use std::net::SocketAddr;
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use scumble_api::faces;
+use scumble_engine::devices;
 use scumble_store::{JobId, State};
 use scumble_worker::Faults;
 
 use crate::commands::bench::{Call, Shape};
+use crate::meant;
+use crate::out;
+use crate::settings::Listen;
+use crate::text;
 
 const EXIT_CODES: &str = "Exit codes: 0 success, 1 the model or server failed, 2 wrong command or input, \
-                          3 weights missing or unusable, 4 file, folder, database or address unusable, 130 interrupted.";
+                          3 weights missing or unusable, 4 file, folder, database, address or certificate unusable, 130 interrupted.";
 
 /// Images from open-weight models, on your own machine, through fal's API.
 #[derive(Debug, Parser)]
@@ -40,7 +46,7 @@ pub(crate) enum Command {
     Doctor(Serve),
     /// Measure how fast a server answers.
     Bench(Bench),
-    /// Check on this machine that nothing acknowledged gets lost.
+    /// Check on this machine that no accepted request gets lost.
     Selftest(Selftest),
     /// Print a script that completes commands in your shell.
     Completions {
@@ -58,13 +64,24 @@ pub(crate) struct Models {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelsCommand {
-    /// Every endpoint, a line each.
-    List,
-    /// One endpoint and the fields of its input.
+    /// Every endpoint, a line each, with what answers it in a `serve` with the same flags.
+    List(ModelsList),
+    /// One endpoint: what answers it, and the fields of its input.
     Show {
         /// Such as fal-ai/flux/schnell.
         id: String,
+        #[command(flatten)]
+        serve: Serve,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ModelsList {
+    /// A JSON array with the id of each endpoint, its status here and what to do about it.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
 }
 
 /// What was typed. `run ENDPOINT --help` shows that endpoint's fields too.
@@ -77,8 +94,26 @@ pub(crate) fn parse() -> Args {
         Some(endpoint) => command().mut_subcommand("run", |run| run.after_help(faces::terminal_fields(endpoint))),
         None => command(),
     };
-    // clap ends the process itself where the words make no sense, or ask for help
-    Args::from_arg_matches(&command.get_matches_from(typed)).unwrap_or_else(|error| error.exit())
+    let matches = command.try_get_matches_from(typed).unwrap_or_else(|error| refuse(error));
+    Args::from_arg_matches(&matches).unwrap_or_else(|error| refuse(error))
+}
+
+/// Prints help, or what is wrong with the words, and ends the process. clap prints in colours; what was typed may have
+/// come from elsewhere and hold more than colours.
+fn refuse(mut error: clap::Error) -> ! {
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand)
+        && typed.contains(char::is_whitespace)
+    {
+        let tip = format!("to draw this, write: scumble run {typed:?}");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    let plain = error.render().to_string();
+    if matches!(text::lines(&plain), Cow::Borrowed(_)) {
+        error.exit();
+    }
+    out::say(plain.trim_end());
+    std::process::exit(error.exit_code())
 }
 
 /// All that can be typed.
@@ -91,36 +126,65 @@ pub(crate) fn command() -> clap::Command {
 /// Progress goes to stderr, the paths of the images to stdout.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
-    /// The endpoint (an id with a slash; scumble/starter if left out) and the prompt.
+    /// The endpoint (an id with a slash; scumble/starter if left out) and the prompt; - reads the prompt from stdin.
     #[arg(value_name = "[ENDPOINT] PROMPT", num_args = 0..=2)]
     pub(crate) words: Vec<String>,
     /// A field of the input; the value is JSON where it parses as JSON, else text.
     #[arg(short = 'i', value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) fields: Vec<(String, serde_json::Value)>,
-    /// A JSON file with fields of the input.
+    /// A JSON file with fields of the input; - reads it from stdin.
     #[arg(long, value_name = "FILE.json")]
     pub(crate) input: Option<PathBuf>,
-    /// Where the image goes; .png, .jpg, .jpeg or .webp decides its format.
+    /// Where the image goes; .png, .jpg, .jpeg or .webp decides its format; - writes it to stdout.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// The same seed gives the same image.
-    #[arg(long)]
-    pub(crate) seed: Option<u64>,
+    /// A whole number: the same seed draws the same image. Left out, or -1: another image each time.
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true)]
+    pub(crate) seed: Option<Seed>,
     /// Print the endpoint's output object instead of paths.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Show the image in the terminal too; HOW is needed only where the terminal does not tell.
+    #[arg(long, value_name = "HOW", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto")]
+    pub(crate) show: Option<Show>,
     /// A diffusers folder with the weights.
     #[arg(long, value_name = "DIR")]
     pub(crate) weights: Option<PathBuf>,
-    /// Number type of computation; the weights' own if left out.
+    /// Number type to compute with; that of the weights if left out.
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<Dtype>,
-    /// cpu, cuda:0 or metal.
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, default_value = "cpu", help = device_help())]
     pub(crate) device: String,
-    /// Write what the pipeline computed on the way.
+    /// Write intermediate results of the pipeline to a file.
     #[arg(long, value_name = "FILE.safetensors")]
     pub(crate) trace: Option<PathBuf>,
+}
+
+/// Only what this build can do is on offer.
+fn device_help() -> String {
+    format!("What to compute on. This build has: {}", devices().join(", "))
+}
+
+/// Which noise a picture begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seed {
+    /// Another each time.
+    Any,
+    /// This one.
+    Number(u64),
+}
+
+/// How a terminal is told to show a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Show {
+    /// As the environment says which terminal this is.
+    Auto,
+    /// kitty's protocol: kitty, Ghostty, Konsole.
+    Kitty,
+    /// iTerm2's protocol: iTerm2, WezTerm, mintty.
+    Iterm,
+    /// Sixels: foot, mlterm, contour, Windows Terminal, xterm -ti vt340.
+    Sixel,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -134,18 +198,18 @@ pub(crate) enum Dtype {
 /// Answer fal's API over HTTP.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Serve {
-    /// The address to listen on [default: 127.0.0.1:8787; a worker listens only where told to].
-    #[arg(long, env = "SCUMBLE_LISTEN", value_name = "ADDR")]
-    pub(crate) listen: Option<SocketAddr>,
+    /// The port or address and port to listen on [default: 127.0.0.1:8787; a worker listens only where told to].
+    #[arg(long, env = "SCUMBLE_LISTEN", value_name = "ADDR", value_parser = Listen::parse)]
+    pub(crate) listen: Option<Listen>,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
     /// Where images are kept: a folder, file:///…, s3://bucket/prefix or memory: [default: files in the data dir].
     #[arg(long, env = "SCUMBLE_FILES", value_name = "URL")]
     pub(crate) files: Option<String>,
-    /// Which half of the server this process is.
+    /// Which part of the server this process runs.
     #[arg(long, env = "SCUMBLE_ROLE", value_enum, default_value_t)]
     pub(crate) role: Role,
-    /// Where callers reach this server, where that is not what their Host header says.
+    /// The URL at which callers reach this server, if their Host header does not say it.
     #[arg(long, env = "SCUMBLE_PUBLIC_URL", value_name = "URL")]
     pub(crate) public_url: Option<String>,
     /// Serve https too, on the same port, with certificates from an authority made for this machine.
@@ -193,10 +257,14 @@ pub(crate) struct PlaceArgs {
     /// Where data is kept [default: $XDG_DATA_HOME/scumble].
     #[arg(long, env = "SCUMBLE_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME [default: scumble.db in the data dir].
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    /// sqlite:PATH or postgres://USER@HOST/NAME [env: DATABASE_URL] [default: scumble.db in the data dir]. A password in
+    /// it can be read by other users of this machine: use --database-file or the variable then.
+    #[arg(long, value_name = "URL")]
     pub(crate) database: Option<String>,
-    /// A scumble.toml.
+    /// A file that holds the database's URL and nothing else [env: DATABASE_URL_FILE].
+    #[arg(long, value_name = "FILE", conflicts_with = "database")]
+    pub(crate) database_file: Option<PathBuf>,
+    /// The path of a scumble.toml, a file with settings.
     #[arg(long, env = "SCUMBLE_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
@@ -204,8 +272,8 @@ pub(crate) struct PlaceArgs {
 /// Without the database's URL: it may hold a password.
 impl std::fmt::Debug for PlaceArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { data_dir, database: _, config } = self;
-        write!(f, "PlaceArgs {{ data_dir: {data_dir:?}, config: {config:?} }}")
+        let Self { data_dir, database: _, database_file, config } = self;
+        write!(f, "PlaceArgs {{ data_dir: {data_dir:?}, database_file: {database_file:?}, config: {config:?} }}")
     }
 }
 
@@ -220,7 +288,7 @@ pub(crate) struct Keys {
 pub(crate) enum KeysCommand {
     /// Make a key and print it, this once. From then on callers need a key.
     Create {
-        /// What to call it.
+        /// A name by which to recognise the key.
         #[arg(long, default_value = "")]
         label: String,
         #[command(flatten)]
@@ -256,7 +324,7 @@ pub(crate) struct Jobs {
 pub(crate) enum JobsCommand {
     /// List jobs, newest first.
     List(JobsList),
-    /// Show all about a job: input, outcome, events, attempts, webhook deliveries.
+    /// Show everything about a job: input, outcome, events, attempts, webhook deliveries.
     Show(OneJob),
     /// Cancel a job that has not ended.
     Cancel(OneJob),
@@ -280,7 +348,7 @@ pub(crate) struct JobsList {
     /// Only jobs before the one with this number (the `seq` of --json).
     #[arg(long, value_name = "SEQ")]
     pub(crate) before: Option<i64>,
-    /// At most so many.
+    /// Show at most this many.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) limit: u32,
     /// A JSON array instead of a table.
@@ -326,8 +394,9 @@ pub(crate) enum BenchCommand {
 pub(crate) struct BenchServe {
     /// Where the server is, such as http://127.0.0.1:8787.
     pub(crate) url: Option<String>,
-    /// The key to call with.
-    #[arg(long, env = "SCUMBLE_KEY", hide_env_values = true)]
+    /// The key to call with; better in SCUMBLE_KEY, or in a file that SCUMBLE_KEY_FILE names: other users of this machine
+    /// can read what is typed here.
+    #[arg(long)]
     pub(crate) key: Option<String>,
     /// How many connections call at the same time.
     #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "1,16,64", value_parser = connections)]
@@ -335,19 +404,19 @@ pub(crate) struct BenchServe {
     /// How long each measurement takes, after a fifth of it to warm up.
     #[arg(long, default_value = "3", value_parser = seconds)]
     pub(crate) seconds: f64,
-    /// What to call. On a server with --stand-in=0 it should be one without weights.
+    /// The endpoint to call. On a server with --stand-in=0 it should be one without weights.
     #[arg(long, value_name = "ID", default_value = "fal-ai/flux/schnell")]
     pub(crate) endpoint: String,
     /// Measure these and nothing else.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) calls: Vec<Call>,
-    /// How the server spells its URLs.
+    /// Which URLs the server has.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) shape: Shape,
-    /// Pause before the status of a request that has not ended is asked for again.
+    /// Pause between two looks at the status of a request.
     #[arg(long, value_name = "MS", default_value = "1", value_parser = pause)]
     pub(crate) poll_ms: f64,
-    /// Threads of the generator.
+    /// Threads that make the calls.
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u8).range(1..=64).map(usize::from))]
     pub(crate) threads: usize,
     /// Print JSON instead of a table.
@@ -355,7 +424,7 @@ pub(crate) struct BenchServe {
     pub(crate) json: bool,
 }
 
-/// Check on this machine that a server works and that nothing acknowledged gets lost.
+/// Check on this machine that a server works and that no accepted request gets lost.
 ///
 /// It starts servers of its own on a folder that is removed afterwards, and touches nothing else.
 #[derive(Debug, clap::Args)]
@@ -392,9 +461,24 @@ fn key_value(text: &str) -> Result<(String, serde_json::Value), String> {
 fn endpoint_dir(text: &str) -> Result<(String, PathBuf), String> {
     let (endpoint, dir) = text.split_once('=').ok_or("expected ENDPOINT=DIR")?;
     if scumble_api::find(endpoint).is_none() {
-        return Err(format!("there is no endpoint {endpoint}; `scumble models list` shows those that there are"));
+        return Err(meant::no_endpoint(endpoint));
+    }
+    if dir.is_empty() {
+        return Err(format!("the folder after {endpoint}= is missing"));
     }
     Ok((endpoint.to_owned(), dir.into()))
+}
+
+fn seed(text: &str) -> Result<Seed, String> {
+    match text.trim().parse() {
+        Ok(-1_i128) => Ok(Seed::Any),
+        Ok(number) if u64::try_from(number).is_ok() => Ok(Seed::Number(number as u64)),
+        _ => Err(format!(
+            "a seed is a whole number from 0 to {}: the same seed, prompt and model draw the same image. Leave it out, or \
+             give -1, for another image each time",
+            u64::MAX
+        )),
+    }
 }
 
 fn milliseconds(text: &str) -> Result<Duration, String> {
@@ -419,5 +503,36 @@ mod tests {
         assert_eq!(value("a=square"), serde_json::json!("square"));
         assert_eq!(value(r#"a={"width":64}"#), serde_json::json!({ "width": 64 }));
         assert!(key_value("a").is_err() && key_value("=1").is_err());
+    }
+
+    /// What a command and those below it say of themselves.
+    fn helps(mut command: clap::Command) -> Vec<String> {
+        let mut all = vec![command.render_long_help().to_string()];
+        all.extend(command.get_subcommands().cloned().flat_map(helps));
+        all
+    }
+
+    /// "is no checkpoint" is what another language says; in English that is "is not a checkpoint".
+    #[test]
+    fn help_says_it_in_english() {
+        let pages = scumble_api::ENDPOINTS.iter().map(|e| faces::terminal_page(e, &scumble_api::Standing::of(e, None)));
+        let texts: Vec<String> = helps(command()).into_iter().chain(pages).collect();
+        assert!(texts.len() > 40, "all commands and endpoints");
+        for text in texts {
+            for (at, words) in text.match_indices(" is no ").chain(text.match_indices(" are no ")) {
+                let before = text[..at].to_lowercase();
+                assert!(before.ends_with("there"), "{words:?} in: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn seeds_are_whole_numbers() {
+        assert_eq!(seed("0"), Ok(Seed::Number(0)));
+        assert_eq!(seed("18446744073709551615"), Ok(Seed::Number(u64::MAX)));
+        assert_eq!(seed("-1"), Ok(Seed::Any));
+        for bad in ["abc", "", "1.5", "-2", "18446744073709551616", "0x7"] {
+            assert!(seed(bad).is_err_and(|said| said.contains("whole number from 0 to 18446744073709551615")), "{bad}");
+        }
     }
 }

@@ -26,14 +26,15 @@ impl Place {
     /// The server of an `http://` URL; a path in it goes before every request's.
     pub(crate) async fn read(url: &str, key: Option<&str>) -> Result<Self, Failure> {
         let wrong = |problem: &str| Failure::Usage(format!("{url}: {problem}"));
-        let uri: axum::http::Uri = url.parse().map_err(|_| wrong("this is no URL"))?;
+        let uri: axum::http::Uri = url.parse().map_err(|_| wrong("this is not a URL"))?;
         if uri.scheme_str() != Some("http") {
-            return Err(wrong("expected http://HOST:PORT; what is measured is the server, without TLS"));
+            return Err(wrong("expected http://HOST:PORT; the server is measured without TLS"));
         }
-        let authority = uri.authority().ok_or_else(|| wrong("there is no host in it"))?;
+        let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
         let (host, port) = (authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(80));
         let mut addresses = lookup_host((host, port)).await.map_err(|e| Failure::System(format!("{url}: {e}")))?;
-        let address = addresses.next().ok_or_else(|| Failure::System(format!("{url}: its host has no address")))?;
+        let address =
+            addresses.next().ok_or_else(|| Failure::System(format!("{url}: the address of its host is not known")))?;
         if key.is_some_and(|key| !key.bytes().all(|b| b.is_ascii_graphic())) {
             return Err(Failure::Usage("a key is one word of visible ASCII characters".into()));
         }

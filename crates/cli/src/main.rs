@@ -1,12 +1,22 @@
 //! The one binary, and the only reader of the environment.
 
+// `println!` and `eprintln!` panic where nobody reads, and print what others wrote as it is; `out` does neither
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod args;
+mod checks;
 mod commands;
 mod failure;
 mod http;
+mod meant;
+mod out;
 mod own_server;
+mod private;
 mod progress;
 mod settings;
+mod show;
+mod standing;
+mod text;
 
 use std::process::ExitCode;
 

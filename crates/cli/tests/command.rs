@@ -49,18 +49,37 @@ fn json_prints_the_endpoints_output() {
 }
 
 #[test]
-fn a_tiny_checkpoint_runs_and_can_be_traced() {
-    let desk = Desk::new();
-    tiny::flux(Variant::Dev).write(desk.path("weights"));
-    let size = r#"image_size={"width":96,"height":64}"#;
-    let fields = ["-i", size, "-i", "num_inference_steps=2", "-i", "max_sequence_length=48"];
-    let args = [&["run", "fal-ai/flux/dev", "a cat", "--weights", "weights", "--trace", "t.safetensors"], &fields[..]];
-    succeeded(&desk.scumble(&args.concat()));
-    let bytes = std::fs::read(desk.path("t.safetensors")).unwrap();
-    let header = String::from_utf8_lossy(&bytes[8..8 + usize::from(bytes[0]) + 256 * usize::from(bytes[1])]);
-    for name in ["noise.first_draw", "schedule.sigmas", "step0.transformer.out", "step1.latents", "image.uint8_nhwc"] {
-        assert!(header.contains(name), "{name}");
+fn tiny_checkpoints_run_and_can_be_traced() {
+    for (variant, endpoint) in [
+        (Variant::Dev, "fal-ai/flux/dev"),
+        (Variant::AuraFlow, "fal-ai/aura-flow"),
+        (Variant::Sd35, "fal-ai/stable-diffusion-v35-large"),
+    ] {
+        let desk = Desk::new();
+        tiny::of(variant).write(desk.path("weights"));
+        let size = r#"image_size={"width":96,"height":64}"#;
+        let fields = ["-i", size, "-i", "num_inference_steps=2", "-i", "max_sequence_length=48"];
+        let args = [&["run", endpoint, "a cat", "--weights", "weights", "--trace", "t.safetensors"], &fields[..]];
+        succeeded(&desk.scumble(&args.concat()));
+        let bytes = std::fs::read(desk.path("t.safetensors")).unwrap();
+        let header = String::from_utf8_lossy(&bytes[8..8 + usize::from(bytes[0]) + 256 * usize::from(bytes[1])]);
+        for name in
+            ["noise.first_draw", "schedule.sigmas", "step0.transformer.out", "step1.latents", "image.uint8_nhwc"]
+        {
+            assert!(header.contains(name), "{endpoint}: {name}");
+        }
     }
+}
+
+#[test]
+fn words_that_the_starter_does_not_know_are_a_warning() {
+    let desk = Desk::new();
+    let drawn = desk.scumble(&["run", "a photo of a cat", "-o", "cat.png", "--seed", "1"]);
+    let said = String::from_utf8_lossy(&drawn.stderr);
+    assert!(drawn.status.success() && said.contains("warning: the starter does not know: photo, cat."), "{said}");
+    assert!(said.contains("Shapes: circle"), "{said}");
+    let known = desk.scumble(&["run", "a red circle", "-o", "circle.png", "--seed", "1"]);
+    assert!(!String::from_utf8_lossy(&known.stderr).contains("warning"), "{known:?}");
 }
 
 #[test]
@@ -68,11 +87,17 @@ fn wrong_input_is_code_2() {
     let desk = Desk::new();
     desk.refuses(&["run"], 2, &["prompt", "required"]);
     desk.refuses(&["run", "nobody/nothing", "x"], 2, &["nobody/nothing", "scumble models list"]);
+    desk.refuses(&["run", "cat/dog"], 2, &["cat/dog", "scumble run scumble/starter \"cat/dog\""]);
     desk.refuses(&["run", "two", "stars"], 2, &["quotes"]);
     desk.refuses(&["run", "x", "-i", "num_inference_steps=0"], 2, &["num_inference_steps", "1"]);
     desk.refuses(&["run", "x", "-i", r#"image_size={"width":7,"height":7}"#], 2, &["image_size.width", "64"]);
     desk.refuses(&["run", "x", "-o", "x.gif"], 2, &["x.gif", ".png"]);
     desk.refuses(&["run", "x", "--device", "tpu"], 2, &["tpu", "cpu"]);
+    for device in ["cuda:0", "metal"].into_iter().filter(|name| !scumble_engine::devices().contains(name)) {
+        desk.refuses(&["run", "x", "--device", device], 2, &[device, "not in this build", "cpu"]);
+        let help = succeeded(&desk.scumble(&["run", "--help"]));
+        assert!(!help.contains(device), "{help}");
+    }
     desk.refuses(&["serve", "--listen", "0.0.0.0:0"], 2, &["keys create", "--open"]);
     std::fs::write(desk.path("scumble.toml"), "[worker]\nconcurency = 2\n").unwrap();
     desk.refuses(&["serve", "--config", "scumble.toml"], 2, &["concurency", "concurrency"]);
@@ -88,9 +113,58 @@ fn weights_that_cannot_be_used_are_code_3() {
     run("nowhere", &["nowhere", "no such folder"]);
     std::fs::create_dir(desk.path("empty")).unwrap();
     run("empty", &["model_index.json"]);
-    tiny::flux(Variant::Schnell).write(desk.path("cut"));
+    tiny::of(Variant::Schnell).write(desk.path("cut"));
     cut_short(&desk.path("cut/transformer/diffusion_pytorch_model.safetensors"));
     run("cut", &["transformer/diffusion_pytorch_model.safetensors", "damaged"]);
+}
+
+#[test]
+fn what_was_meant_is_suggested() {
+    let desk = Desk::new();
+    for (args, meant) in [
+        (&["run", "fal-ai/flux/schnel", "x"][..], "fal-ai/flux/schnell"),
+        (&["run", "scumble/startr", "x"], "scumble/starter"),
+        (&["run", "startr", "x"], "scumble/starter"),
+        (&["models", "show", "fal-ai/aura-flw"], "fal-ai/aura-flow"),
+        (&["serve", "--weights", "flux/schnell=x"], "fal-ai/flux/schnell"),
+        (&["serv"], "serve"),
+        (&["serve", "--lissten", "1"], "--listen"),
+        (&["run", "x", "-i", "num_inference_step=1"], "num_inference_steps"),
+        (&["run", "x", "-i", "steps=1"], "num_inference_steps"),
+        (&["run", "x", "-i", "width=64"], "image_size"),
+        (&["two red stars"], "scumble run \"two red stars\""),
+    ] {
+        desk.refuses(args, 2, &[meant]);
+    }
+    desk.write("scumble.toml", "[models.\"fal-ai/flux/def\"]\nweights = \"x\"\n");
+    desk.refuses(&["serve", "--config", "scumble.toml"], 2, &["fal-ai/flux/def", "did you mean fal-ai/flux/dev?"]);
+    let said = succeeded(&desk.scumble(&["jobs", "list", "--endpoint", "fal-ai/flux/def", "--data-dir", "data"]));
+    assert_eq!(said, "");
+}
+
+#[test]
+fn an_unknown_field_is_a_mistake_on_the_command_line() {
+    let desk = Desk::new();
+    desk.write("in.json", r#"{"prompt": "x", "promt": "y"}"#);
+    desk.refuses(&["run", "--input", "in.json"], 2, &["promt", "did you mean prompt?", "models show scumble/starter"]);
+    desk.refuses(&["run", "x", "-i", "a=1", "-i", "b=2"], 2, &["no field a", "no field b"]);
+    // known everywhere here, though not on the starter's page
+    let args = ["run", "x", "-i", "max_sequence_length=8", "-i", "num_inference_steps=1", "-o", "x.png"];
+    assert_eq!(succeeded(&desk.scumble(&args)), "x.png\n");
+}
+
+#[test]
+fn a_seed_is_explained() {
+    let desk = Desk::new();
+    for bad in ["abc", "1.5", "-2"] {
+        desk.refuses(&["run", "x", "--seed", bad], 2, &[bad, "whole number from 0 to 18446744073709551615", "-1"]);
+    }
+    let json = |seed: &str| -> serde_json::Value {
+        let args = ["run", "x", "--seed", seed, "-i", "num_inference_steps=1", "--json", "-o", "x.png"];
+        serde_json::from_str(&succeeded(&desk.scumble(&args))).unwrap()
+    };
+    assert_eq!(json("18446744073709551615")["seed"], u64::MAX);
+    assert_ne!(json("-1")["seed"], json("-1")["seed"], "another each time");
 }
 
 fn cut_short(path: &Path) {
@@ -137,13 +211,54 @@ fn keys_are_made_listed_and_revoked_with_the_server_down() {
 fn models_are_listed_and_shown_with_their_fields() {
     let desk = Desk::new();
     let list = succeeded(&desk.scumble(&["models", "list"]));
-    assert!(list.contains("fal-ai/flux/schnell") && list.contains("through Ideogram"), "{list}");
+    let line = |list: &str, id: &str| {
+        let starts = |line: &&str| line.split_whitespace().next() == Some(id);
+        list.lines().find(starts).unwrap_or_else(|| panic!("{id}: {list}")).to_owned()
+    };
+    for (id, standing) in [
+        ("scumble/starter", "Runs here"),
+        ("fal-ai/flux/schnell", "Needs weights"),
+        ("fal-ai/ideogram/v3", "Needs a key"),
+        ("fal-ai/aura-flow", "Not yet"),
+    ] {
+        assert!(line(&list, id).ends_with(standing), "{list}");
+    }
+    let cards = succeeded(&desk.scumble(&["models", "list", "--stand-in"]));
+    assert!(line(&cards, "fal-ai/aura-flow").ends_with("Stand-in"), "{cards}");
     let page = succeeded(&desk.scumble(&["models", "show", "fal-ai/hidream-i1-full"]));
+    assert!(page.contains("Not yet. fal-ai/hidream-i1-full needs HiDream-I1"), "{page}");
     assert!(page.contains("num_inference_steps") && page.contains("LoraWeight:") && page.contains("weight_name"));
     let help = succeeded(&desk.scumble(&["run", "fal-ai/aura-flow", "--help"]));
     assert!(help.contains("expand_prompt") && help.contains("--weights"), "{help}");
     let plain = succeeded(&desk.scumble(&["run", "--help"]));
     assert!(!plain.contains("expand_prompt"));
+    let list: serde_json::Value =
+        serde_json::from_str(&succeeded(&desk.scumble(&["models", "list", "--json"]))).unwrap();
+    let of = |list: &serde_json::Value, id: &str| {
+        let all = list.as_array().unwrap().iter();
+        let found = all.filter(|entry| entry["id"] == id).map(|entry| entry["status"].as_str().unwrap().to_owned());
+        found.collect::<Vec<_>>().join(" ")
+    };
+    for (id, status) in [
+        ("scumble/starter", "here"),
+        ("fal-ai/flux/dev", "needs-weights"),
+        ("fal-ai/aura-flow", "not-yet"),
+        ("fal-ai/recraft/v2/text-to-image", "needs-key"),
+    ] {
+        assert_eq!(of(&list, id), status, "{id}");
+    }
+    tiny::of(Variant::Dev).write(desk.path("dev"));
+    desk.write("scumble.toml", "[models.\"fal-ai/flux/dev\"]\nweights = \"dev\"\n");
+    let mut command = desk.command(&["models", "list", "--json", "--weights", "fal-ai/flux/schnell=nowhere"]);
+    command.env("SCUMBLE_CONFIG", "scumble.toml").env("RECRAFT_API_KEY", "k");
+    let list = serde_json::from_str(&succeeded(&command.output().unwrap())).unwrap();
+    for (id, status) in [
+        ("fal-ai/flux/dev", "here"),
+        ("fal-ai/flux/schnell", "needs-weights"),
+        ("fal-ai/recraft/v2/text-to-image", "maker"),
+    ] {
+        assert_eq!(of(&list, id), status, "{id}");
+    }
     let unknown = desk.scumble(&["models", "show", "fal-ai/nothing"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("scumble models list"));

@@ -249,9 +249,10 @@ async fn https_carries_http2_to_those_who_speak_it() {
     let stream = speaking.post(format!("{base}/run/scumble/starter/stream")).json(&star()).send().await.unwrap();
     assert_eq!(stream.version(), Version::HTTP_2);
     assert!(stream.text().await.unwrap().trim().rsplit("data: ").next().unwrap().contains("/cdn/files/"));
-    let long = speaking.get(format!("{base}/health")).header("x-long", "x".repeat(70_000)).send().await;
-    let (status, refused) = answer(long).await;
-    assert_eq!((status, refused["detail"].is_string()), (431, true));
+    for (in_url, in_header) in [(60_000, 10_000), (0, 70_000)] {
+        let long = speaking.get(format!("{base}/health?{}", "x".repeat(in_url)));
+        assert_eq!(long.header("x-long", "x".repeat(in_header)).send().await.unwrap().status(), 431);
+    }
     let large = speaking.post(format!("{base}/run/scumble/starter")).body(vec![b' '; 60 * 1024 * 1024]).send().await;
     // the answer comes while the body is on its way, which some clients take for a broken connection
     if let Ok(refused) = large {

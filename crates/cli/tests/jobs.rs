@@ -82,7 +82,12 @@ async fn jobs_are_listed_shown_cancelled_and_retried_with_the_server_down() {
     let url = server.url(&format!("/queue/scumble/starter/requests/{}", copy.trim()));
     let called = plain().post(server.url("/run/scumble/starter")).json(&star()).send().await.unwrap();
     assert_eq!(called.status(), 200);
-    assert_eq!(plain().get(url).send().await.unwrap().status(), 200, "first in, first out: the copy was run before");
+    // first in, first out: the copy was run before, and may still be on its way to the disk
+    let began = std::time::Instant::now();
+    while plain().get(&url).send().await.unwrap().status() != 200 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "the copy has no result");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

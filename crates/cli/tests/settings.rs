@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Desk, star, succeeded};
+use scumble_testkit::tiny::{self, Variant};
 use serde_json::Value;
 
 #[test]
@@ -13,6 +14,7 @@ fn every_setting_can_be_set_and_an_empty_file_is_fine() {
     desk.write("empty.toml", "");
     desk.serve(&["--config", "empty.toml"]);
     desk.write("all.toml", ALL);
+    tiny::of(Variant::Schnell).write(desk.path("schnell"));
     desk.serve(&["--config", "all.toml"]);
     // a bare environment is enough: nothing but HOME is set, and the data dir follows from it
     let listen = ["serve", "--listen", "127.0.0.1:0"];
@@ -66,7 +68,7 @@ max_pixels = 4000000
 results_s = "30 d"
 unkept_s = 600
 [models."fal-ai/flux/schnell"]
-weights = "nowhere"
+weights = "schnell"
 dtype = "bfloat16"
 [models."fal-ai/flux-pro/v1.1"]
 provider = ["local", "bfl", "fal"]
@@ -130,6 +132,7 @@ fn mistakes_in_the_file_are_named() {
         ("[webhooks]\nallow_private = \"yes\"\n", &["line 2", "boolean"]),
         ("[webhooks]\ntimeout_s = \"20 years\"\n", &["[webhooks] timeout_s", "20 years"]),
         ("[retention]\nresults_s = []\n", &["line 2", "number"]),
+        ("[store]\nfree_bytes = \"some\"\n", &["[store] free_bytes", "some", "GiB"]),
         ("[server]\npublic_url = \"images.example.com\"\n", &["[server] public_url", "https://"]),
         ("[server]\nhosts = [\"https://a.example\"]\n", &["[server] hosts", "https://a.example"]),
         ("[server]\norigins = [\"app.example.com\"]\n", &["[server] origins", "app.example.com", "https://"]),
@@ -172,6 +175,14 @@ fn flags_go_over_the_environment_over_the_file() {
         server.raw("POST /run/scumble/starter HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").0,
         401
     );
+    // through a file, which is read over scumble.toml and under a flag
+    desk.write("url", "sqlite:by-file.db\n");
+    let mut by_file = desk.command(&["keys", "create", "--config", "scumble.toml"]);
+    succeeded(&by_file.env("DATABASE_URL_FILE", "url").output().unwrap());
+    assert!(desk.path("by-file.db").exists());
+    desk.write("url", "  sqlite:by-flag.db  \n");
+    keys(&["--database-file", "url"], Some("sqlite:env.db"));
+    assert!(desk.path("by-flag.db").exists());
     let out = desk.command(&["serve", "--help"]).env("DATABASE_URL", "postgres://me:s3cret@h/d").output().unwrap();
     assert!(!succeeded(&out).contains("s3cret"));
     let wrong = desk.command(&["serve"]).env("SCUMBLE_LISTEN", "nowhere").output().unwrap();
@@ -203,4 +214,65 @@ async fn a_gateway_takes_calls_and_a_worker_elsewhere_runs_them() {
     gateway.stop();
     let args = ["serve", "--role", "worker", "--files", "memory:", "--data-dir", "data"];
     desk.refuses(&args, 2, &["memory:", "gateway"]);
+}
+
+#[test]
+fn secrets_come_from_files_and_a_password_on_the_command_line_is_warned_of() {
+    let desk = Desk::new();
+    let with = |args: &[&str], variables: &[(&str, &str)]| {
+        let out = desk.command(args).envs(variables.iter().copied()).output().unwrap();
+        (out.status.code(), String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr))
+    };
+    desk.write("empty", "\n");
+    desk.write("two", "sqlite:a.db\nsqlite:b.db\n");
+    desk.write("key", "k-canary\n");
+    let list = ["keys", "list"];
+    for (variables, code, words) in [
+        (&[("DATABASE_URL_FILE", "nowhere")][..], 4, "DATABASE_URL_FILE: cannot read nowhere"),
+        (&[("DATABASE_URL_FILE", "empty")], 2, "empty is empty"),
+        (&[("DATABASE_URL_FILE", "two")], 2, "several lines"),
+        (&[("DATABASE_URL_FILE", "two"), ("DATABASE_URL", "sqlite:a.db")], 2, "are both set"),
+    ] {
+        let (status, said) = with(&list, variables);
+        assert!(status == Some(code) && said.contains(words), "{variables:?}: {said}");
+    }
+    desk.refuses(&["keys", "list", "--database", "sqlite:a.db", "--database-file", "two"], 2, &["--database-file"]);
+    // a maker's key
+    let doctor = ["doctor", "--data-dir", "data", "--listen", "127.0.0.1:0"];
+    let (status, said) = with(&doctor, &[("RECRAFT_API_KEY_FILE", "key")]);
+    assert!(status == Some(0) && said.contains("keys for Recraft") && !said.contains("k-canary"), "{said}");
+    let (status, said) = with(&doctor, &[("RECRAFT_API_KEY_FILE", "key"), ("RECRAFT_API_KEY", "k")]);
+    assert!(status == Some(2) && said.contains("RECRAFT_API_KEY_FILE"), "{said}");
+    // nobody listens there, so that it is refused at once
+    let url = "postgres://me:s3cret@127.0.0.1:1/d";
+    let (_, said) = with(&["keys", "list", "--database", url], &[]);
+    assert!(said.contains("warning: ") && said.contains("--database-file") && !said.contains("s3cret"), "{said}");
+    let (_, said) = with(&list, &[("DATABASE_URL", url)]);
+    assert!(!said.contains("warning") && !said.contains("s3cret"), "{said}");
+    let (_, said) = with(&["keys", "list", "--database", "postgres://me@127.0.0.1:1/d"], &[]);
+    assert!(!said.contains("warning"), "{said}");
+}
+
+#[test]
+fn a_port_is_enough_to_listen_on() {
+    let desk = Desk::new();
+    // a port that was free a moment ago; another program may take it, so that is tried a few times
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for form in ["", ":", "localhost:", "127.0.0.1:"] {
+        let server = (0..5).find_map(|_| {
+            let listen = format!("{form}{}", free());
+            desk.try_serve(&["--listen", &listen, "--data-dir", "data"])
+        });
+        let server = server.unwrap_or_else(|| panic!("{form} is not listened on"));
+        assert!(server.address.ip().is_loopback());
+        assert_eq!(server.raw("GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").0, 200, "{form}");
+    }
+    desk.write("scumble.toml", "[server]\nlisten = 0\n");
+    assert!(desk.try_serve(&["--config", "scumble.toml", "--data-dir", "data"]).is_some());
+    for bad in ["nowhere", "localhost", "127.0.0.1", "1:2:3", ":99999"] {
+        desk.refuses(&["serve", "--listen", bad, "--data-dir", "data"], 2, &[bad, "8787"]);
+    }
+    desk.refuses(&["serve", "--listen", "no-such-host.invalid:80", "--data-dir", "data"], 4, &["no-such-host.invalid"]);
+    desk.write("scumble.toml", "[server]\nlisten = \"nowhere\"\n");
+    desk.refuses(&["serve", "--config", "scumble.toml"], 2, &["nowhere", "expected a port"]);
 }

@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use candle_core::DType;
+
 /// Result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -11,7 +13,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder does not hold a pipeline in the diffusers layout.
-    #[error("{} is no checkpoint: {reason}. Expected a diffusers folder with model_index.json and one folder per component", folder.display())]
+    #[error("{} is not a checkpoint: {reason}. Expected a diffusers folder with model_index.json and one folder per component", folder.display())]
     NotACheckpoint {
         /// What was opened.
         folder: PathBuf,
@@ -26,7 +28,17 @@ pub enum Error {
         /// `_class_name` of `model_index.json`.
         class: String,
         /// The classes that would have worked.
-        known: &'static [&'static str],
+        known: Vec<&'static str>,
+    },
+    /// The pipeline is of another class than the endpoint needs.
+    #[error("{} holds a {class}; here a {wanted} is needed", folder.display())]
+    WrongPipeline {
+        /// What was opened.
+        folder: PathBuf,
+        /// `_class_name` of `model_index.json`.
+        class: &'static str,
+        /// The class that would have worked.
+        wanted: String,
     },
     /// A file that the layout promises is absent or cannot be read.
     #[error("cannot read {}: {reason}", path.display())]
@@ -37,7 +49,7 @@ pub enum Error {
         reason: String,
     },
     /// A file is there, but its contents are not what its name says.
-    #[error("{} is damaged or of another kind: {reason}", path.display())]
+    #[error("{} is damaged, or is another kind of file: {reason}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -94,6 +106,14 @@ pub enum Error {
         /// What is wrong and what is allowed.
         problem: String,
     },
+    /// Numbers grew beyond their type on the way: what would follow is a black picture.
+    #[error("the model computed NaN or infinity ({place}, in {}). {}", dtype_name(*dtype), remedy(*dtype))]
+    NotFinite {
+        /// Where it was seen.
+        place: String,
+        /// The type of computation.
+        dtype: DType,
+    },
     /// The observer asked to stop.
     #[error("cancelled")]
     Cancelled,
@@ -108,13 +128,33 @@ impl Error {
         match self {
             Self::NotACheckpoint { .. }
             | Self::UnknownPipeline { .. }
+            | Self::WrongPipeline { .. }
             | Self::Unreadable { .. }
             | Self::Damaged { .. }
             | Self::Unsupported { .. }
             | Self::MissingTensor { .. }
             | Self::Misshapen { .. }
             | Self::ExtraTensors { .. } => true,
-            Self::Parameter { .. } | Self::Cancelled | Self::Tensor(_) => false,
+            Self::Parameter { .. } | Self::NotFinite { .. } | Self::Cancelled | Self::Tensor(_) => false,
         }
+    }
+}
+
+/// A type's name, as settings spell it.
+fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "float32",
+        DType::BF16 => "bfloat16",
+        DType::F16 => "float16",
+        other => other.as_str(),
+    }
+}
+
+/// What to do about numbers that overflow in this type.
+fn remedy(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F16 => "float16 is too narrow for this model: set its dtype to bfloat16 or float32",
+        DType::BF16 => "Set its dtype to float32; if that does not help, its weights are damaged",
+        _ => "There is no wider type, so its weights are damaged: get them again",
     }
 }

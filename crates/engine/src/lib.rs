@@ -1,29 +1,35 @@
-//! Pixels from parameters: the diffusion engine of Scumble.
+//! Pixels from a call: the diffusion engine of Scumble.
 //!
-//! [`pipelines::open`] loads a folder of weights, [`pipelines::Pipeline::generate`] turns [`Params`] into
-//! [`Pixels`], asking an [`Observer`] after every step. The engine takes folders and numbers: it never touches the
-//! network, the environment, the clock or global random state.
+//! [`families::open`] loads a folder of weights, [`Pipeline::generate`] turns a [`Call`] into [`Pixels`], asking an
+//! [`Observer`] after every step. The engine takes folders and numbers: it never touches the network, the environment,
+//! the clock or global random state.
 //!
-//! What two families use is shared: [`encoders`], [`vae`], [`samplers`], [`nn`], [`rng`].
+//! A family of models is a folder in [`families`]: its pipeline, its transformer, its row in
+//! [`families::FAMILIES`]. What several of them use is shared: `stages`, [`encoders`], [`vae`], [`samplers`], [`nn`],
+//! [`rng`].
 
-pub mod checkpoint;
+mod call;
+mod device;
 pub mod encoders;
 mod error;
-pub mod models;
+pub mod families;
 pub mod nn;
 mod observer;
-mod params;
-pub mod pipelines;
+mod picture;
 mod pixels;
 pub mod rng;
 pub mod samplers;
+mod stages;
 pub mod tokenize;
 mod trace;
 pub mod vae;
+pub mod weights;
 
+pub use call::{Call, Sizes};
 pub use candle_core::{DType, Device, Tensor};
+pub use device::{device, devices};
 pub use error::{Error, Result};
+pub use families::{Context, Pipeline};
 pub use observer::{Control, Observer, Stage, Step, Unobserved};
-pub use params::Params;
 pub use pixels::Pixels;
 pub use trace::Trace;

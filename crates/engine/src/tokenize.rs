@@ -1,5 +1,7 @@
 //! Text to token ids, from the files that published repositories carry.
 
+use std::collections::HashSet;
+
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -7,8 +9,8 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
 
-use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::weights::Checkpoint;
 
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
@@ -73,7 +75,7 @@ fn read_merges(checkpoint: &Checkpoint, file: &str) -> Result<Merges> {
     let text = std::str::from_utf8(&bytes).map_err(|e| damaged(e.to_string()))?;
     let pair = |(number, line): (usize, &str)| match line.split_once(' ') {
         Some((a, b)) => Ok((a.to_owned(), b.to_owned())),
-        None => Err(damaged(format!("line {} is no pair", number + 1))),
+        None => Err(damaged(format!("line {} is not a pair", number + 1))),
     };
     let lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with("#version") && !line.trim().is_empty());
     lines.map(pair).collect()
@@ -110,10 +112,12 @@ fn clip_pre_tokenizer() -> tokenizers::Result<PreTokenizerWrapper> {
     Ok(tokenizers::pre_tokenizers::sequence::Sequence::new(vec![split.into(), bytes.into()]).into())
 }
 
-/// T5's tokenizer: whatever `tokenizer.json` says, cut and padded to a length that the caller chooses.
+/// T5's and UMT5's tokenizer: whatever `tokenizer.json` says, cut and padded to a length that the caller chooses.
 pub struct T5Tokenizer {
     inner: Tokenizer,
     end: u32,
+    /// What stands for text that the vocabulary lacks, where it has such a token.
+    unknown: Option<u32>,
     /// `model_max_length` of the configuration.
     pub max_length: usize,
 }
@@ -136,7 +140,31 @@ impl T5Tokenizer {
             true => checkpoint.config(&config)?.number_or("model_max_length", 512.0)?.min(512.0) as usize,
             false => 512,
         };
-        Ok(Self { inner, end, max_length })
+        let unknown = inner.token_to_id("<unk>");
+        Ok(Self { inner, end, unknown, max_length })
+    }
+
+    /// The words of a text that the vocabulary lacks, wholly or in part, each once, in their order. What is no letter
+    /// and no digit is not missed.
+    ///
+    /// # Errors
+    /// A text that the model behind the file cannot encode.
+    pub fn unknown_words(&self, text: &str) -> Result<Vec<String>> {
+        let encoding = self.inner.encode(text, false).map_err(bad_prompt)?;
+        let (mut words, mut seen, mut done) = (Vec::new(), HashSet::new(), 0);
+        for (id, (start, end)) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
+            let lacks = |part: &str| part.contains(char::is_alphanumeric);
+            if Some(*id) != self.unknown || *start < done || !text.get(*start..*end).is_some_and(lacks) {
+                continue;
+            }
+            let begin = text[..*start].rfind(char::is_whitespace).map_or(0, |at| at + char_length(&text[at..]));
+            done = text[*end..].find(char::is_whitespace).map_or(text.len(), |at| end + at);
+            let word = text[begin..done].trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+            if seen.insert(word.clone()) {
+                words.push(word);
+            }
+        }
+        Ok(words)
     }
 
     /// Exactly `length` ids: the text's, the end token, zeros.
@@ -144,12 +172,26 @@ impl T5Tokenizer {
     /// # Errors
     /// A text that the model behind the file cannot encode.
     pub fn encode(&self, text: &str, length: usize) -> Result<Vec<u32>> {
+        Ok(self.encode_counted(text, length)?.0)
+    }
+
+    /// The same, and how many of them are the text's and its end.
+    ///
+    /// # Errors
+    /// As [`T5Tokenizer::encode`].
+    pub fn encode_counted(&self, text: &str, length: usize) -> Result<(Vec<u32>, usize)> {
         let encoding = self.inner.encode(text, false).map_err(bad_prompt)?;
         let mut ids: Vec<u32> = encoding.get_ids().iter().copied().take(length.saturating_sub(1)).collect();
         ids.push(self.end);
+        let real = ids.len();
         ids.resize(length, 0);
-        Ok(ids)
+        Ok((ids, real))
     }
+}
+
+/// Bytes of the character that a text begins with.
+fn char_length(text: &str) -> usize {
+    text.chars().next().map_or(0, char::len_utf8)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "used as a function for map_err")]

@@ -2,39 +2,45 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops and shows where")]
 
+mod common;
+
 use std::sync::Mutex;
 
-use scumble_engine::checkpoint::{Precision, Source};
-use scumble_engine::pipelines::{self, Context, Pipeline};
-use scumble_engine::{Control, DType, Device, Error, Observer, Params, Pixels, Result, Stage, Step, Trace, Unobserved};
-use scumble_testkit::tiny::{self, Variant};
+use common::{draw, largest_difference, open};
+use scumble_engine::families::Context;
+use scumble_engine::{Call, Control, Device, Error, Observer, Pixels, Result, Stage, Step, Trace, Unobserved};
+use scumble_testkit::tiny::Variant;
 
 // -------------------------------------------------------------------------------------------- observers
 
 #[test]
 fn an_observer_that_cancels_is_not_asked_again() {
-    let pipeline = open(Variant::Schnell);
-    for limit in 1..=4 {
-        let observer = Watcher { cancel_step: Some(limit), ..Watcher::default() };
-        let result = pipeline.generate(&Variant::Schnell.params(), &Context { observer: &observer, trace: None });
-        assert!(matches!(result, Err(Error::Cancelled)));
-        let steps: Vec<(usize, usize)> = (1..=limit).map(|done| (done, 4)).collect();
-        assert_eq!(observer.steps(), steps);
+    for variant in Variant::ALL {
+        let pipeline = open(variant);
+        for limit in 1..=4 {
+            let observer = Watcher { cancel_step: Some(limit), ..Watcher::default() };
+            let result = pipeline.generate(&variant.call(), &Context { observer: &observer, trace: None });
+            assert!(matches!(result, Err(Error::Cancelled)));
+            let steps: Vec<(usize, usize)> = (1..=limit).map(|done| (done, 4)).collect();
+            assert_eq!(observer.steps(), steps, "{variant:?}");
+        }
     }
 }
 
 #[test]
 fn every_stage_is_announced_and_may_be_refused() {
-    let pipeline = open(Variant::Schnell);
     let expected = [Stage::TextEncode, Stage::Denoise, Stage::Decode];
-    let observer = Watcher::default();
-    pipeline.generate(&Variant::Schnell.params(), &Context { observer: &observer, trace: None }).unwrap();
-    assert_eq!(observer.stages(), expected);
-    for (i, stage) in expected.into_iter().enumerate() {
-        let observer = Watcher { cancel_stage: Some(stage), ..Watcher::default() };
-        let result = pipeline.generate(&Variant::Schnell.params(), &Context { observer: &observer, trace: None });
-        assert!(matches!(result, Err(Error::Cancelled)));
-        assert_eq!(observer.stages(), expected[..=i]);
+    for variant in Variant::ALL {
+        let pipeline = open(variant);
+        let observer = Watcher::default();
+        pipeline.generate(&variant.call(), &Context { observer: &observer, trace: None }).unwrap();
+        assert_eq!(observer.stages(), expected, "{variant:?}");
+        for (i, stage) in expected.into_iter().enumerate() {
+            let observer = Watcher { cancel_stage: Some(stage), ..Watcher::default() };
+            let result = pipeline.generate(&variant.call(), &Context { observer: &observer, trace: None });
+            assert!(matches!(result, Err(Error::Cancelled)));
+            assert_eq!(observer.stages(), expected[..=i], "{variant:?}");
+        }
     }
 }
 
@@ -49,8 +55,8 @@ fn previews_are_small_and_keep_the_shape() {
         ((16, 320), (16, 320)), // too thin to be pooled
     ] {
         let observer = Watcher { previews: true, ..Watcher::default() };
-        let params = Params { width, height, steps: 1, ..Variant::Schnell.params() };
-        pipeline.generate(&params, &Context { observer: &observer, trace: None }).unwrap();
+        let call = Call { width, height, steps: 1, ..Variant::Schnell.call() };
+        pipeline.generate(&call, &Context { observer: &observer, trace: None }).unwrap();
         let previews = observer.seen.into_inner().unwrap().previews;
         let sizes: Vec<(usize, usize)> = previews.iter().map(|p| (p.width, p.height)).collect();
         assert_eq!(sizes, [expected], "{width}×{height}");
@@ -59,13 +65,15 @@ fn previews_are_small_and_keep_the_shape() {
 
 #[test]
 fn the_last_preview_of_a_small_picture_is_the_picture() {
-    let observer = Watcher { previews: true, ..Watcher::default() };
-    let context = Context { observer: &observer, trace: None };
-    let pictures = open(Variant::Dev).generate(&Variant::Dev.params(), &context).unwrap();
-    let previews = observer.seen.into_inner().unwrap().previews;
-    assert_eq!(previews.len(), 4);
-    assert!(largest_difference(&previews[3], &pictures[0]) <= 1);
-    assert!(largest_difference(&previews[0], &pictures[0]) > 1);
+    for variant in Variant::ALL {
+        let observer = Watcher { previews: true, ..Watcher::default() };
+        let context = Context { observer: &observer, trace: None };
+        let pictures = open(variant).generate(&variant.call(), &context).unwrap();
+        let previews = observer.seen.into_inner().unwrap().previews;
+        assert_eq!(previews.len(), 4);
+        assert!(largest_difference(&previews[3], &pictures[0]) <= 1, "{variant:?}");
+        assert!(largest_difference(&previews[0], &pictures[0]) > 1, "{variant:?}");
+    }
 }
 
 // ----------------------------------------------------------------------------------------------- numbers
@@ -73,8 +81,8 @@ fn the_last_preview_of_a_small_picture_is_the_picture() {
 #[test]
 fn two_pictures_come_from_one_draw_as_in_diffusers() {
     let pipeline = open(Variant::Dev);
-    let one = draw(&*pipeline, &Variant::Dev.params());
-    let two = draw(&*pipeline, &Params { images: 2, ..Variant::Dev.params() });
+    let one = draw(&*pipeline, &Variant::Dev.call());
+    let two = draw(&*pipeline, &Call { images: 2, ..Variant::Dev.call() });
     assert_eq!((one.len(), two.len()), (1, 2));
     assert!(largest_difference(&one[0], &two[0]) <= 1);
 
@@ -89,16 +97,16 @@ fn two_pictures_come_from_one_draw_as_in_diffusers() {
 #[test]
 fn the_same_call_gives_the_same_bytes_and_another_seed_others() {
     let pipeline = open(Variant::Schnell);
-    let params = Variant::Schnell.params();
-    let first = draw(&*pipeline, &params);
-    assert_eq!(first, draw(&*pipeline, &params));
-    assert_ne!(first, draw(&*pipeline, &Params { seed: 1235, ..params.clone() }));
-    assert_ne!(first, draw(&*pipeline, &Params { prompt: "a dog".into(), ..params }));
+    let call = Variant::Schnell.call();
+    let first = draw(&*pipeline, &call);
+    assert_eq!(first, draw(&*pipeline, &call));
+    assert_ne!(first, draw(&*pipeline, &Call { seed: 1235, ..call.clone() }));
+    assert_ne!(first, draw(&*pipeline, &Call { prompt: "a dog".into(), ..call }));
 }
 
 #[test]
 fn guidance_counts_where_the_model_takes_it() {
-    let with = |variant: Variant, guidance| Params { guidance, ..variant.params() };
+    let with = |variant: Variant, guidance| Call { guidance, ..variant.call() };
     let (schnell, dev) = (open(Variant::Schnell), open(Variant::Dev));
     assert_eq!(draw(&*schnell, &with(Variant::Schnell, 0.0)), draw(&*schnell, &with(Variant::Schnell, 9.0)));
     assert_ne!(draw(&*dev, &with(Variant::Dev, 1.0)), draw(&*dev, &with(Variant::Dev, 9.0)));
@@ -107,11 +115,11 @@ fn guidance_counts_where_the_model_takes_it() {
 #[test]
 fn sizes_are_rounded_down_to_sixteen() {
     let pipeline = open(Variant::Schnell);
-    assert_eq!(pipeline.size_multiple(), 16);
-    let odd = draw(&*pipeline, &Params { width: 111, height: 79, ..Variant::Schnell.params() });
+    assert_eq!(pipeline.sizes().multiple, 16);
+    let odd = draw(&*pipeline, &Call { width: 111, height: 79, ..Variant::Schnell.call() });
     assert_eq!((odd[0].width, odd[0].height), (96, 64));
-    assert_eq!(odd, draw(&*pipeline, &Variant::Schnell.params()));
-    let smallest = draw(&*pipeline, &Params { width: 16, height: 31, ..Variant::Schnell.params() });
+    assert_eq!(odd, draw(&*pipeline, &Variant::Schnell.call()));
+    let smallest = draw(&*pipeline, &Call { width: 16, height: 31, ..Variant::Schnell.call() });
     assert_eq!((smallest[0].width, smallest[0].height, smallest[0].rgb.len()), (16, 16, 768));
 }
 
@@ -119,8 +127,8 @@ fn sizes_are_rounded_down_to_sixteen() {
 fn text_length_defaults_to_what_the_model_was_trained_with() {
     for (variant, expected) in [(Variant::Schnell, 256), (Variant::Dev, 512)] {
         let trace = Trace::new();
-        let params = Params { steps: 1, max_sequence_length: None, ..variant.params() };
-        open(variant).generate(&params, &Context { observer: &Unobserved, trace: Some(&trace) }).unwrap();
+        let call = Call { steps: 1, max_sequence_length: None, ..variant.call() };
+        open(variant).generate(&call, &Context { observer: &Unobserved, trace: Some(&trace) }).unwrap();
         let tensors = trace.into_tensors();
         assert_eq!(tensors["step0.transformer.in.encoder_hidden_states"].dims(), [1, expected, 48]);
         assert!(!tensors.keys().any(|name| name.contains("blocks")), "blocks are kept only when asked for");
@@ -131,26 +139,26 @@ fn text_length_defaults_to_what_the_model_was_trained_with() {
 fn prompts_may_be_empty_or_endless() {
     let pipeline = open(Variant::Schnell);
     for prompt in ["".to_owned(), " \n\t ".into(), "a cat ".repeat(1000), "\u{0}\u{feff}🐈".into()] {
-        assert_eq!(draw(&*pipeline, &Params { prompt, steps: 1, ..Variant::Schnell.params() }).len(), 1);
+        assert_eq!(draw(&*pipeline, &Call { prompt, steps: 1, ..Variant::Schnell.call() }).len(), 1);
     }
 }
 
 #[test]
 fn impossible_parameters_are_named() {
     let pipeline = open(Variant::Dev);
-    let good = Variant::Dev.params();
-    for (params, expected) in [
-        (Params { width: 7, height: 7, ..good.clone() }, "image_size"),
-        (Params { height: 15, ..good.clone() }, "image_size"),
-        (Params { width: 0, ..good.clone() }, "image_size"),
-        (Params { steps: 0, ..good.clone() }, "num_inference_steps"),
-        (Params { images: 0, ..good.clone() }, "num_images"),
-        (Params { guidance: f64::NAN, ..good.clone() }, "guidance_scale"),
-        (Params { guidance: f64::INFINITY, ..good.clone() }, "guidance_scale"),
-        (Params { max_sequence_length: Some(0), ..good.clone() }, "max_sequence_length"),
-        (Params { max_sequence_length: Some(513), ..good }, "max_sequence_length"),
+    let good = Variant::Dev.call();
+    for (call, expected) in [
+        (Call { width: 7, height: 7, ..good.clone() }, "image_size"),
+        (Call { height: 15, ..good.clone() }, "image_size"),
+        (Call { width: 0, ..good.clone() }, "image_size"),
+        (Call { steps: 0, ..good.clone() }, "num_inference_steps"),
+        (Call { images: 0, ..good.clone() }, "num_images"),
+        (Call { guidance: f64::NAN, ..good.clone() }, "guidance_scale"),
+        (Call { guidance: f64::INFINITY, ..good.clone() }, "guidance_scale"),
+        (Call { max_sequence_length: Some(0), ..good.clone() }, "max_sequence_length"),
+        (Call { max_sequence_length: Some(513), ..good }, "max_sequence_length"),
     ] {
-        match pipeline.generate(&params, &Context { observer: &Unobserved, trace: None }) {
+        match pipeline.generate(&call, &Context { observer: &Unobserved, trace: None }) {
             Err(Error::Parameter { name, .. }) => assert_eq!(name, expected),
             other => panic!("{expected}: {other:?}"),
         }
@@ -158,21 +166,6 @@ fn impossible_parameters_are_named() {
 }
 
 // ----------------------------------------------------------------------------------------------- helpers
-
-fn open(variant: Variant) -> Box<dyn Pipeline> {
-    let folder = tiny::flux(variant).tempdir();
-    let precision = Precision { device: Device::Cpu, dtype: Some(DType::F32) };
-    pipelines::open(Source::Folder(folder.path().into()), &precision).unwrap()
-}
-
-fn draw(pipeline: &dyn Pipeline, params: &Params) -> Vec<Pixels> {
-    pipeline.generate(params, &Context { observer: &Unobserved, trace: None }).unwrap()
-}
-
-fn largest_difference(a: &Pixels, b: &Pixels) -> u8 {
-    assert_eq!((a.width, a.height), (b.width, b.height));
-    a.rgb.iter().zip(&b.rgb).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0)
-}
 
 /// Writes down what it is told; cancels and looks at previews where told to.
 #[derive(Default)]

@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
-use scumble_engine::checkpoint::{Config, Weights};
 use scumble_engine::encoders::{ClipConfig, ClipText, T5Config, T5Encoder};
-use scumble_engine::models::flux::{FluxConfig, FluxTransformer};
+use scumble_engine::families::auraflow::{AuraConfig, AuraTransformer};
+use scumble_engine::families::flux::{FluxConfig, FluxTransformer};
+use scumble_engine::families::sd35::{Sd35Config, Sd35Transformer};
 use scumble_engine::vae::{Halves, Vae, VaeConfig};
+use scumble_engine::weights::{Config, Weights};
 use serde_json::{Value, json};
 
 type Shapes = BTreeMap<String, Vec<usize>>;
@@ -24,9 +26,64 @@ fn flux_dev_transformer() {
 }
 
 #[test]
+fn flux_fill_transformer() {
+    let published = json!({ "guidance_embeds": true, "in_channels": 384, "out_channels": 64 });
+    let config = FluxConfig::read(&config(published)).unwrap();
+    check("flux1-fill-dev__transformer", |_| false, |w| FluxTransformer::load(&config, w).map(drop));
+}
+
+#[test]
 fn flux_schnell_transformer() {
     let config = FluxConfig::read(&config(json!({ "guidance_embeds": false }))).unwrap();
     check("flux1-schnell__transformer", |_| false, |w| FluxTransformer::load(&config, w).map(drop));
+}
+
+#[test]
+fn sd35_transformer() {
+    let config = Sd35Config::read(&config(json!({}))).unwrap();
+    check("sd35-large__transformer", |_| false, |w| Sd35Transformer::load(&config, w).map(drop));
+}
+
+#[test]
+fn sd35_text_encoders() {
+    let l = ClipConfig::read(&config(json!({ "projection_dim": 768 }))).unwrap();
+    check("sd35-large__text_encoder", ClipText::ignores, |w| ClipText::load_projected(&l, w).map(drop));
+    let g = ClipConfig::read(&config(json!({
+        "hidden_act": "gelu",
+        "hidden_size": 1280,
+        "intermediate_size": 5120,
+        "num_attention_heads": 20,
+        "num_hidden_layers": 32,
+        "projection_dim": 1280,
+    })));
+    let g = g.unwrap();
+    check("sd35-large__text_encoder_2", ClipText::ignores, |w| ClipText::load_projected(&g, w).map(drop));
+}
+
+#[test]
+fn auraflow_transformer() {
+    let config = AuraConfig::read(&config(json!({}))).unwrap();
+    check("auraflow-v0.3__transformer", |_| false, |w| AuraTransformer::load(&config, w).map(drop));
+}
+
+#[test]
+fn umt5() {
+    let config = T5Config::read(&config(json!({
+        "d_ff": 5120,
+        "d_kv": 64,
+        "d_model": 2048,
+        "model_type": "umt5",
+        "num_heads": 32,
+        "num_layers": 24,
+    })));
+    let config = config.unwrap();
+    check("auraflow-v0.3__text_encoder", T5Encoder::ignores, |w| T5Encoder::load(&config, w).map(drop));
+}
+
+#[test]
+fn auraflow_autoencoder() {
+    let config = VaeConfig::read(&config(json!({ "latent_channels": 4, "scaling_factor": 0.13025 }))).unwrap();
+    check("auraflow-v0.3__vae", |_| false, |w| Vae::load(&config, w, Halves::Both).map(drop));
 }
 
 #[test]
@@ -35,14 +92,16 @@ fn clip_l() {
     check("flux1__text_encoder", ClipText::ignores, |w| ClipText::load(&config, w).map(drop));
 }
 
+/// FLUX's `text_encoder_2` and SD3.5's `text_encoder_3`.
 #[test]
 fn t5_xxl() {
     let config = T5Config::read(&config(json!({}))).unwrap();
     check("flux1__text_encoder_2", T5Encoder::ignores, |w| T5Encoder::load(&config, w).map(drop));
 }
 
+/// FLUX's and SD3.5's have the same shapes and other numbers.
 #[test]
-fn flux_autoencoder() {
+fn autoencoder_of_sixteen_channels() {
     let published = json!({
         "block_out_channels": [128, 256, 512, 512],
         "latent_channels": 16,

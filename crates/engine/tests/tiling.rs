@@ -2,9 +2,9 @@
 //!
 //! `golden/tiling.safetensors` is made by `golden/make_tiling.py`.
 
-use scumble_engine::checkpoint::{Checkpoint, Precision, Source};
 use scumble_engine::rng::Generator;
 use scumble_engine::vae::{Halves, Tiling, Vae, VaeConfig};
+use scumble_engine::weights::{Checkpoint, Precision, Source};
 use scumble_engine::{DType, Device, Tensor};
 use scumble_testkit::tiny::{self, Variant};
 
@@ -12,7 +12,7 @@ const TILED: Tiling = Tiling { above: 64, tile: 8, factor: 8 };
 const WHOLE: Tiling = Tiling { above: usize::MAX, tile: 8, factor: 8 };
 
 fn vae() -> Vae {
-    let folder = tiny::flux(Variant::Dev).tempdir();
+    let folder = tiny::of(Variant::Dev).tempdir();
     let checkpoint = Checkpoint::open(Source::Folder(folder.path().into())).expect("the tiny checkpoint");
     let config = VaeConfig::read(&checkpoint.config("vae/config.json").expect("a file")).expect("a configuration");
     let precision = Precision { device: Device::Cpu, dtype: Some(DType::F32) };

@@ -2,14 +2,14 @@
 //!
 //! `golden/tokens.json` is made by `golden/make_tokens.py`.
 
-use scumble_engine::checkpoint::{Checkpoint, Source};
 use scumble_engine::tokenize::{ClipTokenizer, T5Tokenizer};
+use scumble_engine::weights::{Checkpoint, Source};
 use scumble_testkit::tiny::{self, Variant};
 use serde_json::Value;
 
 #[test]
 fn token_ids_equal_those_of_transformers() {
-    let folder = tiny::flux(Variant::Schnell).tempdir();
+    let folder = tiny::of(Variant::Schnell).tempdir();
     let checkpoint = Checkpoint::open(Source::Folder(folder.path().into())).expect("the tiny checkpoint");
     let clip = ClipTokenizer::load(&checkpoint, "tokenizer").expect("a CLIP tokenizer");
     let t5 = T5Tokenizer::load(&checkpoint, "tokenizer_2").expect("a T5 tokenizer");

@@ -93,7 +93,7 @@ pub enum Error {
         status: u16,
     },
     /// The host does not speak HTTP.
-    #[error("the answer of {host} is broken off or no HTTP ({reason}); try again, or use another host")]
+    #[error("the answer of {host} is incomplete or is not HTTP ({reason}); try again, or use another host")]
     Protocol {
         /// As it was written.
         host: String,

@@ -103,3 +103,25 @@ fn flush_names(root: &Path, target: &Path) -> io::Result<()> {
     // where this was the first file, the folder of all is new as well; else there is nothing to flush
     flush_folder(root)
 }
+
+/// How much space is left on the file system of a folder.
+#[cfg(unix)]
+pub(crate) fn free_bytes(folder: &Path) -> io::Result<Option<u64>> {
+    let system = rustix::fs::statvfs(folder)?;
+    Ok(Some(system.f_bavail.saturating_mul(system.f_frsize)))
+}
+
+/// Not known here.
+#[cfg(not(unix))]
+pub(crate) fn free_bytes(_: &Path) -> io::Result<Option<u64>> {
+    Ok(None)
+}
+
+/// A folder for its owner only, unless it is there.
+pub(crate) fn private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}

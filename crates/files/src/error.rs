@@ -44,7 +44,7 @@ pub enum Error {
         limit: u64,
     },
     /// The folder could not be looked after.
-    #[error("the folder of files cannot be looked after: {0}")]
+    #[error("the folder of files cannot be cleaned up: {0}")]
     Disk(io::Error),
     /// Anything else the disk or the object store said.
     #[error("the place that holds the files failed: {0}")]

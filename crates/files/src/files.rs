@@ -11,6 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 
+use crate::disk;
 use crate::fresh::{Keeper, body_of};
 use crate::place::Place;
 use crate::{Error, FilePath, FileWriter, Result, S3Options, content_type_of};
@@ -189,6 +190,17 @@ impl Files {
         let (place, deleted) = (self.place.clone(), path.clone());
         let forgotten = on_disk(move || place.spool_of(&deleted).map_or(Ok(()), |spool| spool.forget(&deleted))).await;
         forgotten.map_err(|e| Error::about(path, e))
+    }
+}
+
+impl Files {
+    /// How much space is left where the files are, where that is known: on disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Disk`].
+    pub fn free_bytes(&self) -> Result<Option<u64>> {
+        self.place.folder.as_deref().map_or(Ok(None), |folder| disk::free_bytes(folder).map_err(Error::Disk))
     }
 }
 

@@ -73,7 +73,8 @@ impl Place {
         // Without `with_fsync` a put is acknowledged when the file is in the page cache, not on disk.
         let disk = disk.with_fsync(true).with_automatic_cleanup(true);
         let folder = std::fs::canonicalize(folder).map_err(|error| error.to_string())?;
-        recover(&folder).map_err(|error| format!("what an earlier process left there cannot be seen to: {error}"))?;
+        recover(&folder)
+            .map_err(|error| format!("what an earlier process left there cannot be cleaned up: {error}"))?;
         Ok(Self { store: Arc::new(disk), piece: PIECE, links: true, folder: Some(folder), spool: Arc::default() })
     }
 

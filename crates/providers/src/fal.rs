@@ -107,7 +107,7 @@ impl Fal {
                     Duration::from_millis(usual)
                 }
                 Err(lost) if !lost.passes => {
-                    run.log(&format!("the request cannot be asked after: {}", lost.why));
+                    run.log(&format!("the status of the request cannot be read: {}", lost.why));
                     return Err(run.failed(false));
                 }
                 other => {
@@ -296,11 +296,11 @@ const KINDS: &[(&str, &str)] = &[
     ("greater_than_equal", "Input is too small"),
     ("less_than", "Input is too large"),
     ("less_than_equal", "Input is too large"),
-    ("multiple_of", "Input is no multiple of what it has to be"),
+    ("multiple_of", "Input is not a multiple of the number that it has to be a multiple of"),
     ("sequence_too_short", "Input is too short"),
     ("sequence_too_long", "Input is too long"),
-    ("one_of", "Input is none of the allowed values"),
-    ("literal_error", "Input is none of the allowed values"),
+    ("one_of", "Input is not one of the allowed values"),
+    ("literal_error", "Input is not one of the allowed values"),
     ("missing", "Field required"),
     ("value_error", "This value cannot be used"),
 ];

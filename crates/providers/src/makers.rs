@@ -246,17 +246,17 @@ impl Place {
         let seconds = common.deadline_s.unwrap_or(facts.deadline_s);
         let deadline = Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero());
         let deadline =
-            deadline.ok_or_else(|| wrong("deadline_s", format!("{seconds} is no time; give seconds above 0")))?;
+            deadline.ok_or_else(|| wrong("deadline_s", format!("{seconds} is not accepted; give seconds above 0")))?;
         let in_flight = common.concurrency.unwrap_or(facts.in_flight);
         if in_flight == 0 {
             let reason = "0 would let no call through; use enabled = false to switch a maker off".to_owned();
             return Err(wrong("concurrency", reason));
         }
         if common.spend_per_day.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
-            return Err(wrong("spend_per_day", "it is no amount of US dollars".to_owned()));
+            return Err(wrong("spend_per_day", "it is not an amount of US dollars".to_owned()));
         }
         if common.api_key.is_some_and(|key| key.header("").is_none()) {
-            return Err(wrong("api_key", "it holds characters that no header can carry".to_owned()));
+            return Err(wrong("api_key", "it holds characters that a header cannot carry".to_owned()));
         }
         let gate = Gate::new(Rules { in_flight, requests_per_second: None, pictures_per_minute: None }, pace);
         let limit = common.spend_per_day.map(Cost::from_usd);

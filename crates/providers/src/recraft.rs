@@ -134,7 +134,7 @@ impl Recraft {
             run.log(&format!("Recraft's picture is {why}"));
             run.failed(false)
         };
-        let bytes = BASE64.decode(text).map_err(|e| broken(format!("no base64: {e}")))?;
+        let bytes = BASE64.decode(text).map_err(|e| broken(format!("not base64: {e}")))?;
         let bytes = Bytes::from(bytes);
         let file = aside(&run.desk.memory, vec![bytes.clone()], move || made(bytes, wish)).await.and_then(|file| file);
         file.map_err(broken)
@@ -250,7 +250,7 @@ fn style(
     body.insert("style".into(), base.into());
     match sub {
         Some("uneven_fill") if base == "icon" => {
-            let msg = "Recraft has no style icon/uneven_fill any more";
+            let msg = "Recraft no longer has the style icon/uneven_fill";
             if settings.strict_styles {
                 return Err(MakerError::unsupported("style", format!("{msg}; choose another")));
             }
@@ -307,7 +307,7 @@ fn read(run: &Run<'_>, answer: &Answer, styled: Option<&'static str>) -> Verdict
             MakerError::value("style_id", "Recraft does not know this style, or it belongs to somebody else")
         }
         Some(field) if any(&["style"]) => {
-            MakerError::unsupported(field, "Recraft does not draw this style any more; choose another")
+            MakerError::unsupported(field, "Recraft no longer draws this style; choose another")
         }
         _ => run.failed(false),
     })

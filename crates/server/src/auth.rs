@@ -66,7 +66,7 @@ impl Authorized {
         let this = Self { until_ms: Some(claims.until_ms()), ..Self::of_key(claims.key) };
         match this.still(state).await? {
             true => Ok(this),
-            false => Err(Refusal::plain(401, "The key that this token was made with is not valid any more")),
+            false => Err(Refusal::plain(401, "The key that this token was made with is no longer valid")),
         }
     }
 

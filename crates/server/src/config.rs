@@ -36,6 +36,8 @@ pub struct Config {
     pub memory: Budget,
     /// Largest file that is uploaded, in bytes.
     pub upload_bytes: u64,
+    /// How much space has to be left where the database and the files are, in bytes; with less, new work is refused.
+    pub free_bytes: u64,
     /// How many jobs of an endpoint may wait; further calls are refused.
     pub queue_length: Option<u64>,
     /// How many jobs of one key run at once. Queued ones beyond it wait; a direct call that comes while so many run is
@@ -64,6 +66,7 @@ impl Default for Config {
             body_bytes: 50 * MIB as usize,
             memory: Budget::default(),
             upload_bytes: 10 * 1024 * MIB,
+            free_bytes: 256 * MIB,
             queue_length: None,
             per_key_concurrency: None,
             direct_calls: 1000,

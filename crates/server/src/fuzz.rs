@@ -203,7 +203,7 @@ pub fn submit_query(query: &str) {
 pub fn catalogue_query(query: &str) {
     let Ok(uri) = format!("/v1/models?{query}").parse::<Uri>() else { return };
     let (Ok(Query(pairs)), Some(caller)) = (Query::try_from_uri(&uri), caller("localhost")) else { return };
-    let _ = routes::catalogue::page(pairs, &caller);
+    let _ = routes::catalogue::page(pairs, &caller, &|endpoint| scumble_api::Standing::of(endpoint, None));
 }
 
 /// A message of a WebSocket in MessagePack: what is read can be written, and is then read as the same.

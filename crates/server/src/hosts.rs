@@ -106,7 +106,7 @@ impl Hosts {
     pub fn with(own: &[String]) -> Result<Self, String> {
         let valid = |name: &String| match Authority::parse(name) {
             Some(Authority { port: None, host }) if !host.starts_with('[') => Ok(host),
-            _ => Err(format!("{name:?} is no host name; expected one such as images.example.com, without port")),
+            _ => Err(format!("{name:?} is not a host name; expected one such as images.example.com, without port")),
         };
         Ok(Self { own: own.iter().map(valid).collect::<Result<_, _>>()? })
     }

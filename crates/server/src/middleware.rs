@@ -25,6 +25,17 @@ pub(crate) fn with_request_id(mut response: Response) -> Response {
     response
 }
 
+/// How long who was told that something is not possible now should wait, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// Whoever is told that something is not possible now is told when to come back.
+pub(crate) fn with_retry_after(mut response: Response) -> Response {
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().entry(header::RETRY_AFTER).or_insert(RETRY_AFTER);
+    }
+    response
+}
+
 /// Browsers call from any origin; access is by key, by cookie only for what comes from a page of ours. `Authorization`
 /// must be named, so the request's own list is mirrored.
 pub(crate) fn cors() -> CorsLayer {
@@ -88,7 +99,8 @@ pub(crate) fn errors_in_json(response: Response) -> Response {
     if status == StatusCode::METHOD_NOT_ALLOWED
         && let Some(allowed) = response.headers().get(header::ALLOW).and_then(|allowed| allowed.to_str().ok())
     {
-        return wrong_method(allowed).into_response();
+        let methods: Vec<&str> = allowed.split(',').map(str::trim).collect();
+        return wrong_method(&methods.join(", ")).into_response();
     }
     let detail = match status {
         StatusCode::NOT_FOUND => "Not Found",

@@ -16,6 +16,7 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::socket::{Socket, is_exhausted};
+use crate::stop::{Phase, Phases};
 
 /// A caller who does not take an answer for this long is gone.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,8 +53,10 @@ pub(crate) struct Rules {
     pub(crate) overflow: Overflow,
     /// How long a session stays open without a word.
     pub(crate) idle: Duration,
-    /// What is said when it ends for that reason.
+    /// What is said when it ends for that reason, or because the server stops: clients connect anew with their next input.
     pub(crate) farewell: Option<Message>,
+    /// Tells when the server stops.
+    pub(crate) phases: Phases,
 }
 
 /// What happens when more inputs wait than may.
@@ -68,7 +71,7 @@ pub(crate) enum Overflow {
 /// Answers inputs until the caller has had enough.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut socket: Socket<S>,
-    rules: Rules,
+    mut rules: Rules,
     answer: impl Fn(Input) -> Answering,
 ) {
     let mut waiting = Waiting::default();
@@ -78,6 +81,10 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     loop {
         if answering.is_none() {
             answering = waiting.pop().map(&answer);
+        }
+        if answering.is_none() && rules.phases.now() > Phase::Serving {
+            send(&mut socket, rules.farewell.into_iter().collect()).await;
+            return close(socket, CloseCode::Normal, "the server stops").await;
         }
         tokio::select! {
             received = socket.next() => match received {
@@ -110,6 +117,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     return close(socket, CloseCode::Normal, "").await;
                 }
             }
+            () = rules.phases.changed() => continue,
             _ = pings.tick(), if answering.is_some() => {
                 if !send(&mut socket, vec![Message::Ping(Bytes::new())]).await {
                     return;
@@ -158,7 +166,7 @@ async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut socket: Socket<S>, error:
             close(socket, CloseCode::Again, "the memory of the server is taken; try again in some seconds").await;
         }
         Error::Capacity(_) => close(socket, CloseCode::Size, "a message is too large for this server").await,
-        Error::Utf8(_) => close(socket, CloseCode::Invalid, "text that is no UTF-8").await,
+        Error::Utf8(_) => close(socket, CloseCode::Invalid, "text that is not UTF-8").await,
         _ => close(socket, CloseCode::Protocol, "not what a WebSocket carries").await,
     }
 }

@@ -2,17 +2,24 @@
 
 use axum::body::Bytes;
 use axum::http::HeaderMap;
-use scumble_api::{Encoding, Endpoint, EndpointId, ErrorAnswer, ErrorType, JobOptions, Scope, read_json};
-use scumble_store::{Admission, Enqueued, Job, JobId, NewJob, Outcome};
+use scumble_api::{
+    Encoding, Endpoint, EndpointId, ErrorAnswer, ErrorType, Input, JobOptions, Scope, cut, read_json, retryable,
+};
+use scumble_store::{Admission, Enqueued, FileRecord, Job, JobId, NewJob, Outcome};
 use serde_json::Value;
 
 use crate::addressing::Caller;
 use crate::answer::Refusal;
 use crate::auth::Authorized;
+use crate::given::{self, Given, Refused};
 use crate::platform::{self, SubmitQuery};
 use crate::state::AppState;
+use crate::stop;
 use crate::wait::Wait;
 use crate::watch::What;
+
+/// How much is kept of an input that was refused.
+const REFUSED_BYTES: usize = 16 * 1024;
 
 /// A call that was read but not yet checked against its endpoint's fields.
 pub(crate) struct Call {
@@ -22,6 +29,8 @@ pub(crate) struct Call {
     pub(crate) body: Value,
     /// Whether somebody watches the job: a worker then shows how it goes.
     pub(crate) stream: bool,
+    /// The files of the job that it is a copy of.
+    pub(crate) copied: Vec<FileRecord>,
     pub(crate) beside: Beside,
 }
 
@@ -65,15 +74,20 @@ impl Call {
 
     /// A call of this endpoint.
     pub(crate) fn new(endpoint: &'static Endpoint, body: Value) -> Self {
-        Self { id: JobId::random(), endpoint, body, stream: false, beside: Beside::default() }
+        Self { id: JobId::random(), endpoint, body, stream: false, copied: Vec::new(), beside: Beside::default() }
     }
 
     /// A direct call: never retried here, refused while its key is busy. Answers once the job is a worker's or, after
     /// the commit, in the queue.
     ///
     /// # Errors
-    /// The problems of the input, before anything is stored.
+    /// The problems of the input, before anything is stored; that the server stops, or cannot take up work.
     pub(crate) async fn run(self, from: Origin<'_>) -> Result<Accepted, Refusal> {
+        from.state.stop.check()?;
+        from.state.room()?;
+        if from.state.store.stuck().is_some() {
+            return Err(stop::stuck());
+        }
         let input = self.endpoint.parse(&self.body, Scope::Wire).map_err(|p| ErrorAnswer::invalid(&p))?;
         let mut options = platform::options(from.headers, from.caller)?;
         options.retry.never = true;
@@ -89,13 +103,15 @@ impl Call {
             // streams name it before it ends
             quiet: !self.stream,
         };
-        let job = self.job(input.to_json(), &options, from);
-        accepted(from.state.store.enqueue(job, admission).await?)
+        let Given { input, files, stored } = self.keep(&input, from).await?;
+        let job = NewJob { given: files, ..self.job(input, &options, from) };
+        accepted(given::enqueue(from.state, job, admission, stored).await?)
     }
 
     /// Puts the call on the queue, even if its input is wrong: fal's queue accepts every request and reports the
     /// problems as its result. Answers after the commit.
     pub(crate) async fn submit(self, from: Origin<'_>, query: SubmitQuery) -> Result<Accepted, Refusal> {
+        from.state.room()?;
         let asked = query.max_waiting()?;
         let admission = Admission {
             max_waiting: asked.into_iter().chain(from.state.config.queue_length).min(),
@@ -105,20 +121,29 @@ impl Call {
         let webhook = query.webhook(from.state.config.private_webhooks)?;
         let mut options = platform::options(from.headers, from.caller)?;
         options.stream = self.stream;
-        let store = &from.state.store;
-        let enqueued = match self.endpoint.parse(&self.body, Scope::Wire) {
+        let problems = match self.endpoint.parse(&self.body, Scope::Wire) {
             Ok(input) => {
                 options.notes = input.notes();
-                let job = NewJob { webhook, ..self.job(input.to_json(), &options, from) };
-                store.enqueue(job, admission).await?
+                match self.keep(&input, from).await {
+                    Ok(Given { input, files, stored }) => {
+                        let job = NewJob { webhook, given: files, ..self.job(input, &options, from) };
+                        return accepted(given::enqueue(from.state, job, admission, stored).await?);
+                    }
+                    Err(Refused::Invalid(problems)) => problems,
+                    Err(Refused::Failed(refusal)) => return Err(refusal),
+                }
             }
-            Err(problems) => {
-                let outcome = Outcome::from(&ErrorAnswer::invalid(&problems));
-                let job = NewJob { webhook, ..self.job(self.body.clone(), &options, from) };
-                store.enqueue_ended(job, admission, outcome).await?
-            }
+            Err(problems) => problems,
         };
-        accepted(enqueued)
+        let outcome = Outcome::from(&ErrorAnswer::invalid(&problems));
+        // it never runs: enough is kept to see what was wrong with it
+        let job = NewJob { webhook, ..self.job(cut(&self.body, REFUSED_BYTES), &options, from) };
+        accepted(from.state.store.enqueue_ended(job, admission, outcome).await?)
+    }
+
+    /// Puts the pictures of the input into files.
+    async fn keep(&self, input: &Input, from: Origin<'_>) -> Result<Given, Refused> {
+        Given::keep(from.state, input, from.authorized.key_id.as_deref(), self.copied.clone()).await
     }
 
     fn job(&self, input: Value, options: &JobOptions, from: Origin<'_>) -> NewJob {
@@ -157,8 +182,8 @@ fn accepted(enqueued: Enqueued) -> Result<Accepted, Refusal> {
         Enqueued::Repeated(job) => Ok(Accepted { job, position: 0 }),
         Enqueued::WordReused => Err(platform::word_reused()),
         Enqueued::TooManyWaiting(waiting) => {
-            let detail = format!("{waiting} requests wait for this endpoint already; try again later");
-            Err(Refusal::plain(429, &detail))
+            let detail = format!("{waiting} requests are waiting for this endpoint already; try again later");
+            Err(ErrorAnswer { headers: retryable(true).to_vec(), ..ErrorAnswer::plain(429, detail) }.into())
         }
         Enqueued::TooManyAtWork(_) => Err(too_many()),
     }

@@ -192,7 +192,7 @@ async fn looking_runs_nothing() {
         (&format!("/queue/scumble/starter/requests/{id}/status"), 200),
         (&format!("/queue/scumble/starter/requests/{id}/status/stream"), 200),
         (&format!("/queue/scumble/starter/requests/{id}/cancel"), 405),
-        ("/ws/scumble/starter", 405),
+        ("/ws/scumble/starter", 400),
         ("/rest/tokens/", 405),
         ("/rest/storage/upload/initiate", 405),
         ("/rest/.well-known/jwks.json", 200),
@@ -218,6 +218,17 @@ async fn looking_runs_nothing() {
         let answer = tokio::time::timeout(Duration::from_secs(5), head).await.expect(path).unwrap();
         assert_eq!(answer.status(), status, "{path}");
         assert!(answer.bytes().await.unwrap().is_empty(), "{path}");
+    }
+    for path in scumble_server::paths() {
+        let filled = path.split('/').map(|part| match part {
+            "{*id}" | "{*path}" => ENDPOINT,
+            part if part.starts_with('{') => "x",
+            part => part,
+        });
+        let filled = filled.collect::<Vec<_>>().join("/");
+        let head = server.request(Method::HEAD, &format!("{filled}?prompt=a")).send();
+        let answer = tokio::time::timeout(Duration::from_secs(5), head).await.expect(path).unwrap();
+        assert!(answer.status().as_u16() < 500, "{path}");
     }
     for host in ["fal.run", "queue.fal.run"] {
         let head = server.request(Method::HEAD, "/scumble/starter?prompt=a").header("host", host);
@@ -246,17 +257,17 @@ async fn a_wrong_method_is_told_the_right_ones() {
         (Method::PUT, &format!("{request}/status"), "GET, HEAD"),
         (Method::POST, &format!("{request}/cancel"), "PUT"),
         (Method::GET, &format!("{request}/cancel"), "PUT"),
-        (Method::PUT, "/run/fal-ai/flux/schnell", "GET,HEAD,POST"),
-        (Method::DELETE, "/run/fal-ai/flux/schnell", "GET,HEAD,POST"),
+        (Method::PUT, "/run/fal-ai/flux/schnell", "GET, HEAD, POST"),
+        (Method::DELETE, "/run/fal-ai/flux/schnell", "GET, HEAD, POST"),
         (Method::DELETE, "/fal-ai/flux/schnell", "POST"),
         (Method::GET, "/fal-ai/flux/schnell", "POST"),
         (Method::GET, "/rest/tokens/", "POST"),
-        (Method::DELETE, "/cdn/files/b/x/y.png", "GET,HEAD,PUT,POST"),
-        (Method::DELETE, "/", "GET,HEAD"),
-        (Method::PUT, "/models/scumble/starter", "GET,HEAD,POST"),
-        (Method::DELETE, "/history", "GET,HEAD"),
-        (Method::POST, "/jobs", "GET,HEAD"),
-        (Method::POST, "/health", "GET,HEAD"),
+        (Method::DELETE, "/cdn/files/b/x/y.png", "GET, HEAD, PUT, POST"),
+        (Method::DELETE, "/", "GET, HEAD"),
+        (Method::PUT, "/models/scumble/starter", "GET, HEAD, POST"),
+        (Method::DELETE, "/history", "GET, HEAD"),
+        (Method::POST, "/jobs", "GET, HEAD"),
+        (Method::POST, "/health", "GET, HEAD"),
         (Method::PATCH, "/api/fal/proxy", "GET, POST, PUT, DELETE"),
     ] {
         let ask = || server.request(method.clone(), path);

@@ -108,6 +108,10 @@ async fn the_gallery_links_every_endpoint_and_says_what_answers_it() {
     }
     page.has("Needs weights");
     page.has("Needs a key");
+    page.has("way-not-yet");
+    let not_yet = browser.get("/models/fal-ai/aura-flow").await;
+    not_yet.has("which the engine cannot run yet");
+    not_yet.lacks("Needs weights");
     assert_eq!(page.text.matches("way-here").count(), 1, "one endpoint runs here");
     let found = browser.get("/?q=ideogram&way=missing").await;
     let shown = found
@@ -188,7 +192,17 @@ async fn pages_are_for_themselves() {
     let mut browser = Browser::new(&server);
     let made = browser.post(&format!("/models/{ENDPOINT}"), &[("prompt", "x")]).await;
     let request = made.header("location").to_owned();
-    for path in ["/", "/models/scumble/starter", "/history", &request, "/jobs", "/keys", "/models/no/such"] {
+    for path in [
+        "/",
+        "/models/scumble/starter",
+        "/history",
+        &request,
+        "/jobs",
+        "/keys",
+        "/models/no/such",
+        "/docs",
+        "/docs/clients",
+    ] {
         let from_elsewhere = browser.request(Method::GET, path).header("origin", "https://evil.example");
         let page = Page::of(from_elsewhere.send().await.unwrap()).await;
         let policy = page.header("content-security-policy");
@@ -663,6 +677,55 @@ async fn what_is_not_there_is_a_page_too() {
     // programs are answered as before
     let api = server.request(Method::POST, "/no/such").json(&json!({})).send().await.unwrap();
     assert_eq!(api.headers()["content-type"], "application/json");
+}
+
+#[tokio::test]
+async fn documents_that_are_named_can_be_opened() {
+    let server = server().await;
+    let browser = Browser::new(&server);
+    let list = browser.get("/docs").await;
+    assert_eq!(list.status, 200);
+    let names = list.text.split("href=\"/docs/").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    assert!(names.len() >= 7 && names.contains(&"clients".to_owned()), "{names:?}");
+    for name in &names {
+        let page = browser.get(&format!("/docs/{name}")).await;
+        assert_eq!(page.status, 200, "{name}");
+        page.has("<h1 id=");
+        page.lacks("<!-- ");
+        page.lacks("<img");
+        page.lacks("<script>");
+        labelled(&page.text);
+        let written = browser.get(&format!("/docs/{}.md", name.to_uppercase())).await;
+        assert!(
+            written.header("content-type").starts_with("text/markdown") && written.text.starts_with("# "),
+            "{name}"
+        );
+    }
+    browser.get("/docs/settings").await.has("href=\"/docs/makers#settings\"");
+    for missing in ["/docs/no-such", "/docs/..%2fCargo.toml", "/docs/clients.txt"] {
+        let page = browser.get(missing).await;
+        assert_eq!(page.status, 404, "{missing}");
+        page.has("There is no such document");
+    }
+    // a page that sends its reader there has the address
+    browser.get("/models/scumble/starter").await.has("href=\"/docs/clients\"");
+    browser.get("/models/scumble/starter/llms.txt").await.has(&format!("{}/docs/clients", server.url));
+    // they are everybody's, with keys too
+    server.key().await;
+    assert_eq!(browser.get("/docs/makers").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_page_says_what_it_can_and_what_it_does_not_do() {
+    let server = server().await;
+    let browser = Browser::new(&server);
+    let starter = browser.get("/models/scumble/starter").await;
+    starter.has(&escaped(scumble_api::STARTER_WORDS));
+    starter.has(&escaped(scumble_api::FLAGS_HELP));
+    starter.has("No other seed gives the third of four by itself.");
+    starter.has("os.environ.setdefault(&quot;FAL_KEY&quot;, &quot;any&quot;)");
+    browser.get("/models/fal-ai/flux/schnell").await.has("this server has no checker, and nothing is checked");
 }
 
 #[tokio::test]

@@ -22,6 +22,15 @@ pub enum Error {
         /// What the system said.
         reason: String,
     },
+    /// The file that is open has another name now, or none: what is written to it would be lost.
+    #[error(
+        "the database file {} was deleted or replaced while it was open; put it back, or start the program again with the \
+         one that is there now", path.display()
+    )]
+    Replaced {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// The database was written by a newer version.
     #[error(
         "the database has schema version {found}, this program knows versions up to {known}; start the newer program, \
@@ -34,7 +43,9 @@ pub enum Error {
         known: i64,
     },
     /// The file is damaged or no database.
-    #[error("the database is damaged or not a database ({0}); move it away to begin anew, or restore a backup")]
+    #[error(
+        "the database is damaged or not a database ({0}); move it away to start with a new one, or restore a backup"
+    )]
     Corrupt(Cause),
     /// No space is left. Nothing was written.
     #[error("no space is left for the database ({0}); free some and try again")]
@@ -46,7 +57,9 @@ pub enum Error {
     #[error("the database is locked by another process ({0}); try again, and find out who holds it")]
     Busy(Cause),
     /// The database server cannot be reached, or went away in the middle. What was asked is not known to be written.
-    #[error("the database does not answer ({0}); it is asked again by itself, check that it runs and can be reached")]
+    #[error(
+        "the database does not answer ({0}); this program goes on asking; check that the database runs and can be reached"
+    )]
     NoAnswer(Cause),
     /// The database server does not let this program in.
     #[error("the database refuses this program ({0}); check the user, the password and the name of the database")]
@@ -56,7 +69,7 @@ pub enum Error {
     Url(String),
     /// What was written did not get to the disk for certain, and nothing more is written until the next start.
     #[error(
-        "the database cannot be brought to the disk ({0}); see to the disk and start the program again, which finds out \
+        "the database cannot be written to the disk ({0}); check the disk, then start the program again, which finds out \
          what is there"
     )]
     Unflushed(Cause),
@@ -83,6 +96,33 @@ pub enum Error {
     /// The store was closed.
     #[error("the store is closed; open it again")]
     Closed,
+}
+
+impl Error {
+    /// Whether asking again soon is of little use, because somebody has to see to the database. A server that is away comes
+    /// back, and a lock is let go.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        match self {
+            Self::Full(_)
+            | Self::ReadOnly(_)
+            | Self::Corrupt(_)
+            | Self::Unflushed(_)
+            | Self::Database(_)
+            | Self::Unreadable { .. }
+            | Self::Replaced { .. } => true,
+            Self::Open { .. }
+            | Self::NewerSchema { .. }
+            | Self::Busy(_)
+            | Self::NoAnswer(_)
+            | Self::Refused(_)
+            | Self::Url(_)
+            | Self::JobExists(_)
+            | Self::FileExists(_)
+            | Self::KeyExists(_)
+            | Self::Closed => false,
+        }
+    }
 }
 
 /// What the database itself said, whichever it is. Cheap to clone.

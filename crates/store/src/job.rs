@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::{Builder, Uuid};
 
-use crate::Outcome;
+use crate::{FileRecord, Outcome};
 
 /// The id of a job: a UUID in its hyphenated form, fal's `request_id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -143,6 +143,9 @@ pub struct NewJob {
     pub keep_io: bool,
     /// Whatever else came with the call (tags, retry rules, …); opaque here.
     pub options: Value,
+    /// The files that its input refers to: new ones, whose bytes are stored, or those of a job that it is a copy of. They
+    /// go with the last job that has them.
+    pub given: Vec<FileRecord>,
 }
 
 impl NewJob {
@@ -160,6 +163,7 @@ impl NewJob {
             hint: None,
             keep_io: true,
             options: Value::Object(serde_json::Map::new()),
+            given: Vec::new(),
         }
     }
 }
@@ -258,7 +262,8 @@ pub struct Job {
 impl Job {
     /// A job that was just written, in `state` from its first moment.
     pub(crate) fn accepted(new: NewJob, seq: i64, now_ms: i64, state: State) -> Self {
-        let NewJob { id, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options } = new;
+        let NewJob { id, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options, given: _ } =
+            new;
         Self {
             id,
             seq,

@@ -54,6 +54,7 @@ mod seat;
 mod secret;
 mod sqlite;
 mod store;
+mod stuck;
 mod visit;
 mod worker;
 

@@ -74,6 +74,15 @@ pub struct Retention {
     pub unkept_ms: i64,
 }
 
+impl Retention {
+    /// When the pictures of a job end that is deleted now, where their caller said nothing about that: with a result that
+    /// was kept for its time, at once. Who did not want the result kept may still have the picture's URL: it works for as
+    /// long as results are kept. `None` is never.
+    pub(crate) fn pictures_end_ms(&self, was_kept: bool, now_ms: i64) -> Option<i64> {
+        if was_kept { Some(now_ms) } else { self.kept_ms.map(|kept_ms| now_ms.saturating_add(kept_ms)) }
+    }
+}
+
 /// How many jobs of an endpoint are in a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Count {

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use scumble_api::ErrorAnswer;
+use scumble_api::{ECHO_BYTES, ErrorAnswer, cut, cut_text};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::State;
+
+/// How much an error may say: it is kept for as long as the job.
+const BODY_BYTES: usize = 64 * 1024;
 
 /// What the caller gets. Written once, with the end of the job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,9 +62,9 @@ impl From<&ErrorAnswer> for Outcome {
     fn from(answer: &ErrorAnswer) -> Self {
         Self {
             status: answer.status,
-            body: answer.body.clone(),
+            body: cut(&answer.body, BODY_BYTES),
             headers: answer.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
-            error: Some(answer.message()),
+            error: Some(cut_text(&answer.message(), ECHO_BYTES)),
             error_type: answer.body["error_type"].as_str().map(str::to_owned),
             inference_ms: None,
         }

@@ -117,6 +117,18 @@ pub trait Store: Send + Sync {
     /// lease was lost already, and nothing happened.
     async fn release(&self, lease: &Lease, why: Release) -> Result<bool>;
 
+    /// From now on this process takes jobs under this name (the part before the slash in [`Claim::worker`]). Where a store
+    /// can tell that a process is gone, [`reclaim_expired`](Store::reclaim_expired) takes back its leases at once.
+    async fn begin_work(&self, process: &str) -> Result<()> {
+        let _ = process;
+        Ok(())
+    }
+
+    /// Why jobs cannot be taken up, where claims have failed in this process for a while and not just found nothing.
+    fn stuck(&self) -> Option<crate::Error> {
+        None
+    }
+
     // --- Housekeeping, by anybody, as often as they like ---
 
     /// Takes back the leases that have expired. Their jobs go back to their old place in the queue with one more
@@ -129,13 +141,18 @@ pub trait Store: Send + Sync {
     /// Ends a job that is in the queue. False when it is not there (any more), and nothing happened.
     async fn end_unstarted(&self, id: JobId, outcome: Outcome) -> Result<bool>;
 
-    /// Deletes ended jobs, with all that belongs to them but their files, that have been kept long enough. Returns how
-    /// many, at most `limit`.
+    /// Deletes ended jobs that have been kept long enough, with all that belongs to them. Their files' rows stay until
+    /// somebody has deleted the bytes, but end now, unless their caller has said when. Returns how many jobs, at most
+    /// `limit`.
     async fn purge(&self, retention: Retention, limit: u32) -> Result<u64>;
 
-    /// Deletes an ended job and all that belongs to it but its files' rows, which it returns. `None` when there is no
-    /// such job or it has not ended.
+    /// Deletes an ended job and all that belongs to it but its files' rows, which it returns, without those that another
+    /// job's input refers to as well. `None` when there is no such job or it has not ended.
     async fn delete_job(&self, id: JobId) -> Result<Option<Vec<FileRecord>>>;
+
+    /// [`purge`](Store::purge), which spares the jobs from the time when results were kept until somebody deleted them:
+    /// nobody told their callers of an end.
+    async fn purge_younger(&self, retention: Retention, limit: u32) -> Result<u64>;
 
     // --- Webhooks ---
 
@@ -225,6 +242,9 @@ pub trait Store: Send + Sync {
     /// The row of the file at this path.
     async fn file(&self, path: &str) -> Result<Option<FileRecord>>;
 
+    /// The files that this job's input refers to ([`NewJob::given`]), by their paths.
+    async fn given_files(&self, id: JobId) -> Result<Vec<FileRecord>>;
+
     /// The rows of up to `limit` files that have expired. Delete the bytes, then [`forget`](Store::forget_file) them.
     async fn expired_files(&self, limit: u32) -> Result<Vec<FileRecord>>;
 
@@ -295,8 +315,20 @@ pub trait Store: Send + Sync {
     /// between the two is missed; see [`Change`] for what is promised.
     fn changes(&self) -> broadcast::Receiver<Change>;
 
-    /// Whether the database answers; for readiness probes.
+    /// Whether the database answers.
     async fn ping(&self) -> Result<()>;
+
+    /// Proves that what is written now is there after the next start; for readiness probes. Writes, at most once a second.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Replaced`](crate::Error::Replaced) when the database is another one by now.
+    async fn prove(&self) -> Result<()>;
+
+    /// How much space is left where the database is, where that is known.
+    fn free_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
 
     /// Waits for the writes under way and closes the database. Dropping a store without it loses nothing that was
     /// acknowledged.

@@ -54,7 +54,7 @@ macro_rules! store_suite {
             words_belong_to_keys, a_word_for_something_else, repeats_are_welcome_when_it_is_full,
             refused_words_are_not_remembered, repeated_at_once, never_more_than_allowed);
         $crate::store_suite!(@each $place; fairness:
-            keys_take_turns, fewest_at_work_first, priority_before_turns, jobs_without_a_key_are_one_party,
+            keys_take_turns, fewest_at_work_first, interrupted_ones_go_first, interrupted_ones_keep_to_the_rules, priority_before_turns, jobs_without_a_key_are_one_party,
             a_key_has_its_limit, no_limit_without_a_key, other_endpoints_do_not_block, hints_keep_to_their_worker,
             hints_wait_a_second, hints_are_forgotten, many_keys_at_once);
         $crate::store_suite!(@each $place; leases:
@@ -71,7 +71,7 @@ macro_rules! store_suite {
             due_ones_first, once_more, the_next_one_is_known);
         $crate::store_suite!(@each $place; retention:
             kept_long_enough, not_before_the_webhook, the_living_stay, a_few_at_a_time, everything_goes_but_files,
-            deleted_by_hand, words_are_free_again);
+            deleted_by_hand, pictures_end_with_their_jobs, given_files_go_with_their_jobs, words_are_free_again);
         $crate::store_suite!(@each $place; secrets: the_first_is_everybodys, several_for_a_purpose);
         $crate::store_suite!(@each $place; keys_and_files:
             keys_come_and_go, keys_stay_required, keys_are_unique, uploads, access, files_expire);

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use common::{SqlitePlace, connect, enqueue, options};
 use scumble_store::{
-    Access, AccessRule, Admission, Claim, Count, Decision, DeliveryLease, DeliveryState, Enqueued, EventKind,
-    FileRecord, Finish, JobFilter, JobId, Limits, NewEvent, NewJob, Once, Outcome, Priority, Product, Release, Result,
-    SecretBytes, State, Store,
+    Access, AccessRule, Admission, Claim, Count, Decision, DeliveryAttempt, DeliveryLease, DeliveryState, Enqueued,
+    EventKind, FileRecord, Finish, JobFilter, JobId, Limits, NewEvent, NewJob, NextDelivery, Once, Outcome, Priority,
+    Product, Release, Result, Retention, SecretBytes, State, Store,
 };
 use serde_json::json;
 
@@ -74,6 +74,33 @@ async fn version_2_opens() -> Result<()> {
 #[tokio::test]
 async fn version_3_opens() -> Result<()> {
     check_whole("v3.db").await
+}
+
+#[tokio::test]
+async fn version_4_opens() -> Result<()> {
+    check_whole("v4.db").await
+}
+
+/// Nobody told callers of older versions that their results would go.
+#[tokio::test]
+async fn results_of_older_versions_stay() -> Result<()> {
+    let place = SqlitePlace::new();
+    let store = open(&place, "v4.db").await?;
+    let new = enqueue(&store, NewJob { id: JobId::random(), ..new_job(QUEUED) }).await?;
+    store.cancel(new.id, common::cancelled()).await?;
+    for delivery in store.claim_deliveries(10, DeliveryLease::of(1_000)).await? {
+        let attempt = DeliveryAttempt { at_ms: 1, duration_ms: 1, status: Some(200), error: None };
+        assert!(store.delivery_attempted(&delivery, attempt, NextDelivery::Delivered).await?);
+    }
+    let at_once = Retention { kept_ms: Some(0), unkept_ms: 0 };
+    assert_eq!(store.purge_younger(at_once, 10).await?, 1);
+    assert_eq!((store.job(new.id).await?, store.job(id(DONE)).await?.is_some()), (None, true));
+    assert_eq!(store.file("b/1/image.png").await?.and_then(|file| file.expires_ms), None);
+    // unless the owner says how long
+    assert_eq!(store.purge(at_once, 10).await?, 1);
+    assert_eq!(store.job(id(DONE)).await?, None);
+    assert!(store.file("b/1/image.png").await?.is_some_and(|file| file.expires_ms.is_some()));
+    Ok(())
 }
 
 /// What [`make_fixture`] has put into it.

@@ -302,3 +302,111 @@ async fn what_waits_is_counted_right() -> Result<()> {
     assert_eq!((waiting, turns), (0, 0));
     Ok(())
 }
+
+/// The mode of a file, without its kind.
+#[cfg(unix)]
+fn mode(path: &std::path::Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_made_is_for_its_owner_only() -> Result<()> {
+    let place = SqlitePlace::new();
+    let path = place.folder().join("new/deep/scumble.db");
+    let store = SqliteStore::open(&path, options()).await?;
+    store.begin_work("w").await?;
+    enqueue(&store, new_job()).await?;
+    let beside = |end: &str| std::path::PathBuf::from(format!("{}{end}", path.display()));
+    for file in ["", "-wal", "-shm"] {
+        assert_eq!(mode(&beside(file)), 0o600, "{file}");
+    }
+    for folder in [place.folder().join("new"), place.folder().join("new/deep"), beside("-lives")] {
+        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+    }
+    let life = std::fs::read_dir(beside("-lives")).expect("it is there").next().expect("a lock").expect("a lock");
+    assert_eq!(mode(&life.path()), 0o600);
+    store.close().await;
+    assert!(!beside("-lives").exists(), "an orderly end leaves nothing");
+    Ok(())
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_database_that_was_replaced_is_not_written() -> Result<()> {
+    for end in ["", "-wal"] {
+        let place = SqlitePlace::new();
+        let store = place.open_sqlite(options()).await?;
+        store.prove().await?;
+        let path = std::path::PathBuf::from(format!("{}{end}", place.path().display()));
+        let away = path.with_extension("away");
+        std::fs::rename(&path, &away).expect("it can be moved");
+        assert!(matches!(store.prove().await, Err(Error::Replaced { path: named }) if named == path));
+        std::fs::write(&path, b"").expect("another one can be put there");
+        assert!(matches!(store.prove().await, Err(Error::Replaced { .. })));
+        let refused = enqueue(&store, new_job()).await;
+        assert!(matches!(refused, Err(Error::Replaced { .. })), "{refused:?}");
+        std::fs::rename(&away, &path).expect("it can be put back");
+        store.prove().await?;
+        enqueue(&store, new_job()).await?;
+    }
+    Ok(())
+}
+
+/// What a process leaves behind that was killed; the one that lives keeps its own.
+#[tokio::test]
+async fn who_is_gone_is_known_at_once() -> Result<()> {
+    let place = SqlitePlace::new();
+    let open = async || place.open_sqlite(options()).await;
+    let claim = |worker: &str| Claim { worker: format!("{worker}/0"), lease_ms: 1_000_000, ..common::claim() };
+    let (killed, alive) = (open().await?, open().await?);
+    killed.begin_work("worker-1").await?;
+    alive.begin_work("worker-2").await?;
+    for _ in 0..3 {
+        enqueue(&alive, new_job()).await?;
+    }
+    let lost = killed.claim(&claim("worker-1")).await?.expect("a job waits");
+    let kept = alive.claim(&claim("worker-2")).await?.expect("a job waits");
+    let reclaim = async |store: &SqliteStore| store.reclaim_expired(Default::default(), common::cancelled()).await;
+    assert_eq!(reclaim(&alive).await?.requeued, []);
+    // the system lets go of its locks
+    drop(killed);
+    let next = open().await?;
+    next.begin_work("worker-1").await?;
+    assert_eq!(reclaim(&next).await?.requeued, [lost.job.id]);
+    assert_eq!(reclaim(&next).await?.requeued, [], "it is buried");
+    let again = next.claim(&claim("worker-1")).await?.expect("a job waits");
+    assert_eq!((again.job.id, again.attempt), (lost.job.id, 2), "it goes before what came later");
+    assert!(matches!(alive.heartbeat(&kept, 1_000).await?, scumble_store::Beat::Alive { .. }));
+    Ok(())
+}
+
+/// A worker that finds no room to claim is no worker.
+#[tokio::test]
+async fn claims_that_fail_are_told_to_those_who_wait() -> Result<()> {
+    let place = SqlitePlace::new();
+    let store = place.open_sqlite(options()).await?;
+    let job = enqueue(&store, new_job()).await?;
+    let breaker = connect(&place.path());
+    breaker.execute_batch("CREATE TRIGGER no_room BEFORE UPDATE ON jobs BEGIN SELECT RAISE(FAIL, 'no room'); END")?;
+    let began = std::time::Instant::now();
+    while store.stuck().is_none() {
+        assert!(store.claim(&common::claim()).await.is_err());
+        assert!(began.elapsed() < std::time::Duration::from_secs(30), "it is not told");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(store.prove().await.is_err(), "what cannot take up work is not ready");
+    breaker.execute_batch("DROP TRIGGER no_room")?;
+    assert_eq!(store.claim(&common::claim()).await?.map(|lease| lease.job.id), Some(job.id));
+    assert!(store.stuck().is_none());
+    store.prove().await
+}
+
+#[tokio::test]
+async fn space_is_known() -> Result<()> {
+    let place = SqlitePlace::new();
+    let free = place.open_sqlite(options()).await?.free_bytes()?;
+    assert_eq!(free.is_some_and(|free| free > 0), cfg!(unix));
+    Ok(())
+}

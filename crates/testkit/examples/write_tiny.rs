@@ -5,7 +5,12 @@ use scumble_testkit::tiny::{self, Variant};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [name, folder] = &args[..] else { panic!("usage: write_tiny flux-schnell|flux-dev FOLDER") };
-    let variant = Variant::ALL.into_iter().find(|v| v.name() == name).expect("flux-schnell or flux-dev");
-    tiny::flux(variant).write(folder);
+    let [name, folder] = &args[..] else {
+        panic!("usage: write_tiny flux-schnell|flux-dev|flux-fill|sd35|auraflow FOLDER")
+    };
+    let variant = Variant::ALL
+        .into_iter()
+        .find(|v| v.name() == name)
+        .expect("flux-schnell, flux-dev, flux-fill, sd35 or auraflow");
+    tiny::of(variant).write(folder);
 }

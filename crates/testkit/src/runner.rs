@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use scumble_api::ErrorType;
-use scumble_engine::checkpoint::Precision;
+use scumble_engine::weights::Precision;
 use scumble_engine::{Device, Pixels, Stage};
 use scumble_worker::Picture;
 use scumble_worker::runner::{Drawn, Local, Model, Request, RunError, Runner, Timer, Watch};
@@ -49,8 +49,13 @@ impl FakeRunner {
     }
 
     /// Until a run that nobody has waited for has begun.
+    ///
+    /// # Panics
+    /// Where none begins for two minutes.
+    #[expect(clippy::expect_used, reason = "a test whose run does not begin cannot go on")]
     pub async fn begun(&self) {
-        if let Ok(permit) = self.began.acquire().await {
+        let begun = tokio::time::timeout(std::time::Duration::from_secs(120), self.began.acquire()).await;
+        if let Ok(permit) = begun.expect("a run begins") {
             permit.forget();
         }
     }

@@ -22,6 +22,9 @@ use crate::runner::FakeRunner;
 /// The endpoint that tests call.
 pub const ENDPOINT: &str = "scumble/starter";
 
+/// Longer than anything here takes on a busy machine: a test ends with an error rather than never.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A running server; ends with the test.
 pub struct TestServer {
     /// `http://127.0.0.1:PORT`.
@@ -29,8 +32,10 @@ pub struct TestServer {
     /// Its database.
     pub store: Arc<dyn Store>,
     client: Client,
+    state: AppState,
     drain: CancellationToken,
     stop: CancellationToken,
+    closing: CancellationToken,
     working: JoinHandle<()>,
     serving: JoinHandle<()>,
     folder: Folder,
@@ -142,10 +147,32 @@ impl TestServer {
         tokio::spawn(scumble_server::end_overdue(state.clone(), drain.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let router = scumble_server::router(state);
+        let router = scumble_server::router(state.clone());
         let how = Listening { limits, ..Listening::default() };
-        let serving = tokio::spawn(listen::serve(listener, router, how, CancellationToken::new()));
-        Self { url, store, client: Client::new(), drain, stop, working, serving, folder }
+        let closing = CancellationToken::new();
+        let serving = tokio::spawn(listen::serve(listener, router, how, closing.clone()));
+        let client = Client::builder().timeout(PATIENCE).build().expect("a client");
+        Self { url, store, client, state, drain, stop, closing, working, serving, folder }
+    }
+
+    /// The first signal to stop: nothing new for callers who wait, what is at work goes on.
+    pub fn drains(&self) {
+        self.state.drain();
+        self.drain.cancel();
+    }
+
+    /// Stops as an orderly process does that was told once: what is at work has ended, everybody is answered. Gives the data
+    /// dir to the next.
+    pub async fn drained(self) -> Folder {
+        self.drains();
+        let _ = self.working.await;
+        self.state.answered().await;
+        self.state.close();
+        self.closing.cancel();
+        let _ = tokio::time::timeout(PATIENCE, self.serving).await;
+        let _ = tokio::time::timeout(PATIENCE, self.state.settled()).await;
+        self.store.close().await;
+        self.folder
     }
 
     /// Its data dir.
@@ -202,9 +229,11 @@ impl TestServer {
 
     /// Stops as an orderly process would: jobs at hand go back to the queue. Gives the data dir to the next.
     pub async fn stopped(self) -> Folder {
+        self.state.close();
         self.drain.cancel();
         self.stop.cancel();
         let _ = self.working.await;
+        let _ = tokio::time::timeout(PATIENCE, self.state.settled()).await;
         self.serving.abort();
         self.store.close().await;
         self.folder

@@ -1,14 +1,14 @@
 //! Tiny checkpoints with the layout, names and arithmetic of the published ones, a few megabytes each.
 //!
 //! Every weight depends only on a tag, its name and its shape, through torch's generator; so the folder that
-//! [`Flux::write`] makes holds, bit for bit, the weights from which diffusers made the golden tensors in
+//! [`Tiny::write`] makes holds, bit for bit, the weights from which diffusers made the golden tensors in
 //! `crates/engine/tests/golden`.
 //!
 //! ```no_run
 //! use scumble_testkit::tiny::{self, Variant};
 //!
-//! let folder = tiny::flux(Variant::Schnell).tempdir();
-//! let sharded = tiny::flux(Variant::Dev).dtype(scumble_engine::DType::BF16).shards(3).tempdir();
+//! let folder = tiny::of(Variant::Schnell).tempdir();
+//! let sharded = tiny::of(Variant::Dev).dtype(scumble_engine::DType::BF16).shards(3).tempdir();
 //! ```
 
 mod configs;
@@ -17,63 +17,102 @@ mod weights;
 
 use std::path::Path;
 
-use scumble_engine::{DType, Params};
+use scumble_engine::{Call, DType, Pixels};
 use tempfile::TempDir;
 
 use weights::Component;
 
-/// Which of the two text-to-image FLUX.1 models to imitate.
+/// Which of the published models to imitate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
-    /// Few steps, no guidance input, even schedule.
+    /// FLUX.1 schnell: few steps, no guidance input, even schedule.
     Schnell,
-    /// Guidance input, schedule shifted by the picture's size.
+    /// FLUX.1 dev: guidance input, schedule shifted by the picture's size.
     Dev,
+    /// FLUX.1 Fill: a part of a picture drawn anew.
+    Fill,
+    /// Stable Diffusion 3.5 Large: three text encoders, guidance by two passes.
+    Sd35,
+    /// AuraFlow: UMT5, guidance by two passes.
+    AuraFlow,
 }
 
 impl Variant {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Schnell, Self::Dev];
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Schnell, Self::Dev, Self::Fill, Self::Sd35, Self::AuraFlow];
 
     /// Name of the variant, also of its folder of golden tensors.
     pub fn name(self) -> &'static str {
         match self {
             Self::Schnell => "flux-schnell",
             Self::Dev => "flux-dev",
+            Self::Fill => "flux-fill",
+            Self::Sd35 => "sd35",
+            Self::AuraFlow => "auraflow",
         }
     }
 
     /// The call that the golden tensors were recorded from.
-    pub fn params(self) -> Params {
-        Params {
+    pub fn call(self) -> Call {
+        Call {
             prompt: "A cat holding a sign that says hello world, 3 red stars".into(),
+            negative: match self {
+                Self::Schnell | Self::Dev | Self::Fill => String::new(),
+                Self::Sd35 | Self::AuraFlow => "blurry, low quality".into(),
+            },
             width: 96,
             height: 64,
             steps: 4,
-            guidance: if self == Self::Schnell { 0.0 } else { 3.5 },
+            guidance: match self {
+                Self::Schnell => 0.0,
+                Self::Dev | Self::AuraFlow => 3.5,
+                Self::Sd35 => 4.5,
+                Self::Fill => 30.0,
+            },
             true_cfg: 1.0,
             seed: 1234,
             images: 1,
+            picture: (self == Self::Fill).then(|| picture(96, 64)),
+            mask: (self == Self::Fill).then(|| mask(96, 64)),
+            strength: 1.0,
             max_sequence_length: Some(48),
         }
     }
 }
 
-/// A tiny FLUX.1: float32, one file per component unless told otherwise.
-pub fn flux(variant: Variant) -> Flux {
-    Flux { variant, dtype: DType::F32, shards: 1 }
+/// The picture that golden tensors were recorded with: two ramps and a wave.
+pub fn picture(width: usize, height: usize) -> Pixels {
+    let byte = |value: f64| value.round_ties_even().clamp(0.0, 255.0) as u8;
+    let pixel = |i: usize| {
+        let (x, y) = ((i % width) as f64, (i / width) as f64);
+        let wave = 127.5 + 127.5 * (x / 5.0 + y / 7.0).sin();
+        [byte(255.0 * x / (width - 1) as f64), byte(255.0 * y / (height - 1) as f64), byte(wave)]
+    };
+    Pixels { width, height, rgb: (0..width * height).flat_map(pixel).collect() }
 }
 
-/// What to write; made by [`flux`].
+/// The mask that golden tensors were recorded with: a white block on black.
+pub fn mask(width: usize, height: usize) -> Pixels {
+    let (rows, columns) = (height / 4..3 * height / 4, width / 3..2 * width / 3 + 5);
+    let pixel = |i: usize| [if rows.contains(&(i / width)) && columns.contains(&(i % width)) { 255 } else { 0 }; 3];
+    Pixels { width, height, rgb: (0..width * height).flat_map(pixel).collect() }
+}
+
+/// A tiny checkpoint: float32, one file per component unless told otherwise.
+pub fn of(variant: Variant) -> Tiny {
+    Tiny { variant, dtype: DType::F32, shards: 1 }
+}
+
+/// What to write; made by [`of`].
 #[derive(Clone, Copy, Debug)]
 #[must_use]
-pub struct Flux {
+pub struct Tiny {
     variant: Variant,
     dtype: DType,
     shards: usize,
 }
 
-impl Flux {
+impl Tiny {
     /// Stores the weights in another type: float32, bfloat16 or float16.
     pub fn dtype(self, dtype: DType) -> Self {
         Self { dtype, ..self }
@@ -90,11 +129,11 @@ impl Flux {
     /// Where the folder cannot be written.
     pub fn write(&self, folder: impl AsRef<Path>) {
         let folder = folder.as_ref();
-        let files = configs::flux(self.variant).into_iter().chain(tokenizers::clip()).chain(tokenizers::t5());
+        let files = configs::of(self.variant).into_iter().chain(tokenizers::of(self.variant));
         for (name, contents) in files {
             write(&folder.join(name), contents.as_bytes());
         }
-        for component in Component::flux(self.variant) {
+        for component in Component::of(self.variant) {
             component.write(folder, self.dtype, self.shards);
         }
     }
@@ -111,7 +150,7 @@ impl Flux {
 }
 
 /// A text file of a checkpoint: its path in the folder and its contents.
-type File = (&'static str, String);
+type File = (String, String);
 
 fn write(path: &Path, contents: &[u8]) {
     let parent = path.parent().expect("files of a checkpoint are in folders");

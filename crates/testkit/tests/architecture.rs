@@ -66,6 +66,21 @@ fn only_the_command_line_reads_the_environment() {
     }
 }
 
+/// Readers of a message have this program, not its repository: what is named can be opened at `/docs` of a server.
+#[test]
+fn no_message_names_a_document_that_its_reader_cannot_open() {
+    let web = crates().parent().unwrap().join("web/templates");
+    let pages = std::fs::read_dir(web).unwrap().map(|entry| entry.unwrap().path());
+    let code = ALLOWED.iter().flat_map(|(name, _)| sources(&crates().join(name).join("src")));
+    for file in pages.chain(code) {
+        for line in std::fs::read_to_string(&file).unwrap().lines().filter(|line| !line.trim_start().starts_with("//"))
+        {
+            let named = line.split("docs/").skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()));
+            assert!(!named, "{}: {line}", file.display());
+        }
+    }
+}
+
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {

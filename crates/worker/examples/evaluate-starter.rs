@@ -29,7 +29,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         source(endpoint, std::env::var_os("WEIGHTS").as_deref().map(std::path::Path::new)).ok_or("no weights")?;
     let local = Local::new(Model {
         source: weights,
-        precision: scumble_engine::checkpoint::Precision { device: scumble_engine::Device::Cpu, dtype: None },
+        precision: scumble_engine::weights::Precision { device: scumble_engine::Device::Cpu, dtype: None },
     });
     let (mut tally, mut wrong, began) = (BTreeMap::<&str, usize>::new(), Vec::new(), Instant::now());
     for (seed, prompt) in held_out(count).into_iter().enumerate() {

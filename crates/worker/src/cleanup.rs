@@ -1,4 +1,4 @@
-//! What has been kept long enough goes: expired files, the parts of abandoned uploads, old jobs.
+//! What has been kept long enough goes: expired files, the parts of abandoned uploads, old jobs with their pictures.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -16,14 +16,15 @@ pub(crate) async fn cleanup(worker: Worker) {
     times.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         times.tick().await;
+        // before the files: theirs end with them
+        if let Err(error) = purge(&worker).await {
+            tracing::error!(%error, "old jobs could not be removed");
+        }
         if let Err(error) = remove_expired(&worker).await {
             tracing::error!(%error, "expired files could not be looked for");
         }
         if let Err(error) = sweep(&worker).await {
             tracing::error!(%error, "abandoned uploads could not be removed");
-        }
-        if let Err(error) = purge(&worker).await {
-            tracing::error!(%error, "old jobs could not be removed");
         }
     }
 }
@@ -74,7 +75,11 @@ async fn sweep(worker: &Worker) -> scumble_files::Result<()> {
 
 async fn purge(worker: &Worker) -> scumble_store::Result<()> {
     loop {
-        let purged = worker.store.purge(worker.config.retention, BATCH).await?;
+        let retention = worker.config.retention;
+        let purged = match worker.config.keeps_older {
+            true => worker.store.purge_younger(retention, BATCH).await?,
+            false => worker.store.purge(retention, BATCH).await?,
+        };
         if purged > 0 {
             tracing::info!(jobs = purged, "old jobs removed");
         }

@@ -41,6 +41,8 @@ pub struct Config {
     pub parts: Duration,
     /// How long ended jobs are kept.
     pub retention: Retention,
+    /// Whether those stay that were accepted when jobs were kept until somebody deleted them.
+    pub keeps_older: bool,
     /// Where a self-test wants the process to end.
     pub faults: Faults,
 }
@@ -86,7 +88,7 @@ impl RunLimits {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            name: format!("worker-{}", std::process::id()),
+            name: name(),
             concurrency: 1,
             far_concurrency: 24,
             heartbeat: Duration::from_secs(5),
@@ -100,8 +102,19 @@ impl Default for Config {
             cleanup: Duration::from_secs(60),
             parts: 24 * HOUR,
             retention: Retention { kept_ms: Some(ms(30 * 24 * HOUR)), unkept_ms: ms(HOUR) },
+            keeps_older: true,
             faults: Faults::default(),
         }
+    }
+}
+
+/// In containers everybody has the same process id.
+fn name() -> String {
+    let number = std::process::id();
+    match getrandom::u32() {
+        Ok(random) => format!("worker-{number}-{:04x}", random & 0xffff),
+        // a system without randomness has other worries
+        Err(_) => format!("worker-{number}"),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Pictures in a format that their endpoint does not give by itself.
 
 use std::io::Cursor;
+use std::time::Duration;
 
 use image::{DynamicImage, ImageReader, ImageResult};
 use scumble_api::{Encoding, ImageFormat};
+use scumble_fetch::Budget;
 
 use crate::picture::{JPEG_QUALITY, Picture, write_with};
 use crate::runner::{Drawn, Request, RunError};
@@ -18,16 +20,24 @@ pub(crate) fn ask_for(request: &mut Request, encoding: Option<Encoding>) {
     }
 }
 
-/// The pictures as they were asked for, away from the threads that serve others.
+/// How long pictures wait for room. They are made, and may be paid: that should not be for nothing.
+const ROOM: Duration = Duration::from_secs(60);
+
+/// The pictures as they were asked for, one after the other, away from the threads that serve others.
 ///
 /// # Errors
-/// What a runner made cannot be read.
-pub(crate) async fn encoded(drawn: Drawn, encoding: Option<Encoding>) -> Result<Drawn, RunError> {
+/// What a runner made cannot be read, or there is no room for it.
+pub(crate) async fn encoded(drawn: Drawn, encoding: Option<Encoding>, memory: &Budget) -> Result<Drawn, RunError> {
     let Some(encoding) = encoding else { return Ok(drawn) };
     if encoding.quality.is_none() && drawn.pictures.iter().all(|picture| is_as_asked(picture, encoding)) {
         return Ok(drawn);
     }
+    // a pixel as it is read, and as it is written
+    let cost = |picture: &Picture| 8 * u64::from(picture.width) * u64::from(picture.height);
+    let largest = drawn.pictures.iter().map(cost).max().unwrap_or_default();
+    let share = memory.take(largest, ROOM).await.map_err(|_| RunError::busy())?;
     let recode = move |drawn: Drawn| {
+        let _share = share;
         let one = |picture| if is_as_asked(&picture, encoding) { Ok(picture) } else { recoded(&picture, encoding) };
         let pictures = drawn.pictures.into_iter().map(one).collect::<ImageResult<_>>()?;
         Ok(Drawn { pictures, ..drawn })
@@ -67,7 +77,7 @@ mod tests {
         let rgb = (0..64 * 48 * 3).map(|i| (i * 37 % 251) as u8).collect();
         let picture = Picture::encode(&Pixels { width: 64, height: 48, rgb }, from).expect("a picture");
         let drawn = Drawn { pictures: vec![picture], ..Drawn::default() };
-        let drawn = encoded(drawn, Some(Encoding { format, quality })).await.expect("pictures");
+        let drawn = encoded(drawn, Some(Encoding { format, quality }), &Budget::default()).await.expect("pictures");
         let picture = drawn.pictures.into_iter().next().expect("one");
         assert_eq!((picture.format, picture.width, picture.height), (format, 64, 48));
         picture.bytes

@@ -37,6 +37,17 @@ pub(crate) async fn housekeeping(worker: Worker, drain: CancellationToken) {
     }
 }
 
+/// Says that this process works from now on, and takes back what processes that are gone have left.
+pub(crate) async fn begin(worker: &Worker) {
+    let begun = worker.store.begin_work(&worker.config.name).await;
+    if let Err(error) = match begun {
+        Ok(()) => reclaim(worker).await,
+        error => error,
+    } {
+        tracing::error!(%error, "what others have left could not be looked for; it is tried again");
+    }
+}
+
 /// Whether the database answers as it does when it was not away just now.
 async fn at_hand(worker: &Worker) -> Result<bool> {
     let asked = Instant::now();

@@ -104,7 +104,7 @@ impl Journal {
     /// Writes what was collected before the job goes back. A few lines of log are not worth the work of an attempt.
     pub(crate) async fn flush_if_possible(&self) {
         if let Err(error) = self.flush().await {
-            tracing::warn!(job.id = %self.lease.job.id, %error, "the last words of a job are lost");
+            tracing::warn!(job.id = %self.lease.job.id, %error, "the last lines of a job's log are lost");
         }
     }
 
@@ -140,7 +140,7 @@ impl Journal {
             Ok(Beat::Alive { cancel_requested: true }) => self.cancelled.store(true, Ordering::Release),
             Ok(Beat::Lost) => self.lost.store(true, Ordering::Release),
             // a database that does not answer now may answer in time for the next beat
-            Err(error) => tracing::warn!(job.id = %self.lease.job.id, %error, "no sign of life could be given"),
+            Err(error) => tracing::warn!(job.id = %self.lease.job.id, %error, "a sign of life was not sent"),
         }
     }
 
@@ -215,6 +215,10 @@ impl Watch for Journal {
 
     fn log(&self, message: &str) {
         self.note(EventKind::Log { level: Level::Info, message: message.to_owned() });
+    }
+
+    fn warn(&self, message: &str) {
+        self.note(EventKind::Log { level: Level::Warn, message: message.to_owned() });
     }
 
     fn resumes(&self) -> bool {

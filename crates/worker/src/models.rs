@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use scumble_api::{Answers, ENDPOINTS, Endpoint, Family};
+use scumble_api::{Answers, ENDPOINTS, Endpoint, Family, Lack};
 use scumble_engine::DType;
-use scumble_engine::checkpoint::{Precision, Source};
-use scumble_engine::pipelines::device;
+use scumble_engine::device;
+use scumble_engine::weights::{Precision, Source};
 use scumble_providers::{MakerId, Makers};
 
-use crate::runner::{Choice, Choices, Closed, Drawn, Local, Model, Request, RunError, Runner, StandIn, Watch};
+use crate::runner::{
+    Choice, Choices, Closed, Drawn, Local, Model, Request, Residency, RunError, Runner, StandIn, Watch,
+};
 use crate::weights::starter;
 
 /// What the owner configured for one endpoint.
@@ -58,17 +60,18 @@ impl Models {
         if let Some(unknown) = config.models.keys().find(|id| scumble_api::find(id).is_none()) {
             return Err(format!("there is no endpoint {unknown}; `scumble models list` shows those that there are"));
         }
-        let closed = |id: &&String| scumble_api::find(id).is_some_and(|e| !engine_runs(e.family));
+        let closed = |id: &&String| scumble_api::find(id).is_some_and(|e| !engine_runs(e));
         if let Some(id) = config.models.iter().filter(|(_, own)| own.weights.is_some()).map(|(id, _)| id).find(closed) {
             return Err(format!("{id} cannot be run from weights: the engine has no model for it"));
         }
         let named = config.device.as_deref().unwrap_or("cpu");
         let device = device(named).map_err(|e| e.to_string())?;
         let (mut runners, mut far) = (HashMap::new(), Vec::new());
+        let residency = Residency::default();
         for endpoint in ENDPOINTS {
             let own = config.models.get(endpoint.id).cloned().unwrap_or_default();
             let precision = Precision { device: device.clone(), dtype: own.dtype };
-            let chosen = Routing { endpoint, own: &own, precision, config }.choices()?;
+            let chosen = Routing { endpoint, own: &own, precision, config, residency: &residency }.choices()?;
             if chosen.choices.iter().all(|choice| MakerId::parse(choice.name).is_some()) {
                 far.push(endpoint.id);
             }
@@ -98,8 +101,9 @@ impl Models {
         Self { runners, device: "cpu".to_owned(), far: Vec::new(), makers: None }
     }
 
-    /// What callers of this endpoint get.
-    pub(crate) fn answers(&self, endpoint: &Endpoint) -> Answers {
+    /// What callers of this endpoint get: everything that says how an endpoint stands has it from here, in this process
+    /// or through what the worker announces.
+    pub fn answers(&self, endpoint: &Endpoint) -> Answers {
         self.runner(endpoint).answers(endpoint)
     }
 
@@ -120,6 +124,7 @@ struct Routing<'a> {
     own: &'a ModelConfig,
     precision: Precision,
     config: &'a ModelsConfig,
+    residency: &'a Residency,
 }
 
 impl Routing<'_> {
@@ -162,7 +167,7 @@ impl Routing<'_> {
     fn local(&self) -> Option<Choice> {
         let source = source(self.endpoint, self.own.weights.as_deref())?;
         let model = Model { source, precision: self.precision.clone() };
-        Some(Choice { name: "local", runner: Arc::new(Local::new(model)) })
+        Some(Choice { name: "local", runner: Arc::new(Local::among(self.residency, model)) })
     }
 
     fn named(&self, name: &str) -> Result<Choice, String> {
@@ -200,28 +205,44 @@ pub fn source(endpoint: &Endpoint, folder: Option<&Path>) -> Option<Source> {
     }
 }
 
-/// Whether the engine can run models of this family.
-pub(crate) const fn engine_runs(family: Family) -> bool {
-    matches!(family, Family::Starter | Family::FluxSchnell | Family::FluxDev)
+/// Whether the engine can run a model for this endpoint: its own list of families says so.
+fn engine_runs(endpoint: &Endpoint) -> bool {
+    endpoint.pipeline().and_then(scumble_engine::families::find).is_some()
 }
 
-/// What an endpoint lacks that nothing answers here, and how to get it.
+/// What an endpoint gets that nothing answers here.
+pub(crate) fn nothing(endpoint: &Endpoint) -> Answers {
+    Answers::Nothing { lack: lack(endpoint), advice: advice(endpoint) }
+}
+
+/// What an endpoint lacks that nothing answers here.
+fn lack(endpoint: &Endpoint) -> Lack {
+    match endpoint.family.maker() {
+        Some(_) => Lack::Key,
+        None if engine_runs(endpoint) => Lack::Weights,
+        None => Lack::Engine,
+    }
+}
+
+/// How to get what an endpoint lacks.
 pub fn advice(endpoint: &Endpoint) -> String {
     let (id, family) = (endpoint.id, endpoint.family.title());
     let cards = "`scumble serve --stand-in` answers with cards instead of pictures";
-    match endpoint.family.maker() {
-        Some(maker) => {
+    match (lack(endpoint), endpoint.family.maker()) {
+        (_, Some(maker)) => {
             let (title, variable, name) = (maker.title(), maker.key_variable(), maker.name());
             format!(
                 "{id} is a closed model of {title}, which is asked by `scumble serve` with the owner's key: set \
                  {variable}, or api_key in [providers.{name}]; or {cards}"
             )
         }
-        None if engine_runs(endpoint.family) => format!(
+        (Lack::Weights, None) => format!(
             "{id} has no weights here. Give it a diffusers folder: `scumble serve --weights {id}=DIR` or `scumble run \
              {id} PROMPT --weights DIR`; or {cards}"
         ),
-        None => format!("{id} needs {family}, which the engine cannot run yet; {cards}"),
+        (Lack::Key | Lack::Engine, None) => {
+            format!("{id} needs {family}, which the engine cannot run yet; {cards}")
+        }
     }
 }
 
@@ -231,10 +252,33 @@ struct Advice;
 #[async_trait::async_trait]
 impl Runner for Advice {
     fn answers(&self, endpoint: &Endpoint) -> Answers {
-        Answers::Nothing { advice: advice(endpoint) }
+        nothing(endpoint)
     }
 
     async fn run(&self, request: Request, _watch: Arc<dyn Watch>) -> Result<Drawn, RunError> {
         Err(RunError::Unavailable(advice(request.endpoint)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_engine_runs_follows_from_its_one_list() {
+        let runs = |id: &str| scumble_api::find(id).is_some_and(engine_runs);
+        for id in [
+            "scumble/starter",
+            "fal-ai/flux/schnell",
+            "fal-ai/flux/dev",
+            "fal-ai/aura-flow",
+            "fal-ai/stable-diffusion-v35-large",
+            "fal-ai/flux-pro/v1/fill",
+        ] {
+            assert!(runs(id), "{id}");
+        }
+        for id in ["fal-ai/hidream-i1-full", "fal-ai/flux-pro", "fal-ai/ideogram/v2", "fal-ai/omnigen-v2"] {
+            assert!(!runs(id), "{id}");
+        }
     }
 }

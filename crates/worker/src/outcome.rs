@@ -57,7 +57,7 @@ pub(crate) async fn save(
     }
     let prompt = drawn.prompt.clone().unwrap_or_else(|| request.input.prompt.clone());
     let (timings, seed) = (drawn.timings.clone(), drawn.seed.unwrap_or(request.seed));
-    let output = Output { images, timings, seed, prompt };
+    let output = Output { images, timings, seed, prompt, flags: drawn.flags.clone() };
     let mut headers = BTreeMap::from([("x-fal-billable-units".to_owned(), "0".to_owned())]);
     if drawn.stand_in {
         headers.insert("x-scumble-stand-in".into(), "1".into());

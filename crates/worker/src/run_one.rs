@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::encoding;
 use crate::faults::Point;
-use crate::inputs::{GivenPicture, Inputs, as_large_as_given, cancelled, mark_by_colour};
+use crate::inputs::{GivenPicture, Inputs, as_large_as_given, cancelled};
 use crate::journal::{Journal, Pulse};
 use crate::outcome::{fresh_seed, save, unsave};
 use crate::runner::{Bill, Drawn, Request, RunError, Runner, Submitted, Watch};
@@ -74,7 +74,10 @@ impl Begun {
         let checked = endpoint.parse(&self.lease.job.input, Scope::Wire).map_err(RunError::Invalid)?;
         let runner = worker.models.runner(endpoint);
         let inputs = Inputs::new(worker).of(self.lease.job.key_id.as_deref());
-        let pictures = inputs.given(&checked, runner.needs(), &*self.journal).await?;
+        let mut pictures = inputs.given(&checked, runner.needs(), &*self.journal).await?;
+        if JobOptions::of(&self.lease.job.options).clear_mask {
+            pictures = inputs.marked_by_colour(endpoint, pictures).await?;
+        }
         Ok(Ready { checked, runner, pictures })
     }
 
@@ -145,12 +148,9 @@ async fn draw(
     journal: &Arc<Journal>,
     ready: Ready,
 ) -> std::result::Result<(Request, Drawn), RunError> {
-    let Ready { checked, runner, mut pictures } = ready;
-    let (endpoint, id) = (checked.endpoint(), checked.endpoint().id);
+    let Ready { checked, runner, pictures } = ready;
+    let id = checked.endpoint().id;
     let options = JobOptions::of(&lease.job.options);
-    if options.clear_mask {
-        pictures = mark_by_colour(endpoint, pictures, worker.config.fetch.max_pixels, &worker.config.memory).await?;
-    }
     let ignored = options.ignored.into_iter().map(|name| format!("{id} has no field {name}; it was ignored"));
     for note in ignored.chain(options.notes) {
         journal.log(&note);
@@ -171,7 +171,7 @@ async fn draw(
     let (job, watch) = (request.clone(), journal.clone());
     let run = AbortOnDropHandle::new(tokio::spawn(async move { runner.run(job, watch).await }));
     let drawn = within(limit, run, journal).await?;
-    Ok((request, encoding::encoded(drawn, options.encoding).await?))
+    Ok((request, encoding::encoded(drawn, options.encoding, &worker.config.memory).await?))
 }
 
 /// What becomes of a run. One that takes too long is told to stop, then left alone.

@@ -12,7 +12,7 @@ const PAGE: u32 = 500;
 /// Adds up the jobs that ended today (UTC), and those that have not ended yet. A database that does not tell leaves the count at nothing, with a warning.
 pub(crate) async fn recount(worker: &Worker, makers: &Makers) {
     if let Err(error) = count(worker, makers).await {
-        tracing::warn!(%error, "what was spent at makers today cannot be counted; limits a day begin anew");
+        tracing::warn!(%error, "what was spent at makers today cannot be counted; the limits of the day begin at zero");
     }
 }
 

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::faults::Point;
 use crate::fetching::{self, Fetching};
 use crate::hear::hear;
-use crate::housekeeping::housekeeping;
+use crate::housekeeping::{begin, housekeeping};
 use crate::models::Models;
 use crate::run_one::{Begun, Ending};
 use crate::settle::settle;
@@ -44,6 +44,8 @@ impl Worker {
     /// Works, and delivers webhooks, until `drain` is cancelled, then lets the jobs at hand end and returns. Once `stop`
     /// is cancelled, jobs at hand go back to the queue instead.
     pub async fn run(self, drain: CancellationToken, stop: CancellationToken) {
+        // before the first claim: what a crash has interrupted goes before what came later
+        begin(&self).await;
         let _keeper = AbortOnDropHandle::new(tokio::spawn(housekeeping(self.clone(), drain.clone())));
         let _announcer = AbortOnDropHandle::new(tokio::spawn(announce(self.clone(), drain.clone())));
         let closing = CancellationToken::new();

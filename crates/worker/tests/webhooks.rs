@@ -218,7 +218,7 @@ async fn an_output_that_is_gone_is_said_to_be_gone() {
     office.end(&catcher.url, 200, inline).await;
     let said = body(&catcher.caught(2).await[1]);
     assert_eq!((&said["status"], &said["payload"]), (&json!("OK"), &Value::Null));
-    assert_eq!(said["payload_error"], "a file of the output is not kept any more");
+    assert_eq!(said["payload_error"], "a file of the output is no longer kept");
 }
 
 #[tokio::test]

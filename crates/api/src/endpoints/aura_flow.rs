@@ -19,7 +19,11 @@ pub(super) const AURA_FLOW: Endpoint = Endpoint {
             SEED,
             guidance(0.0, 20.0, 3.5),
             steps(20, 50, 50),
-            boolean("expand_prompt", true, "Whether the prompt is made longer first; the answer holds what was used."),
+            boolean(
+                "expand_prompt",
+                true,
+                "Whether the prompt is made longer first; the answer says which prompt was used.",
+            ),
         ],
         apart: &[],
     },

@@ -18,8 +18,13 @@ pub(super) const SEED: Field = Field {
 pub(super) const SYNC_MODE: Field =
     boolean("sync_mode", false, "Whether the pictures come back inside the answer, as data URIs.");
 
-pub(super) const SAFETY_CHECKER: Field =
-    boolean("enable_safety_checker", true, "Whether pictures are checked for what not everybody should see.");
+/// Of a model that runs here, where nothing looks at pictures.
+pub(super) const SAFETY_CHECKER: Field = boolean(
+    "enable_safety_checker",
+    true,
+    "Accepted for compatibility: this server has no checker, and nothing is checked. Heeded only where fal itself makes \
+     the pictures.",
+);
 
 pub(super) const SAFETY_TOLERANCE: Field = Field {
     name: "safety_tolerance",
@@ -66,10 +71,18 @@ pub(super) const fn mask_url(marks: Shade, help: &'static str) -> Field {
     Field { name: "mask_url", kind: Kind::Mask { of: "image_url", marks }, fill: Fill::Required, help }
 }
 
-/// How many pictures, one where nobody says.
+/// How many pictures of a model that runs here, one where nobody says.
 pub(super) const fn num_images(max: i64) -> Field {
-    let kind = Kind::Integer { min: 1, max };
-    Field { name: "num_images", kind, fill: Fill::Integer(1), help: "How many pictures to make." }
+    number_of_images(
+        max,
+        "How many pictures to make. All are one draw from the seed: the first is what the seed gives alone, and the \
+         others come with it only. No other seed gives the third of four by itself.",
+    )
+}
+
+/// How many pictures of a maker's model, with how they hang on the seed there.
+pub(super) const fn number_of_images(max: i64, help: &'static str) -> Field {
+    Field { name: "num_images", kind: Kind::Integer { min: 1, max }, fill: Fill::Integer(1), help }
 }
 
 /// How many steps of denoising.

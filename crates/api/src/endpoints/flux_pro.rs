@@ -1,8 +1,8 @@
 //! FLUX pro, by Black Forest Labs.
 
 use super::fields::{
-    IMAGE_URL, PROMPT, SAFETY_CHECKER, SAFETY_TOLERANCE, SEED, SYNC_MODE, boolean, choice, guidance, maker_size,
-    mask_url, num_images, output_format, steps, text,
+    IMAGE_URL, PROMPT, SAFETY_TOLERANCE, SEED, SYNC_MODE, boolean, choice, guidance, maker_size, mask_url,
+    number_of_images, output_format, steps, text,
 };
 use super::samples::{INPAINTING, sample_picture};
 use crate::endpoint::{Endpoint, Family, Maker, Sizing};
@@ -10,6 +10,15 @@ use crate::field::{Field, Fill, Shade, Shape};
 use crate::image_format::ImageFormat;
 use crate::output::OutputShape;
 
+const SAFETY_CHECKER: Field = boolean(
+    "enable_safety_checker",
+    true,
+    "Without effect: Black Forest Labs always checks, as strictly as safety_tolerance says.",
+);
+const NUM_IMAGES: Field = number_of_images(
+    4,
+    "How many pictures to make. Each is a call of its own with a seed of its own: the given one, then the next numbers.",
+);
 const SIZE: Field = maker_size(Fill::Text("landscape_4_3"));
 const NO_PROMPT: Field = text("prompt", Fill::Text(""), "What to change or add; may be left empty.");
 const RAW: Field = boolean("raw", false, "Whether pictures look less processed, more like photographs.");
@@ -34,7 +43,7 @@ pub(super) const PRO: Endpoint = Endpoint {
     id: "fal-ai/flux-pro",
     title: "FLUX.1 [pro]",
     description: "Pictures from text by Black Forest Labs' closed FLUX. Served by its successor FLUX1.1 [pro], which \
-                  takes no notice of steps and guidance.",
+                  ignores steps and guidance.",
     family: Family::Closed(Maker::Bfl),
     input: Shape {
         name: "FluxProTextToImageInput",
@@ -45,7 +54,7 @@ pub(super) const PRO: Endpoint = Endpoint {
             SEED,
             guidance(1.0, 20.0, 3.5),
             SYNC_MODE,
-            num_images(4),
+            NUM_IMAGES,
             SAFETY_TOLERANCE,
             output_format("jpeg"),
         ],
@@ -67,16 +76,7 @@ pub(super) const PRO_1_1: Endpoint = Endpoint {
     description: "Pictures from text by Black Forest Labs' faster, closed FLUX; sides up to 1440 pixels.",
     input: Shape {
         name: "FluxProPlusTextToImageInput",
-        fields: &[
-            PROMPT,
-            SIZE,
-            SEED,
-            SYNC_MODE,
-            num_images(4),
-            SAFETY_CHECKER,
-            SAFETY_TOLERANCE,
-            output_format("jpeg"),
-        ],
+        fields: &[PROMPT, SIZE, SEED, SYNC_MODE, NUM_IMAGES, SAFETY_CHECKER, SAFETY_TOLERANCE, output_format("jpeg")],
         apart: &[],
     },
     example: r#"{"prompt": "A narrow street after rain, paper lanterns mirrored in the puddles, a cat under an umbrella"}"#,
@@ -93,7 +93,7 @@ pub(super) const ULTRA: Endpoint = Endpoint {
             PROMPT,
             SEED,
             SYNC_MODE,
-            num_images(4),
+            NUM_IMAGES,
             SAFETY_CHECKER,
             SAFETY_TOLERANCE,
             output_format("jpeg"),
@@ -116,7 +116,7 @@ pub(super) const FILL: Endpoint = Endpoint {
             text("prompt", Fill::Required, "What the masked part shows."),
             SEED,
             SYNC_MODE,
-            num_images(4),
+            NUM_IMAGES,
             SAFETY_TOLERANCE,
             output_format("jpeg"),
             IMAGE_URL,
@@ -137,7 +137,7 @@ const REDUX_EXAMPLE: &str = concat!(r#"{"image_url": ""#, sample_picture!(), r#"
 pub(super) const REDUX: Endpoint = Endpoint {
     id: "fal-ai/flux-pro/v1/redux",
     title: "FLUX.1 [pro] Redux",
-    description: "Variations of a picture, led by a prompt where there is one.",
+    description: "Variations of a picture, guided by a prompt if there is one.",
     input: Shape {
         name: "FluxProReduxInput",
         fields: &[
@@ -147,7 +147,7 @@ pub(super) const REDUX: Endpoint = Endpoint {
             SEED,
             guidance(1.0, 20.0, 3.5),
             SYNC_MODE,
-            num_images(4),
+            NUM_IMAGES,
             SAFETY_TOLERANCE,
             output_format("jpeg"),
             IMAGE_URL,
@@ -164,14 +164,14 @@ pub(super) const REDUX_1_1: Endpoint =
 pub(super) const ULTRA_REDUX: Endpoint = Endpoint {
     id: "fal-ai/flux-pro/v1.1-ultra/redux",
     title: "FLUX1.1 [pro] ultra Redux",
-    description: "Variations of a picture with about four megapixels, led by a prompt where there is one.",
+    description: "Variations of a picture with about four megapixels, guided by a prompt if there is one.",
     input: Shape {
         name: "FluxProUltraTextToImageInputRedux",
         fields: &[
             NO_PROMPT,
             SEED,
             SYNC_MODE,
-            num_images(4),
+            NUM_IMAGES,
             SAFETY_CHECKER,
             SAFETY_TOLERANCE,
             output_format("jpeg"),

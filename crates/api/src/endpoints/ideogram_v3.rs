@@ -1,14 +1,17 @@
 //! Ideogram 3: five endpoints around one set of style fields.
 
 use super::fields::{
-    IMAGE_URL, NEGATIVE_PROMPT, PROMPT, SEED, SYNC_MODE, boolean, choice, maker_size, mask_url, num_images, number,
-    text,
+    IMAGE_URL, NEGATIVE_PROMPT, PROMPT, SEED, SYNC_MODE, boolean, choice, maker_size, mask_url, number,
+    number_of_images, text,
 };
 use super::ideogram_v2::{FILES_AND_SEED, V2};
 use super::rgb::RGB_COLOR;
 use super::samples::{INPAINTING, sample_picture};
 use crate::endpoint::{Endpoint, Sizing};
 use crate::field::{Field, Fill, Kind, Shade, Shape};
+
+const NUM_IMAGES: Field =
+    number_of_images(8, "How many pictures to make. All are made in one call to the maker, from one seed.");
 
 const PALETTE_MEMBER: Shape = Shape {
     name: "ColorPaletteMember",
@@ -32,7 +35,7 @@ const PALETTE: Shape = Shape {
             name: "name",
             kind: Kind::Choice(&["EMBER", "FRESH", "JUNGLE", "MAGIC", "MELON", "MOSAIC", "PASTEL", "ULTRAMARINE"]),
             fill: Fill::Nothing,
-            help: "A palette of the maker's.",
+            help: "One of the maker's palettes.",
         },
     ],
     apart: &[("name", "members")],
@@ -86,7 +89,7 @@ pub(super) const GENERATE: Endpoint = Endpoint {
             STYLE_CODES,
             STYLE,
             EXPAND_PROMPT,
-            num_images(8),
+            NUM_IMAGES,
             SEED,
             SYNC_MODE,
             PROMPT,
@@ -113,7 +116,7 @@ pub(super) const EDIT: Endpoint = Endpoint {
             COLORS,
             STYLE_CODES,
             EXPAND_PROMPT,
-            num_images(8),
+            NUM_IMAGES,
             SEED,
             SYNC_MODE,
             text("prompt", Fill::Required, "What the masked part shows."),
@@ -143,7 +146,7 @@ pub(super) const REMIX: Endpoint = Endpoint {
             STYLE_CODES,
             STYLE,
             EXPAND_PROMPT,
-            num_images(8),
+            NUM_IMAGES,
             SEED,
             SYNC_MODE,
             text("prompt", Fill::Required, "What the new picture shows."),
@@ -170,7 +173,7 @@ pub(super) const REFRAME: Endpoint = Endpoint {
             COLORS,
             STYLE_CODES,
             STYLE,
-            num_images(8),
+            NUM_IMAGES,
             SEED,
             SYNC_MODE,
             IMAGE_URL,
@@ -195,7 +198,7 @@ pub(super) const REPLACE_BACKGROUND: Endpoint = Endpoint {
             STYLE_CODES,
             STYLE,
             EXPAND_PROMPT,
-            num_images(8),
+            NUM_IMAGES,
             SEED,
             SYNC_MODE,
             text("prompt", Fill::Required, "What the new background shows."),

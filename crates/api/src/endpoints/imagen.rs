@@ -1,10 +1,15 @@
 //! Imagen 4, by Google; retired, and answered by Gemini's image models since.
 
-use super::fields::{NEGATIVE_PROMPT, PROMPT, SEED, choice, num_images};
+use super::fields::{NEGATIVE_PROMPT, PROMPT, SEED, choice, number_of_images};
 use crate::endpoint::{Endpoint, Family, Maker, Sizing};
-use crate::field::Shape;
+use crate::field::{Field, Shape};
 use crate::image_format::ImageFormat;
 use crate::output::{FileShape, OutputShape};
+
+const NUM_IMAGES: Field = number_of_images(
+    4,
+    "How many pictures to make. Each is a call of its own with a seed of its own: the given one, then the next numbers.",
+);
 
 /// What Gemini draws at its size 1K.
 const RATIOS: &[(&str, u32, u32)] =
@@ -26,7 +31,7 @@ pub(super) const PREVIEW: Endpoint = Endpoint {
                 "1:1",
                 "The shape of the picture: width to height.",
             ),
-            num_images(4),
+            NUM_IMAGES,
             SEED,
         ],
         apart: &[],

@@ -16,6 +16,8 @@ mod samples;
 mod stable_diffusion;
 mod starter;
 
+pub use starter::STARTER_WORDS;
+
 use crate::endpoint::Endpoint;
 
 /// Everything that can be called.

@@ -17,7 +17,7 @@ const NEGATIVE: &str = "(((deformed))), blurry, over saturation, bad anatomy, di
 pub(super) const V2: Endpoint = Endpoint {
     id: "fal-ai/omnigen-v2",
     title: "OmniGen2",
-    description: "Pictures from text, and from up to three pictures that the prompt speaks of.",
+    description: "Pictures from text, and from up to three pictures that the prompt refers to.",
     family: Family::OmniGen2,
     input: Shape {
         name: "OmnigenV2Input",
@@ -40,8 +40,18 @@ pub(super) const V2: Endpoint = Endpoint {
                 "How closely it follows the input pictures: 1.3 to 2 for changes, 2 to 3 for new scenes.",
             ),
             text("negative_prompt", Fill::Text(NEGATIVE), "What to keep out of the picture."),
-            number("cfg_range_start", (0.0, 1.0), 0.0, "From which share of the steps on guidance applies."),
-            number("cfg_range_end", (0.0, 1.0), 1.0, "Up to which share of the steps guidance applies."),
+            number(
+                "cfg_range_start",
+                (0.0, 1.0),
+                0.0,
+                "After which share of the steps guidance begins: 0 is from the first step.",
+            ),
+            number(
+                "cfg_range_end",
+                (0.0, 1.0),
+                1.0,
+                "After which share of the steps guidance ends: 1 is after the last step.",
+            ),
             choice("scheduler", &["euler", "dpmsolver"], "euler", "The solver that takes the steps."),
             SYNC_MODE,
             num_images(4),

@@ -26,11 +26,21 @@ const CONTROL_NET: Shape = Shape {
             name: "control_image_url",
             kind: Kind::Image,
             fill: Fill::Required,
-            help: "The picture that leads the drawing: a URL or a data URI.",
+            help: "The picture that guides the drawing: a URL or a data URI.",
         },
-        number("conditioning_scale", (0.0, 2.0), 1.0, "How strongly it leads."),
-        number("start_percentage", (0.0, 1.0), 0.0, "From which share of the steps on it leads."),
-        number("end_percentage", (0.0, 1.0), 1.0, "Up to which share of the steps it leads."),
+        number("conditioning_scale", (0.0, 2.0), 1.0, "How strongly it guides."),
+        number(
+            "start_percentage",
+            (0.0, 1.0),
+            0.0,
+            "After which share of the steps it begins to guide: 0 is from the first step.",
+        ),
+        number(
+            "end_percentage",
+            (0.0, 1.0),
+            1.0,
+            "After which share of the steps it stops guiding: 1 is after the last step.",
+        ),
     ],
     apart: &[],
 };
@@ -54,9 +64,9 @@ const IP_ADAPTER: Shape = Shape {
             name: "mask_image_url",
             kind: Kind::Mask { of: "image_url", marks: Shade::White },
             fill: Fill::Nothing,
-            help: "Which part of that picture counts, white on black. A URL or a data URI.",
+            help: "A mask: the part of that picture that counts is white. A URL or a data URI.",
         },
-        number("mask_threshold", (0.01, 0.99), 0.5, "From which brightness on the mask is white."),
+        number("mask_threshold", (0.01, 0.99), 0.5, "The brightness from which the mask counts as white."),
         Field {
             name: "scale",
             kind: Kind::Number { min: f64::NEG_INFINITY, max: f64::INFINITY },
@@ -88,12 +98,12 @@ pub(super) const LARGE: Endpoint = Endpoint {
                 name: "controlnet",
                 kind: Kind::Object(&CONTROL_NET),
                 fill: Fill::Nothing,
-                help: "A ControlNet that leads the drawing.",
+                help: "A ControlNet that guides the drawing.",
             },
             Field {
                 help: "The size of the picture, up to four megapixels; rounded down to a multiple of 16. A larger one is \
-                       scaled down to that, its ratio kept. Left out, it is the control picture's, or landscape_4_3 \
-                       without one.",
+                       scaled down to that, its ratio kept. If left out, it is that of the control picture, or \
+                       landscape_4_3 if there is none.",
                 ..local_size(Fill::Nothing)
             },
             Field {

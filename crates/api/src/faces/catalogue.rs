@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Edition, Places, openapi};
+use crate::answers::Standing;
 use crate::endpoint::Endpoint;
 use crate::endpoints::ENDPOINTS;
 
@@ -36,7 +37,11 @@ const UPDATED_AT: &str = "2026-11-20T00:00:00Z";
 ///
 /// # Errors
 /// A sentence about what in the query makes no sense.
-pub fn catalogue(query: &CatalogueQuery, places: &Places) -> Result<Value, String> {
+pub fn catalogue(
+    query: &CatalogueQuery,
+    places: &Places,
+    standing: &dyn Fn(&Endpoint) -> Standing,
+) -> Result<Value, String> {
     let limit = query.limit.unwrap_or(LIMIT);
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(format!("limit must be 1 to {LIMIT_MAX}"));
@@ -49,7 +54,7 @@ pub fn catalogue(query: &CatalogueQuery, places: &Places) -> Result<Value, Strin
     let page = found.iter().skip(first).take(limit);
     let next = found.get(first + limit).map(|e| e.id);
     Ok(json!({
-        "models": page.map(|e| entry(e, query, places)).collect::<Vec<_>>(),
+        "models": page.map(|e| entry(e, &standing(e), query, places)).collect::<Vec<_>>(),
         "next_cursor": next,
         "has_more": next.is_some(),
     }))
@@ -68,7 +73,7 @@ impl CatalogueQuery {
 
 const STATUS: &str = "active";
 
-fn entry(endpoint: &Endpoint, query: &CatalogueQuery, places: &Places) -> Value {
+fn entry(endpoint: &Endpoint, standing: &Standing, query: &CatalogueQuery, places: &Places) -> Value {
     let (id, pages, family) = (endpoint.id, &places.pages, endpoint.family.title());
     let mut entry = json!({
         "endpoint_id": id,
@@ -91,6 +96,8 @@ fn entry(endpoint: &Endpoint, query: &CatalogueQuery, places: &Places) -> Value 
             "stream_url": format!("{}/{id}/stream", places.run),
             "duration_estimate": null,
             "documentation_url": format!("{pages}/models/{id}/llms.txt"),
+            // fal's `status` knows only active and deprecated; this is ours
+            "x-scumble-standing": standing,
         },
     });
     if query.with_openapi {
@@ -105,7 +112,7 @@ mod tests {
 
     fn page(query: &CatalogueQuery) -> Value {
         let places = Places { run: String::new(), queue: String::new(), pages: String::new() };
-        catalogue(query, &places).expect("a page")
+        catalogue(query, &places, &|endpoint| Standing::of(endpoint, None)).expect("a page")
     }
 
     #[test]
@@ -141,7 +148,7 @@ mod tests {
             CatalogueQuery { cursor: Some("?".into()), ..CatalogueQuery::default() },
         ] {
             let places = Places { run: String::new(), queue: String::new(), pages: String::new() };
-            assert!(catalogue(&bad, &places).is_err());
+            assert!(catalogue(&bad, &places, &|endpoint| Standing::of(endpoint, None)).is_err());
         }
     }
 }

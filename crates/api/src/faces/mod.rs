@@ -4,12 +4,11 @@
 mod catalogue;
 mod llms;
 mod openapi;
-mod schema;
 mod terminal;
 
 pub use catalogue::{CatalogueQuery, catalogue};
 pub use llms::{llms, llms_of};
-pub use openapi::{Edition, openapi};
+pub use openapi::{Edition, openapi, openapi_of_server};
 pub use terminal::{terminal_fields, terminal_list, terminal_page};
 
 /// Where a reader of these documents finds this server: `https://queue.example.com`, without a slash at the end.

@@ -2,21 +2,22 @@
 
 use std::fmt::Write;
 
+use crate::answers::Standing;
 use crate::endpoint::Endpoint;
 use crate::endpoints::ENDPOINTS;
 use crate::field::{Field, Kind};
 use crate::image_size::PRESETS;
 
-/// Every endpoint, a line each: id, what it is called, which kind of model answers it.
-pub fn terminal_list() -> String {
-    let rows = ENDPOINTS.iter().map(|e| [e.id.to_owned(), e.title.to_owned(), e.category().to_owned(), kept_by(e)]);
-    aligned(&rows.collect::<Vec<_>>())
+/// Every endpoint, a line each: id, what it is called, what it does, and how it stands in this installation.
+pub fn terminal_list(standing: &dyn Fn(&Endpoint) -> Standing) -> String {
+    let row = |e: &Endpoint| [e.id, e.title, e.category(), standing(e).label].map(str::to_owned);
+    aligned(&ENDPOINTS.iter().map(row).collect::<Vec<_>>())
 }
 
-/// What an endpoint is and takes.
-pub fn terminal_page(endpoint: &Endpoint) -> String {
-    let Endpoint { id, title, description, .. } = endpoint;
-    format!("{id}: {title}\n{description}\n\n{}", terminal_fields(endpoint))
+/// What an endpoint is and takes, and how it stands in this installation.
+pub fn terminal_page(endpoint: &Endpoint, standing: &Standing) -> String {
+    let (Endpoint { id, title, description, .. }, Standing { label, text, .. }) = (endpoint, standing);
+    format!("{id}: {title}\n{description}\n\n{label}. {text}\n\n{}", terminal_fields(endpoint))
 }
 
 /// The fields of an endpoint's input, a paragraph each, then those of the objects in it.
@@ -27,13 +28,6 @@ pub fn terminal_fields(endpoint: &Endpoint) -> String {
         let _ = write!(text, "\n{}:\n{}", shape.name, fields(shape.fields));
     }
     text
-}
-
-fn kept_by(endpoint: &Endpoint) -> String {
-    match endpoint.family.maker() {
-        Some(maker) => format!("through {}", maker.title()),
-        None => "open weights".to_owned(),
-    }
 }
 
 fn fields(fields: &[Field]) -> String {

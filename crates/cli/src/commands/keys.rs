@@ -1,12 +1,19 @@
 //! `scumble keys`.
 
+use std::fmt::Write;
+
 use scumble_server::{new_key, rotate_webhook_keys};
 use scumble_store::{Clock, Store, SystemClock};
 
 use crate::args::{Keys, KeysCommand};
 use crate::commands::time::iso;
 use crate::failure::Failure;
+use crate::out;
 use crate::settings::{Place, open_store, runtime};
+use crate::text::cell;
+
+/// A longer label is cut in the list.
+const LABEL: usize = 200;
 
 /// Works with the server up or down: both use the same database.
 pub(crate) fn keys(args: &Keys) -> Result<(), Failure> {
@@ -15,6 +22,7 @@ pub(crate) fn keys(args: &Keys) -> Result<(), Failure> {
     | KeysCommand::Revoke { place, .. }
     | KeysCommand::RotateWebhooks { place }) = &args.command;
     let database = Place::of(place)?.database;
+    crate::private::close_new_files();
     runtime()?.block_on(async {
         let store = open_store(&database).await?;
         let done = match &args.command {
@@ -28,27 +36,33 @@ pub(crate) fn keys(args: &Keys) -> Result<(), Failure> {
     })
 }
 
-#[expect(clippy::print_stdout, reason = "the one place where a key is shown")]
+/// The one place where a key is shown.
 async fn create(store: &dyn Store, label: &str) -> Result<(), Failure> {
     let (id, secret, hash) = new_key();
     store.create_key(&id, label, hash).await?;
-    println!("{}", secret.reveal());
-    eprintln!("This key is not shown again. From now on callers of this server need a key.");
+    if let Err(failure) = out::result(secret.reveal()) {
+        out::say(&format!(
+            "The key {id} was made, but nobody could read it: revoke it with `scumble keys revoke {id}`."
+        ));
+        return Err(failure);
+    }
+    out::say("This key is not shown again. From now on, callers of this server need a key.");
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 async fn list(store: &dyn Store) -> Result<(), Failure> {
+    let mut lines = String::new();
     for key in store.list_keys().await? {
         let state = key.revoked_ms.map_or_else(|| "valid".to_owned(), |at| format!("revoked {}", iso(at)));
-        println!("{}  created {}  {state}  {}", key.id, iso(key.created_ms), key.label);
+        let label = cell(&key.label, LABEL);
+        let _ = writeln!(lines, "{}  created {}  {state}  {label}", key.id, iso(key.created_ms));
     }
-    Ok(())
+    out::result(&lines)
 }
 
 async fn revoke(store: &dyn Store, id: &str) -> Result<(), Failure> {
     if store.revoke_key(id).await? {
-        eprintln!("Key {id} is revoked.");
+        out::say(&format!("Key {id} is revoked."));
         return Ok(());
     }
     Err(Failure::Usage(format!("there is no valid key {id}; `scumble keys list` shows them")))
@@ -57,6 +71,8 @@ async fn revoke(store: &dyn Store, id: &str) -> Result<(), Failure> {
 async fn rotate(store: &dyn Store) -> Result<(), Failure> {
     let done = rotate_webhook_keys(store, SystemClock.now_ms()).await.map_err(|e| Failure::System(e.to_string()))?;
     let (from, published, removed) = (iso(done.signs_from_ms), done.published, done.removed);
-    eprintln!("A new key is published and signs webhooks from {from}. Published: {published}; removed: {removed}.");
+    out::say(&format!(
+        "A new key is published and signs webhooks from {from}. Published: {published}; removed: {removed}."
+    ));
     Ok(())
 }

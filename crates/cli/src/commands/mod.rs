@@ -9,4 +9,4 @@ pub(crate) mod models;
 pub(crate) mod run;
 pub(crate) mod selftest;
 pub(crate) mod serve;
-mod time;
+pub(crate) mod time;

@@ -2,6 +2,7 @@
 
 use scumble_files::{Files, S3Credentials, S3Options};
 
+use super::secret;
 use crate::failure::Failure;
 
 /// Opens the place where images are kept.
@@ -13,9 +14,10 @@ pub(crate) fn open_files(url: &str) -> Result<Files, Failure> {
 fn from_environment() -> Result<S3Options, Failure> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let endpoint = variable("AWS_ENDPOINT_URL_S3").or_else(|| variable("AWS_ENDPOINT_URL"));
-    let credentials = match (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
+    let credentials = match (secret::variable("AWS_ACCESS_KEY_ID")?, secret::variable("AWS_SECRET_ACCESS_KEY")?) {
         (Some(access_key_id), Some(secret_access_key)) => {
-            Some(S3Credentials { access_key_id, secret_access_key, session_token: variable("AWS_SESSION_TOKEN") })
+            let session_token = secret::variable("AWS_SESSION_TOKEN")?;
+            Some(S3Credentials { access_key_id, secret_access_key, session_token })
         }
         (None, None) => None,
         _ => {

@@ -30,16 +30,25 @@ impl Database {
                 // sqlite:///a/b is the absolute path /a/b, as in other programs
                 let path = path.strip_prefix("//").unwrap_or(path);
                 if path.is_empty() || path.starts_with(":memory:") {
-                    return Err(refused("names no file"));
+                    return Err(refused("does not name a file"));
                 }
                 if path.contains('?') {
-                    return Err(refused("has parameters, of which there are none for sqlite"));
+                    return Err(refused("has parameters, but sqlite takes none"));
                 }
                 Ok(Self::Sqlite(path.into()))
             }
             Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(Self::Postgres(url.to_owned())),
-            _ => Err(refused("is of a kind that is not known here")),
+            _ => Err(refused("begins with an unknown word")),
         }
+    }
+
+    /// Whether its URL holds a password.
+    pub(crate) fn has_password(&self) -> bool {
+        let Self::Postgres(url) = self else { return false };
+        let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+        let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        let user = place.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
+        user || parameters.split('&').any(|parameter| parameter.starts_with("password="))
     }
 
     /// Whether processes on other machines can reach it.
@@ -73,8 +82,7 @@ impl fmt::Debug for Database {
 pub(crate) async fn open_store(database: &Database) -> Result<Arc<dyn Store>, Failure> {
     match database {
         Database::Sqlite(path) => {
-            let folder = path.parent().unwrap_or(Path::new(""));
-            std::fs::create_dir_all(folder).map_err(|e| Failure::about("make the folder", folder, e))?;
+            crate::private::make_folder(path.parent().unwrap_or(Path::new("")))?;
             let options = Options { clock: Arc::new(SystemClock), ..Options::default() };
             Ok(Arc::new(SqliteStore::open(path, options).await?))
         }
@@ -98,6 +106,13 @@ mod tests {
         let database = parse(url).expect("a database");
         assert_eq!(database.to_string(), "postgres://db.example:5432/images");
         assert!(!format!("{database:?}").contains("s3cret"));
+        let open = |url: &str| parse(url).map(|database| database.has_password());
+        assert!(database.has_password());
+        assert_eq!(open("postgres://me:s3cret@h/d"), Ok(true));
+        assert_eq!(open("postgres://h/d?sslmode=require&password=s3cret"), Ok(true));
+        for without in ["postgres://me@h:5432/d", "postgres://[::1]:5432/d?sslmode=require", "sqlite:a:b@c.db"] {
+            assert_eq!(open(without), Ok(false), "{without}");
+        }
         for bad in ["", "s3cret", "mysql://me:s3cret@h/d", "sqlite:", "sqlite::memory:", "postgres:s3cret"] {
             let refused = parse(bad).expect_err(bad);
             assert!(refused.contains("expected sqlite:PATH") && !refused.contains("s3cret"), "{refused}");

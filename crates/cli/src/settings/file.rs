@@ -1,12 +1,12 @@
 //! scumble.toml. A word that means nothing is an error: a setting that is silently ignored is worse.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use scumble_engine::DType;
 use serde::Deserialize;
 
+use super::listen::Listen;
 use super::units::Quantity;
 use crate::failure::Failure;
 
@@ -30,7 +30,7 @@ pub(super) struct File {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ServerSection {
-    pub(super) listen: Option<SocketAddr>,
+    pub(super) listen: Option<Listen>,
     pub(super) public_url: Option<String>,
     pub(super) trusted_proxy: Option<bool>,
     pub(super) base_path: Option<String>,
@@ -51,6 +51,7 @@ pub(super) struct TlsSection {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct StoreSection {
+    pub(super) free_bytes: Option<Quantity>,
     pub(super) url: Option<String>,
 }
 

@@ -1,13 +1,13 @@
 //! The makers of closed models: their sections, and their keys from the environment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use scumble_worker::Budget;
 use scumble_worker::makers::{GoogleMode, MakerId, Makers, Options, Secret, Settings, Tape};
 
 use super::file::SpendPerDay;
-use crate::args::Serve;
+use super::secret;
 use crate::failure::Failure;
 
 /// From file, environment and flags.
@@ -15,36 +15,41 @@ pub(super) fn open(
     mut settings: Settings,
     spend: Option<&SpendPerDay>,
     allow_private: bool,
+    tape: Tape,
     memory: &Budget,
-    args: &Serve,
 ) -> Result<Arc<Makers>, Failure> {
-    from_environment(&mut settings);
+    from_environment(&mut settings)?;
     if let Some(spend) = spend {
         limit(&mut settings, spend)?;
     }
-    let tape = match (&args.record, &args.replay) {
-        (Some(folder), _) => Tape::record(folder),
-        (None, Some(folder)) => Tape::replay(folder),
-        (None, None) => Ok(Tape::Off),
-    };
-    let tape = tape.map_err(|error| Failure::Usage(error.to_string()))?;
     let makers = Makers::new(&settings, Options { allow_private, tape, memory: memory.clone(), ..Options::default() });
     makers.map(Arc::new).map_err(|error| Failure::Usage(error.to_string()))
 }
 
+/// Where exchanges with makers are kept, or taken from.
+pub(super) fn tape(record: Option<&Path>, replay: Option<&Path>) -> Result<Tape, Failure> {
+    let tape = match (record, replay) {
+        (Some(folder), _) => Tape::record(folder),
+        (None, Some(folder)) => Tape::replay(folder),
+        (None, None) => Ok(Tape::Off),
+    };
+    tape.map_err(|error| Failure::Usage(error.to_string()))
+}
+
 /// The environment goes before the file.
-fn from_environment(settings: &mut Settings) {
+fn from_environment(settings: &mut Settings) -> Result<(), Failure> {
     let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.trim().is_empty());
     let key = |id: MakerId, into: &mut Option<Secret>| {
-        if let Some(text) = variable(id.key_variable()) {
+        if let Some(text) = secret::variable(id.key_variable())? {
             *into = Some(Secret::new(&text));
         }
+        Ok::<_, Failure>(())
     };
-    key(MakerId::Bfl, &mut settings.bfl.api_key);
-    key(MakerId::Ideogram, &mut settings.ideogram.api_key);
-    key(MakerId::Google, &mut settings.google.api_key);
-    key(MakerId::Recraft, &mut settings.recraft.api_key);
-    key(MakerId::Fal, &mut settings.fal.api_key);
+    key(MakerId::Bfl, &mut settings.bfl.api_key)?;
+    key(MakerId::Ideogram, &mut settings.ideogram.api_key)?;
+    key(MakerId::Google, &mut settings.google.api_key)?;
+    key(MakerId::Recraft, &mut settings.recraft.api_key)?;
+    key(MakerId::Fal, &mut settings.fal.api_key)?;
     let google = &mut settings.google;
     // Google's own names; of these the file goes first, since other programs on this machine may have set them
     if google.mode == GoogleMode::Vertex {
@@ -52,6 +57,7 @@ fn from_environment(settings: &mut Settings) {
         google.service_account = google.service_account.take().or_else(account);
         google.project = google.project.take().or_else(|| variable("GOOGLE_CLOUD_PROJECT"));
     }
+    Ok(())
 }
 
 /// `[limits] spend_per_day`, where a maker's own section does not say it.

@@ -3,9 +3,11 @@
 mod bucket;
 mod database;
 mod file;
+mod listen;
 mod makers;
 mod models;
 mod place;
+pub(crate) mod secret;
 mod tls;
 mod units;
 
@@ -22,6 +24,7 @@ use scumble_worker::{Budget, FetchConfig, ModelsConfig, RunLimits, WebhooksConfi
 
 pub(crate) use bucket::open_files;
 pub(crate) use database::{Database, open_store};
+pub(crate) use listen::Listen;
 pub(crate) use place::{Place, files};
 pub(crate) use tls::Tls;
 
@@ -63,10 +66,14 @@ impl Settings {
         let memory = units::bytes("[limits] memory_bytes", file.limits.memory_bytes.as_ref())?;
         // one for gateway, worker and makers of this process
         let memory = memory.map_or_else(Budget::default, Budget::new);
-        let makers = makers::open(file.providers, file.limits.spend_per_day.as_ref(), private, &memory, args)?;
+        let tape = makers::tape(args.record.as_deref(), args.replay.as_deref())?;
+        let makers = makers::open(file.providers, file.limits.spend_per_day.as_ref(), private, tape, &memory)?;
+        let listen = args.listen.as_ref().or(file.server.listen.as_ref()).map(Listen::resolve).transpose()?;
+        let free_bytes = units::bytes("[store] free_bytes", file.store.free_bytes.as_ref())?
+            .unwrap_or(scumble_server::Config::default().free_bytes);
         Ok(Self {
             role: args.role,
-            listen: args.listen.or(file.server.listen).or(default_listen),
+            listen: listen.or(default_listen),
             files: files(args.files.as_deref().or(file.files.url.as_deref()), &place.data_dir, args.role)?,
             data_dir: place.data_dir,
             database: place.database,
@@ -79,9 +86,10 @@ impl Settings {
                 memory: memory.clone(),
                 openai: OpenAiAliases::new(file.openai.aliases)
                     .map_err(|e| Failure::Usage(format!("[openai] aliases: {e}")))?,
+                free_bytes,
                 ..server_config(args, file.server, &file.limits)?
             },
-            models: models::config(file.models, &file.worker, args, makers)?,
+            models: models::config(file.models, &file.worker, &args.weights, args.stand_in, makers)?,
             worker: scumble_worker::Config {
                 faults: args.fault.clone().unwrap_or_default(),
                 memory,
@@ -158,6 +166,8 @@ fn worker_config(
         fetch: fetch_config(fetch, &default.fetch)?,
         runs: run_limits(run_s.as_ref())?,
         retention: retention_config(retention, default.retention)?,
+        // who says how long means all of them
+        keeps_older: retention.results_s.is_none(),
         ..default
     })
 }

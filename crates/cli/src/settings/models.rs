@@ -1,25 +1,31 @@
 //! Which weights answer which endpoint, and on what.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use scumble_worker::makers::Makers;
 use scumble_worker::{ModelConfig, ModelsConfig};
 
 use super::file::{ModelSection, OneOrMore, WorkerSection};
-use crate::args::Serve;
 use crate::failure::Failure;
+use crate::meant;
 
 pub(super) fn config(
     sections: HashMap<String, ModelSection>,
     worker: &WorkerSection,
-    args: &Serve,
+    weights: &[(String, PathBuf)],
+    stand_in: Option<Duration>,
     makers: Arc<Makers>,
 ) -> Result<ModelsConfig, Failure> {
+    if let Some(unknown) = sections.keys().find(|id| scumble_api::find(id).is_none()) {
+        return Err(Failure::Usage(format!("[models.\"{unknown}\"]: {}", meant::no_endpoint(unknown))));
+    }
     let device = match worker.devices.as_deref() {
         None | Some([]) => None,
         Some([device]) => Some(device.clone()),
-        Some(_) => return Err(Failure::Usage("[worker] devices: one device is used for now".into())),
+        Some(_) => return Err(Failure::Usage("[worker] devices: only one device can be used for now".into())),
     };
     let mut models: HashMap<String, ModelConfig> = sections
         .into_iter()
@@ -28,8 +34,8 @@ pub(super) fn config(
             (id, ModelConfig { weights, dtype: dtype.map(Into::into), provider })
         })
         .collect();
-    for (id, folder) in &args.weights {
+    for (id, folder) in weights {
         models.entry(id.clone()).or_default().weights = Some(folder.clone());
     }
-    Ok(ModelsConfig { models, device, stand_in: args.stand_in, makers: Some(makers) })
+    Ok(ModelsConfig { models, device, stand_in, makers: Some(makers) })
 }

@@ -6,8 +6,10 @@ use scumble_server::Prefix;
 
 use super::Database;
 use super::file::File;
+use super::secret;
 use crate::args::{PlaceArgs, Role};
 use crate::failure::Failure;
+use crate::out;
 
 /// What every command needs that looks at jobs or keys.
 #[derive(Debug)]
@@ -21,8 +23,8 @@ impl Place {
     pub(super) fn read(args: &PlaceArgs) -> Result<(Self, File), Failure> {
         let file = File::read(args.config.as_deref())?;
         let data_dir = data_dir(args.data_dir.as_deref())?;
-        let database = match args.database.as_deref().or(file.store.url.as_deref()) {
-            Some(url) => Database::parse(url)?,
+        let database = match database_url(args, file.store.url.as_deref())? {
+            Some(url) => Database::parse(&url)?,
             None => Database::Sqlite(data_dir.join("scumble.db")),
         };
         Ok((Self { data_dir, database }, file))
@@ -32,6 +34,23 @@ impl Place {
     pub(crate) fn of(args: &PlaceArgs) -> Result<Self, Failure> {
         Self::read(args).map(|(place, _)| place)
     }
+}
+
+/// Flag over environment over file, each of the first two directly or by way of a file.
+fn database_url(args: &PlaceArgs, in_file: Option<&str>) -> Result<Option<String>, Failure> {
+    if let Some(url) = &args.database {
+        if Database::parse(url)?.has_password() {
+            out::warn(
+                "other users of this machine can read the password in --database in its list of processes; put the URL \
+                 into a file and name that with --database-file FILE, or set DATABASE_URL",
+            );
+        }
+        return Ok(Some(url.clone()));
+    }
+    if let Some(path) = &args.database_file {
+        return secret::file("--database-file", path).map(Some);
+    }
+    Ok(secret::variable("DATABASE_URL")?.or_else(|| in_file.map(str::to_owned)))
 }
 
 /// `--data-dir`, else the user's data folder.
@@ -57,7 +76,8 @@ pub(crate) fn files(url: Option<&str>, data_dir: &Path, role: Role) -> Result<St
         (Some(url), _) => Ok(url.to_owned()),
         (None, _) => {
             let folder = data_dir.join("files");
-            let name = folder.to_str().ok_or_else(|| Failure::about("use", &folder, "its name is no UTF-8"))?;
+            let name =
+                folder.to_str().ok_or_else(|| Failure::about("use", &folder, "its name is not text in UTF-8"))?;
             Ok(name.to_owned())
         }
     }

@@ -16,7 +16,9 @@ pub(crate) enum Tls {
 
 pub(super) fn choose(local: bool, files: Option<&TlsSection>) -> Result<Option<Tls>, Failure> {
     match (local, files) {
-        (true, Some(_)) => Err(Failure::Usage("--tls-dev and [server] tls are two certificates; choose one".into())),
+        (true, Some(_)) => {
+            Err(Failure::Usage("--tls-dev and [server] tls both say which certificate to use; choose one".into()))
+        }
         (true, None) => Ok(Some(Tls::Local)),
         (false, Some(TlsSection { cert, key })) => Ok(Some(Tls::Files { cert: cert.clone(), key: key.clone() })),
         (false, None) => Ok(None),

@@ -6,10 +6,13 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A folder of its own for each test; commands run inside it with a bare environment.
 pub(crate) struct Desk(TempDir);
@@ -55,6 +58,20 @@ impl Desk {
         Serving::start(self.command(&[&listen, args].concat()))
     }
 
+    /// `scumble serve` with these arguments and no others; `None` where it ends instead of listening.
+    pub(crate) fn try_serve(&self, args: &[&str]) -> Option<Serving> {
+        let mut child = self.command(&[&["serve"], args].concat()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let Some(address) = line.trim().strip_prefix("Scumble listens on http://") else {
+            assert!(!child.wait().unwrap().success(), "{line:?}");
+            return None;
+        };
+        let address = address.parse().unwrap();
+        Some(Serving { child, stdout, address })
+    }
+
     /// The same with these variables, and with what it says about itself in a file of this name.
     pub(crate) fn serve_logging(&self, args: &[&str], variables: &[(&str, &str)], log: &str) -> Serving {
         let listen = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"];
@@ -96,11 +113,30 @@ impl Serving {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
+        let (said, line) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let _ = said.send(stdout.read_line(&mut line).map(|_| (line, stdout)));
+        });
+        let Ok(Ok((line, stdout))) = line.recv_timeout(PATIENCE) else {
+            let _ = (child.kill(), child.wait());
+            panic!("the server does not say where it listens");
+        };
         let address = line.trim().strip_prefix("Scumble listens on http://");
         let address = address.unwrap_or_else(|| panic!("no address in {line:?}")).parse().unwrap();
         Self { child, stdout, address }
+    }
+
+    /// Starts it with this umask.
+    #[cfg(unix)]
+    pub(crate) fn start_in(command: Command, umask: u32) -> Self {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("umask {umask:04o}; exec \"$0\" \"$@\"")).arg(command.get_program());
+        shell.args(command.get_args());
+        if let Some(folder) = command.get_current_dir() {
+            shell.current_dir(folder);
+        }
+        Self::start(shell)
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -138,9 +174,22 @@ impl Serving {
     /// Asks it to stop, and waits until it has.
     #[cfg(unix)]
     pub(crate) fn stop(mut self) {
+        self.asks_to_stop();
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return assert!(status.success());
+            }
+            assert!(began.elapsed() < PATIENCE, "the server does not stop");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Asks it to stop.
+    #[cfg(unix)]
+    pub(crate) fn asks_to_stop(&self) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        assert!(self.child.wait().unwrap().success());
     }
 }
 

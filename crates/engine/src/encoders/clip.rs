@@ -1,11 +1,12 @@
-//! The CLIP text model (Radford et al., 2021), as transformers' `CLIPTextModel` computes it.
+//! The CLIP text model (Radford et al., 2021), as transformers' `CLIPTextModel` and `CLIPTextModelWithProjection` compute
+//! it.
 
 use candle_core::{DType, Tensor};
 
-use crate::checkpoint::{Config, Weights};
 use crate::error::Result;
-use crate::nn::{Embedding, LayerNorm, Linear, attention, join_heads, quick_gelu, split_heads};
+use crate::nn::{Embedding, LayerNorm, Linear, attention, gelu, join_heads, quick_gelu, split_heads};
 use crate::tokenize::ClipTokenizer;
+use crate::weights::{Config, Weights};
 
 /// Sizes of a CLIP text model.
 #[derive(Clone, Debug)]
@@ -24,18 +25,32 @@ pub struct ClipConfig {
     pub positions: usize,
     /// Added to variances.
     pub eps: f64,
+    /// The feed-forward's activation.
+    pub activation: ClipActivation,
+    /// Width of the projected state, where a checkpoint has a projection.
+    pub projection: usize,
+}
+
+/// What stands between the two matrices of a feed-forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClipActivation {
+    /// CLIP-L's.
+    QuickGelu,
+    /// CLIP-G's.
+    Gelu,
 }
 
 impl ClipConfig {
     /// From `text_encoder/config.json`; absent keys mean CLIP-L.
     ///
     /// # Errors
-    /// Values that are no sizes or do not fit together, or an activation other than CLIP-L's.
+    /// Values that are no sizes or do not fit together, or an activation that neither CLIP-L nor CLIP-G has.
     pub fn read(config: &Config) -> Result<Self> {
-        let activation = config.text_or("hidden_act", "quick_gelu");
-        if activation != "quick_gelu" {
-            return Err(config.unsupported("hidden_act", activation, "quick_gelu"));
-        }
+        let activation = match config.text_or("hidden_act", "quick_gelu") {
+            "quick_gelu" => ClipActivation::QuickGelu,
+            "gelu" => ClipActivation::Gelu,
+            other => return Err(config.unsupported("hidden_act", other, "quick_gelu or gelu")),
+        };
         let this = Self {
             vocab: config.size_or("vocab_size", 49408)?,
             hidden: config.size_or("hidden_size", 768)?,
@@ -44,6 +59,8 @@ impl ClipConfig {
             heads: config.size_or("num_attention_heads", 12)?,
             positions: config.size_or("max_position_embeddings", 77)?,
             eps: config.number_or("layer_norm_eps", 1e-5)?,
+            activation,
+            projection: config.size_or("projection_dim", 768)?,
         };
         if this.heads == 0 || !this.hidden.is_multiple_of(this.heads) {
             return Err(config.unsupported(
@@ -66,17 +83,30 @@ pub struct ClipText {
     positions: Tensor, // [positions, hidden]
     blocks: Vec<Block>,
     final_norm: LayerNorm,
+    /// Of the pooled state, without bias.
+    projection: Option<Linear>,
 }
 
 /// What a CLIP text model says about a text.
 pub struct ClipOutput {
     /// `[1, tokens, hidden]`, after the final norm.
     pub last_hidden_state: Tensor,
-    /// `[1, hidden]`: the state at the end token.
+    /// `[1, tokens, hidden]`: what the last but one block made, without the final norm.
+    pub penultimate: Tensor,
+    /// The state at the end token, `[1, hidden]`; projected, `[1, projection]`, where the model projects.
     pub pooled: Tensor,
 }
 
 impl ClipText {
+    /// Loads a model with a projection, which files keep beside the rest.
+    ///
+    /// # Errors
+    /// What [`Weights::get`] says.
+    pub fn load_projected(config: &ClipConfig, w: &Weights) -> Result<Self> {
+        let projection = Linear::load_no_bias(&w.pp("text_projection"), config.hidden, config.projection)?;
+        Ok(Self { projection: Some(projection), ..Self::load(config, w)? })
+    }
+
     /// Loads the model. Files carry the prefix `text_model.`; those written by transformers 5 may lack it.
     ///
     /// # Errors
@@ -90,6 +120,7 @@ impl ClipText {
             positions: embeddings.pp("position_embedding").get((config.positions, config.hidden), "weight")?,
             blocks: (0..config.layers).map(|i| Block::load(config, &layers.pp(i))).collect::<Result<_>>()?,
             final_norm: LayerNorm::load(&w.pp("final_layer_norm"), config.hidden, config.eps)?,
+            projection: None,
         })
     }
 
@@ -106,12 +137,18 @@ impl ClipText {
         let positions = self.positions.narrow(0, 0, ids.len())?;
         let mut x = (self.tokens.forward(ids)? + positions)?.unsqueeze(0)?;
         let mask = causal_mask(ids.len(), x.device())?;
+        let mut penultimate = x.clone();
         for block in &self.blocks {
-            x = block.forward(&x, &mask)?;
+            penultimate = x;
+            x = block.forward(&penultimate, &mask)?;
         }
         let last_hidden_state = self.final_norm.forward(&x)?;
-        let pooled = last_hidden_state.narrow(1, end_position(ids), 1)?.squeeze(1)?;
-        Ok(ClipOutput { last_hidden_state, pooled })
+        let end = last_hidden_state.narrow(1, end_position(ids), 1)?.squeeze(1)?;
+        let pooled = match &self.projection {
+            Some(projection) => projection.forward(&end)?,
+            None => end,
+        };
+        Ok(ClipOutput { last_hidden_state, penultimate, pooled })
     }
 }
 
@@ -138,6 +175,7 @@ struct Block {
     out: Linear,
     norm2: LayerNorm,
     fc1: Linear,
+    activation: ClipActivation,
     fc2: Linear,
 }
 
@@ -154,6 +192,7 @@ impl Block {
             out: Linear::load(&attention.pp("out_proj"), hidden, hidden)?,
             norm2: LayerNorm::load(&w.pp("layer_norm2"), hidden, eps)?,
             fc1: Linear::load(&w.pp("mlp").pp("fc1"), hidden, wide)?,
+            activation: config.activation,
             fc2: Linear::load(&w.pp("mlp").pp("fc2"), wide, hidden)?,
         })
     }
@@ -165,7 +204,12 @@ impl Block {
         let scale = 1.0 / (q.dim(3)? as f64).sqrt();
         let x = (x + self.out.forward(&join_heads(&attention(&q, &k, &v, scale, Some(mask))?)?)?)?;
         let n = self.norm2.forward(&x)?;
-        Ok((&x + self.fc2.forward(&quick_gelu(&self.fc1.forward(&n)?)?)?)?)
+        let wide = self.fc1.forward(&n)?;
+        let wide = match self.activation {
+            ClipActivation::QuickGelu => quick_gelu(&wide)?,
+            ClipActivation::Gelu => gelu(&wide)?,
+        };
+        Ok((&x + self.fc2.forward(&wide)?)?)
     }
 }
 

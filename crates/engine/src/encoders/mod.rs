@@ -3,5 +3,5 @@
 mod clip;
 mod t5;
 
-pub use clip::{ClipConfig, ClipOutput, ClipText};
+pub use clip::{ClipActivation, ClipConfig, ClipOutput, ClipText};
 pub use t5::{T5Config, T5Encoder};

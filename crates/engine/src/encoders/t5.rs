@@ -1,10 +1,11 @@
-//! The T5 v1.1 encoder (Raffel et al., 2020; Shazeer, 2020), as transformers' `T5EncoderModel` computes it.
+//! The T5 v1.1 encoder (Raffel et al., 2020; Shazeer, 2020) and its sibling UMT5 (Chung et al., 2023), as transformers'
+//! `T5EncoderModel` and `UMT5EncoderModel` compute them.
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::checkpoint::{Config, Weights};
 use crate::error::Result;
 use crate::nn::{Embedding, Linear, RmsNorm, attention, gate_gelu_tanh, join_heads, split_heads};
+use crate::weights::{Config, Weights};
 
 /// Sizes of a T5 encoder.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct T5Config {
     pub max_distance: usize,
     /// Added to mean squares.
     pub eps: f64,
+    /// Whether every block has a table of distances of its own, as UMT5's have; T5's share the first one's.
+    pub own_distances: bool,
 }
 
 impl T5Config {
@@ -49,6 +52,7 @@ impl T5Config {
             buckets: config.size_or("relative_attention_num_buckets", 32)?,
             max_distance: config.size_or("relative_attention_max_distance", 128)?,
             eps: config.number_or("layer_norm_epsilon", 1e-6)?,
+            own_distances: config.text_or("model_type", "t5") == "umt5",
         })
     }
 }
@@ -57,8 +61,6 @@ impl T5Config {
 pub struct T5Encoder {
     config: T5Config,
     tokens: Embedding,
-    /// One table, kept in block 0, used by all blocks: `[buckets, heads]`.
-    distances: Tensor,
     blocks: Vec<Block>,
     final_norm: RmsNorm,
 }
@@ -71,12 +73,10 @@ impl T5Encoder {
     pub fn load(config: &T5Config, w: &Weights) -> Result<Self> {
         let encoder = w.pp("encoder");
         let blocks = encoder.pp("block");
-        let table = blocks.pp(0).pp("layer").pp(0).pp("SelfAttention").pp("relative_attention_bias");
         Ok(Self {
             tokens: Embedding::load(&w.pp("shared"), config.vocab, config.d_model)?,
-            distances: table.get((config.buckets, config.heads), "weight")?,
             blocks: (0..config.layers)
-                .map(|i| Block::load(config, &blocks.pp(i).pp("layer")))
+                .map(|i| Block::load(config, &blocks.pp(i).pp("layer"), i == 0 || config.own_distances))
                 .collect::<Result<_>>()?,
             final_norm: RmsNorm::load(&encoder.pp("final_layer_norm"), config.d_model, config.eps)?,
             config: config.clone(),
@@ -88,27 +88,39 @@ impl T5Encoder {
         name == "encoder.embed_tokens.weight"
     }
 
-    /// Encodes one text of padded token ids to `[1, tokens, d_model]`; padding attends, as FLUX was trained.
+    /// Encodes one text of padded token ids to `[1, tokens, d_model]`; padding attends, as FLUX and SD3.5 were trained.
     ///
     /// # Errors
     /// An id outside the vocabulary, or a device out of memory.
     pub fn forward(&self, ids: &[u32]) -> Result<Tensor> {
-        let bias = self.position_bias(ids.len())?;
+        self.forward_masked(ids, ids.len())
+    }
+
+    /// The same, where nothing looks at what comes after the first `real` tokens, of which there is at least one.
+    ///
+    /// # Errors
+    /// As [`T5Encoder::forward`].
+    pub fn forward_masked(&self, ids: &[u32], real: usize) -> Result<Tensor> {
         let mut x = self.tokens.forward(ids)?.unsqueeze(0)?;
+        let mask = (real < ids.len()).then(|| padding_mask(ids.len(), real, x.device())).transpose()?;
+        let mut bias = None;
         for block in &self.blocks {
-            x = block.forward(&x, &bias, self.config.heads)?;
+            if let Some(table) = &block.distances {
+                let near = self.position_bias(table, ids.len())?;
+                bias = Some(mask.as_ref().map_or(Ok(near.clone()), |mask| near.broadcast_add(mask))?);
+            }
+            x = block.forward(&x, bias.as_ref(), self.config.heads)?;
         }
         self.final_norm.forward(&x)
     }
 
     /// `[1, heads, tokens, tokens]`: what the distance between query and key adds to their score.
-    fn position_bias(&self, tokens: usize) -> Result<Tensor> {
+    fn position_bias(&self, table: &Tensor, tokens: usize) -> Result<Tensor> {
         let buckets: Vec<u32> = (0..tokens as i64)
             .flat_map(|query| (0..tokens as i64).map(move |key| key - query))
             .map(|distance| bucket(distance, self.config.buckets, self.config.max_distance))
             .collect();
-        let device: &Device = self.distances.device();
-        let rows = self.distances.index_select(&Tensor::from_vec(buckets, tokens * tokens, device)?, 0)?;
+        let rows = table.index_select(&Tensor::from_vec(buckets, tokens * tokens, table.device())?, 0)?;
         let bias = rows.reshape((tokens, tokens, self.config.heads))?.permute((2, 0, 1))?.unsqueeze(0)?;
         Ok(bias.contiguous()?.to_dtype(DType::F32)?)
     }
@@ -129,7 +141,15 @@ fn bucket(distance: i64, buckets: usize, max_distance: usize) -> u32 {
     (ahead + (exact + steps as usize).min(half - 1)) as u32
 }
 
+/// `[1, 1, 1, tokens]`: what forbids looking at padding.
+fn padding_mask(tokens: usize, real: usize, device: &Device) -> Result<Tensor> {
+    let values: Vec<f32> = (0..tokens).map(|key| if key < real { 0.0 } else { f32::NEG_INFINITY }).collect();
+    Ok(Tensor::from_vec(values, (1, 1, 1, tokens), device)?)
+}
+
 struct Block {
+    /// What distances add to scores here and in the blocks after this one that have no table: `[buckets, heads]`.
+    distances: Option<Tensor>,
     attention_norm: RmsNorm,
     q: Linear,
     k: Linear,
@@ -142,11 +162,13 @@ struct Block {
 }
 
 impl Block {
-    fn load(config: &T5Config, w: &Weights) -> Result<Self> {
+    fn load(config: &T5Config, w: &Weights, has_distances: bool) -> Result<Self> {
         let (attend, feed) = (w.pp(0), w.pp(1));
         let (projections, dense) = (attend.pp("SelfAttention"), feed.pp("DenseReluDense"));
         let (model, inner, wide) = (config.d_model, config.heads * config.d_kv, config.d_ff);
+        let table = || projections.pp("relative_attention_bias").get((config.buckets, config.heads), "weight");
         Ok(Self {
+            distances: has_distances.then(table).transpose()?,
             attention_norm: RmsNorm::load(&attend.pp("layer_norm"), model, config.eps)?,
             q: Linear::load_no_bias(&projections.pp("q"), model, inner)?,
             k: Linear::load_no_bias(&projections.pp("k"), model, inner)?,
@@ -159,15 +181,16 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, bias: &Tensor, heads: usize) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, bias: Option<&Tensor>, heads: usize) -> Result<Tensor> {
         let n = self.attention_norm.forward(x)?;
         let split = |linear: &Linear| split_heads(&linear.forward(&n)?, heads);
         // T5 was trained without the usual 1 / √width
-        let attended = attention(&split(&self.q)?, &split(&self.k)?, &split(&self.v)?, 1.0, Some(bias))?;
+        let attended = attention(&split(&self.q)?, &split(&self.k)?, &split(&self.v)?, 1.0, bias)?;
         let x = (x + self.o.forward(&join_heads(&attended)?)?)?;
         let n = self.feed_forward_norm.forward(&x)?;
         let gated = gate_gelu_tanh(&self.wi_0.forward(&n)?, &self.wi_1.forward(&n)?)?;
-        Ok((&x + self.wo.forward(&gated)?)?)
+        // files that are float16 elsewhere keep this matrix in float32
+        Ok((&x + self.wo.forward(&gated)?.to_dtype(x.dtype())?)?)
     }
 }
 

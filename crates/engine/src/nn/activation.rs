@@ -16,6 +16,11 @@ pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
     apply(x, Activation::GeluTanh)
 }
 
+/// GELU by its definition, with the error function, as CLIP-G uses it.
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    apply(x, Activation::Gelu)
+}
+
 /// x · σ(1.702x), as CLIP-L uses it.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     apply(x, Activation::QuickGelu)
@@ -24,6 +29,11 @@ pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
 /// `gelu_tanh(gate) · value`.
 pub fn gate_gelu_tanh(gate: &Tensor, value: &Tensor) -> Result<Tensor> {
     Ok((gelu_tanh(gate)? * value)?)
+}
+
+/// `silu(gate) · value`.
+pub fn gate_silu(gate: &Tensor, value: &Tensor) -> Result<Tensor> {
+    Ok((silu(gate)? * value)?)
 }
 
 fn apply(x: &Tensor, kind: Activation) -> Result<Tensor> {
@@ -41,6 +51,7 @@ fn plain(x: &Tensor, kind: Activation) -> Result<Tensor> {
         Activation::Silu => (&wide * sigmoid(&wide)?)?,
         Activation::QuickGelu => (&wide * sigmoid(&(&wide * 1.702)?)?)?,
         Activation::GeluTanh => wide.gelu()?,
+        Activation::Gelu => wide.gelu_erf()?,
     };
     debug_assert_eq!(y.dim(D::Minus1).ok(), x.dim(D::Minus1).ok());
     Ok(y.to_dtype(x.dtype())?)
@@ -64,7 +75,7 @@ mod tests {
         let x = Tensor::arange(-40f32, 40f32, &candle_core::Device::Cpu)?.affine(0.2, 0.03)?.reshape((8, 10))?;
         for dtype in [DType::F32, DType::BF16] {
             let x = x.to_dtype(dtype)?;
-            for kind in [Activation::Silu, Activation::GeluTanh, Activation::QuickGelu] {
+            for kind in [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::QuickGelu] {
                 let (a, b) = (numbers(&apply(&x, kind)?)?, numbers(&plain(&x, kind)?)?);
                 let step = if dtype == DType::F32 { 1e-6 } else { 1.0 / 128.0 };
                 assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= step * (1.0 + b.abs())), "{kind:?} {dtype:?}");

@@ -6,8 +6,8 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor};
 use scumble_kernels::{Conv, ConvKind};
 
 use super::kernel::numbers;
-use crate::checkpoint::Weights;
 use crate::error::Result;
+use crate::weights::Weights;
 
 /// A convolution with a square kernel and bias over `[batch, channels, height, width]`.
 #[derive(Clone, Debug)]

@@ -2,14 +2,21 @@
 
 use candle_core::{DType, Tensor};
 
-use crate::checkpoint::Weights;
 use crate::error::Result;
+use crate::weights::Weights;
 
 /// y = x Wᵀ + b.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Tensor, // [output, input]
+    matrix: Matrix,
     bias: Option<Tensor>,
+}
+
+/// What W is made of: the one place that knows.
+#[derive(Clone, Debug)]
+enum Matrix {
+    /// Every number, `[output, input]`.
+    Whole(Tensor),
 }
 
 impl Linear {
@@ -18,7 +25,8 @@ impl Linear {
     /// # Errors
     /// What [`Weights::get`] says.
     pub fn load(w: &Weights, input: usize, output: usize) -> Result<Self> {
-        Ok(Self { weight: w.get((output, input), "weight")?, bias: Some(w.get(output, "bias")?) })
+        let matrix = Matrix::Whole(w.get((output, input), "weight")?);
+        Ok(Self { matrix, bias: Some(w.get(output, "bias")?) })
     }
 
     /// Without bias.
@@ -26,24 +34,23 @@ impl Linear {
     /// # Errors
     /// What [`Weights::get`] says.
     pub fn load_no_bias(w: &Weights, input: usize, output: usize) -> Result<Self> {
-        Self::load_no_bias_as(w, input, output, None)
+        Ok(Self { matrix: Matrix::Whole(w.get((output, input), "weight")?), bias: None })
     }
 
-    /// Without bias, in a type of its own where one is given.
+    /// A convolution whose patches do not overlap, over patches that are rows already, ordered channel, row, column:
+    /// `weight` `[output, channels, patch, patch]` and `bias`.
     ///
     /// # Errors
     /// What [`Weights::get`] says.
-    pub fn load_no_bias_as(w: &Weights, input: usize, output: usize, dtype: Option<DType>) -> Result<Self> {
-        let weight = match dtype {
-            Some(dtype) => w.get_as((output, input), "weight", Some(dtype))?,
-            None => w.get((output, input), "weight")?,
-        };
-        Ok(Self { weight, bias: None })
+    pub fn load_patches(w: &Weights, channels: usize, patch: usize, output: usize) -> Result<Self> {
+        let kernel = w.get((output, channels, patch, patch), "weight")?;
+        let matrix = Matrix::Whole(kernel.reshape((output, channels * patch * patch))?);
+        Ok(Self { matrix, bias: Some(w.get(output, "bias")?) })
     }
 
     /// The type that it computes in.
     pub fn dtype(&self) -> DType {
-        self.weight.dtype()
+        self.matrix.dtype()
     }
 
     /// `[.., input]` to `[.., output]`.
@@ -51,11 +58,11 @@ impl Linear {
     /// # Errors
     /// Shapes that do not fit, or a device out of memory.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (output, input) = self.weight.dims2()?;
+        let (output, input) = self.matrix.dims()?;
         let mut dims = x.dims().to_vec();
         // one large product instead of one per batch entry
         let rows = x.elem_count() / input;
-        let y = x.to_dtype(self.weight.dtype())?.reshape((rows, input))?.matmul(&self.weight.t()?)?;
+        let y = self.matrix.product(&x.to_dtype(self.dtype())?.reshape((rows, input))?)?;
         let y = match &self.bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
@@ -64,6 +71,28 @@ impl Linear {
             *last = output;
         }
         Ok(y.reshape(dims)?)
+    }
+}
+
+impl Matrix {
+    fn dtype(&self) -> DType {
+        match self {
+            Self::Whole(weight) => weight.dtype(),
+        }
+    }
+
+    /// Outputs and inputs.
+    fn dims(&self) -> Result<(usize, usize)> {
+        match self {
+            Self::Whole(weight) => Ok(weight.dims2()?),
+        }
+    }
+
+    /// x Wᵀ for `[rows, input]`.
+    fn product(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Whole(weight) => Ok(x.matmul(&weight.t()?)?),
+        }
     }
 }
 

@@ -6,14 +6,18 @@
 mod activation;
 mod attention;
 mod conv;
+mod embed;
+mod gate;
 mod kernel;
 mod linear;
 mod norm;
 mod rotary;
 
-pub use activation::{gate_gelu_tanh, gelu_tanh, quick_gelu, silu};
+pub use activation::{gate_gelu_tanh, gate_silu, gelu, gelu_tanh, quick_gelu, silu};
 pub use attention::{attention, join_heads, split_heads};
 pub use conv::{Conv2d, upsample_2x};
+pub use embed::{EmbedMlp, sinusoid};
+pub use gate::gated;
 pub use linear::{Embedding, Linear};
-pub use norm::{GroupNorm, LayerNorm, RmsNorm, modulated_norm};
+pub use norm::{GroupNorm, LayerNorm, RmsNorm, modulated_norm, standardised};
 pub use rotary::Rotary;

@@ -5,8 +5,8 @@ use scumble_kernels::Element;
 
 use super::activation::silu;
 use super::kernel::{Map, map, numbers, runs_here};
-use crate::checkpoint::Weights;
 use crate::error::Result;
+use crate::weights::Weights;
 
 /// Layer norm with weight and bias over the last dimension.
 #[derive(Clone, Debug)]
@@ -45,6 +45,18 @@ pub fn modulated_norm(x: &Tensor, shift: &Tensor, scale: &Tensor, eps: f64) -> R
     layer_norm(x, &gain, shift, eps)
 }
 
+/// Layer norm without weights over the last dimension.
+///
+/// # Errors
+/// A device out of memory.
+pub fn standardised(x: &Tensor, eps: f64) -> Result<Tensor> {
+    if runs_here(x) {
+        let (gain, offset) = (Vec::new(), Vec::new());
+        return Ok(map(x, LayerNormRows { row: x.dim(D::Minus1)?, eps: eps as f32, gain, offset })?);
+    }
+    Ok(plain_standardised(x, eps)?.to_dtype(x.dtype())?)
+}
+
 /// `gain` and `offset` are `[width]`, or `[batch, width]` for an `x` of `[batch, tokens, width]`.
 fn layer_norm(x: &Tensor, gain: &Tensor, offset: &Tensor, eps: f64) -> Result<Tensor> {
     if runs_here(x) {
@@ -55,11 +67,16 @@ fn layer_norm(x: &Tensor, gain: &Tensor, offset: &Tensor, eps: f64) -> Result<Te
     plain_layer_norm(x, gain, offset, eps)
 }
 
-fn plain_layer_norm(x: &Tensor, gain: &Tensor, offset: &Tensor, eps: f64) -> Result<Tensor> {
+/// (x − mean) / √(variance + eps), float32.
+fn plain_standardised(x: &Tensor, eps: f64) -> Result<Tensor> {
     let wide = x.to_dtype(DType::F32)?;
     let centred = wide.broadcast_sub(&wide.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-    let y = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
+    Ok(centred.broadcast_div(&(variance + eps)?.sqrt()?)?)
+}
+
+fn plain_layer_norm(x: &Tensor, gain: &Tensor, offset: &Tensor, eps: f64) -> Result<Tensor> {
+    let y = plain_standardised(x, eps)?;
     let per_batch = |t: &Tensor| -> Result<Tensor> {
         let t = t.to_dtype(DType::F32)?;
         Ok(if t.rank() == 2 { t.unsqueeze(1)? } else { t })
@@ -239,6 +256,7 @@ mod tests {
         let x = (g.noise(&[2, 5, 24])? + 0.5)?;
         let (shift, scale) = (g.noise(&[2, 24])?, g.noise(&[2, 24])?);
         close(&modulated_norm(&x, &shift, &scale, 1e-6)?, &plain_layer_norm(&x, &(&scale + 1.0)?, &shift, 1e-6)?)?;
+        close(&standardised(&x, 1e-5)?, &plain_standardised(&x, 1e-5)?)?;
         let rms = RmsNorm { gain: g.noise(&[24])?, eps: 1e-6 };
         close(&rms.forward(&x)?, &rms.plain(&x)?)?;
         let group = GroupNorm { gain: g.noise(&[24])?, offset: g.noise(&[24])?, groups: 4, eps: 1e-6 };

@@ -1,5 +1,7 @@
-//! Noise schedules and the steps between them.
+//! Noise levels and the way down: how levels are spaced, and the solver that goes from one to the next.
 
-mod flow_euler;
+mod euler;
+mod spacing;
 
-pub use flow_euler::{FlowEuler, FlowEulerConfig, Schedule};
+pub use euler::Euler;
+pub use spacing::{FlowSpacing, Schedule, TrainedSpacing};

@@ -3,9 +3,9 @@
 use candle_core::Tensor;
 
 use super::{EPS, VaeConfig};
-use crate::checkpoint::Weights;
 use crate::error::Result;
 use crate::nn::{Conv2d, GroupNorm, Linear, attention};
+use crate::weights::Weights;
 
 /// Two normalised convolutions around a shortcut.
 pub(super) struct ResNet {

@@ -4,9 +4,9 @@ use candle_core::Tensor;
 
 use super::blocks::{Middle, ResNet};
 use super::{EPS, VaeConfig};
-use crate::checkpoint::Weights;
 use crate::error::Result;
 use crate::nn::{Conv2d, GroupNorm};
+use crate::weights::Weights;
 
 pub(super) struct Encoder {
     conv_in: Conv2d,

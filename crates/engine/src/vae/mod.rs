@@ -7,9 +7,9 @@ mod tiling;
 
 use candle_core::{DType, Tensor};
 
-use crate::checkpoint::{Config, Weights};
 use crate::error::Result;
 use crate::nn::Conv2d;
+use crate::weights::{Config, Weights};
 use decoder::Decoder;
 use encoder::Encoder;
 pub use tiling::Tiling;
@@ -139,6 +139,16 @@ impl Vae {
     pub fn unscale(&self, latents: &Tensor) -> Result<Tensor> {
         let wide = latents.to_dtype(DType::F32)?.affine(1.0 / self.config.scaling, self.config.shift)?;
         Ok(wide.to_dtype(latents.dtype())?)
+    }
+
+    /// The inverse of [`Vae::unscale`]: what [`Vae::encode`] sees, in the model's scale.
+    ///
+    /// # Errors
+    /// A device out of memory.
+    pub fn scale(&self, z: &Tensor) -> Result<Tensor> {
+        let VaeConfig { scaling, shift, .. } = self.config;
+        let wide = ((z.to_dtype(DType::F32)? - shift)? * scaling)?;
+        Ok(wide.to_dtype(z.dtype())?)
     }
 
     /// Decodes unscaled latents to a picture `[batch, 3, h · factor, w · factor]`, about −1 to 1; large ones tile by

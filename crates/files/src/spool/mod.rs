@@ -101,7 +101,8 @@ impl Spool {
 
     fn open_with(root: &Path, quiet: Duration, flush: Flush, system: Option<System>) -> io::Result<Self> {
         let folder = root.join(SPOOL);
-        fs::create_dir_all(&folder)?;
+        // nobody but this program has any use for it
+        disk::private_folder(&folder)?;
         let current = Segment::make(&folder)?;
         let other = Segment::make(&folder).inspect_err(|_| _ = current.remove())?;
         let state = State {

@@ -54,7 +54,12 @@ impl Segment {
     pub(super) fn make(folder: &Path) -> io::Result<Self> {
         let name = random_hex().map_err(io::Error::other)?;
         let path = folder.join(name);
-        let made = File::options().read(true).write(true).create_new(true).open(&path).and_then(|mut file| {
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
+        // pictures of everybody are in it, whoever may read the folder of files
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let made = options.open(&path).and_then(|mut file| {
             file.try_lock()?;
             file.write_all(&vec![0; SEGMENT_BYTES as usize])?;
             file.sync_all()?;

@@ -59,7 +59,7 @@ fn first(call: &Call, exact: bool) -> Result<Order, MakerError> {
     if let Some(guidance) = call.number("guidance_scale") {
         order.body.insert("guidance".into(), json!(guidance.clamp(1.5, 5.0)));
         if !(1.5..=5.0).contains(&guidance) {
-            order.notes.push(format!("guidance_scale {guidance} is brought into the maker's range of 1.5 to 5"));
+            order.notes.push(format!("guidance_scale {guidance} is changed to fit the maker's range of 1.5 to 5"));
         }
     }
     Ok(order)
@@ -125,7 +125,7 @@ impl Order {
         }
         if grid.asked != size {
             let ((width, height), (w, h)) = (size, grid.asked);
-            self.notes.push(format!("{width} × {height} pixels are asked of the maker as {w} × {h}: its limits"));
+            self.notes.push(format!("{width} × {height} pixels become {w} × {h}: the maker draws within these limits"));
         }
     }
 
@@ -143,7 +143,7 @@ impl Order {
     fn without(&mut self, call: &Call, fields: &[&str]) {
         let given: Vec<&str> = fields.iter().copied().filter(|field| call.values.contains_key(*field)).collect();
         if !given.is_empty() {
-            self.notes.push(format!("{} without effect: {} has no such setting", given.join(", "), self.model));
+            self.notes.push(format!("{}: no effect, since {} has no such setting", given.join(", "), self.model));
         }
     }
 }

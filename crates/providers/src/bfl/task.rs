@@ -141,7 +141,7 @@ impl Bfl {
             let heard = match run.until(Some(deadline), run.desk.http.send(&ask, deadline), false).await? {
                 Ok(answer) => self.read_poll(run, &answer)?,
                 Err(lost) if !lost.passes => {
-                    run.log(&format!("the task cannot be asked after: {}", lost.why));
+                    run.log(&format!("the status of the task cannot be read: {}", lost.why));
                     return Err(run.failed(false));
                 }
                 Err(_) => Heard::Busy(None),
@@ -210,7 +210,7 @@ impl Bfl {
                 run.refused(answer, run.denied_key(), &mut tries).map(|_| Heard::Unreadable)
             }
             _ => {
-                run.log(&format!("asked after the task: {} {}", answer.status, run.desk.quote(answer)));
+                run.log(&format!("the status of the task: {} {}", answer.status, run.desk.quote(answer)));
                 Err(run.failed(false))
             }
         }

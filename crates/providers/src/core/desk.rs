@@ -226,14 +226,16 @@ impl Run<'_> {
     /// Our key or our account is refused.
     pub(crate) fn denied_key(&self) -> Verdict {
         let name = self.desk.name;
-        let msg = format!("{name} refuses this server's key or account; the owner has to see to it");
+        let msg = format!("{name} refuses this server's key or account; the owner of this server has to check both");
         Verdict::Denied(Reach::Maker, MakerError::unavailable(msg, false))
     }
 
     /// The model is not there any more.
     pub(crate) fn denied_model(&self) -> Verdict {
         let name = self.desk.name;
-        let msg = format!("{name} does not serve the model of this endpoint any more; the owner has to choose another");
+        let msg = format!(
+            "{name} no longer serves the model of this endpoint; the owner of this server has to choose another"
+        );
         Verdict::Denied(Reach::Model, MakerError::unavailable(msg, false))
     }
 

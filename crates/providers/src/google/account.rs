@@ -49,9 +49,10 @@ impl Account {
         let text = std::fs::read_to_string(path).map_err(|e| format!("{place} cannot be read: {e}"))?;
         // serde's own message would quote the file
         let file: KeyFile = serde_json::from_str(&text).map_err(|_| {
-            format!("{place} is no key file of a service account: client_email and private_key are needed")
+            format!("{place} is not the key file of a service account: client_email and private_key are needed")
         })?;
-        let pair = key_pair(&file.private_key).ok_or_else(|| format!("the private_key in {place} is no RSA key"))?;
+        let pair =
+            key_pair(&file.private_key).ok_or_else(|| format!("the private_key in {place} is not an RSA key"))?;
         if let Some(uri) = &file.token_uri {
             scumble_fetch::check_target(uri, true).map_err(|e| format!("the token_uri in {place}: {e}"))?;
         }

@@ -124,7 +124,7 @@ fn read(run: &Run<'_>, answer: &Answer) -> Found {
         return match BASE64.decode(data) {
             Ok(bytes) => Found::Picture(bytes.into()),
             Err(error) => {
-                run.log(&format!("Google's picture is no base64: {error}"));
+                run.log(&format!("Google's picture is not base64: {error}"));
                 Found::Nothing(run.failed(false))
             }
         };

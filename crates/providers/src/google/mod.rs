@@ -51,7 +51,7 @@ impl Google {
         ] {
             let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:".contains(&b);
             if id.is_empty() || !id.bytes().all(plain) {
-                return Err(place.wrong(setting, format!("{id:?} is no name that a path can hold")));
+                return Err(place.wrong(setting, format!("{id:?} cannot be part of a path")));
             }
         }
         if let Some(account) = &account {
@@ -115,7 +115,7 @@ impl Google {
             if answer.status != 401 {
                 return Ok(answer);
             }
-            run.log("Google does not take the token any more; a fresh one is fetched");
+            run.log("Google no longer accepts the token; a new one is fetched");
             fresh = true;
         }
     }

@@ -36,10 +36,10 @@ impl Google {
                 parameters["seed"] = seeds::reduced(call.seed).into();
                 parameters["addWatermark"] = false.into();
             }
-            GoogleMode::Gemini => run.log("seed without effect: Imagen takes none in the Gemini API"),
+            GoogleMode::Gemini => run.log("seed has no effect: Imagen takes none in the Gemini API"),
         }
         if call.text("negative_prompt").is_some_and(|text| !text.trim().is_empty()) {
-            run.log("negative_prompt without effect: Imagen 4 has no such field");
+            run.log("negative_prompt has no effect: Imagen 4 has no such field");
         }
         let body = json!({ "instances": [{ "prompt": call.prompt()? }], "parameters": parameters });
         let _slot = run.slot().await?;
@@ -59,7 +59,7 @@ impl Google {
                 run.log(&format!("Google's picture is {why}"));
                 run.failed(false)
             };
-            let bytes = Bytes::from(BASE64.decode(data).map_err(|e| broken(format!("no base64: {e}")))?);
+            let bytes = Bytes::from(BASE64.decode(data).map_err(|e| broken(format!("not base64: {e}")))?);
             let wish = self.wish(call);
             let file = aside(&run.desk.memory, vec![bytes.clone()], move || made(bytes, wish)).await;
             files.push(file.and_then(|file| file).map_err(broken)?);

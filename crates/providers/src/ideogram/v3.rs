@@ -156,7 +156,7 @@ impl Draft<'_> {
     fn styleless(&mut self) {
         self.preset_alone();
         if let Some(style) = self.call.text("style") {
-            self.notes.push(format!("style {style} without effect: Ideogram has no such field here"));
+            self.notes.push(format!("style {style} has no effect: Ideogram has no such field here"));
         }
     }
 

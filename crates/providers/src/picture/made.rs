@@ -33,7 +33,7 @@ impl Wish {
 /// # Errors
 /// What is wrong with the file, for the log.
 pub(crate) fn made(bytes: Bytes, wish: Wish) -> Result<MadeFile, String> {
-    let kind = Kind::of(&bytes).ok_or_else(|| format!("{} bytes that are no picture", bytes.len()))?;
+    let kind = Kind::of(&bytes).ok_or_else(|| format!("{} bytes that are not a picture", bytes.len()))?;
     if kind == Kind::Svg {
         return drawing(bytes, wish);
     }
@@ -78,9 +78,9 @@ fn whole(bytes: &[u8], kind: Kind) -> Result<(), String> {
 
 fn drawing(bytes: Bytes, wish: Wish) -> Result<MadeFile, String> {
     if !wish.drawing {
-        return Err("a drawing of lines where a picture was expected".to_owned());
+        return Err("a vector drawing where a picture was expected".to_owned());
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| "a drawing that is no text".to_owned())?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| "a drawing that is not text".to_owned())?;
     let end = text.trim_end();
     // one element alone may be closed within itself
     let alone = end.ends_with("/>") && end.rfind('<').is_some_and(|last| end[last..].starts_with("<svg"));

@@ -100,13 +100,13 @@ fn is_svg(bytes: &[u8]) -> bool {
 
 /// Unpacks a picture of no more than so many pixels, the right way up.
 fn decode(bytes: &[u8], kind: Kind) -> Result<DynamicImage, String> {
-    kind.format().ok_or("drawings of lines are not unpacked")?;
+    kind.format().ok_or("vector drawings are not decoded")?;
     scumble_pictures::decode(bytes, PIXELS_MAX).map_err(|e| e.to_string())
 }
 
 /// Columns and rows, from the head alone.
 fn dimensions(bytes: &[u8], kind: Kind) -> Result<(u32, u32), String> {
-    kind.format().ok_or("a drawing of lines has no pixels")?;
+    kind.format().ok_or("a vector drawing has no pixels")?;
     scumble_pictures::head(bytes, u64::MAX).map(|head| (head.width, head.height)).map_err(|e| e.to_string())
 }
 

@@ -132,7 +132,7 @@ fn records(folder: &Path) -> Result<Vec<Record>, TapeError> {
             let text =
                 fs::read_to_string(&path).map_err(|e| failed(format!("{} cannot be read: {e}", path.display())))?;
             let record = serde_json::from_str(&text);
-            records.push(record.map_err(|e| failed(format!("{} is no record: {e}", path.display())))?);
+            records.push(record.map_err(|e| failed(format!("{} is not a record: {e}", path.display())))?);
         }
     }
     Ok(records)
@@ -181,10 +181,7 @@ impl Player {
             (None, Some(answers)) => (seedless, answers),
             (None, None) => {
                 let (url, folder) = (plain_url(&ask.link.url), self.folder.display());
-                return Err(format!(
-                    "no record of {} {url} with this body is in {folder}; record it first",
-                    ask.method
-                ));
+                return Err(format!("{folder} has no record of {} {url} with this body; record it first", ask.method));
             }
         };
         let mut played = self.played.lock().unwrap_or_else(PoisonError::into_inner);

@@ -149,7 +149,7 @@ async fn every_field_has_its_place() {
     let expected = json!({ "prompt": "a red panda", "prompt_upsampling": true, "safety_tolerance": 6,
                            "output_format": "png", "width": 1280, "height": 736, "seed": 5 });
     assert_eq!((path.as_str(), body), ("/v1/flux-pro-1.1", expected));
-    assert!(log.contains("num_inference_steps, guidance_scale without effect"), "{log}");
+    assert!(log.contains("num_inference_steps, guidance_scale: no effect"), "{log}");
     // a seed of more bits is reduced; a tolerance may be a number
     let values = prompt(json!({ "seed": 4_294_967_300u64, "safety_tolerance": 5, "enable_safety_checker": false }));
     let (_, body, log) = sent(call("fal-ai/flux-pro/v1.1", values)).await;

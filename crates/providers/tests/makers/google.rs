@@ -216,7 +216,7 @@ async fn an_imagen_that_an_owner_still_has_is_asked_in_its_own_shape() {
         "sampleCount": 2, "aspectRatio": "16:9", "personGeneration": "allow_adult", "includeRaiReason": true } });
     assert_eq!(heard.json(), expected);
     assert_eq!((made.files.len(), ear.spent()), (1, Cost::from_usd(0.04)));
-    assert!(ear.log().contains("seed without effect") && ear.log().contains("negative_prompt without effect"));
+    assert!(ear.log().contains("seed has no effect") && ear.log().contains("negative_prompt has no effect"));
     for (answered, expected) in [
         ((|_, _| Some(json(200, json!({})))) as Answered, moderated("prompt")),
         (|_, _| Some(json(200, json!({ "predictions": [{ "raiFilteredReason": "WORDS" }] }))), moderated("prompt")),

@@ -189,7 +189,7 @@ async fn every_path_of_the_third_has_its_own_fields_and_no_others() {
             ("seed", "5")
         ])
     );
-    assert!(ideogram.run(&image(reframe)).await.1.log().contains("style DESIGN without effect"));
+    assert!(ideogram.run(&image(reframe)).await.1.log().contains("style DESIGN has no effect"));
     let values = json!({ "style": "AUTO", "seed": 6, "color_palette": { "name": "EMBER" } });
     let (path, parts) = ideogram.form(&image(v3("/replace-background", values))).await;
     assert_eq!(path, "/v1/ideogram-v3/replace-background");

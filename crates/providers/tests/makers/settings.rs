@@ -83,7 +83,7 @@ fn settings_that_cannot_be_used_are_named() {
     let file = folder.path().join("account.json");
     std::fs::write(&file, format!("{{\"client_email\":\"a\",\"private_key\":\"{KEY}\"}}")).unwrap();
     let said = refused(&format!("[google]\nmode = \"vertex\"\nservice_account = \"{}\"", file.display()));
-    assert!(said.contains("no RSA key") && !said.contains(KEY), "{said}");
+    assert!(said.contains("not an RSA key") && !said.contains(KEY), "{said}");
 }
 
 #[test]

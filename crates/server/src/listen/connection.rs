@@ -149,8 +149,8 @@ impl Connection {
         http.timer(TokioTimer::new())
             .max_concurrent_streams(H2_STREAMS)
             .max_pending_accept_reset_streams(H2_WAITING_RESETS)
-            // what is a little larger gets an answer of ours
-            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX).saturating_mul(2))
+            // a head beyond it gets a 431, without a body: there is no way to give it one
+            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
             // callers who have vanished are found out, though answers of theirs may take long
             .keep_alive_interval(limits.idle);
         self.to_its_end(http.serve_connection(TokioIo::new(wire), service), &course).await;
@@ -199,10 +199,6 @@ impl Connection {
                 Version::HTTP_2 => refused(405, "CONNECT is served over HTTP/1.1 only"),
                 _ => self.tunnel(request, &course),
             });
-        }
-        if head_bytes(&request) > self.how.limits.head_bytes {
-            let detail = "The head of this request is larger than this server reads: shorten its URL or its headers";
-            return Ok(refused(431, detail));
         }
         request.extensions_mut().insert(scheme);
         if let Some(peer) = self.peer {
@@ -298,14 +294,6 @@ impl HttpBody for Answering {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// How large the head of a request is, about as it was written.
-fn head_bytes<B>(request: &Request<B>) -> usize {
-    // a colon, a space, the end of the line
-    let fields: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let uri = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
-    fields + uri + request.method().as_str().len()
 }
 
 /// What the connection begins with; it stays to be read.

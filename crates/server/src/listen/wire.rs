@@ -178,7 +178,7 @@ fn answer(status: StatusCode) -> Vec<u8> {
         StatusCode::URI_TOO_LONG => {
             "The URL of this request is longer than this server reads: send an input as the body"
         }
-        _ => "This is no HTTP request: its first line or its headers cannot be read",
+        _ => "This is not an HTTP request: its first line or its headers cannot be read",
     };
     let body = ErrorAnswer::plain(status.as_u16(), detail).body.to_string();
     let reason = status.canonical_reason().unwrap_or_default();

@@ -17,6 +17,7 @@ use crate::addressing::Caller;
 use crate::answer::Refusal;
 use crate::sse::{self, broken};
 use crate::state::AppState;
+use crate::stop::{Phase, Phases};
 use crate::wait::stirred;
 use crate::watch::{Watch, What};
 
@@ -30,7 +31,8 @@ pub(super) async fn events(
     let id = visible(&state, &visitor, &id).await?.id;
     // from before the first look, so that no change falls between the two
     let watch = state.watches.watch(id, What::Anything);
-    let follower = Follower { base: base(&caller), state, id, watch, seen: 0, said: Value::Null };
+    let phases = state.stop.hear();
+    let follower = Follower { base: base(&caller), state, id, watch, phases, seen: 0, said: Value::Null };
     let events = stream::unfold(Some(follower), |follower| async move { follower?.next().await });
     Ok(private(sse::response(events).into_response()))
 }
@@ -41,6 +43,7 @@ struct Follower {
     base: String,
     id: JobId,
     watch: Watch,
+    phases: Phases,
     /// The number of the last event that was taken in.
     seen: i64,
     /// What was said last.
@@ -56,7 +59,9 @@ impl Follower {
                     let more = news.get("output").is_none();
                     return Some((sse::event(&news), more.then_some(self)));
                 }
-                Ok(None) => stirred(&self.state, &self.watch).await,
+                // the request goes on without this server, or after its next start
+                Ok(None) if self.phases.now() == Phase::Closing => return None,
+                Ok(None) => stirred(&self.state, &self.watch, &mut self.phases).await,
                 Err(error) => return Some((Err(error), None)),
             }
         }

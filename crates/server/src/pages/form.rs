@@ -52,10 +52,12 @@ fn view(field: &Field, under: &str, value: Option<&Value>, problems: &Told<'_>) 
     let shown = value.cloned().or_else(|| default.clone()).unwrap_or(Value::Null);
     let mut view = control(&field.kind, &path, &shown, problems);
     let is_group = view["group"] == true;
+    let (help, details) = brief(field.help);
     let more = json!({
         "own": field.name,
         "label": label(field.name),
-        "help": field.help,
+        "help": help,
+        "details": details,
         "required": field.is_required(),
         "default": default.as_ref().map(json_text),
         "type": field.kind.type_name(),
@@ -68,6 +70,20 @@ fn view(field: &Field, under: &str, value: Option<&Value>, problems: &Told<'_>) 
         view["ink"] = ink(field).into();
     }
     view
+}
+
+/// A long help in two parts: the sentences that stand below a control, and those that open below them.
+fn brief(help: &'static str) -> (&'static str, Option<&'static str>) {
+    const LONG: usize = 320;
+    const SHORT: usize = 160;
+    if help.len() <= LONG {
+        return (help, None);
+    }
+    let ends = help.match_indices(". ").map(|(at, _)| at + 1).take_while(|end| *end <= SHORT);
+    match ends.last() {
+        Some(end) => (&help[..end], Some(help[end..].trim_start())),
+        None => (help, None),
+    }
 }
 
 /// The colour that a mask is painted in: its help says which one means something.
@@ -195,6 +211,15 @@ mod tests {
                 ["black where", "white where", "white on black"].iter().filter(|words| mask.help.contains(*words));
             assert_eq!(says.count(), 1, "{}", mask.help);
         }
+    }
+
+    #[test]
+    fn a_long_help_opens_where_it_is_wanted() {
+        let prompt =
+            scumble_api::find("scumble/starter").and_then(|endpoint| endpoint.field("prompt")).expect("a field");
+        let (help, details) = brief(prompt.help);
+        assert!(help.ends_with("Others are ignored.") && details == Some(scumble_api::STARTER_WORDS), "{help}");
+        assert_eq!(brief("Short. Help."), ("Short. Help.", None));
     }
 
     #[test]

@@ -30,10 +30,11 @@ pub(super) struct GalleryQuery {
 }
 
 /// What the filter offers.
-const WAYS: [(&str, &str); 4] = [
+const WAYS: [(&str, &str); 5] = [
     ("here", "Runs here"),
     ("maker", "Through its maker"),
     ("missing", "Needs weights or a key"),
+    ("not-yet", "Not yet"),
     ("stand-in", "Stand-in"),
 ];
 

@@ -6,7 +6,8 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use minijinja::context;
-use scumble_api::{ErrorAnswer, ErrorType, FILE_SCHEME, INLINE_SCHEME, Kind};
+use scumble_api::{ErrorAnswer, ErrorType, FILE_SCHEME, INLINE_SCHEME, Kind, cut};
+use scumble_files::FilePath;
 use scumble_store::{EventKind, Job, JobId, Outcome};
 use serde_json::{Map, Value, json};
 
@@ -17,6 +18,7 @@ use super::visitor::{Change, Visitor, redirect};
 use crate::addressing::Caller;
 use crate::answer::Refusal;
 use crate::auth::{Authorized, is_there_for};
+use crate::hosts::Service;
 use crate::platform::SubmitQuery;
 use crate::sent::{FORM, Sent};
 use crate::state::AppState;
@@ -24,6 +26,9 @@ use crate::submit::{Accepted, Call, Origin};
 
 /// Texts beyond this are cut in lists and tables.
 const LONG: usize = 4000;
+
+/// How much of an error is shown: older versions kept more.
+const DETAIL_BYTES: usize = 64 * 1024;
 
 /// A request that this visitor may see: their own, or one from the time before there were keys.
 pub(super) async fn visible(state: &AppState, visitor: &Visitor, id: &str) -> Result<Job, Refusal> {
@@ -63,7 +68,7 @@ pub(super) async fn show(
             request => summary(&job, &base),
             inputs => inputs(&job, &base),
             output => output(&job, &base),
-            raw_output => job.outcome.as_ref().map(|outcome| clip(&format!("{:#}", outcome.body))),
+            raw_output => job.outcome.as_ref().map(|outcome| clip(&format!("{:#}", with_addresses(&outcome.body, &base)))),
             lines => lines,
         };
         Ok(frame.page("job.html", "history", &content))
@@ -99,7 +104,8 @@ pub(super) async fn again(
     let frame = Frame { caller: &caller, visitor: Some(&visitor) };
     let done = async {
         let job = visible(&state, &visitor, &id).await?;
-        let call = Call { body: job.input, stream: true, ..Call::read(&job.endpoint, &Bytes::new())? };
+        let copied = state.store.given_files(job.id).await?;
+        let call = Call { body: job.input, stream: true, copied, ..Call::read(&job.endpoint, &Bytes::new())? };
         let authorized = Authorized::of_key(visitor.key_id.clone());
         let from = Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers };
         let Accepted { job, .. } = call.submit(from, SubmitQuery::default()).await?;
@@ -217,7 +223,7 @@ pub(super) fn output(job: &Job, base: &str) -> Value {
         "ran": outcome.inference_ms.map(duration),
         "cost": cost(outcome),
         "error": outcome.error,
-        "detail": if outcome.status < 400 { Value::Null } else { body["detail"].clone() },
+        "detail": if outcome.status < 400 { Value::Null } else { cut(&body["detail"], DETAIL_BYTES) },
     })
 }
 
@@ -234,7 +240,7 @@ fn inputs(job: &Job, base: &str) -> Vec<Value> {
         };
         let text = match value {
             Value::String(text) => clip(text),
-            Value::Object(_) | Value::Array(_) => clip(&format!("{value:#}")),
+            Value::Object(_) | Value::Array(_) => clip(&format!("{:#}", with_addresses(value, base))),
             other => other.to_string(),
         };
         json!({ "name": name, "label": label(name), "text": text, "picture": picture, "block": value.is_array() || value.is_object() })
@@ -244,12 +250,38 @@ fn inputs(job: &Job, base: &str) -> Vec<Value> {
 
 /// An input picture that this page can show without asking anybody else.
 fn shown_input(url: &str, job: &Job, base: &str) -> Option<String> {
-    if url.starts_with("data:image/") {
-        return Some(url.to_owned());
+    if let Some(own) = own_url(url, base) {
+        return Some(own);
     }
     let cdn = job.options["base_urls"]["cdn"].as_str()?;
     let path = url.strip_prefix(cdn)?.strip_prefix("/files/")?;
     Some(format!("{base}/files/{path}"))
+}
+
+/// The input of a job as somebody could have typed it.
+pub(super) fn typed(job: &Job, caller: &Caller) -> Map<String, Value> {
+    match with_addresses(&job.input, &caller.url(Service::Cdn, "")) {
+        Value::Object(values) => values,
+        _ => Map::new(),
+    }
+}
+
+/// A value of an input or output with the addresses of the files that it refers to.
+fn with_addresses(value: &Value, base: &str) -> Value {
+    match value {
+        Value::String(text) => {
+            let path = text.strip_prefix(FILE_SCHEME).or_else(|| text.strip_prefix(INLINE_SCHEME));
+            match path.map(str::parse::<FilePath>) {
+                Some(Ok(path)) => format!("{base}/files/{path}").into(),
+                _ => value.clone(),
+            }
+        }
+        Value::Array(items) => items.iter().map(|item| with_addresses(item, base)).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (name.clone(), with_addresses(value, base))).collect()
+        }
+        other => other.clone(),
+    }
 }
 
 fn clip(text: &str) -> String {

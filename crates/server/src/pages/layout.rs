@@ -25,6 +25,8 @@ macro_rules! templates {
 
 const TEMPLATES: &[(&str, &str)] = templates![
     "base.html",
+    "docs.html",
+    "document.html",
     "error.html",
     "field.html",
     "gallery.html",

@@ -4,6 +4,7 @@
 //! What a page shows and does goes through the same store and the same validation as the API.
 
 mod assets;
+mod docs;
 mod follow;
 mod form;
 mod gallery;
@@ -48,7 +49,7 @@ pub(crate) fn show_again(body: &[u8]) {
 /// Whether people are answered at this path, and not programs.
 pub(crate) fn is_page(path: &str) -> bool {
     let first = path.split('/').nth(1).unwrap_or_default();
-    let for_people = ["", "models", "history", "jobs", "keys", "sign-in", "sign-out"].contains(&first);
+    let for_people = ["", "models", "history", "jobs", "keys", "sign-in", "sign-out", "docs"].contains(&first);
     for_people && !path.ends_with("/openapi.json") && !path.ends_with("/llms.txt")
 }
 
@@ -75,6 +76,8 @@ pub(crate) fn routes() -> Table {
         .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/thumbnail", post(thumbnail::fetch))
+        .route("/docs", get(docs::list))
+        .route("/docs/{name}", get(docs::show))
         .route("/favicon.ico", get(assets::icon))
         .route("/assets/{version}/{name}", get(assets::read))
 }

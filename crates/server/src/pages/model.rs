@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::form;
-use super::job::visible;
+use super::job::{typed, visible};
 use super::layout::{Frame, json_text, private};
 use super::reference::reference;
 use super::snippets::snippets;
@@ -46,7 +46,7 @@ pub(super) async fn show(
     Query(query): Query<ModelQuery>,
 ) -> Response {
     if path.ends_with("/openapi.json") || path.ends_with("/llms.txt") {
-        return catalogue::document(Extension(caller), Path(path)).await;
+        return catalogue::document(State(state), Extension(caller), Path(path)).await.into_response();
     }
     let visitor = match visitor {
         Ok(visitor) => visitor,
@@ -58,7 +58,7 @@ pub(super) async fn show(
         let mut values = match &query.from {
             Some(id) => {
                 let job = visible(&state, &visitor, id).await?;
-                job.input.as_object().cloned().unwrap_or_default()
+                typed(&job, &caller)
             }
             None => endpoint.example(),
         };

@@ -1,6 +1,6 @@
 //! The API reference of an endpoint: its fields, its output and the objects in them, for tables.
 
-use scumble_api::{Endpoint, Field, FileShape, Kind, OutputShape, PRESETS};
+use scumble_api::{Endpoint, FLAGS_HELP, Field, FileShape, Kind, OutputShape, PRESETS};
 use serde_json::{Value, json};
 
 /// Everything that the reference's tables show.
@@ -60,7 +60,7 @@ fn output(shape: OutputShape) -> Vec<Value> {
     let optional = [
         (shape.timings, line("timings", "object", "Seconds by stage.")),
         (shape.seed, line("seed", "integer", "The seed that was used.")),
-        (shape.flags, line("has_nsfw_concepts", "list<boolean>", "One flag for each picture.")),
+        (shape.flags, line("has_nsfw_concepts", "list<boolean>", FLAGS_HELP)),
         (shape.prompt, line("prompt", "string", "The prompt that was used.")),
     ];
     let there = optional.into_iter().filter(|(there, _)| *there).map(|(_, line)| line);

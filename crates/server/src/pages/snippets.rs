@@ -47,9 +47,13 @@ console.log(requestId, data.images[0].url);
 "#
         ),
         Language::Python => format!(
-            r#"import fal_client
+            r#"import os
+
+import fal_client
 import fal_client.client as client
 
+# until a key is made on this server, any text will do
+os.environ.setdefault("FAL_KEY", "any")
 client.RUN_URL_FORMAT = "{run}/"
 client.QUEUE_URL_FORMAT = "{queue}/"
 

@@ -45,7 +45,7 @@ pub(super) async fn fetch(
     })?;
     // its own word on what it is counts for nothing
     let kind = KINDS.iter().find(|(begin, _)| fetched.bytes.starts_with(begin)).map(|(_, kind)| *kind);
-    let kind = kind.ok_or_else(|| Refusal::plain(422, "This URL leads to no PNG, JPEG, WebP or GIF"))?;
+    let kind = kind.ok_or_else(|| Refusal::plain(422, "This URL does not lead to a PNG, JPEG, WebP or GIF"))?;
     let headers = [
         (header::CONTENT_TYPE, kind),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -68,7 +68,7 @@ impl FromRequestParts<AppState> for Visitor {
             return Ok(Self { key_id: authorized.key_id });
         }
         if wants_json(&parts.headers) {
-            return Err(refused(Refusal::plain(401, "You are not signed in any more: sign in again and repeat this")));
+            return Err(refused(Refusal::plain(401, "You are no longer signed in: sign in, then do this again")));
         }
         let next = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use scumble_api::{AboutWorker, Answers, Endpoint};
+use scumble_api::{AboutWorker, Answers, Endpoint, Standing};
 use scumble_store::WorkerRecord;
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ pub(crate) struct Workers(Vec<(WorkerRecord, AboutWorker)>);
 /// How an endpoint is answered, in words.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Way {
-    /// For filters and styles: `here`, `maker`, `stand-in`, `missing`, `nobody`.
+    /// For filters and styles: `here`, `maker`, `stand-in`, `missing`, `not-yet`, `nobody`.
     pub(super) kind: &'static str,
     /// On a badge.
     pub(super) badge: &'static str,
@@ -50,34 +50,24 @@ impl Workers {
         found.min_by_key(|answers| answers.rank())
     }
 
-    /// The same for people.
+    /// How this endpoint stands by that.
+    pub(crate) fn standing(&self, endpoint: &Endpoint) -> Standing {
+        Standing::of(endpoint, self.answers(endpoint))
+    }
+
+    /// The same for pages.
     pub(super) fn way(&self, endpoint: &Endpoint) -> Way {
-        Way::of(self.answers(endpoint), endpoint)
+        self.standing(endpoint).into()
     }
 }
 
-impl Way {
-    fn of(answers: Option<&Answers>, endpoint: &Endpoint) -> Self {
-        let (kind, badge, text) = match answers {
-            Some(Answers::Here) => ("here", "Runs here", "Its model runs on this server.".to_owned()),
-            Some(Answers::Maker) => {
-                let maker = endpoint.family.maker().map_or("its maker", |maker| maker.title());
-                ("maker", "Through its maker", format!("{maker} makes the picture, with this server's key."))
-            }
-            Some(Answers::StandIn) => {
-                ("stand-in", "Stand-in", "No model runs: a drawn card stands in for the picture.".to_owned())
-            }
-            Some(Answers::Nothing { advice }) => {
-                let badge = if endpoint.family.maker().is_some() { "Needs a key" } else { "Needs weights" };
-                ("missing", badge, advice.clone())
-            }
-            None => (
-                "nobody",
-                "No worker",
-                "No worker is connected: requests wait until one is. Start one with `scumble serve --role worker`."
-                    .to_owned(),
-            ),
+impl From<Standing> for Way {
+    fn from(Standing { word, label, text }: Standing) -> Self {
+        let kind = match word {
+            "needs-weights" | "needs-key" => "missing",
+            "no-worker" => "nobody",
+            word => word,
         };
-        Self { kind, badge, text }
+        Self { kind, badge: label, text }
     }
 }

@@ -1,21 +1,28 @@
 //! What can be called here, for programs: a list, OpenAPI documents, and text for language models.
 
-use axum::extract::{Path, Query};
+use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use scumble_api::Endpoint;
 use scumble_api::faces::{self, CatalogueQuery, Edition, Places};
+use scumble_api::{Endpoint, Standing};
 use serde_json::Value;
 
 use crate::addressing::Caller;
+use crate::answer::Refusal;
 use crate::hosts::Service;
+use crate::pages::Workers;
+use crate::state::AppState;
 
 type Pairs = Query<Vec<(String, String)>>;
 
 /// The page of the catalogue that a query asks for.
-pub(crate) fn page(pairs: Vec<(String, String)>, caller: &Caller) -> Result<Value, String> {
-    faces::catalogue(&query(pairs)?, &places(caller))
+pub(crate) fn page(
+    pairs: Vec<(String, String)>,
+    caller: &Caller,
+    standing: &dyn Fn(&Endpoint) -> Standing,
+) -> Result<Value, String> {
+    faces::catalogue(&query(pairs)?, &places(caller), standing)
 }
 
 fn query(pairs: Vec<(String, String)>) -> Result<CatalogueQuery, String> {
@@ -45,23 +52,35 @@ pub(super) async fn queue_openapi(Extension(caller): Extension<Caller>, Query(pa
 }
 
 /// `GET /models/{id}/openapi.json` and `GET /models/{id}/llms.txt`.
-pub(crate) async fn document(Extension(caller): Extension<Caller>, Path(path): Path<String>) -> Response {
+pub(crate) async fn document(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    Path(path): Path<String>,
+) -> Result<Response, Refusal> {
     let of = |file: &str| -> Option<&'static Endpoint> { scumble_api::find(path.strip_suffix(file)?) };
     if let Some(endpoint) = of("/openapi.json") {
-        return Json(faces::openapi(endpoint, &places(&caller), Edition::V3_1)).into_response();
+        return Ok(Json(faces::openapi(endpoint, &places(&caller), Edition::V3_1)).into_response());
     }
-    match of("/llms.txt") {
-        Some(endpoint) => markdown(faces::llms_of(endpoint, &places(&caller))),
-        None => StatusCode::NOT_FOUND.into_response(),
-    }
+    let Some(endpoint) = of("/llms.txt") else { return Ok(StatusCode::NOT_FOUND.into_response()) };
+    let standing = Workers::now(&state).await?.standing(endpoint);
+    Ok(markdown(faces::llms_of(endpoint, &places(&caller), &standing)))
+}
+
+/// `GET /openapi.json`: the whole server.
+pub(super) async fn openapi(Extension(caller): Extension<Caller>) -> Response {
+    Json(faces::openapi_of_server(&places(&caller))).into_response()
 }
 
 /// `GET /llms.txt`.
-pub(super) async fn overview(Extension(caller): Extension<Caller>) -> Response {
-    markdown(faces::llms(&places(&caller)))
+pub(super) async fn overview(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Refusal> {
+    let workers = Workers::now(&state).await?;
+    Ok(markdown(faces::llms(&places(&caller), &|endpoint| workers.standing(endpoint))))
 }
 
-fn markdown(text: String) -> Response {
+pub(crate) fn markdown(text: String) -> Response {
     ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], text).into_response()
 }
 

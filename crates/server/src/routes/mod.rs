@@ -32,18 +32,16 @@ use crate::addressing::address;
 use crate::auth::take_token;
 use crate::held;
 use crate::keyless::guard;
-use crate::middleware::{cors, errors_in_json, long_bodies, panicked, with_request_id};
+use crate::middleware::{cors, errors_in_json, long_bodies, panicked, with_request_id, with_retry_after};
 use crate::pages;
 use crate::state::AppState;
 use crate::unpack::unpack;
 
 /// What a worker on its own answers: that it lives, and that it reaches its database.
 pub fn probe_router(state: AppState) -> Router {
-    Router::new()
-        .route("/health", get(probes::health))
-        .route("/ready", get(probes::ready))
-        .with_state(state)
-        .layer(ServiceBuilder::new().map_response(with_request_id).map_response(errors_in_json))
+    Router::new().route("/health", get(probes::health)).route("/ready", get(probes::ready)).with_state(state).layer(
+        ServiceBuilder::new().map_response(with_request_id).map_response(with_retry_after).map_response(errors_in_json),
+    )
 }
 
 /// Every path that is routed; whatever else is asked for goes to the fallback.
@@ -92,6 +90,7 @@ fn table() -> Table {
         .route("/v1/{*path}", any(openai::unknown))
         .route("/api/openapi/queue/openapi.json", get(catalogue::queue_openapi))
         .route("/llms.txt", get(catalogue::overview))
+        .route("/openapi.json", get(catalogue::openapi))
         // machines
         .route("/health", get(probes::health))
         .route("/ready", get(probes::ready))
@@ -110,6 +109,7 @@ pub fn router(state: AppState) -> Router {
         .map_response(pages::keep_private)
         .layer(cors())
         .map_response(with_request_id)
+        .map_response(with_retry_after)
         .map_response(IntoResponse::into_response)
         .layer(CatchPanicLayer::custom(panicked))
         .map_response(errors_in_json)

@@ -10,13 +10,14 @@ pub(super) async fn health() -> &'static str {
     "ok\n"
 }
 
-/// `GET /ready`: the database answers too.
+/// `GET /ready`: calls are taken, and the database can be written, in the file that will be there at the next start.
 pub(super) async fn ready(State(state): State<AppState>) -> Result<&'static str, Refusal> {
-    match state.store.ping().await {
+    state.stop.check().map_err(|_| Refusal::plain(503, "The server is being stopped"))?;
+    match state.store.prove().await {
         Ok(()) => Ok("ready\n"),
         Err(error) => {
             tracing::warn!(%error, "not ready");
-            Err(Refusal::plain(503, "The database does not answer"))
+            Err(Refusal::plain(503, "The database does not answer, or cannot be written; the server's log says why"))
         }
     }
 }

@@ -68,6 +68,7 @@ pub(super) fn open(
     opening: Opening,
 ) -> Result<Response, Refusal> {
     let Opening { upgrade, query } = opening;
+    state.stop.check()?;
     let endpoint = endpoint(endpoint_of(path))?;
     let rules = Rules {
         waiting: buffering(&query)?,
@@ -75,6 +76,7 @@ pub(super) fn open(
         overflow: Overflow::DropOldest,
         idle: state.config.realtime_idle,
         farewell: Some(notice("TIMEOUT", "no inputs, reconnect when needed!", None)),
+        phases: state.stop.hear(),
     };
     let (budget, max) = (state.config.memory.clone(), state.config.body_bytes);
     let session = Session { state, caller, authorized, endpoint };

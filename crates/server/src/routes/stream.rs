@@ -20,8 +20,9 @@ use crate::addressing::Caller;
 use crate::answer::{Refusal, about, outcome, resolve_urls};
 use crate::sse::{self, broken};
 use crate::state::AppState;
+use crate::stop::Phases;
 use crate::submit::{Call, Origin};
-use crate::wait::{Wait, stirred};
+use crate::wait::{Hope, Wait, stirred};
 use crate::watch::{Watch, What};
 
 /// A job that runs for this long without a word has begun: proxies do not wait for headers for ever.
@@ -54,6 +55,7 @@ pub(super) async fn stream(from: Origin<'_>, mut call: Call) -> Result<Response,
         id: job.id,
         wait: Wait::new(state, job.id),
         watch,
+        phases: state.stop.hear(),
         seen: 0,
         draft: Draft::of(&job),
     };
@@ -95,6 +97,7 @@ struct Follower {
     id: JobId,
     wait: Wait,
     watch: Watch,
+    phases: Phases,
     /// The number of the last event that was taken in.
     seen: i64,
     draft: Draft,
@@ -102,10 +105,17 @@ struct Follower {
 
 impl Follower {
     /// Waits until there is something to say.
-    async fn beginning(&mut self) -> scumble_store::Result<Standing> {
+    async fn beginning(&mut self) -> Result<Standing, Refusal> {
         let mut running_since = None;
         loop {
             let standing = self.look().await?;
+            if let Standing::Going(job) = standing {
+                match self.wait.hope(&self.state, job).await {
+                    Hope::Left => {}
+                    Hope::Ended => continue,
+                    Hope::Lost(refusal) => return Err(refusal),
+                }
+            }
             let patient = match standing {
                 Standing::Ended(_) | Standing::Gone => false,
                 Standing::Going(State::Running) => running_since.get_or_insert_with(Instant::now).elapsed() < GRACE,
@@ -114,7 +124,7 @@ impl Follower {
             if self.draft.is_news || !patient {
                 return Ok(standing);
             }
-            stirred(&self.state, &self.watch).await;
+            stirred(&self.state, &self.watch, &mut self.phases).await;
         }
     }
 
@@ -122,7 +132,11 @@ impl Follower {
     async fn next(mut self) -> Option<(io::Result<Event>, Option<Self>)> {
         loop {
             match self.look().await {
-                Ok(Standing::Going(_)) => {}
+                Ok(Standing::Going(job)) => match self.wait.hope(&self.state, job).await {
+                    Hope::Left => {}
+                    Hope::Ended => continue,
+                    Hope::Lost(_) => return Some((Err(broken("the server cannot go on with the request")), None)),
+                },
                 Ok(Standing::Ended(outcome)) => return Some((self.last(outcome).await, None)),
                 Ok(Standing::Gone) => {
                     return Some((Err(broken("the request was deleted while it was followed")), None));
@@ -132,7 +146,7 @@ impl Follower {
             if std::mem::take(&mut self.draft.is_news) {
                 return Some((sse::event(&self.draft.to_json()), Some(self)));
             }
-            stirred(&self.state, &self.watch).await;
+            stirred(&self.state, &self.watch, &mut self.phases).await;
         }
     }
 

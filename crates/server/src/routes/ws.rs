@@ -29,15 +29,20 @@ pub(super) async fn open(
     Extension(caller): Extension<Caller>,
     authorized: Authorized,
     Path(id): Path<String>,
-    upgrade: Upgrade,
+    upgrade: Result<Upgrade, Response>,
 ) -> Result<Response, Refusal> {
+    let Ok(upgrade) = upgrade else {
+        return Err(Refusal::plain(400, "This path is for WebSockets, which begin with a GET over HTTP/1.1"));
+    };
     let id = endpoint(&id)?.id;
+    state.stop.check()?;
     let rules = Rules {
         waiting: WAITING,
         bytes: state.config.body_bytes,
         overflow: Overflow::Close,
         idle: state.config.realtime_idle,
         farewell: None,
+        phases: state.stop.hear(),
     };
     let (budget, max) = (state.config.memory.clone(), rules.bytes);
     let session = Session { state, caller, authorized, id };
@@ -64,7 +69,7 @@ impl Session {
         let began = Instant::now();
         let call = match self.authorized.still(&self.state).await {
             Ok(true) => Call::read(self.id, &input.bytes),
-            Ok(false) => Err(Refusal::plain(401, "This key is not valid here any more")),
+            Ok(false) => Err(Refusal::plain(401, "This key is no longer valid here")),
             Err(error) => Err(error.into()),
         };
         let (caller, headers) = (&self.caller, HeaderMap::new());

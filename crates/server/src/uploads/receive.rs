@@ -27,6 +27,7 @@ pub(crate) async fn whole(
 ) -> Result<(), Refusal> {
     let limit = state.config.upload_bytes;
     check_announced(headers, limit)?;
+    state.room()?;
     if state.store.file(path.as_str()).await?.is_some() {
         return discard(body).await;
     }
@@ -47,6 +48,7 @@ pub(crate) async fn part(
     if !(1..=PARTS_MAX).contains(&number) {
         return Err(Refusal::plain(422, &format!("Parts are numbered from 1 to {PARTS_MAX}")));
     }
+    state.room()?;
     // a part may be sent twice, but nobody fills the disk with parts that will never fit together
     let allowed = state.config.upload_bytes;
     let stored: u64 = state.files.parts(path).await?.iter().map(|part| part.bytes).sum();

@@ -5,6 +5,7 @@ use sqlx::postgres::PgRow;
 
 use super::ending::Ending;
 use super::errors::retried;
+use super::leases::Files;
 use super::rows::{self, plain, priority_number};
 use super::{PostgresStore, reads};
 use crate::{Admission, Cancel, Change, Enqueued, Error, Job, JobId, NewJob, Once, Outcome, Result, State};
@@ -87,21 +88,22 @@ async fn ask(
     now_ms: i64,
     strict: bool,
 ) -> Result<(bool, PgRow)> {
-    let NewJob { id, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options } = new;
+    let NewJob { id, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options, given } = new;
     let Admission { max_waiting, max_at_work, once, quiet: _ } = admission;
     let limit = |limit: &Option<u64>| limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX / 2));
     let text = |text: &Option<String>| text.as_deref().map(|text| plain(text).into_owned());
     let (input, options, endpoint) = (input.to_string(), options.to_string(), plain(endpoint));
     let (word, digest) = once.as_ref().map(|Once { word, digest }| (plain(word), &digest[..])).unzip();
     let ending = outcome.map(Ending::new).transpose()?.unwrap_or_default();
+    let files = Files::of(given)?;
     let end_state = outcome.map(|outcome| outcome.end_state(false).as_str());
 
     let mut maybe_written = false;
     let row = retried!(again => {
         maybe_written |= again;
         let query = sqlx::query(
-            "SELECT * FROM accept($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-             $18, $19, $20, $21, $22, $23)",
+            "SELECT * FROM accept_with_files($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
+             $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)",
         )
         .bind(now_ms)
         .bind(id.to_string())
@@ -120,7 +122,7 @@ async fn ask(
         .bind(digest)
         .bind(strict)
         .bind(end_state);
-        ending.bind(query).fetch_one(&store.pool)
+        files.bind(ending.bind(query)).fetch_one(&store.pool)
     })?;
     Ok((maybe_written, row))
 }

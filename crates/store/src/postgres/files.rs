@@ -3,7 +3,7 @@
 use super::PostgresStore;
 use super::errors::retried;
 use super::rows::{self, plain};
-use crate::{Error, FileRecord, Result};
+use crate::{Error, FileRecord, JobId, Result};
 
 pub(super) async fn put(store: &PostgresStore, file: FileRecord) -> Result<()> {
     let FileRecord { path, job_id, content_type, bytes, created_ms, expires_ms, owner, access } = &file;
@@ -35,6 +35,14 @@ pub(super) async fn by_path(store: &PostgresStore, path: &str) -> Result<Option<
     let row =
         retried!(sqlx::query("SELECT * FROM files WHERE path = $1").bind(plain(path)).fetch_optional(&store.pool))?;
     row.as_ref().map(rows::file).transpose()
+}
+
+/// The files that a job's input refers to.
+pub(super) async fn given(store: &PostgresStore, id: JobId) -> Result<Vec<FileRecord>> {
+    let given = "SELECT files.* FROM jobs JOIN given_files ON given_files.job_seq = jobs.seq \
+                 JOIN files ON files.path = given_files.path WHERE jobs.id = $1 ORDER BY files.path";
+    let found = retried!(sqlx::query(given).bind(id.to_string()).fetch_all(&store.pool))?;
+    found.iter().map(rows::file).collect()
 }
 
 pub(super) async fn expired(store: &PostgresStore, limit: u32) -> Result<Vec<FileRecord>> {

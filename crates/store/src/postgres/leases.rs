@@ -1,6 +1,8 @@
 //! Writes on behalf of workers: claim, start, beat, log, finish, release; and taking back what they lost.
 
-use sqlx::Row;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{Postgres, Row};
 
 use super::PostgresStore;
 use super::ending::Ending;
@@ -134,15 +136,8 @@ pub(super) async fn finish(store: &PostgresStore, lease: &Lease, product: &Produ
         .bind(again)
         .bind(outcome.end_state(false).as_str())
         .bind(outcome.end_state(true).as_str());
-        ending
-            .bind(query)
-            .bind(&files.paths)
-            .bind(&files.content_types)
-            .bind(&files.bytes)
-            .bind(&files.created_ms)
-            .bind(&files.expires_ms)
-            .bind(&files.owners)
-            .bind(&files.access)
+        files
+            .bind(ending.bind(query))
             .bind(&words.at_ms)
             .bind(&words.preview)
             .bind(&words.data)
@@ -157,7 +152,7 @@ pub(super) async fn finish(store: &PostgresStore, lease: &Lease, product: &Produ
 
 /// File rows, column by column.
 #[derive(Default)]
-struct Files {
+pub(super) struct Files {
     paths: Vec<String>,
     content_types: Vec<String>,
     bytes: Vec<i64>,
@@ -168,7 +163,7 @@ struct Files {
 }
 
 impl Files {
-    fn of(files: &[FileRecord]) -> Result<Self> {
+    pub(super) fn of(files: &[FileRecord]) -> Result<Self> {
         let mut columns = Self::default();
         for file in files {
             let FileRecord { path, job_id: _, content_type, bytes, created_ms, expires_ms, owner, access } = file;
@@ -181,6 +176,11 @@ impl Files {
             columns.access.push(rows::to_json("access", access)?);
         }
         Ok(columns)
+    }
+
+    pub(super) fn bind<'q>(&'q self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
+        let Self { paths, content_types, bytes, created_ms, expires_ms, owners, access } = self;
+        query.bind(paths).bind(content_types).bind(bytes).bind(created_ms).bind(expires_ms).bind(owners).bind(access)
     }
 }
 

@@ -17,7 +17,8 @@ const STEPS: &[&[&str]] = &[
     &[include_str!("migrations/0002_at_work.sql")],
     &[include_str!("migrations/0003_pages.sql")],
     &[include_str!("migrations/0004_last_words.sql")],
-    &[include_str!("migrations/0014_visits.sql")],
+    &[include_str!("migrations/0005_keeping.sql")],
+    &[include_str!("migrations/0006_visits.sql")],
 ];
 
 /// The version this program knows.

@@ -16,6 +16,7 @@ mod keys;
 mod leases;
 mod migrate;
 mod open;
+mod probe;
 mod reads;
 mod retention;
 mod rows;
@@ -34,10 +35,11 @@ use self::announce::Announcer;
 pub use self::open::PostgresOptions;
 use crate::clock::Setback;
 use crate::keyed::Keyed;
+use crate::stuck::Stuck;
 use crate::{
     Admission, AtWork, Beat, Cancel, Change, Claim, Clock, Count, Delivery, DeliveryAttempt, DeliveryLease,
-    DeliveryRecord, Enqueued, Event, FileRecord, Finish, HistoryFilter, Job, JobFilter, JobId, JobSummary, KeyRecord,
-    Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Product, Reclaimed, Release, Result, Retention,
+    DeliveryRecord, Enqueued, Error, Event, FileRecord, Finish, HistoryFilter, Job, JobFilter, JobId, JobSummary,
+    KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Product, Reclaimed, Release, Result, Retention,
     SecretBytes, SecretRecord, Store, WorkerRecord,
 };
 
@@ -51,6 +53,7 @@ pub struct PostgresStore {
     announcer: Announcer,
     keyed: Keyed,
     setback: Setback,
+    stuck: Stuck,
 }
 
 impl std::fmt::Debug for PostgresStore {
@@ -127,7 +130,9 @@ impl Store for PostgresStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Option<Lease>> {
-        leases::claim(self, claim).await
+        let claimed = leases::claim(self, claim).await;
+        self.stuck.note(&claimed, Option::is_some);
+        claimed
     }
 
     async fn start(&self, lease: &Lease) -> Result<Beat> {
@@ -163,7 +168,11 @@ impl Store for PostgresStore {
     }
 
     async fn purge(&self, retention: Retention, limit: u32) -> Result<u64> {
-        retention::purge(self, retention, limit).await
+        retention::purge(self, retention, limit, false).await
+    }
+
+    async fn purge_younger(&self, retention: Retention, limit: u32) -> Result<u64> {
+        retention::purge(self, retention, limit, true).await
     }
 
     async fn delete_job(&self, id: JobId) -> Result<Option<Vec<FileRecord>>> {
@@ -257,6 +266,10 @@ impl Store for PostgresStore {
         files::by_path(self, path).await
     }
 
+    async fn given_files(&self, id: JobId) -> Result<Vec<FileRecord>> {
+        files::given(self, id).await
+    }
+
     async fn expired_files(&self, limit: u32) -> Result<Vec<FileRecord>> {
         files::expired(self, limit).await
     }
@@ -296,6 +309,15 @@ impl Store for PostgresStore {
     async fn ping(&self) -> Result<()> {
         migrate::version(&mut *self.pool.acquire().await?).await?;
         Ok(())
+    }
+
+    async fn prove(&self) -> Result<()> {
+        self.stuck.why().map_or(Ok(()), Err)?;
+        probe::prove(self).await
+    }
+
+    fn stuck(&self) -> Option<Error> {
+        self.stuck.why()
     }
 
     async fn close(&self) {

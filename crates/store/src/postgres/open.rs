@@ -14,6 +14,7 @@ use super::errors::retried;
 use super::migrate::migrate;
 use crate::clock::Setback;
 use crate::keyed::Keyed;
+use crate::stuck::Stuck;
 use crate::{Clock, Error, Result, SystemClock};
 
 /// How a PostgreSQL database is opened.
@@ -60,7 +61,14 @@ impl PostgresStore {
         let pool = pool(server.clone(), connections.max(1), busy_timeout);
         let listening = pool_of_one(server, busy_timeout);
         let announcer = Announcer::start(pool.clone(), listening, channel).await?;
-        Ok(Self { pool, clock, announcer, keyed: Keyed::default(), setback: Setback::default() })
+        Ok(Self {
+            pool,
+            clock,
+            announcer,
+            keyed: Keyed::default(),
+            setback: Setback::default(),
+            stuck: Stuck::default(),
+        })
     }
 }
 

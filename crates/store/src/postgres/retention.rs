@@ -8,7 +8,8 @@ use super::leases::HINT_KEPT_MS;
 use super::rows;
 use crate::{Change, FileRecord, JobId, Result, Retention};
 
-pub(super) async fn purge(store: &PostgresStore, retention: Retention, limit: u32) -> Result<u64> {
+/// With `spares_older`, jobs stay that were accepted when results were kept for ever.
+pub(super) async fn purge(store: &PostgresStore, retention: Retention, limit: u32, spares_older: bool) -> Result<u64> {
     let now_ms = store.now_ms();
     let Retention { kept_ms, unkept_ms } = retention;
     let mut purged = 0;
@@ -20,6 +21,8 @@ pub(super) async fn purge(store: &PostgresStore, retention: Retention, limit: u3
                 .bind(keep_io)
                 .bind(now_ms.saturating_sub(keep_ms))
                 .bind(left)
+                .bind(spares_older)
+                .bind(retention.pictures_end_ms(keep_io, now_ms))
                 .execute(&store.pool)
         )?;
         purged += deleted.rows_affected();

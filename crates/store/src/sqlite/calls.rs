@@ -6,29 +6,34 @@ use rusqlite::params;
 
 use super::admission;
 use super::db::Db;
+use super::files;
 use super::rows::{self, priority_number};
 use super::steps::{self, Standing};
 use super::writer::Tx;
 use crate::{Admission, Cancel, Change, Enqueued, Error, Job, JobId, NewJob, Once, Outcome, Result, State};
 
-pub(super) fn enqueue(tx: &mut Tx, new: NewJob, admission: &Admission) -> Result<Enqueued> {
+pub(super) fn enqueue(tx: &mut Tx, mut new: NewJob, admission: &Admission) -> Result<Enqueued> {
     let position = match admission::ask(tx, &new, admission)? {
         ControlFlow::Continue(position) => position,
         ControlFlow::Break(why) => return Ok(why),
     };
+    let given = std::mem::take(&mut new.given);
     let job = Job::accepted(new, 0, tx.now_ms, State::Queued);
     let job = insert(tx, job, admission.once.as_ref())?;
+    files::give(tx, job.seq, given)?;
     tx.changes.push(Change::Queued { endpoint: job.endpoint.clone() });
     tx.changes.push(Change::Job(job.id));
     Ok(Enqueued::New { job, position })
 }
 
-pub(super) fn enqueue_ended(tx: &mut Tx, new: NewJob, admission: &Admission, outcome: Outcome) -> Result<Enqueued> {
+pub(super) fn enqueue_ended(tx: &mut Tx, mut new: NewJob, admission: &Admission, outcome: Outcome) -> Result<Enqueued> {
     if let ControlFlow::Break(why) = admission::ask(tx, &new, admission)? {
         return Ok(why);
     }
+    let given = std::mem::take(&mut new.given);
     let job = Job::accepted(new, 0, tx.now_ms, outcome.end_state(false));
     let job = insert(tx, job, admission.once.as_ref())?;
+    files::give(tx, job.seq, given)?;
     steps::record_end(tx, &Standing::of_queued(&job), job.state, &outcome, None)?;
     Ok(Enqueued::New { job: Job { outcome: Some(outcome), ..job }, position: 0 })
 }

@@ -22,15 +22,8 @@ pub(super) fn claim(tx: &mut Tx, claim: Claim) -> Result<Option<Lease>> {
         Claimable::All => None,
         Claimable::Only(list) => Some(rows::to_json("endpoint list", &list)?),
     };
-    let process = process(&worker);
-    let mut next = None;
-    for priority in [Priority::Normal, Priority::Low] {
-        next = next_of(tx, priority, per_key, only.as_deref(), process)?;
-        if next.is_some() {
-            break;
-        }
-    }
-    let Some(seq) = next else { return Ok(None) };
+    let wanted = Wanted { per_key, only: only.as_deref(), process: process(&worker) };
+    let Some(seq) = next(tx, &wanted)? else { return Ok(None) };
     let mut lease = lease(tx, seq, worker, lease_ms)?;
     if start {
         steps::run(tx, &Standing::of_queued(&lease.job))?;
@@ -39,14 +32,41 @@ pub(super) fn claim(tx: &mut Tx, claim: Claim) -> Result<Option<Lease>> {
     Ok(Some(lease))
 }
 
-/// The first job of whoever's turn it is, of this priority.
-fn next_of(
-    tx: &Tx,
-    priority: Priority,
+/// What a claim asks of a job.
+struct Wanted<'a> {
+    /// How many may be at work for one key.
     per_key: Option<u32>,
-    only: Option<&str>,
-    process: &str,
-) -> Result<Option<i64>> {
+    /// The endpoints, as a JSON array; all without it.
+    only: Option<&'a str>,
+    /// Who serves its hint.
+    process: &'a str,
+}
+
+/// The number of the job that goes next: the first of whoever's turn it is, unless one came before it whose worker went
+/// away. That one had its turn.
+fn next(tx: &Tx, wanted: &Wanted<'_>) -> Result<Option<i64>> {
+    for priority in [Priority::Normal, Priority::Low] {
+        let found = [interrupted(tx, priority, wanted)?, next_of(tx, priority, wanted)?];
+        if let Some(seq) = found.into_iter().flatten().min() {
+            return Ok(Some(seq));
+        }
+    }
+    Ok(None)
+}
+
+/// The first job of this priority that was interrupted.
+fn interrupted(tx: &Tx, priority: Priority, wanted: &Wanted<'_>) -> Result<Option<i64>> {
+    let Wanted { per_key, only, process } = wanted;
+    tx.conn.first(
+        include_str!("queries/interrupted.sql"),
+        params![rows::priority_number(priority), tx.now_ms, only, process, HINT_WAIT_MS, HINT_KEPT_MS, per_key],
+        |row| Ok(row.get("seq")?),
+    )
+}
+
+/// The first job of whoever's turn it is, of this priority.
+fn next_of(tx: &Tx, priority: Priority, wanted: &Wanted<'_>) -> Result<Option<i64>> {
+    let Wanted { per_key, only, process } = wanted;
     let turns = match priority {
         Priority::Normal => include_str!("queries/turns_normal.sql"),
         Priority::Low => include_str!("queries/turns_low.sql"),

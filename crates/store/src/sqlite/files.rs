@@ -19,6 +19,33 @@ pub(super) fn insert(tx: &mut Tx, file: FileRecord) -> Result<()> {
     if inserted == 0 { Err(Error::FileExists(path)) } else { Ok(()) }
 }
 
+/// Records the files that a job's input refers to. Those of a copy are there already.
+pub(super) fn give(tx: &mut Tx, job_seq: i64, files: Vec<FileRecord>) -> Result<()> {
+    for file in files {
+        let path = file.path.clone();
+        match insert(tx, file) {
+            Ok(()) | Err(Error::FileExists(_)) => {}
+            Err(error) => return Err(error),
+        }
+        tx.conn.run("INSERT INTO given_files (path, job_seq) VALUES (?1, ?2)", params![path, job_seq])?;
+    }
+    Ok(())
+}
+
+pub(super) fn given(db: &Connection, id: JobId) -> Result<Vec<FileRecord>> {
+    let given = "SELECT files.* FROM jobs JOIN given_files ON given_files.job_seq = jobs.seq \
+                 JOIN files ON files.path = given_files.path WHERE jobs.id = ?1 ORDER BY files.path";
+    db.all(given, [id.to_string()], rows::file)
+}
+
+/// The files that the input of this job refers to and no other's.
+pub(super) fn given_only_to(db: &Connection, job_seq: i64) -> Result<Vec<FileRecord>> {
+    let given = "SELECT files.* FROM given_files JOIN files ON files.path = given_files.path \
+                 WHERE given_files.job_seq = ?1 AND NOT EXISTS (SELECT 1 FROM given_files AS others \
+                 WHERE others.path = given_files.path AND others.job_seq <> ?1) ORDER BY files.path";
+    db.all(given, [job_seq], rows::file)
+}
+
 pub(super) fn forget(tx: &mut Tx, path: &str) -> Result<bool> {
     Ok(tx.conn.run("DELETE FROM files WHERE path = ?1", [path])? > 0)
 }

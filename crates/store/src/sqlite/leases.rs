@@ -1,5 +1,7 @@
 //! Writes on behalf of workers that hold a lease: start, beat, log, finish, release; and taking back what they lost.
 
+use rusqlite::params;
+
 use super::db::Db;
 use super::files;
 use super::steps::{self, Back, Standing};
@@ -113,6 +115,11 @@ pub(super) fn shift(tx: &Tx, shift: Shift) -> Result<()> {
     Ok(())
 }
 
+/// Ends the leases of a process that is gone.
+pub(super) fn expire(tx: &Tx, process: &str) -> Result<()> {
+    tx.conn.run(include_str!("queries/expire_leases.sql"), params![tx.now_ms, process]).map(drop)
+}
+
 pub(super) fn reclaim_expired(tx: &mut Tx, limits: Limits, set_aside: &Outcome) -> Result<Reclaimed> {
     let expired = tx.conn.all(EXPIRED, [tx.now_ms], Standing::from_row)?;
     let mut reclaimed = Reclaimed::default();
@@ -130,7 +137,7 @@ fn reclaim(
     reclaimed: &mut Reclaimed,
 ) -> Result<()> {
     let worker = job.worker.as_deref().unwrap_or("unknown");
-    let stopped = format!("worker {worker} stopped beating");
+    let stopped = format!("worker {worker} gave no more signs of life");
     if let Some(outcome) = &job.cancel {
         steps::end(tx, &job, State::Cancelled, outcome, Some(stopped))?;
         reclaimed.cancelled.push(job.id);

@@ -15,15 +15,18 @@ mod flusher;
 mod history;
 mod keys;
 mod leases;
+mod lives;
 mod migrate;
 mod open;
 #[cfg(test)]
 mod plans;
+mod probe;
 mod readers;
 mod reads;
 mod retention;
 mod rows;
 mod rush;
+mod same_file;
 mod secrets;
 mod steps;
 mod unwritten;
@@ -31,6 +34,7 @@ mod visits;
 mod workers;
 mod writer;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -39,19 +43,23 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 
 use self::leases::Token;
+use self::lives::Lives;
 pub use self::open::Options;
+use self::probe::Probe;
 use self::readers::Readers;
 use self::rush::Rush;
+use self::same_file::SameFile;
 use self::unwritten::{Unwritten, may_be_handed};
 use self::writer::{Tx, Writer};
 use crate::clock::Setback;
 use crate::keyed::Keyed;
 use crate::seat::Seats;
+use crate::stuck::Stuck;
 use crate::{
-    Admission, AtWork, Beat, Cancel, Change, Claim, Claimed, Clock, Count, Delivery, DeliveryAttempt, DeliveryLease,
-    DeliveryRecord, Enqueued, Event, EventKind, FileRecord, Finish, FreshSize, HistoryFilter, Job, JobFilter, JobId,
-    JobSummary, KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Product, Reclaimed, Release, Result,
-    Retention, Seat, SecretBytes, SecretRecord, Store, WorkerRecord,
+    Admission, AtWork, Beat, Cancel, Cause, Change, Claim, Claimed, Clock, Count, Delivery, DeliveryAttempt,
+    DeliveryLease, DeliveryRecord, Enqueued, Error, Event, EventKind, FileRecord, Finish, FreshSize, HistoryFilter,
+    Job, JobFilter, JobId, JobSummary, KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Product,
+    Reclaimed, Release, Result, Retention, Seat, SecretBytes, SecretRecord, Store, WorkerRecord,
 };
 
 /// The store in a SQLite file.
@@ -70,6 +78,12 @@ pub struct SqliteStore {
     rush: Rush,
     seats: Arc<Seats>,
     unwritten: Unwritten,
+    stuck: Stuck,
+    probe: Probe,
+    same_file: SameFile,
+    lives: Arc<Lives>,
+    /// Where the file is.
+    folder: PathBuf,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -86,6 +100,7 @@ impl SqliteStore {
         }
         // better refused than run for nothing
         self.writer.check()?;
+        self.same_file.check()?;
         self.unwritten.refusal().map_or(Ok(()), Err)?;
         let now_ms = self.clock.now_ms();
         let job = unwritten::running(new.clone(), now_ms);
@@ -120,6 +135,16 @@ impl SqliteStore {
         self.readers.glance(move |db| read(db, id)).await
     }
 
+    /// The processes that are gone and have left leases here.
+    async fn dead(&self) -> Vec<lives::Dead> {
+        let lives = self.lives.clone();
+        let found = tokio::task::spawn_blocking(move || lives.dead()).await.map_err(std::io::Error::other).flatten();
+        found.unwrap_or_else(|error| {
+            tracing::warn!(%error, "who is gone cannot be told; their leases end by themselves");
+            Vec::new()
+        })
+    }
+
     /// Who hears of an end may rely on it: waits until it is on disk.
     async fn settled_if(&self, has_ended: bool) -> Result<()> {
         if has_ended { self.writer.settled().await } else { Ok(()) }
@@ -129,6 +154,17 @@ impl SqliteStore {
 /// So many waiting jobs are counted in less time than it takes to ask another thread.
 const SHORT_QUEUE: i64 = 500;
 
+#[cfg(unix)]
+fn free_bytes(folder: &std::path::Path) -> Result<Option<u64>> {
+    let system = rustix::fs::statvfs(folder).map_err(|error| Error::Database(Cause::new(error)))?;
+    Ok(Some(system.f_bavail.saturating_mul(system.f_frsize)))
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_: &std::path::Path) -> Result<Option<u64>> {
+    Ok(None)
+}
+
 // Writes and long reads go elsewhere as closures over owned values, because they outlive a caller who goes away.
 #[async_trait]
 impl Store for SqliteStore {
@@ -136,6 +172,7 @@ impl Store for SqliteStore {
         if let Some(job) = self.hand(&job, &admission)? {
             return Ok(Enqueued::New { job, position: 0 });
         }
+        self.same_file.check()?;
         // Whoever repeats its word is told that the job is there, so then it has to be on disk.
         let is_submit = !admission.quiet;
         let told = is_submit || admission.once.is_some();
@@ -148,6 +185,7 @@ impl Store for SqliteStore {
     }
 
     async fn enqueue_ended(&self, job: NewJob, admission: Admission, outcome: Outcome) -> Result<Enqueued> {
+        self.same_file.check()?;
         self.writer.write(move |tx| calls::enqueue_ended(tx, job, &admission, outcome)).await
     }
 
@@ -197,7 +235,9 @@ impl Store for SqliteStore {
     async fn claim(&self, claim: &Claim) -> Result<Option<Lease>> {
         self.rush.pass().await;
         let claim = claim.clone();
-        self.writer.note(|tx| claims::claim(tx, claim)).await
+        let claimed = self.writer.note(|tx| claims::claim(tx, claim)).await;
+        self.stuck.note(&claimed, Option::is_some);
+        claimed
     }
 
     async fn claim_or_sit(&self, claim: &Claim) -> Result<Claimed> {
@@ -208,7 +248,9 @@ impl Store for SqliteStore {
         let (wanted, seats) = (claim.clone(), self.seats.clone());
         // who announces is the writer, so nobody is called while it looks
         let look = move |tx: &mut Tx| Ok((claims::claim(tx, wanted)?, seats.calls()));
-        let seat = match self.writer.note(look).await? {
+        let looked = self.writer.note(look).await;
+        self.stuck.note(&looked, |(lease, _)| lease.is_some());
+        let seat = match looked? {
             (Some(lease), _) => return Ok(Claimed::Job(Box::new(lease))),
             // with a limit for each key a job has to be counted before it runs
             (None, _) if claim.per_key.is_some() => Seat::outside(),
@@ -244,14 +286,30 @@ impl Store for SqliteStore {
         self.writer.write(move |tx| leases::release(tx, token, why)).await
     }
 
+    async fn begin_work(&self, process: &str) -> Result<()> {
+        let (lives, process) = (self.lives.clone(), process.to_owned());
+        let begun = tokio::task::spawn_blocking(move || lives.begin(&process)).await.map_err(|_| Error::Closed)?;
+        // leases end by themselves
+        begun.unwrap_or_else(|error| tracing::warn!(%error, "no lock beside the database: leases of a crash last on"));
+        Ok(())
+    }
+
+    fn stuck(&self) -> Option<Error> {
+        self.stuck.why()
+    }
+
     async fn reclaim_expired(&self, limits: Limits, set_aside: Outcome) -> Result<Reclaimed> {
         let now_ms = self.clock.now_ms();
         let shift = self.setback.shift(now_ms);
+        let dead = self.dead().await;
+        let gone: Vec<String> = dead.iter().map(|dead| dead.process.clone()).collect();
         let reclaimed = self.writer.write(move |tx| {
             shift.map_or(Ok(()), |shift| leases::shift(tx, shift))?;
+            gone.iter().try_for_each(|process| leases::expire(tx, process))?;
             leases::reclaim_expired(tx, limits, &set_aside)
         });
         let reclaimed = reclaimed.await?;
+        dead.into_iter().for_each(lives::Dead::bury);
         self.setback.looked(now_ms);
         Ok(reclaimed)
     }
@@ -266,7 +324,11 @@ impl Store for SqliteStore {
     }
 
     async fn purge(&self, retention: Retention, limit: u32) -> Result<u64> {
-        self.writer.write(move |tx| retention::purge(tx, retention, limit)).await
+        self.writer.write(move |tx| retention::purge(tx, retention, limit, false)).await
+    }
+
+    async fn purge_younger(&self, retention: Retention, limit: u32) -> Result<u64> {
+        self.writer.write(move |tx| retention::purge(tx, retention, limit, true)).await
     }
 
     async fn delete_job(&self, id: JobId) -> Result<Option<Vec<FileRecord>>> {
@@ -382,6 +444,10 @@ impl Store for SqliteStore {
         self.readers.glance(move |db| files::by_path(db, &path)).await
     }
 
+    async fn given_files(&self, id: JobId) -> Result<Vec<FileRecord>> {
+        self.readers.glance(move |db| files::given(db, id)).await
+    }
+
     async fn expired_files(&self, limit: u32) -> Result<Vec<FileRecord>> {
         let now_ms = self.clock.now_ms();
         self.readers.read(move |db| files::expired(db, now_ms, limit)).await
@@ -456,7 +522,20 @@ impl Store for SqliteStore {
         self.readers.glance(migrate::version).await.map(|_| ())
     }
 
+    async fn prove(&self) -> Result<()> {
+        self.writer.check()?;
+        self.same_file.check()?;
+        self.stuck.why().map_or(Ok(()), Err)?;
+        self.probe.prove(&self.writer).await
+    }
+
+    fn free_bytes(&self) -> Result<Option<u64>> {
+        free_bytes(&self.folder)
+    }
+
     async fn close(&self) {
+        self.lives.end();
+        self.same_file.close();
         // The last connection to close writes the log back into the database; it has to be one that may write.
         self.readers.close().await;
         self.writer.close().await;

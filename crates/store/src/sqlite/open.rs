@@ -1,7 +1,7 @@
 //! Opening a SQLite file.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +12,18 @@ use tokio::sync::broadcast;
 use super::SqliteStore;
 use super::errors::about;
 use super::flusher::log_beside;
+use super::lives::{Lives, private_file, private_folder};
 use super::migrate::migrate;
+use super::probe::Probe;
 use super::readers::Readers;
 use super::rush::Rush;
+use super::same_file::SameFile;
 use super::unwritten::Unwritten;
 use super::writer::{Announce, Writer};
 use crate::clock::Setback;
 use crate::keyed::Keyed;
 use crate::seat::Seats;
+use crate::stuck::Stuck;
 use crate::{Change, Clock, Error, Result, SystemClock};
 
 /// Changes a receiver may be behind before it misses some.
@@ -80,19 +84,22 @@ impl SqliteStore {
 
 fn open(path: &Path, options: Options) -> Result<SqliteStore> {
     let Options { clock, readers, busy_timeout, max_bytes } = options;
-    make_folder(path)?;
+    make_private(path).map_err(|error| cannot_open(path, &error))?;
     let mut conn = open_writer(path, busy_timeout).map_err(|error| about(path, error))?;
     limit_size(&conn, max_bytes)?;
     migrate(&mut conn, clock.now_ms())?;
     let readers = (0..readers.max(1)).map(|_| open_reader(path, busy_timeout)).collect::<Result<_>>();
     let readers = Readers::new(readers.map_err(|error| about(path, error))?);
     let ((changes, _), seats) = (broadcast::channel(CHANGES_KEPT), Arc::<Seats>::default());
-    let start = |conn: Connection| {
-        // as SQLite names it, which follows links
-        let flush = log_beside(Path::new(conn.path().unwrap_or_default()))?;
+    let start = |conn: Connection, real: &Path| {
+        let flush = log_beside(real)?;
         Writer::start(conn, flush, clock.clone(), announce(changes.clone(), seats.clone()))
     };
-    let writer = start(conn).map_err(|error| cannot_open(path, &error))?;
+    // as SQLite names it, which follows links
+    let real = PathBuf::from(conn.path().unwrap_or_default());
+    let writer = start(conn, &real).map_err(|error| cannot_open(path, &error))?;
+    let same_file = SameFile::of(path, &real).map_err(|error| cannot_open(path, &error))?;
+    let folder = real.parent().unwrap_or(Path::new("/")).to_owned();
     Ok(SqliteStore {
         writer,
         readers,
@@ -103,6 +110,11 @@ fn open(path: &Path, options: Options) -> Result<SqliteStore> {
         rush: Rush::default(),
         seats,
         unwritten: Unwritten::default(),
+        stuck: Stuck::default(),
+        probe: Probe::default(),
+        same_file,
+        lives: Arc::new(Lives::beside(&real)),
+        folder,
     })
 }
 
@@ -117,9 +129,17 @@ fn announce(changes: broadcast::Sender<Change>, seats: Arc<Seats>) -> Announce {
     })
 }
 
-fn make_folder(path: &Path) -> Result<()> {
+/// Makes the folder and an empty file where they are missing, for their owner only: secrets are in it. SQLite gives the
+/// files beside it the same mode.
+fn make_private(path: &Path) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    std::fs::create_dir_all(folder).map_err(|error| cannot_open(path, &error))
+    if folder != Path::new("") {
+        private_folder(folder)?;
+    }
+    if !path.try_exists()? {
+        private_file(path)?;
+    }
+    Ok(())
 }
 
 fn cannot_open(path: &Path, error: &std::io::Error) -> Error {

@@ -39,6 +39,11 @@ fn head() -> Result<()> {
 }
 
 #[test]
+fn interrupted() -> Result<()> {
+    check(include_str!("queries/interrupted.sql"), &["INDEX jobs_interrupted (priority=?)"])
+}
+
+#[test]
 fn claim() -> Result<()> {
     check(include_str!("queries/claim.sql"), &["SEARCH jobs USING INTEGER PRIMARY KEY"])
 }
@@ -59,6 +64,11 @@ fn expired() -> Result<()> {
 }
 
 #[test]
+fn leases_of_the_dead() -> Result<()> {
+    check(include_str!("queries/expire_leases.sql"), &["INDEX jobs_leases (lease_expires_ms>?)"])
+}
+
+#[test]
 fn overdue() -> Result<()> {
     check(include_str!("queries/overdue.sql"), &["INDEX jobs_start_by (start_by_ms<?)"])
 }
@@ -71,7 +81,8 @@ fn events() -> Result<()> {
 #[test]
 fn purge() -> Result<()> {
     let ended = "INDEX jobs_ended (keep_io=? AND finished_ms<?)";
-    check(include_str!("queries/purge.sql"), &[ended, "INDEX deliveries_of_job (job_seq=?)"])
+    check(include_str!("queries/purge.sql"), &[ended, "INDEX deliveries_of_job (job_seq=?)"])?;
+    check(include_str!("queries/purge_files.sql"), &[ended, "INDEX files_of_job (job_id=?)"])
 }
 
 #[test]

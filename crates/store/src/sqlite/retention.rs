@@ -1,4 +1,5 @@
-//! Deleting ended jobs. What belongs to a job goes with it, by its foreign keys; its files' rows stay.
+//! Deleting ended jobs. What belongs to a job goes with it, by its foreign keys; its files' rows stay until their bytes are
+//! gone, with an end from now on.
 
 use rusqlite::params;
 
@@ -12,15 +13,20 @@ use crate::{FileRecord, JobId, Result, Retention};
 /// Pages that go back to the file system with one purge: a few megabytes, so that nobody has to wait for long.
 const PAGES_FREED: u32 = 1_000;
 
-pub(super) fn purge(tx: &mut Tx, retention: Retention, limit: u32) -> Result<u64> {
+/// With `spares_older`, jobs stay that were accepted when results were kept for ever.
+pub(super) fn purge(tx: &mut Tx, retention: Retention, limit: u32, spares_older: bool) -> Result<u64> {
     let Retention { kept_ms, unkept_ms } = retention;
     let mut purged = 0;
     for (keep_io, keep_ms) in [(false, Some(unkept_ms)), (true, kept_ms)] {
         let Some(keep_ms) = keep_ms else { continue };
-        let left = u64::from(limit).saturating_sub(purged);
+        let left = u64::from(limit).saturating_sub(purged).cast_signed();
         let before_ms = tx.now_ms.saturating_sub(keep_ms);
+        if let Some(end_ms) = retention.pictures_end_ms(keep_io, tx.now_ms) {
+            let files = include_str!("queries/purge_files.sql");
+            tx.conn.run(files, params![keep_io, before_ms, left, spares_older, end_ms])?;
+        }
         let deleted =
-            tx.conn.run(include_str!("queries/purge.sql"), params![keep_io, before_ms, left.cast_signed()])?;
+            tx.conn.run(include_str!("queries/purge.sql"), params![keep_io, before_ms, left, spares_older])?;
         purged += deleted as u64;
     }
     let forgotten = tx.now_ms.saturating_sub(HINT_KEPT_MS);
@@ -36,7 +42,8 @@ pub(super) fn delete_job(tx: &mut Tx, id: JobId) -> Result<Option<Vec<FileRecord
         Some(job) if job.state.is_end() => job.seq,
         _ => return Ok(None),
     };
-    let files = files::of_job(&tx.conn, id)?;
+    let mut files = files::of_job(&tx.conn, id)?;
+    files.extend(files::given_only_to(&tx.conn, seq)?);
     tx.conn.run("DELETE FROM jobs WHERE seq = ?1", [seq])?;
     give_space_back(tx)?;
     Ok(Some(files))

@@ -113,7 +113,7 @@ pub(super) fn record_end(
     Ok(())
 }
 
-/// Puts a job back at its old place in the queue.
+/// Puts a job back at its old place in the queue; before everybody's turn where its worker went away.
 pub(super) fn requeue(tx: &mut Tx, job: &Standing, why: Back) -> Result<()> {
     let (drained, crashed, rest_ms, reason) = match why {
         Back::Drained => (1, 0, 0, "the worker was shut down".to_owned()),
@@ -123,9 +123,10 @@ pub(super) fn requeue(tx: &mut Tx, job: &Standing, why: Back) -> Result<()> {
     let not_before_ms = (rest_ms > 0).then(|| tx.now_ms.saturating_add(rest_ms));
     tx.conn.run(
         "UPDATE jobs \
-         SET state = 'queued', drained = ?2, crashes = ?3, worker = NULL, lease_expires_ms = NULL, not_before_ms = ?4 \
+         SET state = 'queued', drained = ?2, crashes = ?3, worker = NULL, lease_expires_ms = NULL, not_before_ms = ?4, \
+             interrupted = ?5 \
          WHERE seq = ?1",
-        params![job.seq, job.drained + drained, job.crashes + crashed, not_before_ms],
+        params![job.seq, job.drained + drained, job.crashes + crashed, not_before_ms, drained + crashed > 0],
     )?;
     tx.changes.push(Change::Queued { endpoint: job.endpoint.clone() });
     entered(tx, job, State::Queued, Some(reason))

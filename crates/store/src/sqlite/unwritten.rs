@@ -45,7 +45,12 @@ struct Handed {
 /// nobody is told of it.
 pub(super) fn may_be_handed(job: &NewJob, admission: &Admission) -> bool {
     let Admission { max_waiting: _, max_at_work, once, quiet } = admission;
-    *quiet && max_at_work.is_none() && once.is_none() && job.hint.is_none() && job.webhook.is_none()
+    *quiet
+        && max_at_work.is_none()
+        && once.is_none()
+        && job.hint.is_none()
+        && job.webhook.is_none()
+        && job.given.is_empty()
 }
 
 /// A job that runs from its first moment.

@@ -28,6 +28,7 @@ pub async fn input_comes_back(place: &impl Place) -> Result<()> {
         hint: Some("session-7".to_owned()),
         keep_io: false,
         options: json!({"tags": {"team": "a"}}),
+        given: Vec::new(),
     };
     let accepted = accepted(&*store, new.clone()).await?;
     let read = job(&*store, new.id).await?;
@@ -36,7 +37,22 @@ pub async fn input_comes_back(place: &impl Place) -> Result<()> {
     assert_eq!(read.input.to_string(), new.input.to_string());
     let Job { id, seq, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options, .. } =
         read.clone();
-    assert_eq!(NewJob { id, endpoint, input, key_id, priority, start_by_ms, webhook, hint, keep_io, options }, new);
+    assert_eq!(
+        NewJob {
+            id,
+            endpoint,
+            input,
+            key_id,
+            priority,
+            start_by_ms,
+            webhook,
+            hint,
+            keep_io,
+            options,
+            given: Vec::new()
+        },
+        new
+    );
     assert!(seq > 0);
     assert_eq!((read.state, read.attempt, read.drained, read.crashes), (State::Queued, 0, 0, 0));
     assert_eq!((read.created_ms, read.started_ms, read.finished_ms), (place.clock().now_ms(), None, None));

@@ -48,6 +48,54 @@ pub async fn fewest_at_work_first(place: &impl Place) -> Result<()> {
     Ok(())
 }
 
+/// A job whose worker went away, in an orderly manner or not, goes before all that came later, whoever's turn it is.
+pub async fn interrupted_ones_go_first(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let first = enqueued(&*store, job_by("a")).await?;
+    let second = enqueued(&*store, NewJob { endpoint: "b/b".to_owned(), ..job_by("b") }).await?;
+    let low = enqueued(&*store, NewJob { priority: Priority::Low, ..job_by("a") }).await?;
+    let drained = claimed(&*store, "w").await?;
+    claimed(&*store, "dead").await?;
+    let low_one = claimed(&*store, "w").await?;
+    assert_eq!((drained.job.id, low_one.job.id), (first, low));
+    let later = [enqueued(&*store, job_by("c")).await?, enqueued(&*store, new_job()).await?];
+
+    assert!(store.release(&drained, Release::Drained).await?);
+    assert!(store.release(&low_one, Release::Drained).await?);
+    place.clock().advance(LEASE_MS);
+    assert_eq!(super::leases::reclaim(&*store).await?.requeued, [second]);
+    // c and those without a key never had a turn, and came later
+    let mut order = Vec::new();
+    while let Some(lease) = claim(&*store, "w").await? {
+        order.push(lease.job.id);
+        store.finish(&lease, success().into()).await?;
+    }
+    assert_eq!(order, [first, second, later[0], later[1], low], "a low one still waits behind all normal ones");
+    Ok(())
+}
+
+/// Having been interrupted is no way around the limit of a key, and what failed and rested has no precedence.
+pub async fn interrupted_ones_keep_to_the_rules(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let limited = Claim { per_key: Some(1), ..claim_of("w", Claimable::All) };
+    let first = enqueued(&*store, job_by("a")).await?;
+    let Some(lease) = store.claim(&limited).await? else { panic!("nothing to claim") };
+    let other = enqueued(&*store, NewJob { endpoint: "a/a".to_owned(), ..job_by("a") }).await?;
+    assert!(store.release(&lease, Release::Drained).await?);
+    let only = Claim { endpoints: Claimable::Only(vec!["a/a".to_owned()]), ..limited.clone() };
+    let Some(held) = store.claim(&only).await? else { panic!("nothing to claim") };
+    assert_eq!(held.job.id, other);
+    assert_eq!(store.claim(&limited).await?, None, "the key has one at work");
+    store.finish(&held, success().into()).await?;
+    let Some(again) = store.claim(&limited).await? else { panic!("nothing to claim") };
+    assert_eq!(again.job.id, first);
+
+    enqueued(&*store, job_by("b")).await?;
+    assert!(store.release(&again, Release::Failed { reason: "again".to_owned(), rest_ms: 0 }).await?);
+    assert_eq!(key(&claimed(&*store, "w").await?), "b", "it has failed, and a had its turn");
+    Ok(())
+}
+
 /// A low job of a key that has nothing still waits behind the normal ones of everybody else.
 pub async fn priority_before_turns(place: &impl Place) -> Result<()> {
     let store = place.open().await?;

@@ -251,7 +251,11 @@ pub async fn crashes_have_a_limit(place: &impl Place) -> Result<()> {
     assert_eq!((ended.state, ended.attempt, ended.crashes), (State::Failed, 3, 3));
     assert_eq!(ended.outcome, Some(failure(500, "set_aside")));
     let reasons: Vec<_> = reasons(&store.events(poison, 0).await?);
-    assert_eq!(reasons.iter().filter(|reason| reason.contains("victim stopped beating")).count(), 3, "{reasons:?}");
+    assert_eq!(
+        reasons.iter().filter(|reason| reason.contains("victim gave no more signs of life")).count(),
+        3,
+        "{reasons:?}"
+    );
     assert_eq!(claim(&*store, "w").await?, None);
     Ok(())
 }

@@ -104,6 +104,57 @@ pub async fn everything_goes_but_files(place: &impl Place) -> Result<()> {
     Ok(())
 }
 
+/// A picture ends with the result that was kept for its time; who did not want the result kept has the picture's URL for
+/// as long as others have theirs. What a caller has said about a picture stands.
+pub async fn pictures_end_with_their_jobs(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let now_ms = place.clock().now_ms();
+    let until = |path: &str, expires_ms| FileRecord { expires_ms, ..file(path) };
+    let made = [("b/kept", true, None), ("b/said", true, Some(now_ms + 100 * KEPT_MS)), ("b/unkept", false, None)];
+    for (path, keep_io, expires_ms) in made {
+        enqueued(&*store, NewJob { keep_io, ..new_job() }).await?;
+        store.finish(&running(&*store, "w").await?, with_files(success(), vec![until(path, expires_ms)])).await?;
+    }
+    let end = async |path: &str| Ok::<_, crate::Error>(store.file(path).await?.and_then(|file| file.expires_ms));
+    place.clock().advance(UNKEPT_MS);
+    assert_eq!(store.purge_younger(RETENTION, 10).await?, 1);
+    assert_eq!(end("b/unkept").await?, Some(now_ms + UNKEPT_MS + KEPT_MS));
+    assert_eq!((end("b/kept").await?, store.expired_files(10).await?), (None, vec![]));
+    place.clock().advance(KEPT_MS - UNKEPT_MS);
+    assert_eq!(store.purge_younger(RETENTION, 10).await?, 2);
+    let gone: Vec<_> = store.expired_files(10).await?.into_iter().map(|file| file.path).collect();
+    assert_eq!(gone, ["b/kept"]);
+    assert_eq!(end("b/said").await?, Some(now_ms + 100 * KEPT_MS));
+    Ok(())
+}
+
+/// The files that an input refers to go with the last job that has them.
+pub async fn given_files_go_with_their_jobs(place: &impl Place) -> Result<()> {
+    let store = place.open().await?;
+    let given = |path: &str| FileRecord { expires_ms: None, owner: Some("a".to_owned()), ..file(path) };
+    let new = NewJob { given: vec![given("b/one"), given("b/two")], ..job_by("a") };
+    let first = enqueued(&*store, new).await?;
+    let known = store.given_files(first).await?;
+    assert_eq!(known, [given("b/one"), given("b/two")]);
+    assert_eq!(store.file("b/one").await?, Some(given("b/one")));
+    let copy = enqueued(&*store, NewJob { given: vec![given("b/one")], ..job_by("a") }).await?;
+    assert_eq!(store.given_files(copy).await?, [given("b/one")]);
+    for id in [first, copy] {
+        store.cancel(id, cancelled()).await?;
+    }
+
+    let alone = store.delete_job(first).await?.map(|files| files.into_iter().map(|file| file.path).collect::<Vec<_>>());
+    assert_eq!(alone, Some(vec!["b/two".to_owned()]), "the copy has the other one");
+    assert_eq!(store.file("b/one").await?.map(|file| file.expires_ms), Some(None));
+    assert_eq!(store.expired_files(10).await?.into_iter().map(|file| file.path).collect::<Vec<_>>(), ["b/two"]);
+    assert!(store.forget_file("b/two").await?);
+    place.clock().advance(KEPT_MS);
+    assert_eq!(store.purge(RETENTION, 10).await?, 1);
+    assert_eq!(store.expired_files(10).await?.into_iter().map(|file| file.path).collect::<Vec<_>>(), ["b/one"]);
+    assert_eq!(store.given_files(copy).await?, []);
+    Ok(())
+}
+
 /// An ended job can be deleted at any time; the rows of its files are given out and stay until they are forgotten.
 pub async fn deleted_by_hand(place: &impl Place) -> Result<()> {
     let store = place.open().await?;

@@ -42,7 +42,13 @@ pub async fn changes_are_announced(place: &impl Place) -> Result<()> {
 
 /// A store that works says so.
 pub async fn answers_pings(place: &impl Place) -> Result<()> {
-    place.open().await?.ping().await
+    let store = place.open().await?;
+    store.ping().await?;
+    // the second proof may be the first one's
+    store.prove().await?;
+    store.prove().await?;
+    assert!(store.stuck().is_none());
+    Ok(())
 }
 
 /// A closed store refuses; another one on the same database goes on.
@@ -54,6 +60,7 @@ pub async fn closed_is_closed(place: &impl Place) -> Result<()> {
     assert!(matches!(store.enqueue(new_job(), Admission::default()).await, Err(Error::Closed)));
     assert!(matches!(store.job(id).await, Err(Error::Closed)));
     assert!(matches!(store.ping().await, Err(Error::Closed)));
+    assert!(matches!(store.prove().await, Err(Error::Closed)));
     assert_eq!(state(&*place.open().await?, id).await?, State::Queued);
     Ok(())
 }

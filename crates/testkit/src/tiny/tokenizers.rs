@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::File;
 use super::configs::pretty;
+use super::{File, Variant};
 
 /// The words that are one token each.
 const WORDS: [&str; 21] = [
@@ -18,11 +18,20 @@ const SPACE: char = '\u{2581}';
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
 
+/// The files of every tokenizer of a pipeline.
+pub(super) fn of(variant: Variant) -> Vec<File> {
+    match variant {
+        Variant::Schnell | Variant::Dev | Variant::Fill => [clip("tokenizer", END), t5("tokenizer_2")].concat(),
+        Variant::Sd35 => [clip("tokenizer", END), clip("tokenizer_2", "!"), t5("tokenizer_3")].concat(),
+        Variant::AuraFlow => llama("tokenizer"),
+    }
+}
+
 /// The files of CLIP's tokenizer.
-pub(super) fn clip() -> Vec<File> {
+fn clip(folder: &str, pad: &str) -> Vec<File> {
     let vocab = clip_vocab();
-    let merges: Vec<String> = merges().iter().map(|(a, b)| format!("{a} {b}")).collect();
-    let added = [START, END].map(|token| (vocab[token].to_string(), added(token, token == START)));
+    let merges: Vec<String> = clip_merges().iter().map(|(a, b)| format!("{a} {b}")).collect();
+    let added = [pad, START, END].map(|token| (vocab[token].to_string(), added(token, token == START)));
     let config = json!({
         "add_prefix_space": false,
         "added_tokens_decoder": Map::from_iter(added),
@@ -31,14 +40,14 @@ pub(super) fn clip() -> Vec<File> {
         "eos_token": END,
         "errors": "replace",
         "model_max_length": 77,
-        "pad_token": END,
+        "pad_token": pad,
         "tokenizer_class": "CLIPTokenizer",
         "unk_token": END,
     });
     vec![
-        ("tokenizer/vocab.json", Value::Object(vocab).to_string()),
-        ("tokenizer/merges.txt", format!("#version: 0.2\n{}\n", merges.join("\n"))),
-        ("tokenizer/tokenizer_config.json", pretty(&config)),
+        (format!("{folder}/vocab.json"), Value::Object(vocab).to_string()),
+        (format!("{folder}/merges.txt"), format!("#version: 0.2\n{}\n", merges.join("\n"))),
+        (format!("{folder}/tokenizer_config.json"), pretty(&config)),
     ]
 }
 
@@ -51,7 +60,7 @@ pub(super) fn clip_vocab() -> Map<String, Value> {
     };
     bytes().for_each(|byte| add(byte.into()));
     bytes().for_each(|byte| add(format!("{byte}</w>")));
-    merges().into_iter().for_each(|(a, b)| add(a + &b));
+    clip_merges().into_iter().for_each(|(a, b)| add(a + &b));
     [START, END].into_iter().for_each(|token| add(token.into()));
     vocab
 }
@@ -62,13 +71,19 @@ fn bytes() -> impl Iterator<Item = char> {
     printable.chain(('\u{100}'..).take(256 - 94 - 12 - 82))
 }
 
-/// Pairs that build each word from the left; the last character carries the end of the word.
-fn merges() -> Vec<(String, String)> {
+/// Pairs that build each word; the last character carries the end of the word.
+fn clip_merges() -> Vec<(String, String)> {
+    merges(WORDS.iter().filter(|word| word.len() > 1).map(|word| (*word).to_owned()), "</w>")
+}
+
+/// Pairs that build each word from the left, each once.
+fn merges(words: impl Iterator<Item = String>, end: &str) -> Vec<(String, String)> {
     let mut merges = Vec::new();
-    for word in WORDS.iter().filter(|word| word.len() > 1) {
-        for split in 1..word.len() {
-            let end = if split + 1 == word.len() { "</w>" } else { "" };
-            let pair = (word[..split].to_owned(), format!("{}{end}", &word[split..=split]));
+    for word in words {
+        let chars: Vec<char> = word.chars().collect();
+        for split in 1..chars.len() {
+            let end = if split + 1 == chars.len() { end } else { "" };
+            let pair = (chars[..split].iter().collect::<String>(), format!("{}{end}", chars[split]));
             if !merges.contains(&pair) {
                 merges.push(pair);
             }
@@ -77,8 +92,82 @@ fn merges() -> Vec<(String, String)> {
     merges
 }
 
+/// The files of AuraFlow's tokenizer: words, characters, and bytes for everything else.
+fn llama(folder: &str) -> Vec<File> {
+    let vocab = llama_vocab();
+    let special = ["<unk>", "<s>", "</s>"];
+    let entry = |(id, token): (usize, &&str)| {
+        let mut entry = added(token, false);
+        entry["id"] = id.into();
+        entry
+    };
+    let listed: Vec<Value> = special.iter().enumerate().map(entry).collect();
+    let part = |id: &str| json!({ "Sequence": { "id": id, "type_id": 0 } });
+    let end = json!({ "SpecialToken": { "id": "</s>", "type_id": 0 } });
+    let tokenizer = json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": listed,
+        "normalizer": { "type": "Sequence", "normalizers": [
+            { "type": "Prepend", "prepend": SPACE },
+            { "type": "Replace", "pattern": { "String": " " }, "content": SPACE },
+        ]},
+        "pre_tokenizer": null,
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [part("A"), end],
+            "pair": [part("A"), end, part("B"), end],
+            "special_tokens": { "</s>": { "id": "</s>", "ids": [2], "tokens": ["</s>"] } },
+        },
+        "decoder": null,
+        "model": {
+            "type": "BPE",
+            "unk_token": "<unk>",
+            "fuse_unk": true,
+            "byte_fallback": true,
+            "vocab": vocab,
+            "merges": llama_merges(),
+        },
+    });
+    let decoder = special.iter().enumerate().map(|(id, token)| (id.to_string(), added(token, false)));
+    let config = json!({
+        "added_tokens_decoder": Map::from_iter(decoder),
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "model_max_length": 512,
+        "pad_token": "<unk>",
+        "padding_side": "right",
+        "tokenizer_class": "LlamaTokenizerFast",
+        "unk_token": "<unk>",
+    });
+    vec![
+        (format!("{folder}/tokenizer.json"), pretty(&tokenizer)),
+        (format!("{folder}/tokenizer_config.json"), pretty(&config)),
+    ]
+}
+
+fn llama_merges() -> Vec<(String, String)> {
+    merges(WORDS.iter().map(|word| format!("{SPACE}{word}")), "")
+}
+
+/// Three special tokens, every byte, the space, characters, what merges make.
+pub(super) fn llama_vocab() -> Map<String, Value> {
+    let mut vocab = Map::new();
+    let mut add = |token: String| {
+        let id = vocab.len();
+        vocab.entry(token).or_insert(id.into());
+    };
+    ["<unk>", "<s>", "</s>"].into_iter().for_each(|token| add(token.into()));
+    (0..=255u8).for_each(|byte| add(format!("<0x{byte:02X}>")));
+    add(SPACE.into());
+    CHARS.chars().for_each(|c| add(c.into()));
+    llama_merges().into_iter().for_each(|(a, b)| add(a + &b));
+    vocab
+}
+
 /// The files of T5's tokenizer.
-pub(super) fn t5() -> Vec<File> {
+fn t5(folder: &str) -> Vec<File> {
     let pieces = t5_pieces();
     let special = || pieces.iter().enumerate().filter(|(_, (piece, _))| piece.starts_with('<'));
     let listed: Vec<Value> = special()
@@ -99,8 +188,8 @@ pub(super) fn t5() -> Vec<File> {
         "unk_token": "<unk>",
     });
     vec![
-        ("tokenizer_2/tokenizer.json", pretty(&t5_tokenizer(&listed, &pieces))),
-        ("tokenizer_2/tokenizer_config.json", pretty(&config)),
+        (format!("{folder}/tokenizer.json"), pretty(&t5_tokenizer(&listed, &pieces))),
+        (format!("{folder}/tokenizer_config.json"), pretty(&config)),
     ]
 }
 

@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use scumble_engine::checkpoint::{Config, Weights};
 use scumble_engine::encoders::{ClipConfig, ClipText, T5Config, T5Encoder};
-use scumble_engine::models::flux::{FluxConfig, FluxTransformer};
+use scumble_engine::families::auraflow::{AuraConfig, AuraTransformer};
+use scumble_engine::families::flux::{FluxConfig, FluxTransformer};
+use scumble_engine::families::sd35::{Sd35Config, Sd35Transformer};
 use scumble_engine::rng::Generator;
 use scumble_engine::vae::{Halves, Vae, VaeConfig};
+use scumble_engine::weights::{Config, Weights};
 use scumble_engine::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
+use super::configs::{SD35_BASE, SD35_SIDE};
 use super::{Variant, configs, write};
 
 /// The weights of one folder of a pipeline.
@@ -23,45 +26,63 @@ pub(super) struct Component {
     /// What files put in front of the names that the parameters have in Python.
     prefix: &'static str,
     /// Names in files and shapes: whatever the engine asks for.
-    shapes: BTreeMap<String, Vec<usize>>,
+    shapes: Shapes,
 }
 
+type Shapes = BTreeMap<String, Vec<usize>>;
+
 impl Component {
-    /// The four components of a FLUX pipeline, by asking the engine's own loaders.
-    pub(super) fn flux(variant: Variant) -> [Self; 4] {
-        [
-            Self {
-                folder: "transformer",
-                base: "diffusion_pytorch_model",
-                tag: variant.name(),
-                prefix: "",
-                shapes: asked(|w| {
-                    let config = FluxConfig::read(&config(&configs::transformer(variant)))?;
-                    FluxTransformer::load(&config, w).map(drop)
-                }),
-            },
-            Self {
-                folder: "text_encoder",
-                base: "model",
-                tag: "flux/clip",
-                prefix: "text_model.",
-                shapes: asked(|w| ClipText::load(&ClipConfig::read(&config(&configs::clip()))?, w).map(drop)),
-            },
-            Self {
-                folder: "text_encoder_2",
-                base: "model",
-                tag: "flux/t5",
-                prefix: "",
-                shapes: asked(|w| T5Encoder::load(&T5Config::read(&config(&configs::t5()))?, w).map(drop)),
-            },
-            Self {
-                folder: "vae",
-                base: "diffusion_pytorch_model",
-                tag: "flux/vae",
-                prefix: "",
-                shapes: asked(|w| Vae::load(&VaeConfig::read(&config(&configs::vae()))?, w, Halves::Both).map(drop)),
-            },
+    /// Every component with weights, by asking the engine's own loaders.
+    pub(super) fn of(variant: Variant) -> Vec<Self> {
+        match variant {
+            Variant::Schnell | Variant::Dev | Variant::Fill => Self::flux(variant),
+            Variant::Sd35 => Self::sd35(),
+            Variant::AuraFlow => Self::auraflow(),
+        }
+    }
+
+    fn flux(variant: Variant) -> Vec<Self> {
+        let transformer = asked(&configs::flux_transformer(variant), |config, w| {
+            FluxTransformer::load(&FluxConfig::read(config)?, w).map(drop)
+        });
+        vec![
+            Self::diffusers("transformer", variant.name(), transformer),
+            Self { prefix: "text_model.", ..Self::transformers("text_encoder", "flux/clip", clip(&configs::clip())) },
+            Self::transformers("text_encoder_2", "flux/t5", t5(&configs::t5())),
+            Self::diffusers("vae", "flux/vae", vae(variant)),
         ]
+    }
+
+    fn sd35() -> Vec<Self> {
+        let transformer = asked(&configs::sd35_transformer(), |config, w| {
+            Sd35Transformer::load(&Sd35Config::read(config)?, w).map(drop)
+        });
+        vec![
+            Self::diffusers("transformer", "sd35", transformer),
+            Self::transformers("text_encoder", "sd35/clip_l", projected_clip(&configs::clip_l())),
+            Self::transformers("text_encoder_2", "sd35/clip_g", projected_clip(&configs::clip_g())),
+            Self::transformers("text_encoder_3", "sd35/t5", t5(&configs::sd35_t5())),
+            Self::diffusers("vae", "sd35/vae", vae(Variant::Sd35)),
+        ]
+    }
+
+    fn auraflow() -> Vec<Self> {
+        let transformer = asked(&configs::auraflow_transformer(), |config, w| {
+            AuraTransformer::load(&AuraConfig::read(config)?, w).map(drop)
+        });
+        vec![
+            Self::diffusers("transformer", "auraflow", transformer),
+            Self::transformers("text_encoder", "auraflow/umt5", t5(&configs::umt5())),
+            Self::diffusers("vae", "auraflow/vae", vae(Variant::AuraFlow)),
+        ]
+    }
+
+    fn diffusers(folder: &'static str, tag: &'static str, shapes: Shapes) -> Self {
+        Self { folder, base: "diffusion_pytorch_model", tag, prefix: "", shapes }
+    }
+
+    fn transformers(folder: &'static str, tag: &'static str, shapes: Shapes) -> Self {
+        Self { folder, base: "model", tag, prefix: "", shapes }
     }
 
     /// Writes one file, or several and their index.
@@ -84,7 +105,11 @@ impl Component {
 
     fn fill(&self, name: &str, shape: &[usize], dtype: DType) -> Tensor {
         let parameter = name.strip_prefix(self.prefix).unwrap_or(name);
-        let values = fill(&format!("{}/{parameter}", self.tag), parameter, shape);
+        let values = match self.tag {
+            // no parameter in Python: it is computed when the model is made
+            "sd35" if name == "pos_embed.pos_embed" => waves(SD35_SIDE, SD35_BASE, shape[2]),
+            tag => fill(&format!("{tag}/{parameter}"), parameter, shape),
+        };
         let tensor = Tensor::from_vec(values, shape, &Device::Cpu).and_then(|t| t.to_dtype(dtype));
         tensor.expect("as many values as the shape says")
     }
@@ -108,10 +133,38 @@ fn fill(seed: &str, name: &str, shape: &[usize]) -> Vec<f32> {
     values
 }
 
+/// Sines and cosines of the column, then of the row, of every place of a square; `base` is the side of the pictures in
+/// whose measure places are counted.
+fn waves(side: usize, base: usize, width: usize) -> Vec<f32> {
+    let quarter = width / 4;
+    let place = |i: usize| f64::from(i as f32 / (side as f32 / base as f32));
+    let wave = |at: f64, f: fn(f64) -> f64| {
+        (0..quarter).map(move |i| f(at * (1.0 / 10000f64.powf(i as f64 / quarter as f64))) as f32)
+    };
+    let of = |at: f64| wave(at, f64::sin).chain(wave(at, f64::cos));
+    (0..side * side).flat_map(|i| of(place(i % side)).chain(of(place(i / side)))).collect()
+}
+
+fn clip(value: &Value) -> Shapes {
+    asked(value, |config, w| ClipText::load(&ClipConfig::read(config)?, w).map(drop))
+}
+
+fn projected_clip(value: &Value) -> Shapes {
+    asked(value, |config, w| ClipText::load_projected(&ClipConfig::read(config)?, w).map(drop))
+}
+
+fn t5(value: &Value) -> Shapes {
+    asked(value, |config, w| T5Encoder::load(&T5Config::read(config)?, w).map(drop))
+}
+
+fn vae(variant: Variant) -> Shapes {
+    asked(&configs::vae(variant), |config, w| Vae::load(&VaeConfig::read(config)?, w, Halves::Both).map(drop))
+}
+
 /// What a loader asks for.
-fn asked(load: impl FnOnce(&Weights) -> scumble_engine::Result<()>) -> BTreeMap<String, Vec<usize>> {
+fn asked(value: &Value, load: impl FnOnce(&Config, &Weights) -> scumble_engine::Result<()>) -> Shapes {
     let recorder = Weights::recorder();
-    load(&recorder).expect("the tiny configurations are sound");
+    load(&config(value), &recorder).expect("the tiny configurations are sound");
     recorder.asked()
 }
 

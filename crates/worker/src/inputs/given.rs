@@ -9,7 +9,7 @@ use scumble_api::{ImageSize, Input, InputPicture, Problem};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::read::Unread;
-use super::{Inputs, decode};
+use super::{InputImage, Inputs, decode};
 use crate::runner::{Needs, RunError, Watch};
 
 /// Pictures of one input that are read at once.
@@ -31,6 +31,17 @@ pub struct GivenPicture {
     pub content_type: &'static str,
     /// Its size, the right way up.
     pub size: ImageSize,
+}
+
+impl GivenPicture {
+    /// Its pixels: no more of them than its head has promised.
+    ///
+    /// # Errors
+    /// What is wrong with the rest of the file.
+    pub(crate) fn decoded(&self) -> Result<InputImage, Problem> {
+        let loc: Vec<&str> = self.path.iter().map(String::as_str).collect();
+        decode::decode(&self.bytes, self.size.area()).map_err(|e| decode::problem(&e, &loc, &self.url))
+    }
 }
 
 /// What became of one picture.
@@ -82,7 +93,7 @@ impl Inputs {
     async fn one(&self, picture: InputPicture, needs: Needs, until: Instant, watch: &dyn Watch) -> Given {
         let InputPicture { path, url } = picture;
         if needs == Needs::Near && !self.is_near(&url).await {
-            watch.log(&format!("{}: the picture is far away and was not read", path.join(".")));
+            watch.log(&format!("{}: the picture is on another server and was not read", path.join(".")));
             return Given::Skipped;
         }
         let read = timeout_at(until, self.read_picture(&path, &url)).await;

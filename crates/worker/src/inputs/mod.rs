@@ -13,13 +13,12 @@ use std::sync::Arc;
 
 use std::time::Duration;
 
-use scumble_api::Problem;
+use scumble_api::{FILE_SCHEME, Problem};
 use scumble_fetch::{Budget, Fetcher};
 use scumble_files::Files;
 use scumble_pictures::Undecodable;
 use scumble_store::{Clock, Store};
 
-pub(crate) use clear::mark_by_colour;
 pub use decode::{InputImage, InputPixels};
 pub use given::GivenPicture;
 pub(crate) use given::cancelled;
@@ -100,10 +99,10 @@ impl Inputs {
 /// How long a picture waits for room.
 const ROOM: Duration = Duration::from_secs(5);
 
-/// What was given, for the answer; data URIs are too long to be repeated.
+/// What was given, for the answer; data URIs are too long to be repeated, and what they became is nobody's business.
 fn with_text(problem: Problem, text: &str) -> Problem {
     const LENGTH_MAX: usize = 2048;
-    if text.len() <= LENGTH_MAX && !text.trim_start().starts_with("data:") {
+    if text.len() <= LENGTH_MAX && !text.trim_start().starts_with("data:") && !text.starts_with(FILE_SCHEME) {
         return problem.given(&text.into());
     }
     problem

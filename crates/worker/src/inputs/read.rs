@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use scumble_api::Problem;
+use scumble_api::{FILE_SCHEME, Problem};
 use scumble_fetch::{Limits, Source, Url};
 use scumble_files::FilePath;
 use scumble_store::{Decision, FileRecord};
@@ -33,6 +33,10 @@ pub(super) enum Unread {
 impl Inputs {
     /// The bytes behind a URL, a data URI or the URL of a file of this server.
     pub(super) async fn read(&self, text: &str) -> Result<Bytes, Unread> {
+        if let Some(path) = kept_path(text) {
+            let refused = || Unread::Fetch(scumble_fetch::Error::Malformed { reason: "its file is gone".to_owned() });
+            return self.own(path).await?.ok_or_else(refused);
+        }
         let max = self.config.max_bytes;
         match Source::parse(text).map_err(Unread::Fetch)? {
             Source::Data(data) => {
@@ -40,10 +44,11 @@ impl Inputs {
                 let share = self.memory.take(text.len() as u64, ROOM).await.map_err(|_| Unread::Busy)?;
                 Ok(share.hold(data.decode(max).map_err(Unread::Fetch)?))
             }
-            Source::Url(url) => match self.own(url).await? {
+            Source::Url(url) => match self.own_of_url(url).await? {
                 Some(bytes) => Ok(bytes),
                 None => {
-                    let limits = Limits { bytes: max, time: self.config.time };
+                    // where there are several, the time of all of them is over first, and that is what is said
+                    let limits = Limits { bytes: max, time: 2 * self.config.time };
                     match self.fetcher.get(url, limits).await {
                         Ok(file) => Ok(file.bytes),
                         Err(scumble_fetch::Error::Busy) => Err(Unread::Busy),
@@ -56,8 +61,13 @@ impl Inputs {
 
     /// Whether reading it needs no network: a data URI, or a file of this server.
     pub(super) async fn is_near(&self, text: &str) -> bool {
+        if kept_path(text).is_some() {
+            return true;
+        }
         match Source::parse(text) {
-            Ok(Source::Url(url)) => matches!(self.own(url).await, Ok(Some(_)) | Err(Unread::Forbidden | Unread::Busy)),
+            Ok(Source::Url(url)) => {
+                matches!(self.own_of_url(url).await, Ok(Some(_)) | Err(Unread::Forbidden | Unread::Busy))
+            }
             // what is no address at all is near enough to be refused
             Ok(Source::Data(_)) | Err(_) => true,
         }
@@ -65,8 +75,15 @@ impl Inputs {
 
     /// A file that is stored here, read without HTTP: the server's own address is often a private one. Nobody can guess
     /// the path of a file, so a URL with the path of one of ours means that file, whatever host the caller knows us by.
-    async fn own(&self, url: &str) -> Result<Option<Bytes>, Unread> {
-        let Some(path) = own_path(url) else { return Ok(None) };
+    async fn own_of_url(&self, url: &str) -> Result<Option<Bytes>, Unread> {
+        match own_path(url) {
+            Some(path) => self.own(path).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The file at this path, unless there is none; for those who may read it.
+    async fn own(&self, path: FilePath) -> Result<Option<Bytes>, Unread> {
         let row = self.store.file(path.as_str()).await.map_err(|e| unreadable(&path, &e))?;
         let Some(row) = row.filter(|row| row.expires_ms.is_none_or(|at| at > self.clock.now_ms())) else {
             return Ok(None);
@@ -89,6 +106,11 @@ impl Inputs {
         let decision = named.map_or(row.access.default, |rule| rule.decision);
         row.owner == self.reader || decision == Decision::Allow
     }
+}
+
+/// The path of a picture that came inside an input, and was put into a file when the job was accepted.
+fn kept_path(text: &str) -> Option<FilePath> {
+    text.strip_prefix(FILE_SCHEME)?.parse().ok()
 }
 
 /// The path of a file in a URL of ours: `…/files/b/<hex>/<name>`.

@@ -8,10 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use scumble_api::{Answers, Endpoint, ErrorAnswer, ErrorType, ImageFormat};
 use scumble_providers::{Call, Cost, Made, MadeFile, MakerError, MakerId, Makers, Progress, is_open};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Bill, Drawn, Request, RunError, Runner, Submitted, Watch};
-use crate::models::advice;
+use crate::models::nothing;
 use crate::picture::Picture;
 
 /// Runs requests at a maker.
@@ -31,7 +31,7 @@ impl Runner for Closed {
     fn answers(&self, endpoint: &Endpoint) -> Answers {
         match self.makers.get(self.id).ready() {
             Ok(()) => Answers::Maker,
-            Err(_) => Answers::Nothing { advice: advice(endpoint) },
+            Err(_) => nothing(endpoint),
         }
     }
 
@@ -102,6 +102,7 @@ fn drawn(made: Made, bill: Option<Bill>) -> Result<Drawn, RunError> {
         Some(timings) => timings.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect(),
         None => BTreeMap::from([("inference".to_owned(), round(inference.as_secs_f64()))]),
     };
+    let count = files.len();
     Ok(Drawn {
         pictures: files.into_iter().map(picture).collect::<Result<_, _>>()?,
         timings,
@@ -109,7 +110,14 @@ fn drawn(made: Made, bill: Option<Bill>) -> Result<Drawn, RunError> {
         seed,
         prompt: extra.get("prompt").and_then(Value::as_str).map(str::to_owned),
         bill: bill.map(|bill| Bill { units, ..bill }),
+        flags: flags(&extra, count),
     })
+}
+
+/// What the maker's checker has said, if it has said something of each picture.
+fn flags(extra: &Map<String, Value>, pictures: usize) -> Option<Vec<bool>> {
+    let said = extra.get("has_nsfw_concepts")?.as_array()?.iter().map(Value::as_bool);
+    said.collect::<Option<Vec<bool>>>().filter(|flags| flags.len() == pictures)
 }
 
 fn picture(file: MadeFile) -> Result<Picture, RunError> {
@@ -171,5 +179,22 @@ impl Progress for Bridge {
 
     async fn submitted(&self, ticket: &str) -> Result<(), String> {
         self.watch.submitted(self.maker.as_str(), ticket).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_makers_checker_has_said_is_passed_on_if_it_is_about_these_pictures() {
+        let said = |value: Value| flags(&Map::from_iter([("has_nsfw_concepts".to_owned(), value)]), 2);
+        assert_eq!(said(json!([true, false])), Some(vec![true, false]));
+        for strange in [json!([true]), json!([true, "no"]), json!(true), json!(null), json!([])] {
+            assert_eq!(said(strange), None);
+        }
+        assert_eq!(flags(&Map::new(), 2), None);
     }
 }

@@ -4,6 +4,7 @@ mod choice;
 mod local;
 mod maker;
 mod rehearsal;
+mod remarks;
 mod stand_in;
 mod timer;
 
@@ -21,6 +22,7 @@ use serde_json::{Map, Value, json};
 use crate::inputs::GivenPicture;
 use crate::picture::Picture;
 pub(crate) use choice::{Choice, Choices};
+pub(crate) use local::Residency;
 pub use local::{Local, Model};
 pub(crate) use maker::Closed;
 pub use stand_in::StandIn;
@@ -103,6 +105,8 @@ pub struct Drawn {
     pub prompt: Option<String>,
     /// What a maker asks for it.
     pub bill: Option<Bill>,
+    /// What a checker has said of each picture, where one has looked at them: there is none here.
+    pub flags: Option<Vec<bool>>,
 }
 
 /// What a maker asks for pictures.
@@ -134,6 +138,10 @@ pub trait Watch: Send + Sync {
     fn step(&self, done: usize, total: usize, preview: &dyn Fn() -> Option<Pixels>);
     /// A line for the job's log.
     fn log(&self, message: &str);
+    /// The same, of something that the caller should look at.
+    fn warn(&self, message: &str) {
+        self.log(message);
+    }
     /// Whether the run should stop now.
     fn cancelled(&self) -> bool;
     /// Whether it stops only here, and another attempt goes on with the job.
@@ -255,6 +263,11 @@ impl From<scumble_engine::Error> for RunError {
             scumble_engine::Error::Parameter { name, problem } => {
                 Self::Invalid(vec![Problem::new(&[name], "value_error", format!("{name} {problem}"))])
             }
+            // the owner can mend this, and the caller may be the owner
+            error @ scumble_engine::Error::NotFinite { .. } => Self::Answered(Box::new(ErrorAnswer::typed(
+                ErrorType::RunnerServerError,
+                format!("The model failed on this request: {error}"),
+            ))),
             error if error.is_checkpoint() => {
                 Self::Unavailable(format!("This endpoint's weights cannot be used: {error}"))
             }

@@ -45,7 +45,7 @@ async fn resolve(output: &mut Value, job: &Job, files: &Files) -> Result<(), Unr
 }
 
 async fn inline(path: &str, files: &Files) -> Result<String, Unresolved> {
-    let gone = || Unresolved::Gone("a file of the output is not kept any more".to_owned());
+    let gone = || Unresolved::Gone("a file of the output is no longer kept".to_owned());
     match files.data_uri(&path.parse().map_err(|_| gone())?).await {
         Ok(uri) => Ok(uri),
         Err(scumble_files::Error::NotFound(_)) => Err(gone()),
@@ -112,7 +112,7 @@ mod tests {
         let gone = json!({ "url": "scumble-inline:b/0123456789abcdef0123456789abcdef/a.png" });
         let said = body(&job(json!({})), &outcome(200, gone), &files).await.expect("files");
         assert_eq!(said.payload, Value::Null);
-        assert_eq!(said.payload_error.as_deref(), Some("a file of the output is not kept any more"));
+        assert_eq!(said.payload_error.as_deref(), Some("a file of the output is no longer kept"));
         let nowhere = json!({ "url": "scumble-file:b/0123456789abcdef0123456789abcdef/a.png" });
         let said = body(&job(json!({})), &outcome(200, nowhere), &files).await.expect("files");
         assert_eq!(said.payload_error.as_deref(), Some("the address of the files was not recorded"));

@@ -1,6 +1,6 @@
 //! The starter's weights, linked into the binary: the diffusers folder that `starter/train.py` saved.
 
-use scumble_engine::checkpoint::{EmbeddedFile, Source};
+use scumble_engine::weights::{EmbeddedFile, Source};
 
 /// Embeds files of `starter/weights` under their own paths.
 macro_rules! files {

@@ -152,6 +152,28 @@ async fn a_refused_call_leaves_no_file_behind() {
 }
 
 #[tokio::test]
+async fn a_picture_is_its_senders_and_goes_after_a_day() {
+    let listener = Listener::new();
+    let setup = Setup { server: roomy(), ..Setup::default() };
+    let server = answering(setup, [(REDUX, listener.runner())]).await;
+    let (ann, bob) = (server.key().await, server.key().await);
+    let png = file(&photo(8, 8), ImageFormat::Png);
+    let form = Form::new(&[("model", REDUX), ("prompt", "a hat")]).file("image", &png).sent(&server, EDITS);
+    answer(form.header("authorization", format!("Bearer {ann}")), 200).await;
+    let url = listener.last().pictures[0].url.clone();
+    let read = async |key: Option<&str>| {
+        let request = server.request(reqwest::Method::GET, url.strip_prefix(&server.url).unwrap());
+        let request =
+            key.map_or(request.try_clone().unwrap(), |key| request.header("authorization", format!("Key {key}")));
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((read(Some(&ann)).await, read(Some(&bob)).await, read(None).await), (200, 404, 404));
+    let path = url.split_once("/files/").unwrap().1;
+    let row = server.store.file(path).await.unwrap().unwrap();
+    assert_eq!(row.expires_ms.unwrap() - row.created_ms, 24 * 60 * 60 * 1000);
+}
+
+#[tokio::test]
 async fn a_call_that_is_said_twice_is_one() {
     let listener = Listener::new();
     let setup = Setup { server: roomy(), ..Setup::default() };

@@ -41,7 +41,7 @@ impl Maker {
                 json!({ "id": "1", "status": "Ready", "result": { "sample": format!("{at}/result.jpeg"), "seed": 7 } }),
             )
         };
-        let picture = async || ([("content-type", "image/jpeg")], file(&photo(32, 16), ImageFormat::Jpeg));
+        let picture = async || ([("content-type", "image/jpeg")], file(&photo(512, 256), ImageFormat::Jpeg));
         let router = axum::Router::new()
             .route("/v1/flux-pro-1.0-fill", post(order))
             .route("/v1/get_result", get(poll))
@@ -67,13 +67,13 @@ async fn a_mask_reaches_the_maker_white_where_to_paint_and_its_jpeg_comes_back_a
     let maker = Maker::new().await;
     let server = maker.server().await;
     let form = Form::new(&[("model", "gpt-image-1"), ("prompt", "a hat"), ("output_format", "webp")]);
-    let form = form.file("image", &file(&photo(32, 16), ImageFormat::Png));
-    let form = form.file("mask", &file(&mask(32, 16), ImageFormat::Png));
+    let form = form.file("image", &file(&photo(512, 256), ImageFormat::Png));
+    let form = form.file("mask", &file(&mask(512, 256), ImageFormat::Png));
     let found = answer(form.sent(&server, EDITS), 200).await;
     assert_eq!(inside(&found, 0).0, ImageFormat::WebP);
     let order = maker.orders.lock().unwrap()[0].clone();
     let sent = |name: &str| decoded(&STANDARD.decode(order[name].as_str().unwrap()).unwrap()).1.into_luma8();
     let (mask, picture) = (sent("mask"), sent("image"));
-    assert_eq!((mask.dimensions(), picture.dimensions()), ((32, 16), (32, 16)));
-    assert_eq!((mask.get_pixel(3, 8).0, mask.get_pixel(30, 8).0), ([255], [0]));
+    assert_eq!((mask.dimensions(), picture.dimensions()), ((512, 256), (512, 256)));
+    assert_eq!((mask.get_pixel(40, 8).0, mask.get_pixel(500, 8).0), ([255], [0]));
 }

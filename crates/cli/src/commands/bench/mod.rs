@@ -13,8 +13,9 @@ use tempfile::TempDir;
 use crate::args::{Bench, BenchCommand, BenchServe};
 use crate::failure::Failure;
 use crate::http::Place;
+use crate::out;
 use crate::own_server::OwnServer;
-use crate::settings::runtime;
+use crate::settings::{runtime, secret};
 
 use load::{Load, Tally};
 use report::{Report, Row, milliseconds};
@@ -30,9 +31,10 @@ pub(crate) fn bench(args: &Bench) -> Result<(), Failure> {
     let BenchCommand::Serve(args) = &args.command;
     let mut report = Report { poll_ms: args.poll_ms, ..Report::default() };
     let runtime = runtime()?;
+    let key = key(args)?;
     let (place, _own) = match &args.url {
-        Some(url) => (runtime.block_on(Place::read(url, args.key.as_deref()))?, None),
-        None if args.shape == Shape::Scumble && args.key.is_none() => {
+        Some(url) => (runtime.block_on(Place::read(url, key.as_deref()))?, None),
+        None if args.shape == Shape::Scumble && key.is_none() => {
             let own = runtime.block_on(start(&mut report))?;
             (own.0.place(), Some(own))
         }
@@ -46,6 +48,16 @@ pub(crate) fn bench(args: &Bench) -> Result<(), Failure> {
         None => Ok(()),
         Some(why) => Err(Failure::Failed(format!("the server refused calls; the first time with {why}"))),
     }
+}
+
+/// What to call with: typed, or from the environment.
+fn key(args: &BenchServe) -> Result<Option<String>, Failure> {
+    let Some(key) = &args.key else { return secret::variable("SCUMBLE_KEY") };
+    out::warn(
+        "other users of this machine can read --key in its list of processes; put the key into SCUMBLE_KEY, or into a \
+         file that SCUMBLE_KEY_FILE names",
+    );
+    Ok(Some(key.clone()))
 }
 
 /// A server of one's own with stand-ins, started several times; the last one stays.
@@ -116,14 +128,11 @@ fn bar(length: usize) -> ProgressBar {
     bar
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 fn print(report: &Report, json: bool) -> Result<(), Failure> {
     if json {
         let text = serde_json::to_string_pretty(report).map_err(|e| Failure::Failed(e.to_string()))?;
-        println!("{text}");
-    } else {
-        print!("{}", report.table());
-        println!("\nA status that is not yet COMPLETED is asked for again after {} ms.", report.poll_ms);
+        return out::result(&text);
     }
-    Ok(())
+    let again = format!("A status that is not yet COMPLETED is asked for again after {} ms.", report.poll_ms);
+    out::result(&format!("{}\n{again}", report.table()))
 }

@@ -3,12 +3,14 @@
 use scumble_store::{JobFilter, JobSummary, Store};
 use serde_json::{Value, json};
 
-use super::table::{cell, table};
+use super::table::table;
 use crate::args::JobsList;
 use crate::commands::time::iso;
 use crate::failure::Failure;
+use crate::meant;
+use crate::out;
+use crate::text::cell;
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 pub(super) async fn list(store: &dyn Store, args: &JobsList) -> Result<(), Failure> {
     let filter = JobFilter {
         endpoint: args.endpoint.clone(),
@@ -19,20 +21,21 @@ pub(super) async fn list(store: &dyn Store, args: &JobsList) -> Result<(), Failu
     };
     let jobs = store.recent(&filter).await?;
     if args.json {
-        println!("{}", Value::from_iter(jobs.iter().map(as_json)));
-        return Ok(());
+        return out::json(&Value::from_iter(jobs.iter().map(as_json)));
     }
     if jobs.is_empty() {
-        eprintln!("There are no such jobs.");
+        let unknown = args.endpoint.as_ref().filter(|id| scumble_api::find(id).is_none());
+        let why = unknown.map_or_else(String::new, |id| format!(": {}", meant::no_endpoint(id)));
+        out::say(&format!("There are no such jobs{why}."));
         return Ok(());
     }
     let head = ["ID", "ENDPOINT", "STATE", "STATUS", "TRIES", "CREATED", "TOOK", "ERROR"].map(str::to_owned).to_vec();
     let rows: Vec<_> = std::iter::once(head).chain(jobs.iter().map(as_row)).collect();
-    print!("{}", table(&rows));
+    out::result(&table(&rows))?;
     if jobs.len() == args.limit as usize
         && let Some(last) = jobs.last()
     {
-        eprintln!("Older ones: --before {}", last.seq);
+        out::say(&format!("Older ones: --before {}", last.seq));
     }
     Ok(())
 }

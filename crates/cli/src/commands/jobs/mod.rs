@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::args::{Jobs, JobsCommand};
 use crate::failure::Failure;
+use crate::out;
 use crate::settings::{Place, open_store, runtime};
 
 /// One command on the database, then closes it.
@@ -21,6 +22,7 @@ pub(crate) fn jobs(args: &Jobs) -> Result<(), Failure> {
         }
     };
     let database = Place::of(place)?.database;
+    crate::private::close_new_files();
     runtime()?.block_on(async {
         let store = open_store(&database).await?;
         let done = match &args.command {
@@ -54,42 +56,47 @@ async fn cancel(store: &dyn Store, id: JobId, json: bool) -> Result<(), Failure>
         inference_ms: None,
     };
     match store.cancel(id, outcome).await? {
-        Cancel::Removed => say(json, "cancelled", id, "is cancelled; it had not begun"),
-        Cancel::Requested => say(json, "requested", id, "is at work; its worker is told to stop"),
-        Cancel::AlreadyEnded => return Err(Failure::Usage(format!("job {id} has ended already"))),
-        Cancel::Unknown => return Err(unknown(id)),
+        Cancel::Removed => say(json, "cancelled", id, "is cancelled; it had not started"),
+        Cancel::Requested => say(json, "requested", id, "is running; its worker is told to stop"),
+        Cancel::AlreadyEnded => Err(Failure::Usage(format!("job {id} has ended already"))),
+        Cancel::Unknown => Err(unknown(id)),
     }
-    Ok(())
 }
 
 /// The copy is a job of its own: the old one keeps its outcome. It starts when it starts, so the old deadline is gone.
 async fn retry(store: &dyn Store, id: JobId, json: bool) -> Result<(), Failure> {
     let Job { endpoint, input, key_id, priority, webhook, hint, keep_io, options, .. } = find(store, id).await?;
-    let copy = NewJob { key_id, priority, webhook, hint, keep_io, options, ..NewJob::new(endpoint, input) };
+    let given = store.given_files(id).await?;
+    let copy = NewJob { key_id, priority, webhook, hint, keep_io, options, given, ..NewJob::new(endpoint, input) };
     match store.enqueue(copy, Admission::default()).await? {
         Enqueued::New { job, position } => {
-            print_id(json, job.id, id);
-            eprintln!("A copy of job {id} waits; {position} go before it.");
+            print_id(json, job.id, id)?;
+            out::say(&format!("Queued as {}, {}.", job.id, place_in_line(position)));
             Ok(())
         }
         other => Err(Failure::Failed(format!("the copy was not accepted: {other:?}"))),
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
-fn print_id(json: bool, new: JobId, old: JobId) {
-    if json {
-        println!("{}", json!({ "id": new.to_string(), "retry_of": old.to_string() }));
-    } else {
-        println!("{new}");
+fn place_in_line(before: u64) -> String {
+    match before {
+        0 => "next in line".to_owned(),
+        1 => "behind one other".to_owned(),
+        n => format!("behind {n} others"),
     }
+}
+
+fn print_id(json: bool, new: JobId, old: JobId) -> Result<(), Failure> {
+    if json {
+        return out::json(&json!({ "id": new.to_string(), "retry_of": old.to_string() }));
+    }
+    out::result(&new.to_string())
 }
 
 async fn redeliver(store: &dyn Store, id: JobId, json: bool) -> Result<(), Failure> {
     let job = find(store, id).await?;
     if store.redeliver(id).await? {
-        say(json, "pending", id, "has its webhook delivered once more, by the next worker");
-        return Ok(());
+        return say(json, "pending", id, "will have its webhook delivered once more, by the next worker");
     }
     Err(Failure::Usage(match job.webhook {
         None => format!("job {id} has no webhook"),
@@ -97,11 +104,10 @@ async fn redeliver(store: &dyn Store, id: JobId, json: bool) -> Result<(), Failu
     }))
 }
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
-fn say(json: bool, what: &str, id: JobId, words: &str) {
+fn say(json: bool, what: &str, id: JobId, words: &str) -> Result<(), Failure> {
     if json {
-        println!("{}", json!({ "id": id.to_string(), "result": what }));
-    } else {
-        eprintln!("Job {id} {words}.");
+        return out::json(&json!({ "id": id.to_string(), "result": what }));
     }
+    out::say(&format!("Job {id} {words}."));
+    Ok(())
 }

@@ -9,21 +9,20 @@ use scumble_worker::makers;
 use serde_json::{Value, json};
 
 use super::list::seconds;
-use super::table::{cell, table};
+use super::table::table;
 use crate::commands::time::iso;
 use crate::failure::Failure;
+use crate::out;
+use crate::text::{self, cell};
 
-#[expect(clippy::print_stdout, reason = "the result of the command")]
 pub(super) async fn show(store: &dyn Store, id: JobId, json: bool) -> Result<(), Failure> {
     let job = super::find(store, id).await?;
     let events = store.events(id, 0).await?;
     let deliveries = store.deliveries(id).await?;
     if json {
-        println!("{}", as_json(&job, &events, &deliveries));
-    } else {
-        print!("{}", as_text(&job, &events, &deliveries));
+        return out::json(&as_json(&job, &events, &deliveries));
     }
-    Ok(())
+    out::result(&as_text(&job, &events, &deliveries))
 }
 
 fn as_text(job: &Job, events: &[Event], deliveries: &[DeliveryRecord]) -> String {
@@ -74,7 +73,7 @@ fn cost(job: &Job) -> Option<String> {
 }
 
 fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
+    text::json(&format!("{value:#}")).into_owned()
 }
 
 fn event_row(event: &Event) -> Vec<String> {

@@ -72,14 +72,15 @@ impl Caller {
     /// The first picture of a result, which has to be a whole PNG; how many bytes it has.
     pub(super) async fn picture(&mut self, result: &Value) -> Checked<usize> {
         let url = result["images"][0]["url"].as_str().ok_or_else(|| format!("no picture in {result}"))?;
-        let path = url.find("/cdn/").map(|at| &url[at..]).ok_or_else(|| format!("{url} is no file of this server"))?;
+        let path =
+            url.find("/cdn/").map(|at| &url[at..]).ok_or_else(|| format!("{url} is not a file of this server"))?;
         let request = self.place.request("GET", path, None);
         let answer = self.connection.exchange(&request).await.map_err(|e| format!("{url}: {e}"))?;
         // a PNG begins with its signature and ends with an empty chunk named IEND and its checksum
         let whole = answer.body.starts_with(b"\x89PNG\r\n\x1a\n") && answer.body.ends_with(b"IEND\xaeB`\x82");
         match (answer.status, whole) {
             (200, true) => Ok(answer.body.len()),
-            (200, false) => Err(format!("{url} is no whole picture")),
+            (200, false) => Err(format!("{url} is not a complete picture")),
             (status, _) => Err(format!("{url} answers with status {status}")),
         }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::failure::Failure;
+use crate::out;
 
 /// What a step says when it fails.
 pub(super) type Checked<T> = Result<T, String>;
@@ -26,7 +27,7 @@ impl Report {
         let began = Instant::now();
         match step.await {
             Ok(value) => {
-                self.ok(&format!("{what:<44} {:>9.1} ms", began.elapsed().as_secs_f64() * 1000.0));
+                self.ok(&format!("{what:<44} {:>9.1} ms", began.elapsed().as_secs_f64() * 1000.0))?;
                 Ok(value)
             }
             Err(problem) => Err(Failure::Failed(format!("{what}: {problem}"))),
@@ -34,9 +35,8 @@ impl Report {
     }
 
     /// Something is in order.
-    #[expect(clippy::print_stdout, reason = "the result of the command")]
-    pub(super) fn ok(&self, line: &str) {
-        self.bar.suspend(|| println!("ok  {line}"));
+    pub(super) fn ok(&self, line: &str) -> Result<(), Failure> {
+        self.bar.suspend(|| out::result(&format!("ok  {line}")))
     }
 
     /// Begins something that has a length.

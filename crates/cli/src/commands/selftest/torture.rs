@@ -46,12 +46,12 @@ pub(super) async fn torture(report: &Report, seconds: f64) -> Result<(), Failure
         one_life(server, &mut toll).await?;
         report.at(began.elapsed().as_secs() as usize);
     }
-    report.ok(&format!("{} requests acknowledged, {} kills", toll.acknowledged.len(), toll.kills));
+    report.ok(&format!("{} requests acknowledged, {} kills", toll.acknowledged.len(), toll.kills))?;
     let server = OwnServer::start(folder.path(), &["--config", &config, "--stand-in=0"]).await?;
     let survivors = count(report, &server, &toll).await.map_err(Failure::Failed)?;
     server.kill();
     let Survivors { pictures, set_aside } = survivors;
-    report.ok(&format!("each has one result: {pictures} whole pictures, {set_aside} set aside after three kills"));
+    report.ok(&format!("each has one result: {pictures} whole pictures, {set_aside} set aside after three kills"))?;
     report.step("each has ended exactly once", ended_once(folder.path(), &toll)).await?;
     Ok(())
 }
@@ -60,7 +60,7 @@ pub(super) async fn torture(report: &Report, seconds: f64) -> Result<(), Failure
 pub(super) fn config(folder: &Path) -> Result<String, Failure> {
     let path = folder.join("selftest.toml");
     std::fs::write(&path, "[worker]\nheartbeat_s = 1\n").map_err(|e| Failure::about("write", &path, e))?;
-    path.to_str().map(str::to_owned).ok_or_else(|| Failure::about("use", &path, "its name is no UTF-8"))
+    path.to_str().map(str::to_owned).ok_or_else(|| Failure::about("use", &path, "its name is not text in UTF-8"))
 }
 
 /// Lets callers submit until the server is killed under them.

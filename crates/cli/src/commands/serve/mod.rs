@@ -4,10 +4,11 @@ mod descriptors;
 mod https;
 mod print;
 
-use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use scumble_files::Files;
 use scumble_server::AppState;
 use scumble_server::listen::{self, Listening};
 use scumble_store::{Store, SystemClock};
@@ -18,8 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Role, Serve};
+use crate::checks::{self, Examined, Finding};
 use crate::failure::Failure;
-use crate::settings::{Settings, open_files, open_store, runtime};
+use crate::out;
+use crate::private;
+use crate::settings::{Settings, runtime};
 use https::Https;
 
 /// After the last job of a drain has ended, its caller gets this long to fetch the answer.
@@ -28,62 +32,111 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// Serves until told to stop.
 pub(crate) fn serve(args: &Serve) -> Result<(), Failure> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(out::colours()).with_writer(|| out::Log);
+    // who cannot be told that the log cannot be written is not told
+    log.log_internal_errors(false).init();
     let settings = Settings::read(args)?;
+    private::begin(&settings);
+    private::mend(&settings);
     runtime()?.block_on(serve_settings(settings))
 }
 
 async fn serve_settings(settings: Settings) -> Result<(), Failure> {
-    let store = open_store(&settings.database).await?;
-    refuse_strangers(&settings, &*store).await?;
+    // from the start: who is told to stop while starting stops in the same order
+    let signals = Signals::new().map_err(|e| Failure::System(format!("cannot listen for signals: {e}")))?;
+    let Opened { store, files, models, listener, https } = open(&settings).await?;
     if settings.role != Role::All && !settings.database.is_shared() {
         tracing::info!("a gateway and its workers meet in {}: all on this machine", settings.database);
     }
-    let files = scumble_worker::with_fresh(open_files(&settings.files)?, store.clone());
-    let models = Arc::new(Models::new(&settings.models).map_err(Failure::Usage)?);
+    let files = scumble_worker::with_fresh(files, store.clone());
     let clock = Arc::new(SystemClock);
     let state = AppState::new(store.clone(), files.clone(), clock.clone(), settings.server.clone());
     let closing = CancellationToken::new();
-    let serving = start_listening(&settings, state, &closing).await?;
+    let serving = start_listening(&settings, state.clone(), listener, https, &closing);
     let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
-    let working = (settings.role != Role::Gateway).then(|| {
+    let working = models.map(|models| {
         let worker = Worker { store: store.clone(), files, models, clock, config: settings.worker.clone() };
         tokio::spawn(worker.run(drain.clone(), stop.clone()))
     });
-    drain_on_signal(&drain, &stop).await?;
+    tracing::info!("{}; [retention] results_s says otherwise", kept(&settings.worker));
+    drain_on_signal(signals, &state, &drain, &stop).await;
     if let Some(working) = working
         && let Err(error) = working.await
     {
         tracing::error!(%error, "the worker ended unexpectedly");
     }
+    // workers elsewhere may have jobs that callers wait for here
+    state.answered().await;
+    state.close();
     closing.cancel();
-    // connections that wait for jobs of the next start are let go
+    // connections that nobody reads from are let go
     if let Some(serving) = serving
         && tokio::time::timeout(LAST_ANSWERS, serving).await.is_err()
     {
         tracing::info!("open connections are closed");
+    }
+    if tokio::time::timeout(LAST_ANSWERS, state.settled()).await.is_err() {
+        tracing::warn!("some jobs that nobody waits for could not be cancelled; they run at the next start");
     }
     store.close().await;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Listens, where this process is to be reached at all, and says where.
-async fn start_listening(
+/// All that has to be there before anything starts.
+struct Opened {
+    store: Arc<dyn Store>,
+    files: Files,
+    /// Where this process runs jobs.
+    models: Option<Arc<Models>>,
+    listener: Option<(TcpListener, SocketAddr)>,
+    https: Option<Https>,
+}
+
+/// Opens it, or closes what was opened and says all that is wrong: nothing is half up.
+async fn open(settings: &Settings) -> Result<Opened, Failure> {
+    let mut examined = checks::examine(settings).await;
+    let mut failures = examined.failures();
+    let mut https = None;
+    // makes a certificate authority where there is none: not for a server that does not start
+    if failures.is_empty()
+        && let Some(address) = settings.listen
+    {
+        match Https::prepare(settings, address) {
+            Ok(prepared) => https = prepared,
+            Err(failure) => failures.push(failure),
+        }
+    }
+    for (what, finding) in &examined.findings {
+        if let Finding::Odd(fact) = finding {
+            tracing::warn!("{what}: {fact}");
+        }
+    }
+    match (Failure::of(failures), examined) {
+        (None, Examined { store: Some(store), files: Some(files), models, listener, findings: _ }) => {
+            Ok(Opened { store, files, models, listener, https })
+        }
+        (failure, examined) => {
+            examined.close().await;
+            Err(failure.unwrap_or_else(|| Failure::System("the database or the files could not be opened".to_owned())))
+        }
+    }
+}
+
+/// Says where it listens, where this process is to be reached at all, and answers there.
+fn start_listening(
     settings: &Settings,
     state: AppState,
+    listener: Option<(TcpListener, SocketAddr)>,
+    https: Option<Https>,
     closing: &CancellationToken,
-) -> Result<Option<JoinHandle<()>>, Failure> {
-    let Some(address) = settings.listen else {
+) -> Option<JoinHandle<()>> {
+    let Some((listener, address)) = listener else {
         print::worker();
-        return Ok(None);
+        return None;
     };
-    let https = Https::prepare(settings, address)?;
     let limits = descriptors::enough_for(settings.connections);
-    let unusable = |e: std::io::Error| Failure::System(format!("cannot listen on {address}: {e}"));
-    let listener = TcpListener::bind(address).await.map_err(unusable)?;
-    print::addresses(listener.local_addr().map_err(unusable)?, https.as_ref(), settings);
+    print::addresses(address, https.as_ref(), settings);
     let router = match settings.role {
         Role::All | Role::Gateway => {
             tokio::spawn(scumble_server::end_overdue(state.clone(), closing.clone()));
@@ -97,37 +150,32 @@ async fn start_listening(
         hosts: settings.server.hosts.clone(),
         limits,
     };
-    Ok(Some(tokio::spawn(listen::serve(listener, router, how, closing.clone()))))
+    Some(tokio::spawn(listen::serve(listener, router, how, closing.clone())))
 }
 
-/// Without keys only this machine may call, unless the owner says otherwise.
-async fn refuse_strangers(settings: &Settings, store: &dyn Store) -> Result<(), Failure> {
-    let Some(address) = settings.listen else { return Ok(()) };
-    let reachable = !address.ip().is_loopback() && settings.role != Role::Worker;
-    if !reachable || settings.open || store.keys_required().await? {
-        return Ok(());
-    }
-    Err(Failure::Usage(format!(
-        "others can reach {address}, and no key was made. Make one with `scumble keys create --data-dir {}`, or let \
-         everybody call with --open",
-        settings.data_dir.display()
-    )))
+/// How long results are kept, as a sentence's part.
+pub(crate) fn kept(config: &scumble_worker::Config) -> String {
+    let Some(kept_ms) = config.retention.kept_ms else { return "results are kept until somebody deletes them".into() };
+    let older =
+        if config.keeps_older { ", those that older versions accepted until somebody deletes them" } else { "" };
+    format!("results are kept for {}{older}", super::time::span(kept_ms))
 }
 
-/// The first SIGTERM or Ctrl-C drains: jobs at hand end, waiting ones stay queued on disk. The second stops: jobs at
-/// hand go back to the queue.
-async fn drain_on_signal(drain: &CancellationToken, stop: &CancellationToken) -> Result<(), Failure> {
-    let mut signals = Signals::new().map_err(|e| Failure::System(format!("cannot listen for signals: {e}")))?;
+/// The first SIGTERM or Ctrl-C drains: jobs at hand end, waiting ones stay queued on disk; those that a direct caller waits
+/// for are refused and do not run. The second stops: jobs at hand go back to the queue.
+async fn drain_on_signal(mut signals: Signals, state: &AppState, drain: &CancellationToken, stop: &CancellationToken) {
     signals.next().await;
     tracing::info!("draining: the jobs at hand are finished; a second signal gives them back to the queue");
+    state.drain();
     drain.cancel();
-    let stop = stop.clone();
+    let (state, stop) = (state.clone(), stop.clone());
     tokio::spawn(async move {
         signals.next().await;
         tracing::info!("stopping: the jobs at hand go back to the queue");
+        // before their workers let go of them, so that nobody's jobs do not come back
+        state.close();
         stop.cancel();
     });
-    Ok(())
 }
 
 /// SIGTERM and SIGINT.

@@ -4,18 +4,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use super::https::Https;
+use crate::out;
 use crate::settings::Settings;
 
 /// A worker that nobody calls says that it is there.
-#[expect(clippy::print_stdout, reason = "scripts wait for this line")]
 pub(super) fn worker() {
-    println!("Scumble works");
+    print("Scumble works");
 }
 
 /// The addresses come first; scripts wait for them and read the port, which is real even where 0 was asked for.
-#[expect(clippy::print_stdout, reason = "scripts and people read it")]
 pub(super) fn addresses(address: SocketAddr, https: Option<&Https>, settings: &Settings) {
-    println!("Scumble listens on http://{address}");
+    print(&format!("Scumble listens on http://{address}"));
     let Some(https) = https else { return };
     let here = reachable(address);
     let mut lines = vec![format!("Scumble listens on https://{address}")];
@@ -26,17 +25,24 @@ pub(super) fn addresses(address: SocketAddr, https: Option<&Https>, settings: &S
             Some(bundle) => lines.push(format!("  export SSL_CERT_FILE={}", shell_word(bundle))),
             None => {
                 lines.push(format!("  export SSL_CERT_FILE={}", shell_word(&trust.ca)));
-                lines.push("  (with it Python trusts this server and nobody else)".into());
+                lines.push("  (Python then trusts this server and no other)".into());
             }
         }
     }
     if settings.connect {
-        lines.push("Programs find it as fal.run, and need nothing else, with:".into());
+        lines.push("Programs find it as fal.run, without further changes, with:".into());
         lines.push(format!("  export HTTPS_PROXY=http://{here}"));
     }
-    lines.push("Or it is fal.run for the whole machine, if it listens on port 443, with these in /etc/hosts:".into());
+    lines.push(
+        "To be fal.run for the whole machine, it must listen on port 443, and this line must be in /etc/hosts:".into(),
+    );
     lines.push(format!("  {} {}", here.ip(), settings.server.hosts.names().join(" ")));
-    println!("{}", lines.join("\n"));
+    print(&lines.join("\n"));
+}
+
+/// A server works on where nobody reads what it says.
+fn print(lines: &str) {
+    let _ = out::result(lines);
 }
 
 /// How this machine reaches what listens on all addresses.

@@ -19,7 +19,7 @@ pub(super) async fn readable(state: &AppState, reader: &Reader, path: &FilePath)
     let row = living(state, path).await?;
     match reader.decision(&row) {
         Decision::Allow => Ok(row),
-        Decision::Forbid => Err(forbidden("This file is not for everybody: show its owner's key, or a signed URL")),
+        Decision::Forbid => Err(forbidden("This file is not public: send the key of its owner, or use a signed URL")),
         Decision::Hide => Err(not_found()),
     }
 }

@@ -48,7 +48,7 @@ mod tests {
 
     const TAG: &str = "\"1a-2b\"";
 
-    fn headers(name: HeaderName, lines: &[&'static str]) -> HeaderMap {
+    fn headers(name: &HeaderName, lines: &[&'static str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(name.clone(), HeaderValue::from_static(line));
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_reader_knows_a_file_by_its_tag_in_any_form() {
-        let known = |lines: &[&'static str]| is_known(&headers(header::IF_NONE_MATCH, lines), TAG);
+        let known = |lines: &[&'static str]| is_known(&headers(&header::IF_NONE_MATCH, lines), TAG);
         for yes in [
             &["\"1a-2b\""][..],
             &["W/\"1a-2b\""],
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_range_is_of_the_file_that_the_reader_has_begun() {
-        let may = |lines: &[&'static str]| may_be_ranged(&headers(header::IF_RANGE, lines), TAG);
+        let may = |lines: &[&'static str]| may_be_ranged(&headers(&header::IF_RANGE, lines), TAG);
         assert!(may(&[]) && may(&["\"1a-2b\""]));
         assert!(!may(&["\"other\""]) && !may(&["W/\"1a-2b\""]) && !may(&["Wed, 21 Oct 2015 07:28:00 GMT"]));
     }

@@ -1,11 +1,11 @@
 //! The caller's pictures as files of this server, so that several jobs share them and no row holds them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use scumble_files::{FilePath, Files};
-use scumble_store::{FileRecord, Store};
-use std::sync::Arc;
+use scumble_store::{Access, Decision, FileRecord, Store};
 
 use super::refused::Refused;
 use super::said::{Picture, Said};
@@ -79,6 +79,8 @@ impl Kept {
         let stored = self.files.put(bytes, content_type, name).await?;
         self.paths.push(stored.path.clone());
         let now_ms = state.clock.now_ms();
+        // without keys there is nobody to tell from others, and nobody guesses a path
+        let default = if owner.is_some() { Decision::Hide } else { Decision::Allow };
         let row = FileRecord {
             path: stored.path.to_string(),
             job_id: None,
@@ -87,7 +89,7 @@ impl Kept {
             created_ms: now_ms,
             expires_ms: Some(now_ms.saturating_add(i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX))),
             owner,
-            access: Default::default(),
+            access: Access { default, rules: Vec::new() },
         };
         self.store.put_file(row).await?;
         Ok(stored.path)

@@ -2,14 +2,14 @@
 
 use axum::http::HeaderMap;
 use futures::future::try_join_all;
-use scumble_api::OpenAiCall;
+use scumble_api::{ErrorAnswer, ErrorType, OpenAiCall};
 use scumble_store::{JobId, Outcome};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::inputs::Inputs;
 use super::refused::Refused;
 use super::said::{Picture, Said};
+use crate::answer::Refusal;
 use crate::state::AppState;
 use crate::submit::{Beside, Call, Origin};
 use crate::wait::Wait;
@@ -22,13 +22,35 @@ pub(super) struct Going {
     pub(super) watch: Watch,
 }
 
-/// Puts every job into the queue. The first is admitted or refused as a direct call is; the others stand in line, where
-/// the limits for each key hold them back.
+/// Puts every job into the queue. This goes on even if the caller goes away meanwhile, or a job could be accepted of
+/// which nobody knows any more that it is to be cancelled.
 pub(super) async fn start(
     from: Origin<'_>,
     call: &OpenAiCall,
     repeatable: Option<Value>,
-    inputs: &Inputs,
+    with_pictures: bool,
+) -> Result<Vec<Going>, Refused> {
+    let Origin { state, caller, authorized, headers } = from;
+    let (state, caller, authorized, headers) = (state.clone(), caller.clone(), authorized.clone(), headers.clone());
+    let call = call.clone();
+    let task = tokio::spawn(async move {
+        let from = Origin { state: &state, caller: &caller, authorized: &authorized, headers: &headers };
+        put(from, &call, repeatable, with_pictures).await
+    });
+    task.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a call could not be put into the queue");
+        let answer = ErrorAnswer::typed(ErrorType::InternalError, "Internal Server Error");
+        Err(Refusal::from(answer).into())
+    })
+}
+
+/// The first job is admitted or refused as a direct call is; the others stand in line, where the limits for each key
+/// hold them back.
+async fn put(
+    from: Origin<'_>,
+    call: &OpenAiCall,
+    repeatable: Option<Value>,
+    with_pictures: bool,
 ) -> Result<Vec<Going>, Refused> {
     let state = from.state;
     let (what, stream) = match call.partials {
@@ -39,7 +61,7 @@ pub(super) async fn start(
     for (part, input) in call.inputs.iter().enumerate() {
         let beside = Beside {
             encoding: call.encoding,
-            clear_mask: !inputs.pictures.is_empty(),
+            clear_mask: with_pictures,
             like_picture: call.like_picture,
             said: repeatable.clone(),
             part,

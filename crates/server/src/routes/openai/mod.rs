@@ -88,7 +88,7 @@ async fn answer(from: Origin<'_>, task: OpenAiTask, request: Request) -> Result<
     let repeatable = jobs::repeatable(from.headers, &said);
     let inputs = Inputs::keep(from, said).await?;
     call.give(&inputs.pictures, inputs.mask.as_deref());
-    let going = jobs::start(from, &call, repeatable, &inputs).await?;
+    let going = jobs::start(from, &call, repeatable, !inputs.pictures.is_empty()).await?;
     inputs.are_used();
     match call.partials {
         Some(_) => stream::stream(from, call, going, place).await,

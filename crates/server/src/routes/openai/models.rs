@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::here::Here;
 use super::refused::Refused;
 use crate::addressing::Caller;
+use crate::pages::Workers;
 use crate::routes::catalogue;
 use crate::state::AppState;
 
@@ -18,10 +19,11 @@ pub(in crate::routes) async fn list(
     Extension(caller): Extension<Caller>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<Value>, Refused> {
-    let mut page = catalogue::page(pairs, &caller).map_err(|message| OpenAiError::invalid(None, message))?;
-    let here = Here::find(&state, None).await?;
+    let workers = Workers::now(&state).await?;
+    let page = catalogue::page(pairs, &caller, &|endpoint| workers.standing(endpoint));
+    let mut page = page.map_err(|message| OpenAiError::invalid(None, message))?;
     page["object"] = "list".into();
-    page["data"] = openai_list(&state.config.openai, &|endpoint| here.answers(endpoint)).into();
+    page["data"] = openai_list(&state.config.openai, &|endpoint| workers.answers(endpoint).cloned()).into();
     Ok(Json(page))
 }
 

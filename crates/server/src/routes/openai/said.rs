@@ -3,7 +3,7 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header;
-use scumble_api::{OpenAiError, OpenAiTask};
+use scumble_api::{OpenAiError, OpenAiTask, Unread, read_value};
 use scumble_fetch::Source;
 use serde_json::{Map, Value};
 
@@ -40,7 +40,7 @@ impl Said {
             return form::read(request, state).await;
         }
         let body = Bytes::from_request(request, state).await.map_err(|why| unread(&why))?;
-        let body: Value = serde_json::from_slice(&body).map_err(|error| not_json(task, &error))?;
+        let body = read_value(&body).map_err(|unread| not_json(task, &unread))?;
         let Value::Object(fields) = body else {
             return Err(OpenAiError::invalid(None, "The body must be an object of JSON").into());
         };
@@ -125,7 +125,7 @@ fn content_type(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-fn not_json(task: OpenAiTask, error: &serde_json::Error) -> OpenAiError {
+fn not_json(task: OpenAiTask, unread: &Unread) -> OpenAiError {
     let form = if task == OpenAiTask::Generate { "" } else { ", nor a form (multipart/form-data)" };
-    OpenAiError::invalid(None, format!("The body is not JSON{form}: {error}"))
+    OpenAiError::invalid(None, format!("The body is not JSON{form}: {unread}"))
 }

@@ -19,8 +19,9 @@ use crate::addressing::Caller;
 use crate::answer::about;
 use crate::sse;
 use crate::state::AppState;
+use crate::stop::Phases;
 use crate::submit::Origin;
-use crate::wait::stirred;
+use crate::wait::{Hope, stirred};
 
 /// A job that runs for this long without a word has begun: proxies do not wait for headers for ever.
 const GRACE: Duration = Duration::from_secs(1);
@@ -39,6 +40,7 @@ pub(super) async fn stream(
         partials: Partials { most: call.partials.unwrap_or_default(), sent: 0, progress: 0.0 },
         call,
         going: going.into(),
+        phases: from.state.stop.hear(),
         seen: 0,
         ready: VecDeque::new(),
         _place: place,
@@ -62,6 +64,7 @@ struct Follower {
     call: OpenAiCall,
     /// Those that have not ended.
     going: VecDeque<Going>,
+    phases: Phases,
     /// The number of the last event of the first job that was taken in.
     seen: i64,
     partials: Partials,
@@ -117,10 +120,9 @@ impl Follower {
         }
     }
 
-    async fn wait(&self) {
-        match self.going.front() {
-            Some(going) => stirred(&self.state, &going.watch).await,
-            None => std::future::ready(()).await,
+    async fn wait(&mut self) {
+        if let Some(going) = self.going.front() {
+            stirred(&self.state, &going.watch, &mut self.phases).await;
         }
     }
 
@@ -128,7 +130,9 @@ impl Follower {
     async fn look(&mut self) -> Result<Standing, Refused> {
         let Some(id) = self.going.front().map(|going| going.id) else { return Ok(Standing::Ended) };
         let store = self.state.store.clone();
-        if let Some(job) = store.summary(id).await?.filter(|job| !job.state.is_end()) {
+        if let Some(job) = store.summary(id).await?.filter(|job| !job.state.is_end())
+            && self.goes_on(job.state).await?
+        {
             // of several jobs the first shows its way
             if self.partials.are_wanted() && self.going.len() == self.call.inputs.len() {
                 for event in store.events(id, self.seen).await? {
@@ -148,6 +152,19 @@ impl Follower {
             None => return Err(Refused::gone(id)),
         }
         Ok(Standing::Ended)
+    }
+
+    /// Whether a job in this state goes on; it may have ended meanwhile.
+    ///
+    /// # Errors
+    /// There is no use in waiting for it, because the server stops for example.
+    async fn goes_on(&mut self, job: State) -> Result<bool, Refused> {
+        let Some(going) = self.going.front_mut() else { return Ok(false) };
+        match going.wait.hope(&self.state, job).await {
+            Hope::Left => Ok(true),
+            Hope::Ended => Ok(false),
+            Hope::Lost(refusal) => Err(refusal.into()),
+        }
     }
 
     fn take_in(&mut self, event: EventKind) {

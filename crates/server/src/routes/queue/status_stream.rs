@@ -13,6 +13,7 @@ use crate::addressing::Caller;
 use crate::answer::about;
 use crate::sse::{self, broken};
 use crate::state::AppState;
+use crate::stop::{Phase, Phases};
 use crate::wait::stirred;
 use crate::watch::{Watch, What};
 
@@ -20,7 +21,8 @@ use crate::watch::{Watch, What};
 pub(super) fn stream(state: AppState, caller: Caller, id: JobId, logs: bool) -> Response {
     // from before the first look, so that no change falls between the two
     let watch = state.watches.watch(id, What::Anything);
-    let follower = Follower { state, caller, id, logs, watch, seen: 0, said: None };
+    let phases = state.stop.hear();
+    let follower = Follower { state, caller, id, logs, watch, phases, seen: 0, said: None };
     let events = stream::unfold(Some(follower), |follower| async move { follower?.next().await });
     about(id, sse::response(events))
 }
@@ -32,6 +34,7 @@ struct Follower {
     id: JobId,
     logs: bool,
     watch: Watch,
+    phases: Phases,
     /// The number of the last event whose line was sent.
     seen: i64,
     /// The last status that was sent, and the position in it.
@@ -47,7 +50,9 @@ impl Follower {
                     let more = status.status != Status::Completed;
                     return Some((sse::event(&status), more.then_some(self)));
                 }
-                Ok(None) => stirred(&self.state, &self.watch).await,
+                // the request goes on without this server, or after its next start
+                Ok(None) if self.phases.now() == Phase::Closing => return None,
+                Ok(None) => stirred(&self.state, &self.watch, &mut self.phases).await,
                 Err(error) => return Some((Err(error), None)),
             }
         }

@@ -64,7 +64,7 @@ pub(in crate::routes) async fn complete(
 
 /// The number of a part, as URLs have it.
 pub(super) fn part_number(text: &str) -> Result<u32, Refusal> {
-    text.parse().map_err(|_| Refusal::plain(422, "The number of the part is no number"))
+    text.parse().map_err(|_| Refusal::plain(422, "The number of the part is not a number"))
 }
 
 /// The path of a ticket, if the URL has the same.

@@ -1,0 +1,22 @@
+//! Whose closed models can be asked for. None has to be.
+
+use scumble_worker::makers::MakerId;
+
+use super::Finding;
+use crate::settings::Settings;
+
+pub(super) fn check(settings: &Settings) -> Finding {
+    let Some(makers) = &settings.models.makers else { return Finding::Well("none are asked".to_owned()) };
+    let (with, without): (Vec<_>, Vec<_>) = MakerId::ALL.into_iter().partition(|id| makers.get(*id).ready().is_ok());
+    let list = |ids: Vec<MakerId>| ids.into_iter().map(MakerId::name).collect::<Vec<_>>().join(", ");
+    Finding::Well(match (with.is_empty(), without.is_empty()) {
+        (true, _) => {
+            let port = settings.listen.map_or(8787, |address| address.port());
+            let here = format!("http://127.0.0.1:{port}");
+            let server = settings.server.public_url.as_deref().unwrap_or(&here);
+            format!("no keys, so closed models are not answered (a running server tells more: {server}/docs/makers)")
+        }
+        (false, true) => format!("keys for {}", list(with)),
+        (false, false) => format!("keys for {}; none for {}", list(with), list(without)),
+    })
+}

@@ -1,0 +1,158 @@
+//! What `serve` needs, looked at in one place: `doctor` prints what is found, `serve` does not start unless all of it
+//! can be used. So the two cannot disagree.
+//!
+//! What a check opens is kept, so that `serve` goes on with the very database, files and address that were tried.
+
+mod clock;
+mod keys;
+mod makers;
+mod models;
+mod places;
+mod weights;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use scumble_files::Files;
+use scumble_store::{Clock, Store, SystemClock};
+use scumble_worker::Models;
+use tokio::net::TcpListener;
+
+use crate::args::Role;
+use crate::failure::Failure;
+use crate::settings::{Database, Settings, Tls, open_store};
+
+pub(crate) use weights::unusable;
+
+/// What a check found.
+#[derive(Debug)]
+pub(crate) enum Finding {
+    /// A fact.
+    Well(String),
+    /// Something that the owner should know and may have wanted.
+    Odd(String),
+    /// What is wrong and what to do; with the exit code of the command.
+    Fails(Failure),
+    /// Not looked at, since something that it needs has failed.
+    Skipped(&'static str),
+}
+
+/// Everything that was found, and what was opened on the way.
+#[derive(Default)]
+pub(crate) struct Examined {
+    /// What was looked at, and what was found, in the order in which people should read it.
+    pub(crate) findings: Vec<(&'static str, Finding)>,
+    /// The database, open.
+    pub(crate) store: Option<Arc<dyn Store>>,
+    /// The place for files, open.
+    pub(crate) files: Option<Files>,
+    /// What answers the endpoints, where this process runs jobs.
+    pub(crate) models: Option<Arc<Models>>,
+    /// The address, bound, where this process is to be reached at all; with its port, which the system may have chosen.
+    pub(crate) listener: Option<(TcpListener, SocketAddr)>,
+}
+
+/// Looks at all that `serve` needs with these settings.
+pub(crate) async fn examine(settings: &Settings) -> Examined {
+    let mut examined = Examined::default();
+    let data_dir = places::data_dir(settings);
+    let usable = !matches!(data_dir, Finding::Fails(_));
+    examined.add("data dir", data_dir);
+    // a second and third message about the same folder would hide the first
+    let in_data_dir = |path: &Path| path.starts_with(&settings.data_dir);
+    match &settings.database {
+        Database::Sqlite(path) if !usable && in_data_dir(path) => {
+            examined.add("database", Finding::Skipped("it is in the data dir"));
+        }
+        _ => examined.database(settings).await,
+    }
+    if !usable && in_data_dir(Path::new(&settings.files)) {
+        examined.add("files", Finding::Skipped("they are in the data dir"));
+    } else {
+        examined.opened_files(&settings.files).await;
+    }
+    if let Some(address) = settings.listen {
+        match places::listen(address).await {
+            Ok(bound) => {
+                examined.listener = Some(bound);
+                examined.add("address", Finding::Well(format!("{address} is free")));
+            }
+            Err(failure) => examined.add("address", Finding::Fails(failure)),
+        }
+    }
+    if let Some(tls) = &settings.tls {
+        examined.add("https", https(tls));
+    }
+    // a gateway runs no models, and may share its settings with workers that do
+    if settings.role != Role::Gateway {
+        match Models::new(&settings.models) {
+            Ok(models) => {
+                examined.add("weights", weights::check(&settings.models));
+                examined.add("models", models::check(&settings.models, &models));
+                examined.models = Some(Arc::new(models));
+            }
+            Err(problem) => examined.add("models", Finding::Fails(Failure::Usage(problem))),
+        }
+        examined.add("makers", makers::check(settings));
+    }
+    examined
+}
+
+impl Examined {
+    fn add(&mut self, what: &'static str, finding: Finding) {
+        self.findings.push((what, finding));
+    }
+
+    async fn database(&mut self, settings: &Settings) {
+        match open_store(&settings.database).await {
+            Ok(store) => {
+                self.add("database", places::database(settings, &*store).await);
+                self.add("keys", keys::check(settings, &*store).await);
+                self.add("clock", clock::check(&*store).await);
+                self.store = Some(store);
+            }
+            Err(failure) => self.add("database", Finding::Fails(failure)),
+        }
+    }
+
+    async fn opened_files(&mut self, url: &str) {
+        match places::files(url).await {
+            Ok(files) => {
+                self.files = Some(files);
+                self.add("files", Finding::Well(format!("{url} can be written and read")));
+            }
+            Err(failure) => self.add("files", Finding::Fails(failure)),
+        }
+    }
+
+    /// All that fails, taken out.
+    pub(crate) fn failures(&mut self) -> Vec<Failure> {
+        let failing = self.findings.extract_if(.., |(_, found)| matches!(found, Finding::Fails(_)));
+        failing.filter_map(|(_, found)| if let Finding::Fails(why) = found { Some(why) } else { None }).collect()
+    }
+
+    /// Closes what was opened, so that nothing is left half up.
+    pub(crate) async fn close(self) {
+        drop(self.listener);
+        if let Some(store) = self.store {
+            store.close().await;
+        }
+    }
+}
+
+impl From<Result<String, Failure>> for Finding {
+    fn from(found: Result<String, Failure>) -> Self {
+        found.map_or_else(Self::Fails, Self::Well)
+    }
+}
+
+fn https(tls: &Tls) -> Finding {
+    match tls {
+        Tls::Files { cert, key } => scumble_server::tls::check_files(cert, key, SystemClock.now_ms())
+            .map(|()| format!("{} and its key can be used", cert.display()))
+            .map_err(|e| Failure::System(e.to_string()))
+            .into(),
+        Tls::Local => Finding::Well("a certificate authority of this machine is used".into()),
+    }
+}

@@ -1,0 +1,88 @@
+//! Folders, database, files, address: each is not only looked at but used.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use scumble_files::Files;
+use scumble_store::Store;
+use tokio::net::TcpListener;
+
+use super::Finding;
+use crate::commands::serve::kept;
+use crate::failure::Failure;
+use crate::private;
+use crate::settings::{Settings, open_files};
+
+/// Whether it can be written, and is nobody else's to read.
+pub(super) fn data_dir(settings: &Settings) -> Finding {
+    let folder = &settings.data_dir;
+    let unusable = |why: String| {
+        let folder = folder.display();
+        Finding::Fails(Failure::System(format!(
+            "the data dir {folder} cannot be written: {why}; choose another with --data-dir, or change its owner"
+        )))
+    };
+    if let Err(failure) = private::make_folder(folder) {
+        return unusable(failure.message());
+    }
+    // looked at before there is a file of our own in it
+    let open: Vec<String> = private::too_open(settings).iter().map(ToString::to_string).collect();
+    let probe = folder.join(format!(".probe-{}", std::process::id()));
+    let written = std::fs::write(&probe, "written").and_then(|()| std::fs::remove_file(&probe));
+    match written {
+        Err(error) => unusable(error.to_string()),
+        Ok(()) if open.is_empty() => Finding::Well(format!("{} can be written", folder.display())),
+        Ok(()) => Finding::Fails(Failure::System(format!(
+            "others on this machine may look into {}: `scumble serve` closes them when it starts, or chmod does",
+            open.join(", ")
+        ))),
+    }
+}
+
+pub(super) async fn database(settings: &Settings, store: &dyn Store) -> Finding {
+    let counted = store.counts().await.map_err(Failure::from);
+    let told = |jobs: u64| {
+        let (database, kept) = (&settings.database, kept(&settings.worker));
+        format!("{database}, {jobs} jobs waiting or running; {kept}")
+    };
+    counted.map(|counts| told(counts.iter().map(|count| count.jobs).sum())).into()
+}
+
+/// Opens the place, then writes, reads and removes a file there.
+pub(super) async fn files(url: &str) -> Result<Files, Failure> {
+    let elsewhere = |why: String| Failure::System(format!("{why}; choose another place with --files"));
+    let files = open_files(url).map_err(|failure| match failure {
+        Failure::System(why) => elsewhere(why),
+        other => other,
+    })?;
+    let tried = async {
+        let stored = files.put("probe".into(), "text/plain", "probe.txt").await?;
+        let read = files.get(&stored.path, None).await?.bytes().await;
+        files.delete(&stored.path).await?;
+        read
+    };
+    match tried.await {
+        Ok(bytes) if bytes == "probe" => Ok(files),
+        Ok(_) => Err(Failure::System(format!(
+            "{url} gives back other bytes than were written; choose another place with --files"
+        ))),
+        Err(error) => Err(elsewhere(format!("files cannot be kept in {url}: {error}"))),
+    }
+}
+
+/// Binds the address; nothing is answered yet.
+pub(super) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let port = listener.local_addr()?;
+        Ok((listener, port))
+    };
+    bound.await.map_err(|error: std::io::Error| {
+        Failure::System(match error.kind() {
+            ErrorKind::AddrInUse => {
+                format!("{address} is in use, perhaps by a server that runs already; choose another with --listen")
+            }
+            _ => format!("cannot listen on {address}: {error}; choose another with --listen"),
+        })
+    })
+}

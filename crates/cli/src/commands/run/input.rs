@@ -1,0 +1,204 @@
+//! What to draw: `--input`, then `-i`, then prompt and seed, each over the one before.
+
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+
+use scumble_api::{Endpoint, EndpointId, ErrorAnswer, Field, Input, Kind, Scope};
+use serde_json::{Map, Value};
+
+use crate::args::{Run, Seed};
+use crate::failure::Failure;
+use crate::meant;
+use crate::out;
+
+/// A longer prompt is refused by every model's tokenizer in some way or other, and was hardly meant.
+const PROMPT_BYTES: usize = 32 * 1024;
+/// Fields may hold pictures.
+const INPUT_BYTES: usize = 64 * 1024 * 1024;
+/// What stands for stdin.
+const STDIN: &str = "-";
+/// Fields that every endpoint takes on the owner's own command line, whatever its page says ([`Scope::Local`]).
+const EVERYWHERE: [&str; 2] = ["image_size", "max_sequence_length"];
+
+/// What was typed, checked. A name that the endpoint does not have is a mistake here: nobody else's program depends on it.
+pub(super) fn read(args: &Run) -> Result<(&'static Endpoint, Input), Failure> {
+    let (id, prompt) = endpoint_and_prompt(&args.words)?;
+    let endpoint = scumble_api::find(&id).ok_or_else(|| unknown(&id, prompt.is_none()))?;
+    if prompt.as_deref() == Some(STDIN) && args.input.as_deref() == Some(Path::new(STDIN)) {
+        return Err(Failure::Usage("the prompt and --input cannot both come from stdin".into()));
+    }
+    let mut fields = match &args.input {
+        Some(path) => read_fields(path)?,
+        None => Map::new(),
+    };
+    fields.extend(args.fields.iter().cloned());
+    if let Some(prompt) = prompt {
+        let prompt = if prompt == STDIN { typed_prompt()? } else { prompt };
+        fields.insert("prompt".into(), prompt.into());
+    }
+    match args.seed {
+        Some(Seed::Number(seed)) => drop(fields.insert("seed".into(), seed.into())),
+        Some(Seed::Any) => drop(fields.shift_remove("seed")),
+        None => {}
+    }
+    let mut unknown = Vec::new();
+    find_unknown(endpoint.fields(), &EVERYWHERE, "", &fields, &mut unknown);
+    if !unknown.is_empty() {
+        let id = endpoint.id;
+        unknown.push(format!("`scumble models show {id}` shows its fields"));
+        return Err(Failure::Usage(format!("{id}: {}", unknown.join("; "))));
+    }
+    let invalid = |problems: Vec<_>| Failure::Usage(ErrorAnswer::invalid(&problems).message());
+    let input = endpoint.parse(&Value::Object(fields), Scope::Local).map_err(invalid)?;
+    Ok((endpoint, input))
+}
+
+/// A first word that is an id names the endpoint; what remains is the prompt.
+fn endpoint_and_prompt(words: &[String]) -> Result<(String, Option<String>), Failure> {
+    let starter = || "scumble/starter".to_owned();
+    match words {
+        [] => Ok((starter(), None)),
+        [one] if EndpointId::parse(one).is_some() && one.contains('/') => Ok((one.clone(), None)),
+        [one] => Ok((starter(), Some(one.clone()))),
+        [endpoint, prompt, ..] if EndpointId::parse(endpoint).is_some() => Ok((endpoint.clone(), Some(prompt.clone()))),
+        [endpoint, ..] => {
+            let hint = meant::did_you_mean(&meant::endpoints(endpoint));
+            Err(Failure::Usage(format!(
+                "'{endpoint}' is not the id of an endpoint{hint}; a prompt of several words needs quotes: scumble run \
+                 \"two red stars\""
+            )))
+        }
+    }
+}
+
+/// An id that nothing has; alone, it may have been a prompt.
+fn unknown(id: &str, alone: bool) -> Failure {
+    let said = meant::no_endpoint(id);
+    if !alone {
+        return Failure::Usage(said);
+    }
+    Failure::Usage(format!("{said}. If this is a prompt, name the endpoint too: scumble run scumble/starter {id:?}"))
+}
+
+/// The prompt from stdin, without the end of its last line.
+fn typed_prompt() -> Result<String, Failure> {
+    if std::io::stdin().is_terminal() {
+        out::say("Type the prompt, then Ctrl-D on a line of its own.");
+    }
+    let text = read_text("the prompt on stdin", std::io::stdin().lock(), PROMPT_BYTES)?;
+    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+fn read_fields(path: &Path) -> Result<Map<String, Value>, Failure> {
+    let (name, text) = if path == Path::new(STDIN) {
+        ("stdin".to_owned(), read_text("stdin", std::io::stdin().lock(), INPUT_BYTES)?)
+    } else {
+        let name = path.display().to_string();
+        let file = std::fs::File::open(path).map_err(|e| Failure::about("read", path, e))?;
+        let text = read_text(&name, file, INPUT_BYTES)?;
+        (name, text)
+    };
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(Failure::Usage(format!("{name} holds JSON, but not an object"))),
+        Err(e) => Err(Failure::Usage(format!("{name} is not JSON: {e}"))),
+    }
+}
+
+fn read_text(name: &str, from: impl Read, most: usize) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    from.take(most as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Failure::System(format!("cannot read {name}: {e}")))?;
+    if bytes.len() > most {
+        return Err(Failure::Usage(format!("{name} is longer than {} KiB, which is the most", most / 1024)));
+    }
+    String::from_utf8(bytes).map_err(|_| Failure::Usage(format!("{name} is not text in UTF-8")))
+}
+
+/// Names that no field has, here and in the objects inside, each with what was perhaps meant.
+fn find_unknown(
+    known: &[Field],
+    also: &[&'static str],
+    place: &str,
+    given: &Map<String, Value>,
+    found: &mut Vec<String>,
+) {
+    for (name, value) in given {
+        let path = format!("{place}{name}");
+        match known.iter().find(|field| field.name == name) {
+            Some(field) => find_unknown_in(&field.kind, &path, value, found),
+            None if also.contains(&name.as_str()) => {}
+            None => {
+                let names: Vec<&str> = known.iter().map(|field| field.name).chain(also.iter().copied()).collect();
+                let near = match name.as_str() {
+                    // asked for so often that it is worth a line
+                    "width" | "height" | "size" if names.contains(&"image_size") => vec!["image_size"],
+                    name => meant::names(name, &names),
+                };
+                found.push(format!("there is no field {path}{}", meant::did_you_mean(&near)));
+            }
+        }
+    }
+}
+
+fn find_unknown_in(kind: &Kind, path: &str, value: &Value, found: &mut Vec<String>) {
+    match (kind, value) {
+        (Kind::Object(shape), Value::Object(given)) => {
+            find_unknown(shape.fields, &[], &format!("{path}."), given, found);
+        }
+        (Kind::List { item, .. }, Value::Array(values)) => {
+            for (place, value) in values.iter().enumerate() {
+                find_unknown_in(item, &format!("{path}.{place}"), value, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use scumble_api::ENDPOINTS;
+    use serde_json::json;
+
+    #[test]
+    fn a_word_with_a_slash_is_an_endpoint_and_the_rest_a_prompt() {
+        let check = |words: &[&str], endpoint: &str, prompt: Option<&str>| {
+            let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+            let (id, text) = endpoint_and_prompt(&words).expect("readable");
+            assert_eq!((id.as_str(), text.as_deref()), (endpoint, prompt));
+        };
+        check(&[], "scumble/starter", None);
+        check(&["a red star"], "scumble/starter", Some("a red star"));
+        check(&[""], "scumble/starter", Some(""));
+        check(&["star"], "scumble/starter", Some("star"));
+        check(&["-"], "scumble/starter", Some("-"));
+        check(&["fal-ai/flux/dev"], "fal-ai/flux/dev", None);
+        check(&["fal-ai/flux/dev", "a cat"], "fal-ai/flux/dev", Some("a cat"));
+        assert!(endpoint_and_prompt(&["two".into(), "stars".into()]).is_err());
+    }
+
+    #[test]
+    fn what_is_known_everywhere_is_taken_everywhere() {
+        for endpoint in ENDPOINTS {
+            let mut input = endpoint.least_example();
+            input.insert("image_size".into(), json!({ "width": 256, "height": 256 }));
+            input.insert("max_sequence_length".into(), json!(64));
+            let parsed = endpoint.parse(&Value::Object(input), Scope::Local);
+            assert!(parsed.is_ok(), "{}: {parsed:?}", endpoint.id);
+        }
+    }
+
+    #[test]
+    fn unknown_names_are_found_at_any_depth() {
+        let endpoint = scumble_api::find("fal-ai/hidream-i1-full").expect("an endpoint with LoRAs");
+        let given = json!({ "promt": "x", "loras": [{ "path": "a", "scal": 1 }], "image_size": "square" });
+        let mut found = Vec::new();
+        find_unknown(endpoint.fields(), &EVERYWHERE, "", given.as_object().expect("an object"), &mut found);
+        assert_eq!(
+            found,
+            ["there is no field promt (did you mean prompt?)", "there is no field loras.0.scal (did you mean scale?)"]
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! `scumble run`.
+
+mod input;
+mod target;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use scumble_api::{MadePicture, Output};
+use scumble_engine::weights::Precision;
+use scumble_engine::{DType, Trace, device};
+use scumble_worker::runner::{Drawn, Local, Model, Request};
+use scumble_worker::{advice, fresh_seed, source};
+
+use crate::args::{Dtype, Run};
+use crate::failure::Failure;
+use crate::out;
+use crate::progress::Progress;
+use crate::show::Screen;
+use target::{Target, wanted_format};
+
+/// Reads the input, draws, writes the pictures, says where they are.
+pub(crate) fn run(args: &Run) -> Result<(), Failure> {
+    let (_, input) = input::read(args)?;
+    let seed = match input.request().seed {
+        Some(seed) => seed,
+        None => fresh_seed().map_err(Failure::Failed)?,
+    };
+    let mut request = Request::new(&input, Vec::new(), seed, 1);
+    request.input.format = wanted_format(args)?.unwrap_or(request.input.format);
+    let asked = &request.input;
+    let target = Target::choose(args, &asked.prompt, seed, asked.images, asked.format)?;
+    let screen = args.show.map(Screen::find).transpose()?;
+    let trace = args.trace.is_some().then(Trace::new);
+    let drawn = draw(args, &request, trace.as_ref())?;
+    target.put(&drawn.pictures)?;
+    if let (Some(trace), Some(path)) = (trace, &args.trace) {
+        trace.save(path).map_err(|e| Failure::about("write", path, e))?;
+    }
+    if let Some(screen) = screen {
+        drawn.pictures.iter().try_for_each(|picture| screen.show(&picture.bytes))?;
+    }
+    match target {
+        Target::Files(paths) => report(args, &request, &drawn, &paths),
+        Target::Stdout => Ok(()),
+    }
+}
+
+fn draw(args: &Run, request: &Request, trace: Option<&Trace>) -> Result<Drawn, Failure> {
+    let source =
+        source(request.endpoint, args.weights.as_deref()).ok_or_else(|| Failure::Weights(advice(request.endpoint)))?;
+    let dtype = args.dtype.map(|d| match d {
+        Dtype::Float32 => DType::F32,
+        Dtype::Bfloat16 => DType::BF16,
+        Dtype::Float16 => DType::F16,
+    });
+    let device = device(&args.device).map_err(|e| Failure::Usage(e.to_string()))?;
+    let local = Local::new(Model { source, precision: Precision { device, dtype } });
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let _listener = on_interrupt(interrupted.clone())?;
+    let progress = Progress::new(interrupted);
+    let drawn = local.draw(request, &progress, trace);
+    progress.finish();
+    Ok(drawn?)
+}
+
+/// Ctrl-C asks the run to stop; the engine does so within a step.
+fn on_interrupt(interrupted: Arc<AtomicBool>) -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::System(format!("cannot start a thread: {e}")))?;
+    runtime.spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            interrupted.store(true, Ordering::Release);
+        }
+    });
+    Ok(runtime)
+}
+
+fn report(args: &Run, request: &Request, drawn: &Drawn, paths: &[PathBuf]) -> Result<(), Failure> {
+    if !args.json {
+        let lines: String = paths.iter().map(|path| format!("{}\n", path.display())).collect();
+        return out::result(&lines);
+    }
+    let image = |(picture, path): (&scumble_worker::Picture, &PathBuf)| MadePicture {
+        url: format!("file://{}", std::path::absolute(path).unwrap_or_else(|_| path.clone()).display()),
+        width: picture.width,
+        height: picture.height,
+        content_type: picture.format.content_type().into(),
+        file_name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        file_size: picture.bytes.len() as u64,
+    };
+    let output = Output {
+        images: drawn.pictures.iter().zip(paths).map(image).collect(),
+        timings: drawn.timings.clone(),
+        seed: request.seed,
+        prompt: request.input.prompt.clone(),
+        flags: drawn.flags.clone(),
+    };
+    out::pretty(&output.shaped(request.endpoint.output))
+}

@@ -1,0 +1,179 @@
+//! AuraFlow text to image, as diffusers' `AuraFlowPipeline` runs it.
+
+mod blocks;
+mod transformer;
+
+use candle_core::{DType, Device, Tensor};
+
+pub use transformer::{AuraConfig, AuraInputs, AuraTransformer};
+
+use super::{Context, Family, Pipeline};
+use crate::call::{Call, Sizes};
+use crate::encoders::{T5Config, T5Encoder};
+use crate::error::Result;
+use crate::observer::Stage;
+use crate::pixels::Pixels;
+use crate::samplers::{Euler, TrainedSpacing};
+use crate::stages::{self, Canvas, DIFFUSERS, TRANSFORMERS, load};
+use crate::tokenize::T5Tokenizer;
+use crate::vae::{Halves, Vae, VaeConfig};
+use crate::weights::{Checkpoint, Config, Precision};
+
+/// Text tokens that the released models were trained with.
+const TOKENS: usize = 256;
+/// More than that was never tried.
+const MOST_TOKENS: usize = 512;
+
+pub(super) const FAMILY: Family = Family {
+    class: "AuraFlowPipeline",
+    accepts: &[
+        "prompt",
+        "negative_prompt",
+        "image_size",
+        "num_inference_steps",
+        "guidance_scale",
+        "seed",
+        "num_images",
+        "max_sequence_length",
+    ],
+    steps: 50,
+    guidance: 3.5,
+    open: |checkpoint, precision| Ok(Box::new(AuraFlow::load(checkpoint, precision)?)),
+};
+
+/// A loaded AuraFlow.
+struct AuraFlow {
+    tokenizer: T5Tokenizer,
+    encoder: T5Encoder,
+    transformer: AuraTransformer,
+    vae: Vae,
+    spacing: TrainedSpacing,
+    device: Device,
+    /// Type of latents and embeddings: the transformer's.
+    dtype: DType,
+}
+
+impl AuraFlow {
+    fn load(checkpoint: &Checkpoint, precision: &Precision) -> Result<Self> {
+        let transformer_file = checkpoint.config("transformer/config.json")?;
+        let transformer_config = AuraConfig::read(&transformer_file)?;
+        let vae_config = VaeConfig::read(&checkpoint.config("vae/config.json")?)?;
+        let encoder_config = T5Config::read(&checkpoint.config("text_encoder/config.json")?)?;
+        check_fit(&transformer_file, &transformer_config, &vae_config, &encoder_config)?;
+        let none = |_: &str| false;
+        let transformer = load(checkpoint, "transformer", DIFFUSERS, precision, none, |w| {
+            AuraTransformer::load(&transformer_config, w)
+        })?;
+        // this autoencoder and UMT5 overflow in float16
+        let exact = stages::instead_of_half(precision, DType::F32);
+        let vae = load(checkpoint, "vae", DIFFUSERS, &exact, none, |w| Vae::load(&vae_config, w, Halves::Decoder))?;
+        let wide = stages::instead_of_half(precision, DType::BF16);
+        let encoder = load(checkpoint, "text_encoder", TRANSFORMERS, &wide, T5Encoder::ignores, |w| {
+            T5Encoder::load(&encoder_config, w)
+        })?;
+        Ok(Self {
+            tokenizer: T5Tokenizer::load(checkpoint, "tokenizer")?,
+            encoder,
+            dtype: transformer.dtype(),
+            transformer,
+            vae,
+            spacing: TrainedSpacing::read(&checkpoint.config("scheduler/scheduler_config.json")?)?,
+            device: precision.device.clone(),
+        })
+    }
+
+    /// The states of the prompt for each picture; where guidance is on, those of the negative prompt before them.
+    fn encode(&self, call: &Call, context: &Context<'_>) -> Result<Tensor> {
+        context.observer.stage(Stage::TextEncode).check()?;
+        let prompt = self.encode_text("prompt", &call.prompt, call, context)?;
+        if !is_guided(call) {
+            return Ok(prompt);
+        }
+        let negative = self.encode_text("negative", &call.negative, call, context)?;
+        Ok(Tensor::cat(&[negative, prompt], 0)?)
+    }
+
+    fn encode_text(&self, label: &str, text: &str, call: &Call, context: &Context<'_>) -> Result<Tensor> {
+        let length = call.text_tokens(TOKENS, MOST_TOKENS)?;
+        let (ids, real) = self.tokenizer.encode_counted(text, length)?;
+        let states = self.encoder.forward_masked(&ids, real)?;
+        let mask: Vec<i64> = (0..length).map(|place| i64::from(place < real)).collect();
+        let mask = Tensor::from_vec(mask, (1, length), &Device::Cpu)?;
+        let parts = [
+            ("tokenizer.input_ids", &stages::ids_tensor(&ids)?),
+            ("tokenizer.attention_mask", &mask),
+            ("text_encoder.last_hidden_state", &states),
+        ];
+        stages::trace_texts(context, label, &parts)?;
+        // the transformer has no mask: padding is zeros there
+        let mask = mask.to_dtype(states.dtype())?.to_device(&self.device)?.unsqueeze(2)?;
+        stages::repeated(&states.broadcast_mul(&mask)?, call.images, self.dtype)
+    }
+
+    fn denoise(&self, canvas: Canvas, text: &Tensor, call: &Call, context: &Context<'_>) -> Result<Tensor> {
+        context.observer.stage(Stage::Denoise).check()?;
+        let noise = canvas.noise(call.seed)?;
+        let sampler = Euler::new(self.spacing.levels(call.steps));
+        stages::begin(context, &noise, sampler.schedule())?;
+        let predict = |index: usize, timestep: f32, latents: &Tensor| -> Result<Tensor> {
+            let image = if is_guided(call) { stages::doubled(latents)? } else { latents.clone() };
+            let level = Tensor::full(timestep / 1000.0, image.dim(0)?, &self.device)?.to_dtype(self.dtype)?;
+            let inputs = AuraInputs { image: &image, text, timestep: &level };
+            let velocity = self.predict(&inputs, index, canvas, context)?;
+            if is_guided(call) { stages::guided_halves(&velocity, call.guidance) } else { Ok(velocity) }
+        };
+        let preview = |latents: &Tensor| stages::preview(&self.vae, &latents.narrow(0, 0, 1)?);
+        let latents = noise.to_dtype(self.dtype)?.to_device(&self.device)?;
+        stages::walk(latents, sampler, context, &preview, &predict)
+    }
+
+    fn predict(&self, inputs: &AuraInputs<'_>, index: usize, canvas: Canvas, context: &Context<'_>) -> Result<Tensor> {
+        let Some(trace) = context.first(index) else { return self.transformer.forward(inputs, canvas, None) };
+        let parts =
+            [("hidden_states", inputs.image), ("encoder_hidden_states", inputs.text), ("timestep", inputs.timestep)];
+        stages::trace_input(trace, &parts)?;
+        let probe = |name: &str, tokens: &Tensor| trace.put(&format!("step0.{name}"), tokens);
+        let velocity = self.transformer.forward(inputs, canvas, trace.wants_blocks().then_some(&probe as _))?;
+        trace.put("step0.transformer.out", &velocity)?;
+        Ok(velocity)
+    }
+}
+
+impl Pipeline for AuraFlow {
+    fn generate(&self, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
+        call.check()?;
+        let canvas = Canvas::of(call, self.sizes(), self.vae.config())?;
+        let text = self.encode(call, context)?;
+        let latents = self.denoise(canvas, &text, call, context)?;
+        drop(text);
+        stages::decode(&self.vae, &latents, context)
+    }
+
+    fn sizes(&self) -> Sizes {
+        let multiple = 2 * self.vae.config().factor();
+        Sizes { multiple, longest: Some(self.transformer.config().side * multiple) }
+    }
+
+    fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {
+        self.tokenizer.unknown_words(prompt)
+    }
+}
+
+/// Whether a second pass leads away from the negative prompt.
+fn is_guided(call: &Call) -> bool {
+    call.guidance > 1.0
+}
+
+/// Makes sure that the components speak of the same widths.
+fn check_fit(file: &Config, transformer: &AuraConfig, vae: &VaeConfig, encoder: &T5Config) -> Result<()> {
+    for (key, value, expected, what) in [
+        ("in_channels", transformer.in_channels, vae.latent_channels, "the latent channels"),
+        ("out_channels", transformer.out_channels, vae.latent_channels, "the latent channels"),
+        ("joint_attention_dim", transformer.text_width, encoder.d_model, "the width of text_encoder"),
+    ] {
+        if value != expected {
+            return Err(file.unsupported(key, value, &format!("{expected}, {what}")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,308 @@
+//! FLUX.1: text to image as diffusers' `FluxPipeline` runs it, and [fill](fill) as its `FluxFillPipeline` does.
+
+mod blocks;
+mod condition;
+mod fill;
+mod transformer;
+
+use candle_core::{DType, Device, Tensor};
+
+pub use transformer::{FluxConfig, FluxInputs, FluxTransformer};
+
+use super::{Context, Family, Pipeline};
+use crate::call::{Call, Sizes};
+use crate::encoders::{ClipConfig, ClipText, T5Config, T5Encoder};
+use crate::error::Result;
+use crate::observer::Stage;
+use crate::pixels::Pixels;
+use crate::samplers::{Euler, FlowSpacing};
+use crate::stages::{self, Canvas, DIFFUSERS, TRANSFORMERS, load, pack, unpack};
+use crate::tokenize::{ClipTokenizer, T5Tokenizer};
+use crate::trace::Trace;
+use crate::vae::{Halves, Vae, VaeConfig};
+use crate::weights::{Checkpoint, Config, Precision};
+
+/// T5 tokens that the released models were trained with: guided ones (dev) and the distilled one (schnell).
+const TOKENS_GUIDED: usize = 512;
+const TOKENS_SCHNELL: usize = 256;
+
+pub(super) const FAMILY: Family = Family {
+    class: "FluxPipeline",
+    accepts: &[
+        "prompt",
+        "image_size",
+        "num_inference_steps",
+        "guidance_scale",
+        "seed",
+        "num_images",
+        "max_sequence_length",
+    ],
+    steps: 28,
+    guidance: 3.5,
+    open: |checkpoint, precision| Ok(Box::new(Flux::load(checkpoint, precision, false)?)),
+};
+
+pub(super) const FILL: Family = Family {
+    class: "FluxFillPipeline",
+    accepts: &[
+        "prompt",
+        "image_url",
+        "mask_url",
+        "strength",
+        "image_size",
+        "num_inference_steps",
+        "guidance_scale",
+        "seed",
+        "num_images",
+        "max_sequence_length",
+    ],
+    steps: 50,
+    guidance: 30.0,
+    open: |checkpoint, precision| Ok(Box::new(Flux::load(checkpoint, precision, true)?)),
+};
+
+/// A loaded FLUX.1.
+struct Flux {
+    clip_tokenizer: ClipTokenizer,
+    t5_tokenizer: T5Tokenizer,
+    clip: ClipText,
+    t5: T5Encoder,
+    transformer: FluxTransformer,
+    vae: Vae,
+    spacing: FlowSpacing,
+    device: Device,
+    /// Type of latents and embeddings: the transformer's.
+    dtype: DType,
+    /// Whether it draws a part of a picture anew, and not a whole one.
+    fills: bool,
+}
+
+/// What the prompts became.
+struct Texts {
+    prompt: Text,
+    negative: Option<Text>,
+}
+
+/// What one prompt became.
+struct Text {
+    /// `[images, tokens, width]`.
+    sequence: Tensor,
+    /// `[images, width]`.
+    pooled: Tensor,
+}
+
+impl Flux {
+    fn load(checkpoint: &Checkpoint, precision: &Precision, fills: bool) -> Result<Self> {
+        let transformer_file = checkpoint.config("transformer/config.json")?;
+        let transformer_config = FluxConfig::read(&transformer_file)?;
+        let vae_config = VaeConfig::read(&checkpoint.config("vae/config.json")?)?;
+        let clip_config = ClipConfig::read(&checkpoint.config("text_encoder/config.json")?)?;
+        let t5_config = T5Config::read(&checkpoint.config("text_encoder_2/config.json")?)?;
+        check_fit(&transformer_file, &transformer_config, &vae_config, fills)?;
+        check_texts(&transformer_file, &transformer_config, &clip_config, &t5_config)?;
+        let none = |_: &str| false;
+        let transformer = load(checkpoint, "transformer", DIFFUSERS, precision, none, |w| {
+            FluxTransformer::load(&transformer_config, w)
+        })?;
+        let halves = if fills { Halves::Both } else { Halves::Decoder };
+        let vae = load(checkpoint, "vae", DIFFUSERS, precision, none, |w| Vae::load(&vae_config, w, halves))?;
+        let clip = load(checkpoint, "text_encoder", TRANSFORMERS, precision, ClipText::ignores, |w| {
+            ClipText::load(&clip_config, w)
+        })?;
+        // T5-XXL overflows in float16; bfloat16 has its range
+        let wide = stages::instead_of_half(precision, DType::BF16);
+        let t5 = load(checkpoint, "text_encoder_2", TRANSFORMERS, &wide, T5Encoder::ignores, |w| {
+            T5Encoder::load(&t5_config, w)
+        })?;
+        Ok(Self {
+            clip_tokenizer: ClipTokenizer::load(checkpoint, "tokenizer")?,
+            t5_tokenizer: T5Tokenizer::load(checkpoint, "tokenizer_2")?,
+            clip,
+            t5,
+            dtype: transformer.dtype(),
+            transformer,
+            vae,
+            spacing: FlowSpacing::read(&checkpoint.config("scheduler/scheduler_config.json")?)?,
+            device: precision.device.clone(),
+            fills,
+        })
+    }
+
+    /// The prompt, and the negative one where true guidance needs it.
+    fn encode(&self, call: &Call, context: &Context<'_>) -> Result<Texts> {
+        context.observer.stage(Stage::TextEncode).check()?;
+        let prompt = self.encode_text("prompt", &call.prompt, call, context)?;
+        let negative = || self.encode_text("negative", &call.negative, call, context);
+        Ok(Texts { prompt, negative: (call.true_cfg > 1.0).then(negative).transpose()? })
+    }
+
+    fn encode_text(&self, label: &str, text: &str, call: &Call, context: &Context<'_>) -> Result<Text> {
+        let default = if self.transformer.config().guidance { TOKENS_GUIDED } else { TOKENS_SCHNELL };
+        let length = call.text_tokens(default.min(self.t5_tokenizer.max_length), 512)?;
+        let clip_ids = self.clip_tokenizer.encode(text)?;
+        let t5_ids = self.t5_tokenizer.encode(text, length)?;
+        let clip = self.clip.forward(&clip_ids)?;
+        let sequence = self.t5.forward(&t5_ids)?;
+        let parts = [
+            ("tokenizer.input_ids", &stages::ids_tensor(&clip_ids)?),
+            ("tokenizer_2.input_ids", &stages::ids_tensor(&t5_ids)?),
+            ("text_encoder.last_hidden_state", &clip.last_hidden_state),
+            ("text_encoder.pooled", &clip.pooled),
+            ("text_encoder_2.last_hidden_state", &sequence),
+        ];
+        stages::trace_texts(context, label, &parts)?;
+        let each = |states: &Tensor| stages::repeated(states, call.images, self.dtype);
+        Ok(Text { sequence: each(&sequence)?, pooled: each(&clip.pooled)? })
+    }
+
+    fn denoise(&self, canvas: Canvas, texts: &Texts, call: &Call, context: &Context<'_>) -> Result<Tensor> {
+        context.observer.stage(Stage::Denoise).check()?;
+        let Texts { prompt: text, negative } = texts;
+        let (rows, columns) = canvas.cells();
+        let strength = if self.fills { call.strength } else { 1.0 };
+        let sampler = Euler::new(self.spacing.even(call.steps, rows * columns)).joined(strength);
+        let (latents, condition) = self.start(canvas, &sampler, call, context)?;
+        let config = self.transformer.config();
+        let rotary = config.rotary(text.sequence.dim(1)?, rows, columns, &self.device)?;
+        let guidance = config.guidance.then(|| canvas.per_image(call.guidance as f32, &self.device)).transpose()?;
+        let predict = |index: usize, timestep: f32, latents: &Tensor| -> Result<Tensor> {
+            let beside = |condition: &Tensor| Tensor::cat(&[latents, condition], 2);
+            let image = condition.as_ref().map_or_else(|| Ok(latents.clone()), beside)?;
+            let inputs = FluxInputs {
+                image: &image,
+                text: &text.sequence,
+                pooled: &text.pooled,
+                timestep: &canvas.per_image(noise_level(timestep, self.dtype), &self.device)?,
+                guidance: guidance.as_ref(),
+                rotary: &rotary,
+            };
+            let velocity = self.predict(&inputs, index, (rows, columns), context)?;
+            let Some(negative) = negative else { return Ok(velocity) };
+            let inputs = FluxInputs { text: &negative.sequence, pooled: &negative.pooled, ..inputs };
+            stages::guided(&velocity, &self.transformer.forward(&inputs, None)?, call.true_cfg)
+        };
+        let preview = |packed: &Tensor| stages::preview(&self.vae, &unpack(&packed.narrow(0, 0, 1)?, canvas)?);
+        stages::walk(pack(&latents)?, sampler, context, &preview, &predict)
+    }
+
+    /// Latents to start from, and what goes in beside them at every step.
+    fn start(
+        &self,
+        canvas: Canvas,
+        sampler: &Euler,
+        call: &Call,
+        context: &Context<'_>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        if self.fills {
+            let start = self.fill_start(canvas, sampler, call, context)?;
+            return Ok((start.latents, Some(start.condition)));
+        }
+        let noise = canvas.noise(call.seed)?;
+        stages::begin(context, &noise, sampler.schedule())?;
+        Ok((noise.to_dtype(self.dtype)?.to_device(&self.device)?, None))
+    }
+
+    fn predict(
+        &self,
+        inputs: &FluxInputs<'_>,
+        index: usize,
+        grid: (usize, usize),
+        context: &Context<'_>,
+    ) -> Result<Tensor> {
+        let Some(trace) = context.first(index) else { return self.transformer.forward(inputs, None) };
+        trace_inputs(trace, inputs, grid)?;
+        let probe = |name: &str, tokens: &Tensor| trace.put(&format!("step0.{name}"), tokens);
+        let velocity = self.transformer.forward(inputs, trace.wants_blocks().then_some(&probe as _))?;
+        trace.put("step0.transformer.out", &velocity)?;
+        Ok(velocity)
+    }
+}
+
+impl Pipeline for Flux {
+    fn generate(&self, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
+        call.check()?;
+        let canvas = Canvas::of(call, self.sizes(), self.vae.config())?;
+        let texts = self.encode(call, context)?;
+        let latents = self.denoise(canvas, &texts, call, context)?;
+        drop(texts);
+        stages::decode(&self.vae, &unpack(&latents, canvas)?, context)
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes { multiple: 2 * self.vae.config().factor(), longest: None }
+    }
+
+    /// T5 is asked: CLIP's tokenizer cuts words that it lacks into bytes, and knows every byte.
+    fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {
+        self.t5_tokenizer.unknown_words(prompt)
+    }
+}
+
+/// Makes sure that transformer and autoencoder speak of the same latents.
+fn check_fit(file: &Config, transformer: &FluxConfig, vae: &VaeConfig, fills: bool) -> Result<()> {
+    let packed = 4 * vae.latent_channels;
+    let (inputs, what) = if fills {
+        let mask = 4 * vae.factor() * vae.factor();
+        (2 * packed + mask, "eight times the latent channels and a mask (fill)")
+    } else {
+        (packed, "four times the latent channels (text to image)")
+    };
+    for (key, value, expected, what) in [
+        ("in_channels", transformer.in_channels, inputs, what),
+        ("out_channels", transformer.out_channels, packed, "four times the latent channels"),
+    ] {
+        if value != expected {
+            return Err(file.unsupported(key, value, &format!("{expected}, {what}")));
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that transformer and text encoders speak of the same widths.
+fn check_texts(file: &Config, transformer: &FluxConfig, clip: &ClipConfig, t5: &T5Config) -> Result<()> {
+    for (key, value, expected, what) in [
+        ("pooled_projection_dim", transformer.pooled_width, clip.hidden, "the width of text_encoder"),
+        ("joint_attention_dim", transformer.text_width, t5.d_model, "the width of text_encoder_2"),
+    ] {
+        if value != expected {
+            return Err(file.unsupported(key, value, &format!("{expected}, {what}")));
+        }
+    }
+    Ok(())
+}
+
+/// A timestep as σ, rounded where diffusers rounds it: the timestep to the model's type, then its thousandth.
+fn noise_level(timestep: f32, dtype: DType) -> f32 {
+    let round = |x: f32| match dtype {
+        DType::BF16 => half::bf16::from_f32(x).to_f32(),
+        DType::F16 => half::f16::from_f32(x).to_f32(),
+        _ => x,
+    };
+    round(round(timestep) / 1000.0)
+}
+
+fn trace_inputs(trace: &Trace, inputs: &FluxInputs<'_>, (rows, columns): (usize, usize)) -> Result<()> {
+    let put = |name: &str, tensor: &Tensor| trace.put(&format!("step0.transformer.in.{name}"), tensor);
+    put("hidden_states", inputs.image)?;
+    put("encoder_hidden_states", inputs.text)?;
+    put("pooled_projections", inputs.pooled)?;
+    put("timestep", inputs.timestep)?;
+    if let Some(guidance) = inputs.guidance {
+        put("guidance", guidance)?;
+    }
+    let grid: Vec<f32> = (0..rows * columns).flat_map(|i| [0.0, (i / columns) as f32, (i % columns) as f32]).collect();
+    put("img_ids", &Tensor::from_vec(grid, (rows * columns, 3), &Device::Cpu)?)?;
+    put("txt_ids", &Tensor::zeros((inputs.text.dim(1)?, 3), DType::F32, &Device::Cpu)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_levels_are_rounded_twice_in_reduced_types() {
+        assert_eq!(noise_level(826.25885, DType::F32), 0.826_258_84);
+        // 826.26 becomes 828, 0.828 becomes 0.828125
+        assert_eq!(noise_level(826.25885, DType::BF16), 0.828_125);
+    }
+}

@@ -1,0 +1,118 @@
+//! From a call to pixels, one folder per family of models.
+
+pub mod auraflow;
+pub mod flux;
+pub mod sd35;
+mod streams;
+
+use candle_core::Device;
+
+use crate::call::{Call, Sizes};
+use crate::error::{Error, Result};
+use crate::observer::Observer;
+use crate::pixels::Pixels;
+use crate::trace::Trace;
+use crate::weights::{Checkpoint, Precision, Source};
+
+/// Every family that this engine runs: the one list.
+pub const FAMILIES: &[Family] = &[flux::FAMILY, flux::FILL, sd35::FAMILY, auraflow::FAMILY];
+
+/// A family of models.
+#[derive(Debug)]
+pub struct Family {
+    /// `_class_name` in `model_index.json`.
+    pub class: &'static str,
+    /// The fields of a call that it follows, as endpoints name them.
+    pub accepts: &'static [&'static str],
+    /// Steps where an endpoint does not let its callers choose: what diffusers takes.
+    pub steps: usize,
+    /// Guidance where an endpoint does not let its callers choose: what diffusers takes.
+    pub guidance: f64,
+    /// Loads a checkpoint of it.
+    open: fn(&Checkpoint, &Precision) -> Result<Box<dyn Pipeline>>,
+}
+
+/// Who watches a run and what is written down.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Asked after every step.
+    pub observer: &'a dyn Observer,
+    /// Collects intermediate tensors where given.
+    pub trace: Option<&'a Trace>,
+}
+
+/// A loaded model, ready for any number of calls; calls share nothing but the weights.
+pub trait Pipeline: Send + Sync {
+    /// Draws pictures.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for values that this checkpoint cannot follow, [`Error::Cancelled`] where the observer
+    /// said so, [`Error::NotFinite`] where numbers overflowed, [`Error::Tensor`] where a device gave up.
+    fn generate(&self, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>>;
+
+    /// Which sizes it draws.
+    fn sizes(&self) -> Sizes;
+
+    /// The words of a prompt that the model's own vocabulary lacks: it cannot draw what it cannot read.
+    ///
+    /// # Errors
+    /// A text that its tokenizer cannot encode.
+    fn unknown_words(&self, prompt: &str) -> Result<Vec<String>>;
+}
+
+/// Is told what a transformer's blocks make, by the names of golden files.
+pub type Probe<'a> = &'a dyn Fn(&str, &candle_core::Tensor) -> Result<()>;
+
+/// The family of a pipeline class.
+pub fn find(class: &str) -> Option<&'static Family> {
+    FAMILIES.iter().find(|family| family.class == class)
+}
+
+/// Opens a checkpoint and loads the pipeline that its `model_index.json` names.
+///
+/// # Errors
+/// Everything that can be wrong with a checkpoint; see [`Error::is_checkpoint`].
+pub fn open(source: Source, precision: &Precision) -> Result<Box<dyn Pipeline>> {
+    load(&Checkpoint::open(source)?, precision)
+}
+
+/// Opens a checkpoint that must be of this class.
+///
+/// # Errors
+/// As [`open`], and [`Error::WrongPipeline`] for a checkpoint of another class.
+pub fn open_as(class: &str, source: Source, precision: &Precision) -> Result<Box<dyn Pipeline>> {
+    let checkpoint = Checkpoint::open(source)?;
+    match find(checkpoint.class()) {
+        Some(family) if family.class != class => {
+            Err(Error::WrongPipeline { folder: checkpoint.root(), class: family.class, wanted: class.to_owned() })
+        }
+        _ => load(&checkpoint, precision),
+    }
+}
+
+/// Whether [`open`] could load a checkpoint: reads everything but the tensors themselves, of which names, shapes and types
+/// are looked at. It takes a moment.
+///
+/// # Errors
+/// What [`open`] would say.
+pub fn examine(source: Source) -> Result<()> {
+    let precision = Precision { device: Device::Cpu, dtype: None };
+    load(&Checkpoint::open(source)?.examined(), &precision).map(drop)
+}
+
+fn load(checkpoint: &Checkpoint, precision: &Precision) -> Result<Box<dyn Pipeline>> {
+    match find(checkpoint.class()) {
+        Some(family) => (family.open)(checkpoint, precision),
+        None => {
+            let known = FAMILIES.iter().map(|family| family.class).collect();
+            Err(Error::UnknownPipeline { folder: checkpoint.root(), class: checkpoint.class().into(), known })
+        }
+    }
+}
+
+impl<'a> Context<'a> {
+    /// The trace, where this is the first step.
+    fn first(&self, index: usize) -> Option<&'a Trace> {
+        self.trace.filter(|_| index == 0)
+    }
+}

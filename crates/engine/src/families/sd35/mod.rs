@@ -1,0 +1,154 @@
+//! Stable Diffusion 3.5 text to image, as diffusers' `StableDiffusion3Pipeline` runs it.
+
+mod blocks;
+mod text;
+mod transformer;
+
+use candle_core::{DType, Device, Tensor};
+
+pub use transformer::{Sd35Config, Sd35Inputs, Sd35Transformer};
+
+use super::{Context, Family, Pipeline};
+use crate::call::{Call, Sizes};
+use crate::error::Result;
+use crate::observer::Stage;
+use crate::pixels::Pixels;
+use crate::samplers::{Euler, TrainedSpacing};
+use crate::stages::{self, Canvas, DIFFUSERS, load};
+use crate::vae::{Halves, Vae, VaeConfig};
+use crate::weights::{Checkpoint, Precision};
+use text::{Text, TextEncoders};
+
+pub(super) const FAMILY: Family = Family {
+    class: "StableDiffusion3Pipeline",
+    accepts: &[
+        "prompt",
+        "negative_prompt",
+        "image_size",
+        "num_inference_steps",
+        "guidance_scale",
+        "seed",
+        "num_images",
+        "max_sequence_length",
+    ],
+    steps: 28,
+    guidance: 7.0,
+    open: |checkpoint, precision| Ok(Box::new(Sd35::load(checkpoint, precision)?)),
+};
+
+/// A loaded Stable Diffusion 3.5.
+struct Sd35 {
+    encoders: TextEncoders,
+    transformer: Sd35Transformer,
+    vae: Vae,
+    spacing: TrainedSpacing,
+    device: Device,
+    /// Type of latents and embeddings: the transformer's.
+    dtype: DType,
+}
+
+impl Sd35 {
+    fn load(checkpoint: &Checkpoint, precision: &Precision) -> Result<Self> {
+        let transformer_file = checkpoint.config("transformer/config.json")?;
+        let transformer_config = Sd35Config::read(&transformer_file)?;
+        let vae_config = VaeConfig::read(&checkpoint.config("vae/config.json")?)?;
+        let channels = vae_config.latent_channels;
+        for (key, value) in
+            [("in_channels", transformer_config.in_channels), ("out_channels", transformer_config.out_channels)]
+        {
+            if value != channels {
+                return Err(transformer_file.unsupported(key, value, &format!("{channels}, the latent channels")));
+            }
+        }
+        let none = |_: &str| false;
+        let encoders = TextEncoders::load(checkpoint, precision, &transformer_file, &transformer_config)?;
+        let transformer = load(checkpoint, "transformer", DIFFUSERS, precision, none, |w| {
+            Sd35Transformer::load(&transformer_config, w)
+        })?;
+        let vae = load(checkpoint, "vae", DIFFUSERS, precision, none, |w| Vae::load(&vae_config, w, Halves::Decoder))?;
+        Ok(Self {
+            encoders,
+            dtype: transformer.dtype(),
+            transformer,
+            vae,
+            spacing: TrainedSpacing::read(&checkpoint.config("scheduler/scheduler_config.json")?)?,
+            device: precision.device.clone(),
+        })
+    }
+
+    /// The prompt for each picture; where guidance is on, the negative prompt before it.
+    fn encode(&self, call: &Call, context: &Context<'_>) -> Result<Text> {
+        context.observer.stage(Stage::TextEncode).check()?;
+        let encode = |label, text| -> Result<Text> {
+            let one = self.encoders.encode(label, text, call, context)?;
+            let each = |states: &Tensor| stages::repeated(states, call.images, self.dtype);
+            Ok(Text { sequence: each(&one.sequence)?, pooled: each(&one.pooled)? })
+        };
+        let prompt = encode("prompt", &call.prompt)?;
+        if !is_guided(call) {
+            return Ok(prompt);
+        }
+        let negative = encode("negative", &call.negative)?;
+        Ok(Text {
+            sequence: Tensor::cat(&[negative.sequence, prompt.sequence], 0)?,
+            pooled: Tensor::cat(&[negative.pooled, prompt.pooled], 0)?,
+        })
+    }
+
+    fn denoise(&self, canvas: Canvas, text: &Text, call: &Call, context: &Context<'_>) -> Result<Tensor> {
+        context.observer.stage(Stage::Denoise).check()?;
+        let noise = canvas.noise(call.seed)?;
+        let sampler = Euler::new(self.spacing.levels(call.steps));
+        stages::begin(context, &noise, sampler.schedule())?;
+        let predict = |index: usize, timestep: f32, latents: &Tensor| -> Result<Tensor> {
+            let image = if is_guided(call) { stages::doubled(latents)? } else { latents.clone() };
+            let timestep = Tensor::full(timestep, image.dim(0)?, &self.device)?;
+            let inputs = Sd35Inputs { image: &image, text: &text.sequence, pooled: &text.pooled, timestep: &timestep };
+            let velocity = self.predict(&inputs, index, canvas, context)?;
+            if is_guided(call) { stages::guided_halves(&velocity, call.guidance) } else { Ok(velocity) }
+        };
+        let preview = |latents: &Tensor| stages::preview(&self.vae, &latents.narrow(0, 0, 1)?);
+        let latents = noise.to_dtype(self.dtype)?.to_device(&self.device)?;
+        stages::walk(latents, sampler, context, &preview, &predict)
+    }
+
+    fn predict(&self, inputs: &Sd35Inputs<'_>, index: usize, canvas: Canvas, context: &Context<'_>) -> Result<Tensor> {
+        let Some(trace) = context.first(index) else { return self.transformer.forward(inputs, canvas, None) };
+        let parts = [
+            ("hidden_states", inputs.image),
+            ("encoder_hidden_states", inputs.text),
+            ("pooled_projections", inputs.pooled),
+            ("timestep", inputs.timestep),
+        ];
+        stages::trace_input(trace, &parts)?;
+        let probe = |name: &str, tokens: &Tensor| trace.put(&format!("step0.{name}"), tokens);
+        let velocity = self.transformer.forward(inputs, canvas, trace.wants_blocks().then_some(&probe as _))?;
+        trace.put("step0.transformer.out", &velocity)?;
+        Ok(velocity)
+    }
+}
+
+impl Pipeline for Sd35 {
+    fn generate(&self, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
+        call.check()?;
+        let canvas = Canvas::of(call, self.sizes(), self.vae.config())?;
+        let text = self.encode(call, context)?;
+        let latents = self.denoise(canvas, &text, call, context)?;
+        drop(text);
+        stages::decode(&self.vae, &latents, context)
+    }
+
+    fn sizes(&self) -> Sizes {
+        let multiple = 2 * self.vae.config().factor();
+        Sizes { multiple, longest: Some(self.transformer.config().side * multiple) }
+    }
+
+    fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {
+        self.encoders.unknown_words(prompt)
+    }
+}
+
+/// Whether a second pass leads away from the negative prompt.
+fn is_guided(call: &Call) -> bool {
+    call.guidance > 1.0
+}

@@ -1,0 +1,148 @@
+//! Three text encoders, one sequence: both CLIPs side by side, then T5.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::transformer::Sd35Config;
+use crate::call::Call;
+use crate::encoders::{ClipConfig, ClipOutput, ClipText, T5Config, T5Encoder};
+use crate::error::Result;
+use crate::families::Context;
+use crate::stages::{self, TRANSFORMERS, load};
+use crate::tokenize::{ClipTokenizer, T5Tokenizer};
+use crate::weights::{Checkpoint, Config, Precision};
+
+/// T5 tokens that the released model was trained with, and how many it takes.
+const TOKENS: usize = 256;
+const MOST_TOKENS: usize = 512;
+
+/// What a prompt became.
+pub(super) struct Text {
+    /// `[batch, tokens, width]`.
+    pub(super) sequence: Tensor,
+    /// `[batch, width]`.
+    pub(super) pooled: Tensor,
+}
+
+/// The encoders of a checkpoint.
+pub(super) struct TextEncoders {
+    clip_l: Clip,
+    clip_g: Clip,
+    /// A large part of the checkpoint, which it may go without.
+    t5: Option<T5>,
+    /// Width of a text token.
+    width: usize,
+    device: Device,
+}
+
+struct Clip {
+    tokenizer: ClipTokenizer,
+    model: ClipText,
+}
+
+struct T5 {
+    tokenizer: T5Tokenizer,
+    model: T5Encoder,
+}
+
+impl TextEncoders {
+    pub(super) fn load(
+        checkpoint: &Checkpoint,
+        precision: &Precision,
+        file: &Config,
+        transformer: &Sd35Config,
+    ) -> Result<Self> {
+        let (l, l_config) = Clip::load(checkpoint, precision, "text_encoder", "tokenizer")?;
+        let (g, g_config) = Clip::load(checkpoint, precision, "text_encoder_2", "tokenizer_2")?;
+        let pooled = l_config.projection + g_config.projection;
+        if transformer.pooled_width != pooled {
+            let wanted = format!("{pooled}, the projections of text_encoder and text_encoder_2 together");
+            return Err(file.unsupported("pooled_projection_dim", transformer.pooled_width, &wanted));
+        }
+        let states = l_config.hidden + g_config.hidden;
+        if transformer.text_width < states {
+            let wanted = format!("at least {states}, the widths of text_encoder and text_encoder_2 together");
+            return Err(file.unsupported("joint_attention_dim", transformer.text_width, &wanted));
+        }
+        let t5 = || T5::load(checkpoint, precision, file, transformer);
+        Ok(Self {
+            clip_l: l,
+            clip_g: g,
+            t5: checkpoint.names("text_encoder_3")?.then(t5).transpose()?,
+            width: transformer.text_width,
+            device: precision.device.clone(),
+        })
+    }
+
+    /// T5 is asked: CLIP's tokenizers cut words that they lack into bytes, and know every byte.
+    pub(super) fn unknown_words(&self, text: &str) -> Result<Vec<String>> {
+        self.t5.as_ref().map_or(Ok(Vec::new()), |t5| t5.tokenizer.unknown_words(text))
+    }
+
+    /// One text, as a batch of one; in the widest type among its encoders'.
+    pub(super) fn encode(&self, label: &str, text: &str, call: &Call, context: &Context<'_>) -> Result<Text> {
+        let length = call.text_tokens(TOKENS, MOST_TOKENS)?;
+        let l = self.clip_l.encode([label, "tokenizer", "text_encoder"], text, context)?;
+        let g = self.clip_g.encode([label, "tokenizer_2", "text_encoder_2"], text, context)?;
+        let t5 = match &self.t5 {
+            Some(t5) => t5.encode(label, text, length, context)?,
+            // diffusers feeds nothing but zeros in its place
+            None => Tensor::zeros((1, length, self.width), DType::F32, &self.device)?,
+        };
+        let wide = |t: &Tensor| t.to_dtype(DType::F32);
+        let clip = Tensor::cat(&[wide(&l.penultimate)?, wide(&g.penultimate)?], 2)?;
+        let clip = clip.pad_with_zeros(2, 0, self.width - clip.dim(2)?)?;
+        Ok(Text {
+            sequence: Tensor::cat(&[clip, wide(&t5)?], 1)?,
+            pooled: Tensor::cat(&[wide(&l.pooled)?, wide(&g.pooled)?], 1)?,
+        })
+    }
+}
+
+impl Clip {
+    fn load(checkpoint: &Checkpoint, precision: &Precision, folder: &str, words: &str) -> Result<(Self, ClipConfig)> {
+        let config = ClipConfig::read(&checkpoint.config(&format!("{folder}/config.json"))?)?;
+        let model = load(checkpoint, folder, TRANSFORMERS, precision, ClipText::ignores, |w| {
+            ClipText::load_projected(&config, w)
+        })?;
+        Ok((Self { tokenizer: ClipTokenizer::load(checkpoint, words)?, model }, config))
+    }
+
+    fn encode(&self, [label, tokenizer, encoder]: [&str; 3], text: &str, context: &Context<'_>) -> Result<ClipOutput> {
+        let ids = self.tokenizer.encode(text)?;
+        let output = self.model.forward(&ids)?;
+        let name = |part: &str| format!("{encoder}.{part}");
+        let parts = [
+            (&*format!("{tokenizer}.input_ids"), &stages::ids_tensor(&ids)?),
+            (&*name("penultimate"), &output.penultimate),
+            (&*name("last_hidden_state"), &output.last_hidden_state),
+            (&*name("pooled"), &output.pooled),
+        ];
+        stages::trace_texts(context, label, &parts)?;
+        Ok(output)
+    }
+}
+
+impl T5 {
+    fn load(checkpoint: &Checkpoint, precision: &Precision, file: &Config, transformer: &Sd35Config) -> Result<Self> {
+        let config = T5Config::read(&checkpoint.config("text_encoder_3/config.json")?)?;
+        if transformer.text_width != config.d_model {
+            let wanted = format!("{}, the width of text_encoder_3", config.d_model);
+            return Err(file.unsupported("joint_attention_dim", transformer.text_width, &wanted));
+        }
+        // T5-XXL overflows in float16; bfloat16 has its range
+        let wide = stages::instead_of_half(precision, DType::BF16);
+        let model = load(checkpoint, "text_encoder_3", TRANSFORMERS, &wide, T5Encoder::ignores, |w| {
+            T5Encoder::load(&config, w)
+        })?;
+        Ok(Self { tokenizer: T5Tokenizer::load(checkpoint, "tokenizer_3")?, model })
+    }
+
+    fn encode(&self, label: &str, text: &str, length: usize, context: &Context<'_>) -> Result<Tensor> {
+        let ids = self.tokenizer.encode(text, length)?;
+        let states = self.model.forward(&ids)?;
+        let parts =
+            [("tokenizer_3.input_ids", &stages::ids_tensor(&ids)?), ("text_encoder_3.last_hidden_state", &states)];
+        stages::trace_texts(context, label, &parts)?;
+        Ok(states)
+    }
+}

@@ -1,3 +1,0 @@
-//! The networks that predict where noise should go, one folder per family.
-
-pub mod flux;

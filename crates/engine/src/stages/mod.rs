@@ -1,0 +1,15 @@
+//! What every pipeline does: load its components, write down what the text became, walk down the schedule, decode.
+
+mod canvas;
+mod decode;
+mod denoise;
+mod encode;
+mod guidance;
+mod load;
+
+pub(crate) use canvas::{Canvas, crop_positions, pack, unpack, unpatch};
+pub(crate) use decode::{decode, preview};
+pub(crate) use denoise::{begin, trace_input, walk};
+pub(crate) use encode::{ids_tensor, repeated, trace_texts};
+pub(crate) use guidance::{doubled, guided, guided_halves};
+pub(crate) use load::{DIFFUSERS, TRANSFORMERS, instead_of_half, load};

@@ -1,0 +1,183 @@
+//! Tensors by name and shape, with an account of which were asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::{DType, Device, Shape, Tensor};
+
+use super::shards::Shards;
+use crate::error::{Error, Result};
+
+/// Where tensors go and in which type they are computed with.
+#[derive(Clone, Debug)]
+pub struct Precision {
+    /// The device that will hold them.
+    pub device: Device,
+    /// The type they are converted to; `None` keeps the file's own type, but for float16, in which large models
+    /// overflow: it becomes float32 on a CPU, where it would be slower and less exact, and bfloat16 elsewhere.
+    pub dtype: Option<DType>,
+}
+
+/// The tensors of one component below a name prefix. Cheap to clone; all clones share one account.
+#[derive(Clone)]
+pub struct Weights {
+    shared: Arc<Shared>,
+    prefix: String,
+    /// Only check names and shapes: nothing is read from the file.
+    check_only: bool,
+}
+
+struct Shared {
+    origin: Origin,
+    precision: Precision,
+    asked: Mutex<BTreeMap<String, Vec<usize>>>,
+}
+
+enum Origin {
+    Files(Arc<Shards>),
+    /// No files: every request is answered with zeros and recorded.
+    Recorder,
+}
+
+impl Weights {
+    pub(super) fn of(shards: Arc<Shards>, precision: &Precision) -> Self {
+        Self::new(Origin::Files(shards), precision.clone(), false)
+    }
+
+    /// Weights without files: every tensor exists, holds zeros and takes no memory. What a model asks for can be read
+    /// with [`Weights::asked`]; so the names and shapes of a 24 GB configuration can be tested in a millisecond.
+    pub fn recorder() -> Self {
+        let precision = Precision { device: Device::Cpu, dtype: Some(DType::F32) };
+        Self::new(Origin::Recorder, precision, true)
+    }
+
+    fn new(origin: Origin, precision: Precision, check_only: bool) -> Self {
+        let shared = Shared { origin, precision, asked: Mutex::default() };
+        Self { shared: Arc::new(shared), prefix: String::new(), check_only }
+    }
+
+    /// The same weights one level down: `pp("blocks").pp(3)` is `blocks.3.`.
+    #[must_use]
+    pub fn pp(&self, part: impl std::fmt::Display) -> Self {
+        Self { prefix: format!("{}{part}.", self.prefix), ..self.clone() }
+    }
+
+    /// The same weights, but requests only check that name and shape are right and get zeros without storage: for the
+    /// parts of a file that this call does not need.
+    #[must_use]
+    pub fn check_only(&self) -> Self {
+        Self { check_only: true, ..self.clone() }
+    }
+
+    /// Where the tensors will be.
+    pub fn device(&self) -> &Device {
+        &self.shared.precision.device
+    }
+
+    /// Whether a tensor of this name is in the files. A recorder has none.
+    pub fn has(&self, name: &str) -> bool {
+        match &self.shared.origin {
+            Origin::Files(shards) => shards.find(&self.full(name)).is_some(),
+            Origin::Recorder => false,
+        }
+    }
+
+    /// A tensor in the type of computation.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`], [`Error::Misshapen`], or [`Error::Damaged`] for a type that is no float.
+    pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
+        self.get_as(shape, name, self.shared.precision.dtype)
+    }
+
+    /// A tensor in a type of its own, for the few that must stay wide.
+    ///
+    /// # Errors
+    /// As [`Weights::get`].
+    pub fn get_as(&self, shape: impl Into<Shape>, name: &str, dtype: Option<DType>) -> Result<Tensor> {
+        let (shape, full) = (shape.into(), self.full(name));
+        self.asked_mut().insert(full.clone(), shape.dims().to_vec());
+        match &self.shared.origin {
+            Origin::Recorder => self.zeros(&shape, dtype),
+            Origin::Files(shards) => self.read(shards, &full, &shape, dtype),
+        }
+    }
+
+    /// Ends the account: a tensor that nobody asked for and `ignore` does not excuse is an error.
+    ///
+    /// # Errors
+    /// [`Error::ExtraTensors`].
+    pub fn finish(&self, ignore: impl Fn(&str) -> bool) -> Result<()> {
+        let Origin::Files(shards) = &self.shared.origin else { return Ok(()) };
+        let asked = self.asked_mut();
+        let extra: BTreeSet<&str> = shards.names().filter(|n| !asked.contains_key(*n) && !ignore(n)).collect();
+        let Some(first) = extra.first() else { return Ok(()) };
+        let file = shards.find(first).map_or_else(|| shards.listing.clone(), |(path, ..)| path.to_owned());
+        Err(Error::ExtraTensors { file, count: extra.len(), first: (*first).to_owned() })
+    }
+
+    /// Every name that was asked for, with its shape.
+    pub fn asked(&self) -> BTreeMap<String, Vec<usize>> {
+        self.asked_mut().clone()
+    }
+
+    /// The file or index that stands behind these weights, for messages.
+    pub fn listing(&self) -> PathBuf {
+        match &self.shared.origin {
+            Origin::Files(shards) => shards.listing.clone(),
+            Origin::Recorder => PathBuf::from("(recorder)"),
+        }
+    }
+
+    fn read(&self, shards: &Shards, full: &str, shape: &Shape, dtype: Option<DType>) -> Result<Tensor> {
+        let missing = || Error::MissingTensor { file: shards.listing.clone(), name: full.to_owned() };
+        let (path, info, bytes) = shards.find(full).ok_or_else(missing)?;
+        if info.shape != shape.dims() {
+            return Err(Error::Misshapen {
+                file: path.to_owned(),
+                name: full.to_owned(),
+                expected: shape.dims().to_vec(),
+                got: info.shape.clone(),
+            });
+        }
+        let stored = stored_dtype(info.dtype).ok_or_else(|| Error::Damaged {
+            path: path.to_owned(),
+            reason: format!("tensor {full} has type {:?}; float32, bfloat16 and float16 are read", info.dtype),
+        })?;
+        if self.check_only {
+            return self.zeros(shape, dtype);
+        }
+        let device = self.device();
+        let wanted = dtype.unwrap_or(match stored {
+            DType::F16 if device.is_cpu() => DType::F32,
+            DType::F16 => DType::BF16,
+            other => other,
+        });
+        let tensor = Tensor::from_raw_buffer(bytes, stored, shape.dims(), &Device::Cpu)?;
+        Ok(tensor.to_dtype(wanted)?.to_device(device)?)
+    }
+
+    /// Zeros of any size in the storage of one number.
+    fn zeros(&self, shape: &Shape, dtype: Option<DType>) -> Result<Tensor> {
+        let dtype = dtype.unwrap_or(DType::F32);
+        Ok(Tensor::zeros((), dtype, self.device())?.broadcast_as(shape)?)
+    }
+
+    fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    fn asked_mut(&self) -> MutexGuard<'_, BTreeMap<String, Vec<usize>>> {
+        self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn stored_dtype(dtype: safetensors::Dtype) -> Option<DType> {
+    match dtype {
+        safetensors::Dtype::F32 => Some(DType::F32),
+        safetensors::Dtype::F16 => Some(DType::F16),
+        safetensors::Dtype::BF16 => Some(DType::BF16),
+        _ => None,
+    }
+}
