@@ -58,7 +58,7 @@ fn tiny_checkpoints_run_and_can_be_traced() {
         let desk = Desk::new();
         tiny::of(variant).write(desk.path("weights"));
         let size = r#"image_size={"width":96,"height":64}"#;
-        let fields = ["-i", size, "-i", "num_inference_steps=2", "-i", "max_sequence_length=48"];
+        let fields = ["-i", size, "-i", "num_inference_steps=20", "-i", "max_sequence_length=48"];
         let args = [&["run", endpoint, "a cat", "--weights", "weights", "--trace", "t.safetensors"], &fields[..]];
         succeeded(&desk.scumble(&args.concat()));
         let bytes = std::fs::read(desk.path("t.safetensors")).unwrap();
@@ -219,12 +219,13 @@ fn models_are_listed_and_shown_with_their_fields() {
         ("scumble/starter", "Runs here"),
         ("fal-ai/flux/schnell", "Needs weights"),
         ("fal-ai/ideogram/v3", "Needs a key"),
-        ("fal-ai/aura-flow", "Not yet"),
+        ("fal-ai/aura-flow", "Needs weights"),
+        ("fal-ai/omnigen-v2", "Not yet"),
     ] {
         assert!(line(&list, id).ends_with(standing), "{list}");
     }
     let cards = succeeded(&desk.scumble(&["models", "list", "--stand-in"]));
-    assert!(line(&cards, "fal-ai/aura-flow").ends_with("Stand-in"), "{cards}");
+    assert!(line(&cards, "fal-ai/omnigen-v2").ends_with("Stand-in"), "{cards}");
     let page = succeeded(&desk.scumble(&["models", "show", "fal-ai/hidream-i1-full"]));
     assert!(page.contains("Not yet. fal-ai/hidream-i1-full needs HiDream-I1"), "{page}");
     assert!(page.contains("num_inference_steps") && page.contains("LoraWeight:") && page.contains("weight_name"));
@@ -242,7 +243,8 @@ fn models_are_listed_and_shown_with_their_fields() {
     for (id, status) in [
         ("scumble/starter", "here"),
         ("fal-ai/flux/dev", "needs-weights"),
-        ("fal-ai/aura-flow", "not-yet"),
+        ("fal-ai/aura-flow", "needs-weights"),
+        ("fal-ai/omnigen-v2", "not-yet"),
         ("fal-ai/recraft/v2/text-to-image", "needs-key"),
     ] {
         assert_eq!(of(&list, id), status, "{id}");

@@ -109,7 +109,7 @@ async fn the_gallery_links_every_endpoint_and_says_what_answers_it() {
     page.has("Needs weights");
     page.has("Needs a key");
     page.has("way-not-yet");
-    let not_yet = browser.get("/models/fal-ai/aura-flow").await;
+    let not_yet = browser.get("/models/fal-ai/omnigen-v2").await;
     not_yet.has("which the engine cannot run yet");
     not_yet.lacks("Needs weights");
     assert_eq!(page.text.matches("way-here").count(), 1, "one endpoint runs here");
