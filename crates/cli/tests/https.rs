@@ -289,7 +289,11 @@ async fn a_stop_lets_requests_over_http2_have_their_answer() {
     tokio::time::timeout(Duration::from_secs(30), working).await.expect("the call is at work");
     tokio::task::spawn_blocking(move || server.stop()).await.unwrap();
     let answer = call.await.unwrap().unwrap();
-    assert_eq!((answer.version(), answer.status().as_u16()), (Version::HTTP_2, 200));
+    assert_eq!(answer.version(), Version::HTTP_2);
+    // the picture, or leave to try again where no worker had it yet: not a broken connection
+    let status = answer.status().as_u16();
+    assert!([200, 503].contains(&status), "{status}");
+    assert!(answer.json::<Value>().await.unwrap().is_object());
 }
 
 /// A TLS connection by hand, to which these protocols are offered.
