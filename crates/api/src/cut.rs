@@ -26,7 +26,11 @@ fn shorten(value: &Value, left: &mut usize) -> Value {
             spend(left, value.to_string().len());
             value.clone()
         }
-        Value::String(text) => shorten_text(text, left).into(),
+        Value::String(text) => {
+            // its quotes: a list of short texts has many
+            spend(left, 2);
+            shorten_text(text, left).into()
+        }
         Value::Array(items) => {
             let mut short = Vec::new();
             for (place, item) in items.iter().enumerate() {

@@ -66,10 +66,10 @@ pub(crate) fn mend(settings: &Settings) {
     for open in too_open(settings) {
         match close(&open) {
             Ok(()) => {
-                tracing::info!(path = %open.path.display(), "closed to others: {:o} became {:o}", open.mode, open.wanted)
+                tracing::info!(path = %open.path.display(), "closed to others: {:o} became {:o}", open.mode, open.wanted);
             }
             Err(error) => {
-                tracing::warn!(path = %open.path.display(), %error, "others on this machine may look into it")
+                tracing::warn!(path = %open.path.display(), %error, "others on this machine may look into it");
             }
         }
     }

@@ -81,7 +81,7 @@ async fn what_is_shared_on_purpose_stays_open() {
     std::fs::write(desk.path("data/notes.txt"), "somebody else's").unwrap();
     let mut command = desk.command(&["serve", "--stand-in=0", "--listen", "127.0.0.1:0", "--data-dir", "data"]);
     command.args(["--files", "pictures"]);
-    let server = common::Serving::start_in(command, 0o022);
+    let server = common::Serving::start_in(&command, 0o022);
     let answer = plain().post(server.url("/run/fal-ai/flux/dev")).json(&star()).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     server.stop();

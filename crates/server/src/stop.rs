@@ -124,7 +124,7 @@ impl Phases {
     pub(crate) async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             // the server's state is gone, and its phases with it
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

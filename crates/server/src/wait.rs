@@ -103,7 +103,7 @@ impl Wait {
             Ok(Cancel::Removed | Cancel::Requested | Cancel::Unknown) => self.disarm(),
             // tried again when this goes
             Err(error) => {
-                tracing::warn!(job.id = %self.id, %error, "a job that nobody waits for cannot be cancelled now")
+                tracing::warn!(job.id = %self.id, %error, "a job that nobody waits for cannot be cancelled now");
             }
         }
         Hope::Lost(refusal)

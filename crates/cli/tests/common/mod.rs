@@ -129,7 +129,7 @@ impl Serving {
 
     /// Starts it with this umask.
     #[cfg(unix)]
-    pub(crate) fn start_in(command: Command, umask: u32) -> Self {
+    pub(crate) fn start_in(command: &Command, umask: u32) -> Self {
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(format!("umask {umask:04o}; exec \"$0\" \"$@\"")).arg(command.get_program());
         shell.args(command.get_args());
