@@ -62,7 +62,7 @@ async fn a_queue_can_be_full() {
     assert_eq!(send(&server, &capped, NONE, &small("b")).await.status(), 200);
     let refused = send(&server, &capped, NONE, &small("c")).await;
     assert_eq!((refused.status().as_u16(), &refused.headers()["x-fal-needs-retry"]), (429, &"1".parse().unwrap()));
-    assert!(refused.json::<Value>().await.unwrap()["detail"].as_str().unwrap().starts_with("2 requests wait"));
+    assert!(refused.json::<Value>().await.unwrap()["detail"].as_str().unwrap().starts_with("2 requests are waiting"));
     let nonsense = send(&server, &format!("{SUBMIT}?fal_max_queue_length=many"), NONE, &small("d")).await;
     assert_eq!(nonsense.status(), 422);
 }

@@ -64,7 +64,7 @@ const IP_ADAPTER: Shape = Shape {
             name: "mask_image_url",
             kind: Kind::Mask { of: "image_url", marks: Shade::White },
             fill: Fill::Nothing,
-            help: "A mask: the part of that picture that counts is white. A URL or a data URI.",
+            help: "A mask of the picture that is made: white where the adapter acts. A URL or a data URI.",
         },
         number("mask_threshold", (0.01, 0.99), 0.5, "The brightness from which the mask counts as white."),
         Field {

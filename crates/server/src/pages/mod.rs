@@ -48,7 +48,8 @@ pub(crate) fn show_again(body: &[u8]) {
 
 /// Whether people are answered at this path, and not programs.
 pub(crate) fn is_page(path: &str) -> bool {
-    let first = path.split('/').nth(1).unwrap_or_default();
+    let Some(path) = path.strip_prefix('/') else { return false };
+    let first = path.split('/').next().unwrap_or_default();
     let for_people = ["", "models", "history", "jobs", "keys", "sign-in", "sign-out", "docs"].contains(&first);
     for_people && !path.ends_with("/openapi.json") && !path.ends_with("/llms.txt")
 }

@@ -19,6 +19,7 @@ const STEPS: &[&[&str]] = &[
     &[include_str!("migrations/0004_last_words.sql")],
     &[include_str!("migrations/0005_keeping.sql")],
     &[include_str!("migrations/0006_visits.sql")],
+    &[include_str!("migrations/0007_words.sql")],
 ];
 
 /// The version this program knows.
