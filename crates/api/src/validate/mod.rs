@@ -12,6 +12,7 @@ use crate::field::{Field, Fill, Kind, Scope, Shape};
 use crate::image_size::{SIDE_MAX, SizeLimits};
 use crate::input::{Ignored, Input};
 use path::Path;
+pub(crate) use scalar::TEXT_MAX;
 
 /// What the owner's own command line may set on every text-to-image endpoint.
 const LOCAL_FIELDS: &[Field] = &[

@@ -6,7 +6,7 @@ use super::path::Path;
 use crate::error::Problem;
 
 /// The longest text that is read, in bytes: several times what any model's encoder takes.
-const TEXT_MAX: usize = 32 * 1024;
+pub(crate) const TEXT_MAX: usize = 32 * 1024;
 
 /// The longest URL; pictures that come as data URIs are measured by the limits of files.
 const URL_MAX: usize = 8 * 1024;

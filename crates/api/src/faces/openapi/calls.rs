@@ -8,6 +8,7 @@ use crate::endpoint::Endpoint;
 /// What a call may answer: status, in words, the name of its schema.
 pub(super) type Answer<'a> = (u16, &'a str, &'a str);
 
+pub(super) const JSON: &str = "application/json";
 const NO_KEY: Answer<'_> = (401, "A key is needed here, and none or a wrong one came.", "Error");
 const NO_REQUEST: Answer<'_> = (404, "There is no such request.", "Error");
 const INVALID: Answer<'_> = (422, "The input has problems: all of them, each with its place.", "HTTPValidationError");
@@ -30,8 +31,8 @@ pub(super) struct Operation<'a> {
     /// Which of several groups of a large document it is in.
     pub(super) tag: Option<&'a str>,
     pub(super) parameters: Vec<Value>,
-    /// The schema of what is sent.
-    pub(super) body: Option<Value>,
+    /// The schema of what is sent, and as what.
+    pub(super) body: Option<(&'a str, Value)>,
     pub(super) answers: Vec<Answer<'a>>,
 }
 
@@ -44,19 +45,15 @@ impl Operation<'_> {
         if !self.parameters.is_empty() {
             call["parameters"] = json!(self.parameters);
         }
-        if let Some(body) = &self.body {
-            call["requestBody"] = json!({ "required": true, "content": content(body) });
+        if let Some((media, schema)) = &self.body {
+            call["requestBody"] = json!({ "required": true, "content": { *media: { "schema": schema } } });
         }
         let answer = |(status, text, schema): &Answer<'_>| {
-            (status.to_string(), json!({ "description": text, "content": content(&reference(schema)) }))
+            (status.to_string(), json!({ "description": text, "content": { JSON: { "schema": reference(schema) } } }))
         };
         call["responses"] = self.answers.iter().map(answer).collect::<Map<_, _>>().into();
         call
     }
-}
-
-fn content(schema: &Value) -> Value {
-    json!({ "application/json": { "schema": schema } })
 }
 
 /// Submit, status, cancel and result. `prefix` stands before the paths; `suffix` behind the names of the calls, for a
@@ -104,7 +101,7 @@ pub(super) fn queue(endpoint: &Endpoint, prefix: &str, suffix: &str) -> Value {
         BUSY,
         (504, "The request did not start in the time that it was given.", "Error"),
     ];
-    let body = Some(reference(&schema::input_name(endpoint)));
+    let body = Some((JSON, reference(&schema::input_name(endpoint))));
     let submit = Operation { body, answers: submit, ..call("submit", "Put a request into the queue.", Vec::new()) };
     let status =
         Operation { answers: status.to_vec(), ..call("status", "How a request stands.", vec![request.clone(), logs]) };
@@ -134,7 +131,7 @@ pub(super) fn run(endpoint: &Endpoint, suffix: &str) -> Value {
         summary: "Make pictures, and wait for them.",
         tag: Some(endpoint.id),
         parameters: Vec::new(),
-        body: Some(reference(&schema::input_name(endpoint))),
+        body: Some((JSON, reference(&schema::input_name(endpoint)))),
         answers,
     };
     json!({ "post": call.to_json() })

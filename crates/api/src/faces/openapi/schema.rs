@@ -7,6 +7,7 @@ use crate::endpoint::Endpoint;
 use crate::field::{Field, Kind, Shape};
 use crate::image_size::{DEFAULT_SIDE, PRESETS};
 use crate::output::{FLAGS_HELP, FileShape, OutputShape};
+use crate::validate::TEXT_MAX;
 
 /// `fal-ai/flux/dev` as the first part of schema names: `FalAiFluxDev`.
 pub(super) fn pascal(id: &str) -> String {
@@ -32,7 +33,16 @@ pub(super) fn components(endpoint: &Endpoint, edition: Edition) -> Map<String, V
     }
     let (name, file) = file(endpoint.output.file);
     schemas.insert(name.into(), file);
-    schemas.insert(input_name(endpoint), fields(&endpoint.input, &input_name(endpoint), &endpoint.example()));
+    let mut input = fields(&endpoint.input, &input_name(endpoint), &endpoint.example());
+    // programs for open models say -1 where they want any seed
+    if endpoint.family.maker().is_none()
+        && let Some(seed) = input["properties"].get_mut("seed")
+    {
+        seed["minimum"] = (-1).into();
+        seed["description"] =
+            format!("{} -1 is a random one.", seed["description"].as_str().unwrap_or_default()).into();
+    }
+    schemas.insert(input_name(endpoint), input);
     schemas.insert(output_name(endpoint), output(endpoint.output, &output_name(endpoint)));
     schemas
 }
@@ -148,7 +158,9 @@ fn property(field: &Field, example: Option<&Value>, edition: Edition) -> Value {
 
 fn kind(kind: &Kind) -> Value {
     match *kind {
-        Kind::Text | Kind::Image | Kind::Mask { .. } => json!({ "type": "string" }),
+        // what is counted are bytes, of which a text has no fewer than characters
+        Kind::Text => json!({ "type": "string", "maxLength": TEXT_MAX }),
+        Kind::Image | Kind::Mask { .. } => json!({ "type": "string" }),
         Kind::Hex { digits } => json!({ "type": "string", "pattern": format!("^[0-9A-Fa-f]{{{digits}}}$") }),
         Kind::Boolean => json!({ "type": "boolean" }),
         Kind::Integer { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),

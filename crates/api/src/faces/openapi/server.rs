@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::calls::{self, Answer, Operation};
+use super::calls::{self, Answer, JSON, Operation};
 use super::{Edition, common, components, schema, security};
 use crate::endpoint::Endpoint;
 use crate::endpoints::ENDPOINTS;
@@ -94,7 +94,6 @@ fn rename(value: &mut Value, names: &HashMap<String, String>) {
 /// What is no endpoint.
 fn beside() -> Map<String, Value> {
     let no_key: Answer<'static> = (401, "A key is needed here, and none or a wrong one came.", "Error");
-    let refused: Answer<'static> = (400, "The call has a problem.", "OpenAiError");
     let call = |id: &str, summary, tag, answers: &[Answer<'static>]| Operation {
         id: id.to_owned(),
         summary,
@@ -108,7 +107,7 @@ fn beside() -> Map<String, Value> {
         call
     };
     let upload = Operation {
-        body: Some(super::reference("InitiateUpload")),
+        body: Some((JSON, super::reference("InitiateUpload"))),
         ..call(
             "initiate_upload",
             "Where to send a file (by PUT), and where it will be.",
@@ -116,21 +115,30 @@ fn beside() -> Map<String, Value> {
             &[(200, "The two addresses.", "InitiatedUpload"), no_key],
         )
     };
-    let generate = Operation {
-        body: Some(super::reference("OpenAiImageCall")),
+    let openai = |id: &str, summary, body| Operation {
+        body: Some(body),
         ..call(
-            "openai_generate",
-            "Make pictures, in the words of OpenAI's image API.",
+            id,
+            summary,
             "openai",
             &[
                 (200, "What was made.", "OpenAiImages"),
-                refused,
+                (400, "The call has a problem.", "OpenAiError"),
                 (401, "A key is needed here, and none or a wrong one came.", "OpenAiError"),
                 (404, "There is no such model.", "OpenAiError"),
+                (413, "The body is too large.", "OpenAiError"),
                 (429, "Too many requests at once. Try again later.", "OpenAiError"),
             ],
         )
     };
+    let form = |schema: &str| ("multipart/form-data", super::reference(schema));
+    let generate = openai(
+        "openai_generate",
+        "Make pictures, in the words of OpenAI's image API.",
+        (JSON, super::reference("OpenAiImageCall")),
+    );
+    let edit = openai("openai_edit", "Make pictures from others, in OpenAI's words.", form("OpenAiEdit"));
+    let vary = openai("openai_variation", "Make variations of a picture, in OpenAI's words.", form("OpenAiVariation"));
     let models = Operation {
         parameters: vec![
             query("limit", &json!({ "type": "integer", "minimum": 1, "maximum": 100 }), "Entries of a page."),
@@ -145,6 +153,8 @@ fn beside() -> Map<String, Value> {
     let paths = [
         ("/rest/storage/upload/initiate", "post", upload.to_json()),
         ("/v1/images/generations", "post", generate.to_json()),
+        ("/v1/images/edits", "post", edit.to_json()),
+        ("/v1/images/variations", "post", vary.to_json()),
         ("/v1/models", "get", open(models.to_json())),
         ("/health", "get", open(health)),
         ("/ready", "get", open(ready)),
@@ -179,6 +189,23 @@ fn own_schemas() -> Map<String, Value> {
         schema
     };
     let anything = || json!({ "type": "object", "additionalProperties": true });
+    let file = |what: &str| json!({ "type": "string", "format": "binary", "description": what });
+    let words = || {
+        json!({
+            "model": text("The id of an endpoint, such as scumble/starter, or a name that stands for one."),
+            "prompt": text("What the picture shows."),
+            "n": { "type": "integer", "minimum": 1, "maximum": 10, "description": "How many pictures." },
+            "size": text("`auto`, or pixels such as 1024x768."),
+            "response_format": { "type": "string", "enum": ["url", "b64_json"] },
+            "output_format": text("The file format of the pictures."),
+        })
+    };
+    let mut edit = words();
+    edit["image"] =
+        json!({ "type": "array", "description": "The pictures to start from.", "items": file("A picture.") });
+    edit["mask"] = file("Where its alpha is 0, the picture is painted anew.");
+    let mut vary = words();
+    vary["image"] = file("The picture to start from.");
     let picture = object(json!({ "url": text("Where the picture is."), "b64_json": text("The picture itself.") }), &[]);
     let schemas = [
         (
@@ -195,20 +222,9 @@ fn own_schemas() -> Map<String, Value> {
                 &["upload_url", "file_url"],
             ),
         ),
-        (
-            "OpenAiImageCall",
-            object(
-                json!({
-                    "model": text("The id of an endpoint, such as scumble/starter."),
-                    "prompt": text("What the picture shows."),
-                    "n": { "type": "integer", "minimum": 1, "maximum": 10, "description": "How many pictures." },
-                    "size": text("`auto`, or pixels such as 1024x768."),
-                    "response_format": { "type": "string", "enum": ["url", "b64_json"] },
-                    "output_format": text("The file format of the pictures."),
-                }),
-                &["prompt"],
-            ),
-        ),
+        ("OpenAiImageCall", object(words(), &["prompt"])),
+        ("OpenAiEdit", object(edit, &["image", "prompt"])),
+        ("OpenAiVariation", object(vary, &["image"])),
         ("OpenAiImage", picture),
         (
             "OpenAiImages",
