@@ -21,6 +21,10 @@ use crate::answer::Refusal;
 /// How much is unpacked in one go. At the most it becomes a thousand times as much.
 const PIECE: usize = 1024;
 
+/// How much may come packed beyond what comes out of it. Honest gzip grows by a few bytes in a thousand; what is made of
+/// empty members or of an endless name would keep a reader busy for nothing, whatever limit holds for what comes out.
+const SURPLUS: u64 = 64 * 1024;
+
 /// Unpacks the body of a request that says that it is packed.
 pub(crate) async fn unpack(mut request: Request, next: Next) -> Response {
     match coding(request.headers()) {
@@ -41,7 +45,8 @@ pub(crate) async fn unpack(mut request: Request, next: Next) -> Response {
     if is_broken.load(Ordering::Relaxed) && !response.status().is_success() {
         return Refusal::plain(
             400,
-            "Content-Encoding says gzip, but the body cannot be unpacked: it is damaged or cut off",
+            "Content-Encoding says gzip, but the body cannot be unpacked: it is damaged or cut off, or hardly anything comes \
+             out of it",
         )
         .into_response();
     }
@@ -73,6 +78,9 @@ struct Unpacked {
     body: Body,
     /// What has come and is not unpacked yet.
     packed: Bytes,
+    /// Bytes that were unpacked, and bytes that came out of them.
+    spent: u64,
+    gained: u64,
     /// `None` after the end.
     decoder: Option<MultiGzDecoder<Vec<u8>>>,
     is_broken: Arc<AtomicBool>,
@@ -80,14 +88,22 @@ struct Unpacked {
 
 impl Unpacked {
     fn new(body: Body, is_broken: Arc<AtomicBool>) -> Self {
-        Self { body, packed: Bytes::new(), decoder: Some(MultiGzDecoder::new(Vec::new())), is_broken }
+        let decoder = Some(MultiGzDecoder::new(Vec::new()));
+        Self { body, packed: Bytes::new(), spent: 0, gained: 0, decoder, is_broken }
     }
 
     /// Unpacks a piece of what is here.
     fn piece(&mut self) -> io::Result<Bytes> {
         let Some(decoder) = &mut self.decoder else { return Ok(Bytes::new()) };
-        decoder.write_all(&self.packed.split_to(PIECE.min(self.packed.len())))?;
-        Ok(std::mem::take(decoder.get_mut()).into())
+        let piece = self.packed.split_to(PIECE.min(self.packed.len()));
+        decoder.write_all(&piece)?;
+        let unpacked = std::mem::take(decoder.get_mut());
+        self.spent += piece.len() as u64;
+        self.gained += unpacked.len() as u64;
+        if self.spent > self.gained + self.gained / 8 + SURPLUS {
+            return Err(io::Error::other("less comes out of the body than goes into it"));
+        }
+        Ok(unpacked.into())
     }
 
     /// What is left in the decoder. A body that was cut off is an error here.
@@ -151,6 +167,36 @@ mod tests {
             Coding::Gzip => "gzip",
             Coding::Unknown => "unknown",
         }
+    }
+
+    /// What comes out of a body before it ends or breaks off, and whether it breaks off.
+    async fn unpacked(packed: Vec<u8>) -> (usize, bool) {
+        let mut body = Unpacked::new(Body::from(packed), Arc::default());
+        let mut bytes = 0;
+        loop {
+            match std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+                Some(Ok(frame)) => bytes += frame.data_ref().map_or(0, Bytes::len),
+                Some(Err(_)) => return (bytes, true),
+                None => return (bytes, false),
+            }
+        }
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).expect("room");
+        encoder.finish().expect("room")
+    }
+
+    #[tokio::test]
+    async fn what_gives_nothing_is_not_read_for_ever() {
+        assert_eq!(unpacked(gzip(b"").repeat(100_000)).await, (0, true), "two million bytes of nothing");
+        let mut endless_name = vec![0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 3];
+        endless_name.extend(vec![b'a'; 200_000]);
+        assert_eq!(unpacked(endless_name).await, (0, true));
+        // what cannot be packed, in many members, is honest
+        let noise: Vec<u8> = (0..60_000u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+        assert_eq!(unpacked(gzip(&noise).repeat(50)).await, (60_000 * 50, false));
     }
 
     #[test]

@@ -89,16 +89,16 @@ impl Wait {
 
     /// Whether there is any use in waiting for a job in this state. Where there is none, the job is cancelled.
     pub(crate) async fn hope(&mut self, state: &AppState, job: State) -> Hope {
-        let refusal = match (state.stop.phase(), job) {
-            (Phase::Closing, _) | (Phase::Draining, State::Queued) => stopping(),
-            (Phase::Serving, State::Queued) if self.is_stuck(state).await => stuck(),
+        let (refusal, why) = match (state.stop.phase(), job) {
+            (Phase::Closing, _) | (Phase::Draining, State::Queued) => (stopping(), "The server was stopped"),
+            (Phase::Serving, State::Queued) if self.is_stuck(state).await => (stuck(), "No worker could take it up"),
             (Phase::Serving | Phase::Draining, _) => return Hope::Left,
         };
         if !self.armed {
             // the caller may come back for it
             return Hope::Lost(refusal);
         }
-        match self.store.cancel(self.id, unread()).await {
+        match self.store.cancel(self.id, unread(why)).await {
             Ok(Cancel::AlreadyEnded) => return Hope::Ended,
             Ok(Cancel::Removed | Cancel::Requested | Cancel::Unknown) => self.disarm(),
             // tried again when this goes
@@ -146,7 +146,7 @@ impl Drop for Wait {
 /// Cancels a job whose caller is gone. A database that refuses may take it later.
 pub(crate) async fn cancel(store: Arc<dyn Store>, id: JobId) {
     for tries in 0..TRIES {
-        match store.cancel(id, unread()).await {
+        match store.cancel(id, unread("The caller hung up")).await {
             Ok(_) | Err(scumble_store::Error::Closed) => return,
             Err(error) => {
                 tracing::warn!(job.id = %id, %error, "the job of a caller who hung up could not be cancelled");
@@ -157,8 +157,8 @@ pub(crate) async fn cancel(store: Arc<dyn Store>, id: JobId) {
 }
 
 /// What a job ends with that nobody reads.
-fn unread() -> Outcome {
-    Outcome::from(&ErrorAnswer::typed(ErrorType::ClientDisconnected, "The caller hung up"))
+fn unread(why: &str) -> Outcome {
+    Outcome::from(&ErrorAnswer::typed(ErrorType::ClientDisconnected, why))
 }
 
 /// Until something happens to a job, the server stops, or it is time to look anyway.

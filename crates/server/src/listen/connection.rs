@@ -220,22 +220,21 @@ impl Connection {
             course.hand_over();
             return Ok(response);
         }
-        if course.is_serial() {
-            if crowded.is_some() {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            // who still waits for leave to send a body sends none after this answer
-            if let Ok(left) = leftover.try_recv()
-                && !left.is_empty()
-                && (left.was_read || !waits_for_word)
-                && crowded.is_none()
-            {
-                let (closing, in_flight) = (self.closing.clone(), in_flight.clone());
-                self.open.spawn(async move {
-                    let _in_flight = in_flight;
-                    let _ = closing.run_until_cancelled(left.discard()).await;
-                });
-            }
+        if course.is_serial() && crowded.is_some() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        // Over HTTP/2, too: a body that is dropped unread resets its stream, and some clients forget the answer with it.
+        // Who still waits for leave to send a body sends none after this answer.
+        if let Ok(left) = leftover.try_recv()
+            && !left.is_empty()
+            && (left.was_read || !waits_for_word)
+            && crowded.is_none()
+        {
+            let (closing, in_flight) = (self.closing.clone(), in_flight.clone());
+            self.open.spawn(async move {
+                let _in_flight = in_flight;
+                let _ = closing.run_until_cancelled(left.discard()).await;
+            });
         }
         Ok(response.map(|body| Body::new(Answering { body, _in_flight: in_flight })))
     }

@@ -1,4 +1,4 @@
-//! FLUX.1: text to image as diffusers' `FluxPipeline` runs it, and [fill](fill) as its `FluxFillPipeline` does.
+//! FLUX.1: text to image as diffusers' `FluxPipeline` runs it, and fill (`fill`) as its `FluxFillPipeline` does.
 
 mod blocks;
 mod condition;
