@@ -197,13 +197,12 @@ impl Answer {
         if !(is_page || self.is("application/json")) || !head.contains("\r\nx-fal-request-id: ") {
             return Err("an error is JSON and has a request id".into());
         }
-        if is_page {
-            return Ok(());
-        }
         let length: usize = header(head, "content-length").and_then(|l| l.parse().ok()).ok_or("no length")?;
         // an answer to HEAD has the length of a body and none; the next answer may follow
         match body.get(..length) {
             _ if body.is_empty() || body.starts_with(b"HTTP/1.") => Ok(()),
+            Some(page) if is_page && page.starts_with(b"<!doctype html>") => Ok(()),
+            Some(_) if is_page => Err("a page that is no page".into()),
             Some(json) => {
                 serde_json::from_slice::<Value>(json).map(|_| ()).map_err(|e| format!("the body is no JSON: {e}"))
             }
