@@ -1,5 +1,6 @@
 //! What a caller may ask of a pipeline.
 
+use crate::adapters::{ControlNet, IpAdapter, Lora};
 use crate::error::{Error, Result};
 use crate::pixels::Pixels;
 
@@ -34,6 +35,26 @@ pub struct Call {
     pub strength: f64,
     /// Text tokens of the longest text encoder; `None` for what the model was trained with.
     pub max_sequence_length: Option<usize>,
+    /// LoRAs to apply; their changes are summed.
+    pub loras: Vec<Lora>,
+    /// A ControlNet to guide the model.
+    pub controlnet: Option<ControlNet>,
+    /// An IP-Adapter, and the picture that it follows.
+    pub ip_adapter: Option<IpAdapter>,
+    /// How much of the transformer's work may be taken over from the step before.
+    pub acceleration: Acceleration,
+}
+
+/// How much of the transformer's work a step may take over from the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Acceleration {
+    /// Nothing: every step is computed in full.
+    #[default]
+    None,
+    /// Where the picture hardly suffers.
+    Regular,
+    /// Where speed matters more.
+    High,
 }
 
 /// Which sizes a loaded model draws.

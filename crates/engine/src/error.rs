@@ -106,6 +106,16 @@ pub enum Error {
         /// What is wrong and what is allowed.
         problem: String,
     },
+    /// An adapter that the call names cannot be used. It is the caller's, and the model itself is fine.
+    #[error("{name}: {problem}")]
+    Adapter {
+        /// Where in the call: such as `loras`, `0`, `path`.
+        field: Vec<String>,
+        /// As the caller named it.
+        name: String,
+        /// What is wrong, what would be right.
+        problem: String,
+    },
     /// Numbers grew beyond their type on the way: what would follow is a black picture.
     #[error("the model computed NaN or infinity ({place}, in {}). {}", dtype_name(*dtype), remedy(*dtype))]
     NotFinite {
@@ -135,7 +145,11 @@ impl Error {
             | Self::MissingTensor { .. }
             | Self::Misshapen { .. }
             | Self::ExtraTensors { .. } => true,
-            Self::Parameter { .. } | Self::NotFinite { .. } | Self::Cancelled | Self::Tensor(_) => false,
+            Self::Parameter { .. }
+            | Self::Adapter { .. }
+            | Self::NotFinite { .. }
+            | Self::Cancelled
+            | Self::Tensor(_) => false,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! [`families::FAMILIES`]. What several of them use is shared: `stages`, [`encoders`], [`vae`], [`samplers`], [`nn`],
 //! [`rng`].
 
+pub mod adapters;
 mod call;
 mod device;
 pub mod encoders;
@@ -25,7 +26,7 @@ mod trace;
 pub mod vae;
 pub mod weights;
 
-pub use call::{Call, Sizes};
+pub use call::{Acceleration, Call, Sizes};
 pub use candle_core::{DType, Device, Tensor};
 pub use device::{device, devices};
 pub use error::{Error, Result};

@@ -77,6 +77,12 @@ pub trait Observer {
         let _ = step;
         Control::Continue
     }
+
+    /// Something that the caller should know of this run, in one sentence: such as a tensor of an adapter that the model
+    /// has no place for.
+    fn remark(&self, sentence: &str) {
+        let _ = sentence;
+    }
 }
 
 /// Watches nothing.

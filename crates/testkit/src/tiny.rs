@@ -17,7 +17,7 @@ mod weights;
 
 use std::path::Path;
 
-use scumble_engine::{Call, DType, Pixels};
+use scumble_engine::{Acceleration, Call, DType, Pixels};
 use tempfile::TempDir;
 
 use weights::Component;
@@ -76,6 +76,10 @@ impl Variant {
             mask: (self == Self::Fill).then(|| mask(96, 64)),
             strength: 1.0,
             max_sequence_length: Some(48),
+            loras: Vec::new(),
+            controlnet: None,
+            ip_adapter: None,
+            acceleration: Acceleration::None,
         }
     }
 }

@@ -263,6 +263,10 @@ impl From<scumble_engine::Error> for RunError {
             scumble_engine::Error::Parameter { name, problem } => {
                 Self::Invalid(vec![Problem::new(&[name], "value_error", format!("{name} {problem}"))])
             }
+            scumble_engine::Error::Adapter { field, name, problem } => {
+                let loc: Vec<&str> = field.iter().map(String::as_str).collect();
+                Self::Invalid(vec![Problem::new(&loc, "value_error", format!("{name}: {problem}"))])
+            }
             // the owner can mend this, and the caller may be the owner
             error @ scumble_engine::Error::NotFinite { .. } => Self::Answered(Box::new(ErrorAnswer::typed(
                 ErrorType::RunnerServerError,

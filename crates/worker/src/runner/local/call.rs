@@ -2,7 +2,7 @@
 
 use scumble_api::{Family, ImageSize, Problem, Size, SizeLimits};
 use scumble_engine::families::{self, Family as Engine};
-use scumble_engine::{Call, Pixels};
+use scumble_engine::{Acceleration, Call, Pixels};
 use serde_json::Value;
 
 use super::super::{Request, RunError, Watch};
@@ -90,7 +90,19 @@ fn as_call(request: &Request, family: Option<&Engine>) -> Result<Call, RunError>
         mask: picture(request, "mask_url")?,
         strength: request.values.get("strength").and_then(Value::as_f64).unwrap_or(1.0),
         max_sequence_length: input.max_sequence_length.map(|n| n as usize),
+        loras: Vec::new(),
+        controlnet: None,
+        ip_adapter: None,
+        acceleration: acceleration(request),
     })
+}
+
+fn acceleration(request: &Request) -> Acceleration {
+    match request.values.get("acceleration").and_then(Value::as_str) {
+        Some("high") => Acceleration::High,
+        Some("regular") => Acceleration::Regular,
+        _ => Acceleration::None,
+    }
 }
 
 /// The size that is asked; where it follows a picture, that one's, scaled to what a model here can draw.

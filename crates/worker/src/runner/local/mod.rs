@@ -89,4 +89,8 @@ impl Observer for Bridge<'_> {
         self.watch.step(step.done, step.total, &|| step.preview().ok());
         self.control()
     }
+
+    fn remark(&self, sentence: &str) {
+        self.watch.log(sentence);
+    }
 }
