@@ -30,11 +30,13 @@ fn is_not_computed(variant: Variant, name: &str) -> bool {
 /// for a transformer, 1.6e-6 for latents, 1.8e-6 for decoded pictures; bytes that differ do so by one level.
 const TOLERANCE: f64 = 1e-5;
 
-/// The same for what follows from a picture that was encoded: a fill's latents, of which each token sees the kept part.
+/// The same for what follows from fill's guidance of 30: its sinusoid turns by 30,000, so that one last bit of a frequency
+/// is 9e-4 of a sine. torch's exponential rounds 2 of the 128 frequencies the wrong way; with ours in its place diffusers
+/// is as far from the golden file as we are.
 ///
-/// Seen: 8e-6 for the encoder's means (with plain convolutions too), then up to 7e-5 after a block, 3e-5 for latents, 5e-5
-/// for the decoded picture; bytes that differ do so by one level.
-const TOLERANCE_ENCODED: f64 = 2e-4;
+/// Seen: up to 7e-5 after a block, 3e-5 for latents, 5e-5 for the decoded picture; bytes that differ do so by one level.
+/// The encoder's means are 8e-6 off here as in torch's own float64.
+const TOLERANCE_FILL: f64 = 1e-4;
 
 #[test]
 fn schnell_agrees_with_diffusers_at_every_stage() {
@@ -105,8 +107,8 @@ fn distances(golden: &BTreeMap<String, Tensor>, computed: &BTreeMap<String, Tens
 }
 
 fn tolerance(variant: Variant, name: &str) -> f64 {
-    let encoded = variant == Variant::Fill && (name.starts_with("step") || name.starts_with("vae."));
-    if encoded { TOLERANCE_ENCODED } else { TOLERANCE }
+    let guided = variant == Variant::Fill && (name.starts_with("step") || name.starts_with("vae.decode"));
+    if guided { TOLERANCE_FILL } else { TOLERANCE }
 }
 
 /// What is wrong with a tensor, if anything.

@@ -13,7 +13,7 @@ use scumble_engine::encoders::{ClipConfig, ClipText, T5Config, T5Encoder};
 use scumble_engine::families::auraflow::{AuraConfig, AuraTransformer};
 use scumble_engine::families::flux::{FluxConfig, FluxTransformer};
 use scumble_engine::families::sd35::{Sd35Config, Sd35Transformer};
-use scumble_engine::vae::{Halves, Vae, VaeConfig};
+use scumble_engine::vae::{Vae, VaeConfig};
 use scumble_engine::weights::{Config, Weights};
 use serde_json::{Value, json};
 
@@ -83,7 +83,7 @@ fn umt5() {
 #[test]
 fn auraflow_autoencoder() {
     let config = VaeConfig::read(&config(json!({ "latent_channels": 4, "scaling_factor": 0.13025 }))).unwrap();
-    check("auraflow-v0.3__vae", |_| false, |w| Vae::load(&config, w, Halves::Both).map(drop));
+    check("auraflow-v0.3__vae", |_| false, |w| Vae::load(&config, w).map(drop));
 }
 
 #[test]
@@ -113,9 +113,7 @@ fn autoencoder_of_sixteen_channels() {
         "use_quant_conv": false,
     });
     let config = VaeConfig::read(&config(published)).unwrap();
-    for halves in [Halves::Both, Halves::Decoder] {
-        check("flux1__vae", |_| false, |w| Vae::load(&config, w, halves).map(drop));
-    }
+    check("flux1__vae", |_| false, |w| Vae::load(&config, w).map(drop));
 }
 
 /// Names and shapes asked for must be those listed, but for names that the loader says it ignores.

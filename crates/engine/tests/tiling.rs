@@ -3,7 +3,7 @@
 //! `golden/tiling.safetensors` is made by `golden/make_tiling.py`.
 
 use scumble_engine::rng::Generator;
-use scumble_engine::vae::{Halves, Tiling, Vae, VaeConfig};
+use scumble_engine::vae::{Tiling, Vae, VaeConfig};
 use scumble_engine::weights::{Checkpoint, Precision, Source};
 use scumble_engine::{DType, Device, Tensor};
 use scumble_testkit::tiny::{self, Variant};
@@ -17,7 +17,7 @@ fn vae() -> Vae {
     let config = VaeConfig::read(&checkpoint.config("vae/config.json").expect("a file")).expect("a configuration");
     let precision = Precision { device: Device::Cpu, dtype: Some(DType::F32) };
     let weights = checkpoint.weights("vae", "diffusion_pytorch_model", &precision).expect("weights");
-    Vae::load(&config, &weights, Halves::Decoder).expect("an autoencoder")
+    Vae::load(&config, &weights).expect("an autoencoder")
 }
 
 fn noise() -> Tensor {

@@ -6,6 +6,8 @@ mod denoise;
 mod encode;
 mod guidance;
 mod load;
+mod picture;
+mod reuse;
 
 pub(crate) use canvas::{Canvas, crop_positions, pack, unpack, unpatch};
 pub(crate) use decode::{decode, preview};
@@ -13,3 +15,5 @@ pub(crate) use denoise::{begin, trace_input, walk};
 pub(crate) use encode::{ids_tensor, repeated, trace_texts};
 pub(crate) use guidance::{doubled, guided, guided_halves};
 pub(crate) use load::{DIFFUSERS, TRANSFORMERS, instead_of_half, load};
+pub(crate) use picture::{fitted, noised, sampled};
+pub(crate) use reuse::FirstBlock;

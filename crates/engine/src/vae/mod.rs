@@ -5,6 +5,8 @@ mod decoder;
 mod encoder;
 mod tiling;
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use candle_core::{DType, Tensor};
 
 use crate::error::Result;
@@ -87,41 +89,35 @@ impl VaeConfig {
     }
 }
 
-/// Which half of the autoencoder a pipeline needs; the other half of the file is only checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Halves {
-    /// Text to image.
-    Decoder,
-    /// Image to image.
-    Both,
-}
-
 /// An autoencoder.
 pub struct Vae {
     config: VaeConfig,
     decoder: Decoder,
     post_quant: Option<Conv2d>,
-    /// Present where a picture can be encoded.
-    encoder: Option<(Encoder, Option<Conv2d>)>,
+    /// Read when the first picture is encoded: most calls start from text alone.
+    encoder: Mutex<Option<Arc<EncoderHalf>>>,
+    weights: Weights,
+}
+
+/// From a picture to its moments.
+struct EncoderHalf {
+    encoder: Encoder,
+    quant: Option<Conv2d>,
 }
 
 impl Vae {
-    /// Loads the halves that are needed and checks the names and shapes of the rest.
+    /// Loads the decoder, and checks the names and shapes of the encoder.
     ///
     /// # Errors
     /// What [`Weights::get`] says.
-    pub fn load(config: &VaeConfig, w: &Weights, halves: Halves) -> Result<Self> {
-        let encoder_weights = if halves == Halves::Both { w.clone() } else { w.check_only() };
-        let (latent, twice) = (config.latent_channels, 2 * config.latent_channels);
-        let optional = |wanted: bool, w: &Weights, name: &str, channels: usize| {
-            wanted.then(|| Conv2d::load(&w.pp(name), channels, channels, 1)).transpose()
-        };
-        let encoder = Encoder::load(config, &encoder_weights.pp("encoder"))?;
-        let quant = optional(config.quant_conv, &encoder_weights, "quant_conv", twice)?;
+    pub fn load(config: &VaeConfig, w: &Weights) -> Result<Self> {
+        EncoderHalf::load(config, &w.check_only())?;
+        let post_quant = || Conv2d::load(&w.pp("post_quant_conv"), config.latent_channels, config.latent_channels, 1);
         Ok(Self {
             decoder: Decoder::load(config, &w.pp("decoder"))?,
-            post_quant: optional(config.post_quant_conv, w, "post_quant_conv", latent)?,
-            encoder: (halves == Halves::Both).then_some((encoder, quant)),
+            post_quant: config.post_quant_conv.then(post_quant).transpose()?,
+            encoder: Mutex::default(),
+            weights: w.clone(),
             config: config.clone(),
         })
     }
@@ -168,24 +164,47 @@ impl Vae {
     /// clamped to −30 … 20.
     ///
     /// # Errors
-    /// An autoencoder loaded for decoding only, or a device out of memory.
+    /// Weights that cannot be read any more, or a device out of memory.
     pub fn encode(&self, image: &Tensor) -> Result<(Tensor, Tensor)> {
-        let Some((encoder, quant)) = &self.encoder else {
-            return Err(candle_core::Error::Msg("this autoencoder was loaded for decoding only".into()).into());
-        };
-        let moments = encoder.forward(image)?;
-        let moments = match quant {
-            Some(conv) => conv.forward(&moments)?,
-            None => moments,
-        };
+        let moments = self.encoder_half()?.forward(image)?;
         let channels = self.config.latent_channels;
         Ok((moments.narrow(1, 0, channels)?, moments.narrow(1, channels, channels)?.clamp(-30.0, 20.0)?))
+    }
+
+    fn encoder_half(&self) -> Result<Arc<EncoderHalf>> {
+        let mut loaded = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(half) = &*loaded {
+            return Ok(half.clone());
+        }
+        let half = Arc::new(EncoderHalf::load(&self.config, &self.weights)?);
+        *loaded = Some(half.clone());
+        Ok(half)
     }
 
     fn decode_whole(&self, z: &Tensor) -> Result<Tensor> {
         match &self.post_quant {
             Some(conv) => self.decoder.forward(&conv.forward(z)?),
             None => self.decoder.forward(z),
+        }
+    }
+}
+
+impl EncoderHalf {
+    fn load(config: &VaeConfig, w: &Weights) -> Result<Self> {
+        let twice = 2 * config.latent_channels;
+        let quant = || Conv2d::load(&w.pp("quant_conv"), twice, twice, 1);
+        Ok(Self {
+            encoder: Encoder::load(config, &w.pp("encoder"))?,
+            quant: config.quant_conv.then(quant).transpose()?,
+        })
+    }
+
+    /// `[batch, 2 · latent channels, h, w]`: means, then log-variances.
+    fn forward(&self, image: &Tensor) -> Result<Tensor> {
+        let moments = self.encoder.forward(image)?;
+        match &self.quant {
+            Some(conv) => conv.forward(&moments),
+            None => Ok(moments),
         }
     }
 }

@@ -8,7 +8,7 @@ use scumble_engine::families::auraflow::{AuraConfig, AuraTransformer};
 use scumble_engine::families::flux::{FluxConfig, FluxTransformer};
 use scumble_engine::families::sd35::{Sd35Config, Sd35Transformer};
 use scumble_engine::rng::Generator;
-use scumble_engine::vae::{Halves, Vae, VaeConfig};
+use scumble_engine::vae::{Vae, VaeConfig};
 use scumble_engine::weights::{Config, Weights};
 use scumble_engine::{DType, Device, Tensor};
 use serde_json::{Value, json};
@@ -158,7 +158,7 @@ fn t5(value: &Value) -> Shapes {
 }
 
 fn vae(variant: Variant) -> Shapes {
-    asked(&configs::vae(variant), |config, w| Vae::load(&VaeConfig::read(config)?, w, Halves::Both).map(drop))
+    asked(&configs::vae(variant), |config, w| Vae::load(&VaeConfig::read(config)?, w).map(drop))
 }
 
 /// What a loader asks for.

@@ -16,7 +16,7 @@ use crate::pixels::Pixels;
 use crate::samplers::{Euler, TrainedSpacing};
 use crate::stages::{self, Canvas, DIFFUSERS, TRANSFORMERS, load};
 use crate::tokenize::T5Tokenizer;
-use crate::vae::{Halves, Vae, VaeConfig};
+use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Config, Precision};
 
 /// Text tokens that the released models were trained with.
@@ -66,7 +66,7 @@ impl AuraFlow {
         })?;
         // this autoencoder and UMT5 overflow in float16
         let exact = stages::instead_of_half(precision, DType::F32);
-        let vae = load(checkpoint, "vae", DIFFUSERS, &exact, none, |w| Vae::load(&vae_config, w, Halves::Decoder))?;
+        let vae = load(checkpoint, "vae", DIFFUSERS, &exact, none, |w| Vae::load(&vae_config, w))?;
         let wide = stages::instead_of_half(precision, DType::BF16);
         let encoder = load(checkpoint, "text_encoder", TRANSFORMERS, &wide, T5Encoder::ignores, |w| {
             T5Encoder::load(&encoder_config, w)

@@ -1,6 +1,8 @@
-//! FLUX.1: text to image as diffusers' `FluxPipeline` runs it, and fill (`fill`) as its `FluxFillPipeline` does.
+//! FLUX.1: text to image as diffusers' `FluxPipeline` runs it, image to image (`change`) as its `FluxImg2ImgPipeline`, and
+//! fill (`fill`) as its `FluxFillPipeline` does.
 
 mod blocks;
+mod change;
 mod condition;
 mod fill;
 mod transformer;
@@ -10,32 +12,39 @@ use candle_core::{DType, Device, Tensor};
 pub use transformer::{FluxConfig, FluxInputs, FluxTransformer};
 
 use super::{Context, Family, Pipeline};
-use crate::call::{Call, Sizes};
+use crate::call::{Acceleration, Call, Sizes};
 use crate::encoders::{ClipConfig, ClipText, T5Config, T5Encoder};
 use crate::error::Result;
 use crate::observer::Stage;
 use crate::pixels::Pixels;
 use crate::samplers::{Euler, FlowSpacing};
-use crate::stages::{self, Canvas, DIFFUSERS, TRANSFORMERS, load, pack, unpack};
+use crate::stages::{self, Canvas, DIFFUSERS, FirstBlock, TRANSFORMERS, load, pack, unpack};
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::trace::Trace;
-use crate::vae::{Halves, Vae, VaeConfig};
+use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Config, Precision};
 
 /// T5 tokens that the released models were trained with: guided ones (dev) and the distilled one (schnell).
 const TOKENS_GUIDED: usize = 512;
 const TOKENS_SCHNELL: usize = 256;
 
+/// Thresholds of first-block caching: what diffusers takes where nobody says more, and twice as much.
+const REGULAR: f64 = 0.05;
+const HIGH: f64 = 0.1;
+
 pub(super) const FAMILY: Family = Family {
     class: "FluxPipeline",
     accepts: &[
         "prompt",
+        "image_url",
+        "strength",
         "image_size",
         "num_inference_steps",
         "guidance_scale",
         "seed",
         "num_images",
         "max_sequence_length",
+        "acceleration",
     ],
     steps: 28,
     guidance: 3.5,
@@ -55,6 +64,7 @@ pub(super) const FILL: Family = Family {
         "seed",
         "num_images",
         "max_sequence_length",
+        "acceleration",
     ],
     steps: 50,
     guidance: 30.0,
@@ -104,8 +114,7 @@ impl Flux {
         let transformer = load(checkpoint, "transformer", DIFFUSERS, precision, none, |w| {
             FluxTransformer::load(&transformer_config, w)
         })?;
-        let halves = if fills { Halves::Both } else { Halves::Decoder };
-        let vae = load(checkpoint, "vae", DIFFUSERS, precision, none, |w| Vae::load(&vae_config, w, halves))?;
+        let vae = load(checkpoint, "vae", DIFFUSERS, precision, none, |w| Vae::load(&vae_config, w))?;
         let clip = load(checkpoint, "text_encoder", TRANSFORMERS, precision, ClipText::ignores, |w| {
             ClipText::load(&clip_config, w)
         })?;
@@ -159,12 +168,14 @@ impl Flux {
         context.observer.stage(Stage::Denoise).check()?;
         let Texts { prompt: text, negative } = texts;
         let (rows, columns) = canvas.cells();
-        let strength = if self.fills { call.strength } else { 1.0 };
+        let strength = if call.picture.is_some() { call.strength } else { 1.0 };
         let sampler = Euler::new(self.spacing.even(call.steps, rows * columns)).joined(strength);
         let (latents, condition) = self.start(canvas, &sampler, call, context)?;
         let config = self.transformer.config();
         let rotary = config.rotary(text.sequence.dim(1)?, rows, columns, &self.device)?;
         let guidance = config.guidance.then(|| canvas.per_image(call.guidance as f32, &self.device)).transpose()?;
+        // one for the prompt, one for what leads away from it
+        let caches = [(); 2].map(|()| self.threshold(call.acceleration).map(FirstBlock::new));
         let predict = |index: usize, timestep: f32, latents: &Tensor| -> Result<Tensor> {
             let beside = |condition: &Tensor| Tensor::cat(&[latents, condition], 2);
             let image = condition.as_ref().map_or_else(|| Ok(latents.clone()), beside)?;
@@ -176,13 +187,29 @@ impl Flux {
                 guidance: guidance.as_ref(),
                 rotary: &rotary,
             };
-            let velocity = self.predict(&inputs, index, (rows, columns), context)?;
+            let velocity = self.predict(&inputs, caches[0].as_ref(), index, (rows, columns), context)?;
             let Some(negative) = negative else { return Ok(velocity) };
             let inputs = FluxInputs { text: &negative.sequence, pooled: &negative.pooled, ..inputs };
-            stages::guided(&velocity, &self.transformer.forward(&inputs, None)?, call.true_cfg)
+            let away = self.transformer.forward(&inputs, caches[1].as_ref(), None)?;
+            stages::guided(&velocity, &away, call.true_cfg)
         };
         let preview = |packed: &Tensor| stages::preview(&self.vae, &unpack(&packed.narrow(0, 0, 1)?, canvas)?);
-        stages::walk(pack(&latents)?, sampler, context, &preview, &predict)
+        let latents = stages::walk(pack(&latents)?, sampler, context, &preview, &predict)?;
+        if let Some(cache) = &caches[0] {
+            let (reused, steps) = cache.reused();
+            context.observer.remark(&format!("acceleration: {reused} of {steps} steps were not computed in full"));
+        }
+        Ok(latents)
+    }
+
+    /// The change of the first block up to which a step takes over the rest, in this model and at this acceleration. The
+    /// distilled model has few steps, each of which counts.
+    fn threshold(&self, acceleration: Acceleration) -> Option<f64> {
+        match acceleration {
+            Acceleration::Regular if self.transformer.config().guidance => Some(REGULAR),
+            Acceleration::None | Acceleration::Regular => None,
+            Acceleration::High => Some(HIGH),
+        }
     }
 
     /// Latents to start from, and what goes in beside them at every step.
@@ -197,6 +224,9 @@ impl Flux {
             let start = self.fill_start(canvas, sampler, call, context)?;
             return Ok((start.latents, Some(start.condition)));
         }
+        if let Some(picture) = &call.picture {
+            return Ok((self.change_start(picture, canvas, sampler, call, context)?, None));
+        }
         let noise = canvas.noise(call.seed)?;
         stages::begin(context, &noise, sampler.schedule())?;
         Ok((noise.to_dtype(self.dtype)?.to_device(&self.device)?, None))
@@ -205,14 +235,15 @@ impl Flux {
     fn predict(
         &self,
         inputs: &FluxInputs<'_>,
+        cache: Option<&FirstBlock>,
         index: usize,
         grid: (usize, usize),
         context: &Context<'_>,
     ) -> Result<Tensor> {
-        let Some(trace) = context.first(index) else { return self.transformer.forward(inputs, None) };
+        let Some(trace) = context.first(index) else { return self.transformer.forward(inputs, cache, None) };
         trace_inputs(trace, inputs, grid)?;
         let probe = |name: &str, tokens: &Tensor| trace.put(&format!("step0.{name}"), tokens);
-        let velocity = self.transformer.forward(inputs, trace.wants_blocks().then_some(&probe as _))?;
+        let velocity = self.transformer.forward(inputs, cache, trace.wants_blocks().then_some(&probe as _))?;
         trace.put("step0.transformer.out", &velocity)?;
         Ok(velocity)
     }

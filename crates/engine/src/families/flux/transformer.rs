@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::families::Probe;
 use crate::families::streams::{EPS, split};
 use crate::nn::{Linear, Rotary, modulated_norm, silu};
+use crate::stages::FirstBlock;
 use crate::weights::{Config, Weights};
 
 /// Base of the rotary frequencies.
@@ -151,36 +152,83 @@ impl FluxTransformer {
         self.image_in.dtype()
     }
 
-    /// The velocity of every image token, `[batch, rows · columns, out_channels]`.
-    ///
-    /// # Errors
-    /// Shapes that do not fit, or a device out of memory.
-    pub fn forward(&self, inputs: &FluxInputs<'_>, probe: Option<Probe<'_>>) -> Result<Tensor> {
+    /// The velocity of every image token, `[batch, rows · columns, out_channels]`. A step may take most of it over from what
+    /// `cache` remembers.
+    pub(super) fn forward(
+        &self,
+        inputs: &FluxInputs<'_>,
+        cache: Option<&FirstBlock>,
+        probe: Option<Probe<'_>>,
+    ) -> Result<Tensor> {
         let condition = silu(&self.condition.forward(inputs)?)?;
-        let mut image = self.image_in.forward(inputs.image)?;
-        let mut text = self.text_in.forward(inputs.text)?;
-        for (i, block) in self.double_blocks.iter().enumerate() {
-            (text, image) = block.forward(&text, &image, &condition, inputs.rotary)?;
-            if let Some(probe) = probe {
-                probe(&format!("transformer_blocks.{i}.out.0"), &text)?;
-                probe(&format!("transformer_blocks.{i}.out.1"), &image)?;
+        let before = self.image_in.forward(inputs.image)?;
+        let text = self.text_in.forward(inputs.text)?;
+        let Some(cache) = cache.filter(|_| !self.double_blocks.is_empty()) else {
+            let image = self.blocks(0, text, before, &condition, inputs.rotary, probe)?;
+            return self.finish(&image, &condition);
+        };
+        let (text, image) = self.double_block(0, &text, &before, &condition, inputs.rotary, probe)?;
+        let added = (&image - before)?;
+        let image = match cache.rest(&added)? {
+            Some(rest) => (image + rest)?,
+            None => {
+                let after = self.blocks(1, text, image.clone(), &condition, inputs.rotary, probe)?;
+                cache.remember(added, (&after - image)?);
+                after
             }
+        };
+        self.finish(&image, &condition)
+    }
+
+    /// All blocks but the first so many double ones: image tokens out.
+    fn blocks(
+        &self,
+        first: usize,
+        mut text: Tensor,
+        mut image: Tensor,
+        condition: &Tensor,
+        rotary: &Rotary,
+        probe: Option<Probe<'_>>,
+    ) -> Result<Tensor> {
+        for i in first..self.double_blocks.len() {
+            (text, image) = self.double_block(i, &text, &image, condition, rotary, probe)?;
         }
         let tokens = text.dim(1)?;
         let mut joined = Tensor::cat(&[&text, &image], 1)?;
         drop((text, image));
         for (i, block) in self.single_blocks.iter().enumerate() {
-            joined = block.forward(&joined, &condition, inputs.rotary)?;
+            joined = block.forward(&joined, condition, rotary)?;
             if let Some(probe) = probe {
                 let (text, image) = split(&joined, tokens)?;
                 probe(&format!("single_transformer_blocks.{i}.out.0"), &text)?;
                 probe(&format!("single_transformer_blocks.{i}.out.1"), &image)?;
             }
         }
-        let (_, image) = split(&joined, tokens)?;
+        Ok(split(&joined, tokens)?.1)
+    }
+
+    /// Text and image tokens in and out.
+    fn double_block(
+        &self,
+        i: usize,
+        text: &Tensor,
+        image: &Tensor,
+        condition: &Tensor,
+        rotary: &Rotary,
+        probe: Option<Probe<'_>>,
+    ) -> Result<(Tensor, Tensor)> {
+        let (text, image) = self.double_blocks[i].forward(text, image, condition, rotary)?;
+        if let Some(probe) = probe {
+            probe(&format!("transformer_blocks.{i}.out.0"), &text)?;
+            probe(&format!("transformer_blocks.{i}.out.1"), &image)?;
+        }
+        Ok((text, image))
+    }
+
+    fn finish(&self, image: &Tensor, condition: &Tensor) -> Result<Tensor> {
         // scale first here, unlike in the blocks
-        let scale_shift = self.norm_out.forward(&condition)?.chunk(2, D::Minus1)?;
-        self.proj_out.forward(&modulated_norm(&image, &scale_shift[1], &scale_shift[0], EPS)?)
+        let scale_shift = self.norm_out.forward(condition)?.chunk(2, D::Minus1)?;
+        self.proj_out.forward(&modulated_norm(image, &scale_shift[1], &scale_shift[0], EPS)?)
     }
 }
 

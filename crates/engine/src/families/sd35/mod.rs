@@ -15,7 +15,7 @@ use crate::observer::Stage;
 use crate::pixels::Pixels;
 use crate::samplers::{Euler, TrainedSpacing};
 use crate::stages::{self, Canvas, DIFFUSERS, load};
-use crate::vae::{Halves, Vae, VaeConfig};
+use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Precision};
 use text::{Text, TextEncoders};
 
@@ -65,7 +65,7 @@ impl Sd35 {
         let transformer = load(checkpoint, "transformer", DIFFUSERS, precision, none, |w| {
             Sd35Transformer::load(&transformer_config, w)
         })?;
-        let vae = load(checkpoint, "vae", DIFFUSERS, precision, none, |w| Vae::load(&vae_config, w, Halves::Decoder))?;
+        let vae = load(checkpoint, "vae", DIFFUSERS, precision, none, |w| Vae::load(&vae_config, w))?;
         Ok(Self {
             encoders,
             dtype: transformer.dtype(),
