@@ -133,7 +133,11 @@ fn a_trained_network_loses_little() {
         let (none, _, whole) = run(Acceleration::None);
         let (high, said, less) = run(Acceleration::High);
         let loss = mean_difference(&none[0], &high[0]);
-        eprintln!("{prompt}: {}; {loss:.2} levels on average; {:.2} of the time", said[0], less.div_duration_f64(whole));
+        eprintln!(
+            "{prompt}: {}; {loss:.2} levels on average; {:.2} of the time",
+            said[0],
+            less.div_duration_f64(whole)
+        );
         assert!(loss < 4.0, "{loss}");
     }
 }

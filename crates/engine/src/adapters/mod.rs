@@ -2,6 +2,8 @@
 //!
 //! A call names files; which of them a family can follow is in its row of [`FAMILIES`](crate::families::FAMILIES).
 
+pub(crate) mod lora;
+
 use std::path::PathBuf;
 
 use crate::pixels::Pixels;

@@ -2,6 +2,7 @@
 
 pub mod auraflow;
 pub mod flux;
+pub mod names;
 pub mod sd35;
 mod streams;
 

@@ -3,13 +3,15 @@
 use candle_core::{DType, Tensor};
 
 use crate::error::Result;
-use crate::weights::Weights;
+use crate::weights::{Delta, Weights};
 
 /// y = x Wᵀ + b.
 #[derive(Clone, Debug)]
 pub struct Linear {
     matrix: Matrix,
     bias: Option<Tensor>,
+    /// Changes of W that have products of their own.
+    beside: Vec<Delta>,
 }
 
 /// What W is made of: the one place that knows.
@@ -25,8 +27,7 @@ impl Linear {
     /// # Errors
     /// What [`Weights::get`] says.
     pub fn load(w: &Weights, input: usize, output: usize) -> Result<Self> {
-        let matrix = Matrix::Whole(w.get((output, input), "weight")?);
-        Ok(Self { matrix, bias: Some(w.get(output, "bias")?) })
+        Ok(Self { bias: Some(w.get(output, "bias")?), ..Self::load_no_bias(w, input, output)? })
     }
 
     /// Without bias.
@@ -34,7 +35,8 @@ impl Linear {
     /// # Errors
     /// What [`Weights::get`] says.
     pub fn load_no_bias(w: &Weights, input: usize, output: usize) -> Result<Self> {
-        Ok(Self { matrix: Matrix::Whole(w.get((output, input), "weight")?), bias: None })
+        let (weight, beside) = w.get_matrix((output, input), "weight")?;
+        Ok(Self { matrix: Matrix::Whole(weight), bias: None, beside })
     }
 
     /// A convolution whose patches do not overlap, over patches that are rows already, ordered channel, row, column:
@@ -43,9 +45,9 @@ impl Linear {
     /// # Errors
     /// What [`Weights::get`] says.
     pub fn load_patches(w: &Weights, channels: usize, patch: usize, output: usize) -> Result<Self> {
-        let kernel = w.get((output, channels, patch, patch), "weight")?;
+        let (kernel, beside) = w.get_matrix((output, channels, patch, patch), "weight")?;
         let matrix = Matrix::Whole(kernel.reshape((output, channels * patch * patch))?);
-        Ok(Self { matrix, bias: Some(w.get(output, "bias")?) })
+        Ok(Self { matrix, bias: Some(w.get(output, "bias")?), beside })
     }
 
     /// The type that it computes in.
@@ -62,7 +64,9 @@ impl Linear {
         let mut dims = x.dims().to_vec();
         // one large product instead of one per batch entry
         let rows = x.elem_count() / input;
-        let y = self.matrix.product(&x.to_dtype(self.dtype())?.reshape((rows, input))?)?;
+        let x = x.to_dtype(self.dtype())?.reshape((rows, input))?;
+        let plain = self.matrix.product(&x)?;
+        let y = self.beside.iter().try_fold(plain, |y, delta| -> Result<Tensor> { Ok((y + delta.product(&x)?)?) })?;
         let y = match &self.bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,

@@ -1,11 +1,13 @@
 //! Tensors by name and shape, with an account of which were asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Shape, Tensor};
 
+use super::delta::Delta;
+use super::overlay::{Overlay, changed};
 use super::shards::Shards;
 use crate::error::{Error, Result};
 
@@ -26,18 +28,30 @@ pub struct Weights {
     prefix: String,
     /// Only check names and shapes: nothing is read from the file.
     check_only: bool,
+    /// What is changed on the way out.
+    overlay: Option<Arc<Overlay>>,
 }
 
 struct Shared {
     origin: Origin,
     precision: Precision,
     asked: Mutex<BTreeMap<String, Vec<usize>>>,
+    /// What was handed out, where it is to be kept.
+    kept: Option<Mutex<HashMap<String, Tensor>>>,
 }
 
+#[derive(Clone)]
 enum Origin {
     Files(Arc<Shards>),
+    /// Tensors that were read before; a graph over them shares their storage.
+    Held(Arc<Held>),
     /// No files: every request is answered with zeros and recorded.
     Recorder,
+}
+
+struct Held {
+    listing: PathBuf,
+    tensors: HashMap<String, Tensor>,
 }
 
 impl Weights {
@@ -53,8 +67,46 @@ impl Weights {
     }
 
     fn new(origin: Origin, precision: Precision, check_only: bool) -> Self {
-        let shared = Shared { origin, precision, asked: Mutex::default() };
-        Self { shared: Arc::new(shared), prefix: String::new(), check_only }
+        let shared = Shared { origin, precision, asked: Mutex::default(), kept: None };
+        Self { shared: Arc::new(shared), prefix: String::new(), check_only, overlay: None }
+    }
+
+    /// The same weights with a new account that keeps what is handed out, for [`Weights::held`].
+    #[must_use]
+    pub fn keeping(&self) -> Self {
+        let Shared { origin, precision, .. } = &*self.shared;
+        let (origin, precision) = (origin.clone(), precision.clone());
+        let shared = Shared { origin, precision, asked: Mutex::default(), kept: Some(Mutex::default()) };
+        Self { shared: Arc::new(shared), ..self.clone() }
+    }
+
+    /// What was handed out so far, under its names: a second model over it shares the storage of the first, and the files
+    /// are not needed any more. Weights that keep nothing hold nothing.
+    #[must_use]
+    pub fn held(&self) -> Self {
+        let tensors = self.shared.kept.as_ref().map(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let held = Held { listing: self.listing(), tensors: tensors.unwrap_or_default() };
+        let shared = Shared {
+            origin: Origin::Held(Arc::new(held)),
+            precision: self.shared.precision.clone(),
+            asked: Mutex::new(self.asked()),
+            kept: None,
+        };
+        Self { shared: Arc::new(shared), ..self.clone() }
+    }
+
+    /// The same weights, changed as they are handed out; what was handed out before stays as it is.
+    #[must_use]
+    pub fn with(&self, overlay: Overlay) -> Self {
+        Self { overlay: Some(Arc::new(overlay)), ..self.clone() }
+    }
+
+    /// A held tensor by its full name, unchanged.
+    pub fn stored(&self, full: &str) -> Option<&Tensor> {
+        match &self.shared.origin {
+            Origin::Held(held) => held.tensors.get(full),
+            Origin::Files(_) | Origin::Recorder => None,
+        }
     }
 
     /// The same weights one level down: `pp("blocks").pp(3)` is `blocks.3.`.
@@ -79,6 +131,7 @@ impl Weights {
     pub fn has(&self, name: &str) -> bool {
         match &self.shared.origin {
             Origin::Files(shards) => shards.find(&self.full(name)).is_some(),
+            Origin::Held(held) => held.tensors.contains_key(&self.full(name)),
             Origin::Recorder => false,
         }
     }
@@ -97,11 +150,41 @@ impl Weights {
     /// As [`Weights::get`].
     pub fn get_as(&self, shape: impl Into<Shape>, name: &str, dtype: Option<DType>) -> Result<Tensor> {
         let (shape, full) = (shape.into(), self.full(name));
-        self.asked_mut().insert(full.clone(), shape.dims().to_vec());
-        match &self.shared.origin {
-            Origin::Recorder => self.zeros(&shape, dtype),
-            Origin::Files(shards) => self.read(shards, &full, &shape, dtype),
+        let base = self.base(&shape, &full, dtype)?;
+        match self.overlay.as_ref().map(|overlay| overlay.of(&full)) {
+            Some(changes) if !changes.is_empty() => changed(&base, changes.iter()),
+            _ => Ok(base),
         }
+    }
+
+    /// A tensor that stands in products, first dimension output: with it, what is to be added to the product, so that a
+    /// matrix with a small change needs no second copy.
+    ///
+    /// # Errors
+    /// As [`Weights::get`].
+    pub fn get_matrix(&self, shape: impl Into<Shape>, name: &str) -> Result<(Tensor, Vec<Delta>)> {
+        let (shape, full) = (shape.into(), self.full(name));
+        let base = self.base(&shape, &full, self.shared.precision.dtype)?;
+        let changes = self.overlay.as_ref().map(|overlay| overlay.of(&full)).unwrap_or_default();
+        if changes.is_empty() {
+            return Ok((base, Vec::new()));
+        }
+        let (beside, inside): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.can_stand_beside());
+        let beside = beside.iter().map(|change| change.delta.to(base.dtype(), base.device())).collect::<Result<_>>()?;
+        Ok((if inside.is_empty() { base } else { changed(&base, inside.into_iter())? }, beside))
+    }
+
+    fn base(&self, shape: &Shape, full: &str, dtype: Option<DType>) -> Result<Tensor> {
+        self.asked_mut().insert(full.to_owned(), shape.dims().to_vec());
+        let tensor = match &self.shared.origin {
+            Origin::Recorder => self.zeros(shape, dtype)?,
+            Origin::Files(shards) => self.read(shards, full, shape, dtype)?,
+            Origin::Held(held) => held.get(full, shape, dtype)?,
+        };
+        if let Some(kept) = &self.shared.kept {
+            kept.lock().unwrap_or_else(PoisonError::into_inner).insert(full.to_owned(), tensor.clone());
+        }
+        Ok(tensor)
     }
 
     /// Ends the account: a tensor that nobody asked for and `ignore` does not excuse is an error.
@@ -126,6 +209,7 @@ impl Weights {
     pub fn listing(&self) -> PathBuf {
         match &self.shared.origin {
             Origin::Files(shards) => shards.listing.clone(),
+            Origin::Held(held) => held.listing.clone(),
             Origin::Recorder => PathBuf::from("(recorder)"),
         }
     }
@@ -170,6 +254,22 @@ impl Weights {
 
     fn asked_mut(&self) -> MutexGuard<'_, BTreeMap<String, Vec<usize>>> {
         self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn get(&self, full: &str, shape: &Shape, dtype: Option<DType>) -> Result<Tensor> {
+        let missing = || Error::MissingTensor { file: self.listing.clone(), name: full.to_owned() };
+        let tensor = self.tensors.get(full).ok_or_else(missing)?;
+        if tensor.dims() != shape.dims() {
+            return Err(Error::Misshapen {
+                file: self.listing.clone(),
+                name: full.to_owned(),
+                expected: shape.dims().to_vec(),
+                got: tensor.dims().to_vec(),
+            });
+        }
+        Ok(tensor.to_dtype(dtype.unwrap_or(tensor.dtype()))?)
     }
 }
 

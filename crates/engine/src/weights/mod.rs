@@ -1,13 +1,18 @@
 //! Weights as they are found, and as they are handed out.
 //!
 //! [`Source`] and [`Checkpoint`] find the files of a pipeline, [`Config`] reads their JSON, [`Weights`] hands out tensors
-//! by name and shape and knows at the end which ones nobody asked for.
+//! by name and shape and knows at the end which ones nobody asked for. Weights can be held after a model was built over
+//! them, and handed out again with an [`Overlay`] of changes; the tensors themselves are never touched.
 
 mod config;
+mod delta;
 mod held;
-mod shards;
+mod overlay;
+pub(crate) mod shards;
 mod source;
 
 pub use config::Config;
+pub use delta::Delta;
 pub use held::{Precision, Weights};
+pub use overlay::{Change, Magnitude, Overlay};
 pub use source::{Checkpoint, EmbeddedFile, Source};

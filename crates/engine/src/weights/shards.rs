@@ -10,7 +10,7 @@ use super::config::Config;
 use crate::error::{Error, Result};
 
 /// A file's contents: mapped, or part of the program.
-pub(super) enum Bytes {
+pub(crate) enum Bytes {
     Mapped(memmap2::Mmap),
     Static(&'static [u8]),
 }
@@ -18,7 +18,7 @@ pub(super) enum Bytes {
 impl Bytes {
     /// Maps a file for reading.
     #[expect(unsafe_code, reason = "memory-mapping is how 24 GB of weights are opened in milliseconds")]
-    pub(super) fn map(path: &Path) -> Result<Self> {
+    pub(crate) fn map(path: &Path) -> Result<Self> {
         let unreadable = |e: std::io::Error| Error::Unreadable { path: path.to_owned(), reason: e.to_string() };
         let file = std::fs::File::open(path).map_err(unreadable)?;
         // SAFETY: the map is read-only and private to this value. A file that another process cuts short while it is
@@ -43,15 +43,15 @@ struct Shard {
 }
 
 /// The files of one component and which of them holds each tensor.
-pub(super) struct Shards {
+pub(crate) struct Shards {
     /// The single file or the index: what a missing tensor is blamed on.
-    pub(super) listing: PathBuf,
+    pub(crate) listing: PathBuf,
     files: Vec<Shard>,
     holder: HashMap<String, usize>,
 }
 
 impl Shards {
-    pub(super) fn open(listing: PathBuf, files: Vec<(PathBuf, Bytes)>) -> Result<Self> {
+    pub(crate) fn open(listing: PathBuf, files: Vec<(PathBuf, Bytes)>) -> Result<Self> {
         let files: Vec<Shard> =
             files.into_iter().map(|(path, bytes)| Shard::open(path, bytes)).collect::<Result<_>>()?;
         let mut holder = HashMap::new();
@@ -63,12 +63,17 @@ impl Shards {
         Ok(Self { listing, files, holder })
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.holder.keys().map(String::as_str)
     }
 
+    /// An entry of the free-form metadata of the files' headers.
+    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
+        self.files.iter().find_map(|shard| Some(shard.metadata.metadata().as_ref()?.get(key)?.as_str()))
+    }
+
     /// File, description and bytes of a tensor.
-    pub(super) fn find(&self, name: &str) -> Option<(&Path, &TensorInfo, &[u8])> {
+    pub(crate) fn find(&self, name: &str) -> Option<(&Path, &TensorInfo, &[u8])> {
         let shard = &self.files[*self.holder.get(name)?];
         let info = shard.metadata.info(name)?;
         let (start, end) = info.data_offsets;

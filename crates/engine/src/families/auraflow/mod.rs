@@ -1,20 +1,25 @@
 //! AuraFlow text to image, as diffusers' `AuraFlowPipeline` runs it.
 
 mod blocks;
+mod names;
 mod transformer;
+
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
+pub use names::NAMES;
 pub use transformer::{AuraConfig, AuraInputs, AuraTransformer};
 
 use super::{Context, Family, Pipeline};
+use crate::adapters::lora::{self, Part};
 use crate::call::{Call, Sizes};
 use crate::encoders::{T5Config, T5Encoder};
 use crate::error::Result;
 use crate::observer::Stage;
 use crate::pixels::Pixels;
 use crate::samplers::{Euler, TrainedSpacing};
-use crate::stages::{self, Canvas, DIFFUSERS, TRANSFORMERS, load};
+use crate::stages::{self, Canvas, DIFFUSERS, Held, TRANSFORMERS, load, load_held};
 use crate::tokenize::T5Tokenizer;
 use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Config, Precision};
@@ -35,18 +40,23 @@ pub(super) const FAMILY: Family = Family {
         "seed",
         "num_images",
         "max_sequence_length",
+        "loras",
     ],
     steps: 50,
     guidance: 3.5,
     open: |checkpoint, precision| Ok(Box::new(AuraFlow::load(checkpoint, precision)?)),
 };
 
-/// A loaded AuraFlow.
+/// What LoRAs put before the names of the text encoder.
+const ENCODER_PREFIXES: &[&str] = &["text_encoder.", "text_encoders.pile_t5xl.transformer.", "lora_te_", "lora_te1_"];
+
+/// A loaded AuraFlow. A clone shares everything.
+#[derive(Clone)]
 struct AuraFlow {
-    tokenizer: T5Tokenizer,
-    encoder: T5Encoder,
-    transformer: AuraTransformer,
-    vae: Vae,
+    tokenizer: Arc<T5Tokenizer>,
+    encoder: Held<T5Encoder>,
+    transformer: Held<AuraTransformer>,
+    vae: Arc<Vae>,
     spacing: TrainedSpacing,
     device: Device,
     /// Type of latents and embeddings: the transformer's.
@@ -61,25 +71,44 @@ impl AuraFlow {
         let encoder_config = T5Config::read(&checkpoint.config("text_encoder/config.json")?)?;
         check_fit(&transformer_file, &transformer_config, &vae_config, &encoder_config)?;
         let none = |_: &str| false;
-        let transformer = load(checkpoint, "transformer", DIFFUSERS, precision, none, |w| {
+        let transformer = load_held(checkpoint, "transformer", DIFFUSERS, precision, none, move |w| {
             AuraTransformer::load(&transformer_config, w)
         })?;
         // this autoencoder and UMT5 overflow in float16
         let exact = stages::instead_of_half(precision, DType::F32);
         let vae = load(checkpoint, "vae", DIFFUSERS, &exact, none, |w| Vae::load(&vae_config, w))?;
         let wide = stages::instead_of_half(precision, DType::BF16);
-        let encoder = load(checkpoint, "text_encoder", TRANSFORMERS, &wide, T5Encoder::ignores, |w| {
+        let encoder = load_held(checkpoint, "text_encoder", TRANSFORMERS, &wide, T5Encoder::ignores, move |w| {
             T5Encoder::load(&encoder_config, w)
         })?;
         Ok(Self {
-            tokenizer: T5Tokenizer::load(checkpoint, "tokenizer")?,
+            tokenizer: Arc::new(T5Tokenizer::load(checkpoint, "tokenizer")?),
             encoder,
             dtype: transformer.dtype(),
             transformer,
-            vae,
+            vae: Arc::new(vae),
             spacing: TrainedSpacing::read(&checkpoint.config("scheduler/scheduler_config.json")?)?,
             device: precision.device.clone(),
         })
+    }
+
+    /// The same model with the call's LoRAs, where they change anything.
+    fn changed(&self, call: &Call, context: &Context<'_>) -> Result<Option<Self>> {
+        let names = Some(&NAMES);
+        let parts = [
+            Part { folder: "transformer", weights: self.transformer.weights(), names, prefixes: lora::TRANSFORMER },
+            Part { folder: "text_encoder", weights: self.encoder.weights(), names: None, prefixes: ENCODER_PREFIXES },
+        ];
+        let Some([transformer, encoder]) = lora::overlays(&call.loras, parts, context)? else { return Ok(None) };
+        let transformer = self.transformer.with(transformer)?;
+        Ok(Some(Self { transformer, encoder: self.encoder.with(encoder)?, ..self.clone() }))
+    }
+
+    fn draw(&self, canvas: Canvas, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
+        let text = self.encode(call, context)?;
+        let latents = self.denoise(canvas, &text, call, context)?;
+        drop(text);
+        stages::decode(&self.vae, &latents, context)
     }
 
     /// The states of the prompt for each picture; where guidance is on, those of the negative prompt before them.
@@ -143,10 +172,8 @@ impl Pipeline for AuraFlow {
     fn generate(&self, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
         call.check()?;
         let canvas = Canvas::of(call, self.sizes(), self.vae.config())?;
-        let text = self.encode(call, context)?;
-        let latents = self.denoise(canvas, &text, call, context)?;
-        drop(text);
-        stages::decode(&self.vae, &latents, context)
+        let changed = self.changed(call, context)?;
+        changed.as_ref().unwrap_or(self).draw(canvas, call, context)
     }
 
     fn sizes(&self) -> Sizes {

@@ -5,20 +5,25 @@ mod blocks;
 mod change;
 mod condition;
 mod fill;
+mod names;
 mod transformer;
+
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
+pub use names::NAMES;
 pub use transformer::{FluxConfig, FluxInputs, FluxTransformer};
 
 use super::{Context, Family, Pipeline};
+use crate::adapters::lora::{self, Part};
 use crate::call::{Acceleration, Call, Sizes};
 use crate::encoders::{ClipConfig, ClipText, T5Config, T5Encoder};
 use crate::error::Result;
 use crate::observer::Stage;
 use crate::pixels::Pixels;
 use crate::samplers::{Euler, FlowSpacing};
-use crate::stages::{self, Canvas, DIFFUSERS, FirstBlock, TRANSFORMERS, load, pack, unpack};
+use crate::stages::{self, Canvas, DIFFUSERS, FirstBlock, Held, TRANSFORMERS, load, load_held, pack, unpack};
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
@@ -45,6 +50,7 @@ pub(super) const FAMILY: Family = Family {
         "num_images",
         "max_sequence_length",
         "acceleration",
+        "loras",
     ],
     steps: 28,
     guidance: 3.5,
@@ -65,20 +71,26 @@ pub(super) const FILL: Family = Family {
         "num_images",
         "max_sequence_length",
         "acceleration",
+        "loras",
     ],
     steps: 50,
     guidance: 30.0,
     open: |checkpoint, precision| Ok(Box::new(Flux::load(checkpoint, precision, true)?)),
 };
 
-/// A loaded FLUX.1.
+/// What LoRAs put before the names of text encoders; some call T5 the third, as in SD3.5.
+const CLIP_PREFIXES: &[&str] = &["text_encoder.", "text_encoders.clip_l.transformer.", "lora_te1_", "lora_te_"];
+const T5_PREFIXES: &[&str] = &["text_encoder_2.", "text_encoders.t5xxl.transformer.", "lora_te2_", "lora_te3_"];
+
+/// A loaded FLUX.1. A clone shares everything.
+#[derive(Clone)]
 struct Flux {
-    clip_tokenizer: ClipTokenizer,
-    t5_tokenizer: T5Tokenizer,
-    clip: ClipText,
-    t5: T5Encoder,
-    transformer: FluxTransformer,
-    vae: Vae,
+    clip_tokenizer: Arc<ClipTokenizer>,
+    t5_tokenizer: Arc<T5Tokenizer>,
+    clip: Held<ClipText>,
+    t5: Held<T5Encoder>,
+    transformer: Held<FluxTransformer>,
+    vae: Arc<Vae>,
     spacing: FlowSpacing,
     device: Device,
     /// Type of latents and embeddings: the transformer's.
@@ -111,30 +123,50 @@ impl Flux {
         check_fit(&transformer_file, &transformer_config, &vae_config, fills)?;
         check_texts(&transformer_file, &transformer_config, &clip_config, &t5_config)?;
         let none = |_: &str| false;
-        let transformer = load(checkpoint, "transformer", DIFFUSERS, precision, none, |w| {
+        let transformer = load_held(checkpoint, "transformer", DIFFUSERS, precision, none, move |w| {
             FluxTransformer::load(&transformer_config, w)
         })?;
         let vae = load(checkpoint, "vae", DIFFUSERS, precision, none, |w| Vae::load(&vae_config, w))?;
-        let clip = load(checkpoint, "text_encoder", TRANSFORMERS, precision, ClipText::ignores, |w| {
+        let clip = load_held(checkpoint, "text_encoder", TRANSFORMERS, precision, ClipText::ignores, move |w| {
             ClipText::load(&clip_config, w)
         })?;
         // T5-XXL overflows in float16; bfloat16 has its range
         let wide = stages::instead_of_half(precision, DType::BF16);
-        let t5 = load(checkpoint, "text_encoder_2", TRANSFORMERS, &wide, T5Encoder::ignores, |w| {
+        let t5 = load_held(checkpoint, "text_encoder_2", TRANSFORMERS, &wide, T5Encoder::ignores, move |w| {
             T5Encoder::load(&t5_config, w)
         })?;
         Ok(Self {
-            clip_tokenizer: ClipTokenizer::load(checkpoint, "tokenizer")?,
-            t5_tokenizer: T5Tokenizer::load(checkpoint, "tokenizer_2")?,
+            clip_tokenizer: Arc::new(ClipTokenizer::load(checkpoint, "tokenizer")?),
+            t5_tokenizer: Arc::new(T5Tokenizer::load(checkpoint, "tokenizer_2")?),
             clip,
             t5,
             dtype: transformer.dtype(),
             transformer,
-            vae,
+            vae: Arc::new(vae),
             spacing: FlowSpacing::read(&checkpoint.config("scheduler/scheduler_config.json")?)?,
             device: precision.device.clone(),
             fills,
         })
+    }
+
+    /// The same model with the call's LoRAs, where they change anything.
+    fn changed(&self, call: &Call, context: &Context<'_>) -> Result<Option<Self>> {
+        let names = Some(&NAMES);
+        let parts = [
+            Part { folder: "transformer", weights: self.transformer.weights(), names, prefixes: lora::TRANSFORMER },
+            Part { folder: "text_encoder", weights: self.clip.weights(), names: None, prefixes: CLIP_PREFIXES },
+            Part { folder: "text_encoder_2", weights: self.t5.weights(), names: None, prefixes: T5_PREFIXES },
+        ];
+        let Some([transformer, clip, t5]) = lora::overlays(&call.loras, parts, context)? else { return Ok(None) };
+        let transformer = self.transformer.with(transformer)?;
+        Ok(Some(Self { transformer, clip: self.clip.with(clip)?, t5: self.t5.with(t5)?, ..self.clone() }))
+    }
+
+    fn draw(&self, canvas: Canvas, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
+        let texts = self.encode(call, context)?;
+        let latents = self.denoise(canvas, &texts, call, context)?;
+        drop(texts);
+        stages::decode(&self.vae, &unpack(&latents, canvas)?, context)
     }
 
     /// The prompt, and the negative one where true guidance needs it.
@@ -253,10 +285,8 @@ impl Pipeline for Flux {
     fn generate(&self, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
         call.check()?;
         let canvas = Canvas::of(call, self.sizes(), self.vae.config())?;
-        let texts = self.encode(call, context)?;
-        let latents = self.denoise(canvas, &texts, call, context)?;
-        drop(texts);
-        stages::decode(&self.vae, &unpack(&latents, canvas)?, context)
+        let changed = self.changed(call, context)?;
+        changed.as_ref().unwrap_or(self).draw(canvas, call, context)
     }
 
     fn sizes(&self) -> Sizes {

@@ -1,20 +1,25 @@
 //! Stable Diffusion 3.5 text to image, as diffusers' `StableDiffusion3Pipeline` runs it.
 
 mod blocks;
+mod names;
 mod text;
 mod transformer;
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Tensor};
 
+pub use names::NAMES;
 pub use transformer::{Sd35Config, Sd35Inputs, Sd35Transformer};
 
 use super::{Context, Family, Pipeline};
+use crate::adapters::lora::{self, Part};
 use crate::call::{Call, Sizes};
 use crate::error::Result;
 use crate::observer::Stage;
 use crate::pixels::Pixels;
 use crate::samplers::{Euler, TrainedSpacing};
-use crate::stages::{self, Canvas, DIFFUSERS, load};
+use crate::stages::{self, Canvas, DIFFUSERS, Held, load, load_held};
 use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Precision};
 use text::{Text, TextEncoders};
@@ -30,17 +35,19 @@ pub(super) const FAMILY: Family = Family {
         "seed",
         "num_images",
         "max_sequence_length",
+        "loras",
     ],
     steps: 28,
     guidance: 7.0,
     open: |checkpoint, precision| Ok(Box::new(Sd35::load(checkpoint, precision)?)),
 };
 
-/// A loaded Stable Diffusion 3.5.
+/// A loaded Stable Diffusion 3.5. A clone shares everything.
+#[derive(Clone)]
 struct Sd35 {
     encoders: TextEncoders,
-    transformer: Sd35Transformer,
-    vae: Vae,
+    transformer: Held<Sd35Transformer>,
+    vae: Arc<Vae>,
     spacing: TrainedSpacing,
     device: Device,
     /// Type of latents and embeddings: the transformer's.
@@ -62,7 +69,7 @@ impl Sd35 {
         }
         let none = |_: &str| false;
         let encoders = TextEncoders::load(checkpoint, precision, &transformer_file, &transformer_config)?;
-        let transformer = load(checkpoint, "transformer", DIFFUSERS, precision, none, |w| {
+        let transformer = load_held(checkpoint, "transformer", DIFFUSERS, precision, none, move |w| {
             Sd35Transformer::load(&transformer_config, w)
         })?;
         let vae = load(checkpoint, "vae", DIFFUSERS, precision, none, |w| Vae::load(&vae_config, w))?;
@@ -70,10 +77,32 @@ impl Sd35 {
             encoders,
             dtype: transformer.dtype(),
             transformer,
-            vae,
+            vae: Arc::new(vae),
             spacing: TrainedSpacing::read(&checkpoint.config("scheduler/scheduler_config.json")?)?,
             device: precision.device.clone(),
         })
+    }
+
+    /// The same model with the call's LoRAs, where they change anything.
+    fn changed(&self, call: &Call, context: &Context<'_>) -> Result<Option<Self>> {
+        let names = Some(&NAMES);
+        let [l, g, t5] = self.encoders.parts();
+        let parts = [
+            Part { folder: "transformer", weights: self.transformer.weights(), names, prefixes: lora::TRANSFORMER },
+            l,
+            g,
+            t5,
+        ];
+        let Some([transformer, texts @ ..]) = lora::overlays(&call.loras, parts, context)? else { return Ok(None) };
+        let transformer = self.transformer.with(transformer)?;
+        Ok(Some(Self { transformer, encoders: self.encoders.with(texts)?, ..self.clone() }))
+    }
+
+    fn draw(&self, canvas: Canvas, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
+        let text = self.encode(call, context)?;
+        let latents = self.denoise(canvas, &text, call, context)?;
+        drop(text);
+        stages::decode(&self.vae, &latents, context)
     }
 
     /// The prompt for each picture; where guidance is on, the negative prompt before it.
@@ -132,10 +161,8 @@ impl Pipeline for Sd35 {
     fn generate(&self, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
         call.check()?;
         let canvas = Canvas::of(call, self.sizes(), self.vae.config())?;
-        let text = self.encode(call, context)?;
-        let latents = self.denoise(canvas, &text, call, context)?;
-        drop(text);
-        stages::decode(&self.vae, &latents, context)
+        let changed = self.changed(call, context)?;
+        changed.as_ref().unwrap_or(self).draw(canvas, call, context)
     }
 
     fn sizes(&self) -> Sizes {

@@ -1,19 +1,27 @@
 //! Three text encoders, one sequence: both CLIPs side by side, then T5.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Tensor};
 
 use super::transformer::Sd35Config;
+use crate::adapters::lora::Part;
 use crate::call::Call;
 use crate::encoders::{ClipConfig, ClipOutput, ClipText, T5Config, T5Encoder};
 use crate::error::Result;
 use crate::families::Context;
-use crate::stages::{self, TRANSFORMERS, load};
+use crate::stages::{self, Held, TRANSFORMERS, load_held};
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
-use crate::weights::{Checkpoint, Config, Precision};
+use crate::weights::{Checkpoint, Config, Overlay, Precision, Weights};
 
 /// T5 tokens that the released model was trained with, and how many it takes.
 const TOKENS: usize = 256;
 const MOST_TOKENS: usize = 512;
+
+/// What LoRAs put before the names of each encoder.
+const CLIP_L_PREFIXES: &[&str] = &["text_encoder.", "text_encoders.clip_l.transformer.", "lora_te1_", "lora_te_"];
+const CLIP_G_PREFIXES: &[&str] = &["text_encoder_2.", "text_encoders.clip_g.transformer.", "lora_te2_"];
+const T5_PREFIXES: &[&str] = &["text_encoder_3.", "text_encoders.t5xxl.transformer.", "lora_te3_"];
 
 /// What a prompt became.
 pub(super) struct Text {
@@ -24,6 +32,7 @@ pub(super) struct Text {
 }
 
 /// The encoders of a checkpoint.
+#[derive(Clone)]
 pub(super) struct TextEncoders {
     clip_l: Clip,
     clip_g: Clip,
@@ -32,16 +41,20 @@ pub(super) struct TextEncoders {
     /// Width of a text token.
     width: usize,
     device: Device,
+    /// Stands for the tensors of an encoder that is not there.
+    nothing: Weights,
 }
 
+#[derive(Clone)]
 struct Clip {
-    tokenizer: ClipTokenizer,
-    model: ClipText,
+    tokenizer: Arc<ClipTokenizer>,
+    model: Held<ClipText>,
 }
 
+#[derive(Clone)]
 struct T5 {
-    tokenizer: T5Tokenizer,
-    model: T5Encoder,
+    tokenizer: Arc<T5Tokenizer>,
+    model: Held<T5Encoder>,
 }
 
 impl TextEncoders {
@@ -70,6 +83,29 @@ impl TextEncoders {
             t5: checkpoint.names("text_encoder_3")?.then(t5).transpose()?,
             width: transformer.text_width,
             device: precision.device.clone(),
+            nothing: Weights::recorder(),
+        })
+    }
+
+    /// What LoRAs may change: both CLIPs and T5.
+    pub(super) fn parts(&self) -> [Part<'_>; 3] {
+        let t5 = self.t5.as_ref().map_or(&self.nothing, |t5| t5.model.weights());
+        let part = |folder, weights, prefixes| Part { folder, weights, names: None, prefixes };
+        [
+            part("text_encoder", self.clip_l.model.weights(), CLIP_L_PREFIXES),
+            part("text_encoder_2", self.clip_g.model.weights(), CLIP_G_PREFIXES),
+            part("text_encoder_3", t5, T5_PREFIXES),
+        ]
+    }
+
+    /// The same encoders with changes, in the order of [`TextEncoders::parts`].
+    pub(super) fn with(&self, [l, g, third]: [Overlay; 3]) -> Result<Self> {
+        let t5 = self.t5.as_ref().map(|t5| Ok::<_, crate::Error>(T5 { model: t5.model.with(third)?, ..t5.clone() }));
+        Ok(Self {
+            clip_l: Clip { model: self.clip_l.model.with(l)?, ..self.clip_l.clone() },
+            clip_g: Clip { model: self.clip_g.model.with(g)?, ..self.clip_g.clone() },
+            t5: t5.transpose()?,
+            ..self.clone()
         })
     }
 
@@ -101,10 +137,11 @@ impl TextEncoders {
 impl Clip {
     fn load(checkpoint: &Checkpoint, precision: &Precision, folder: &str, words: &str) -> Result<(Self, ClipConfig)> {
         let config = ClipConfig::read(&checkpoint.config(&format!("{folder}/config.json"))?)?;
-        let model = load(checkpoint, folder, TRANSFORMERS, precision, ClipText::ignores, |w| {
-            ClipText::load_projected(&config, w)
+        let sizes = config.clone();
+        let model = load_held(checkpoint, folder, TRANSFORMERS, precision, ClipText::ignores, move |w| {
+            ClipText::load_projected(&sizes, w)
         })?;
-        Ok((Self { tokenizer: ClipTokenizer::load(checkpoint, words)?, model }, config))
+        Ok((Self { tokenizer: Arc::new(ClipTokenizer::load(checkpoint, words)?), model }, config))
     }
 
     fn encode(&self, [label, tokenizer, encoder]: [&str; 3], text: &str, context: &Context<'_>) -> Result<ClipOutput> {
@@ -131,10 +168,10 @@ impl T5 {
         }
         // T5-XXL overflows in float16; bfloat16 has its range
         let wide = stages::instead_of_half(precision, DType::BF16);
-        let model = load(checkpoint, "text_encoder_3", TRANSFORMERS, &wide, T5Encoder::ignores, |w| {
+        let model = load_held(checkpoint, "text_encoder_3", TRANSFORMERS, &wide, T5Encoder::ignores, move |w| {
             T5Encoder::load(&config, w)
         })?;
-        Ok(Self { tokenizer: T5Tokenizer::load(checkpoint, "tokenizer_3")?, model })
+        Ok(Self { tokenizer: Arc::new(T5Tokenizer::load(checkpoint, "tokenizer_3")?), model })
     }
 
     fn encode(&self, label: &str, text: &str, length: usize, context: &Context<'_>) -> Result<Tensor> {

@@ -1,0 +1,181 @@
+//! LoRAs and their relatives: changes of a model's own matrices, as every trainer writes them.
+//!
+//! [`overlays`] opens the files of a call, finds the module behind every name (`keys`, `lookup`), reads what is said of it
+//! (`module`) and lays it down as changes of the model's tensors (`place`). The model itself is never touched.
+
+mod file;
+mod keys;
+mod lookup;
+mod metadata;
+mod module;
+mod place;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(crate) use lookup::{Part, TRANSFORMER};
+
+use self::file::File;
+use self::keys::{Role, readings, short};
+use self::lookup::{Lookup, Target};
+use self::metadata::Metadata;
+use self::module::Module;
+use super::Lora;
+use crate::error::{Error, Result};
+use crate::families::Context;
+use crate::observer::Stage;
+use crate::weights::Overlay;
+
+/// What was tried on a file of which nothing is known.
+const DIALECTS: &str = "Tried: PEFT and diffusers (transformer.…, base_model.model.…, text_encoder.…), the publisher's own \
+    names (diffusion_model.… or bare), kohya (lora_unet_…, lora_te1_…), OneTrainer (lora_transformer_…), LyCORIS and \
+    SimpleTuner (lycoris_…), XLabs (….processor.…)";
+
+/// Blocks that only one family's names speak of.
+const BLOCKS: &[(&str, &[&str])] = &[
+    ("FLUX", &["double_blocks", "single_blocks"]),
+    ("Stable Diffusion 3", &["joint_blocks"]),
+    ("AuraFlow", &["double_layers", "single_layers", "joint_transformer_blocks"]),
+    ("HiDream", &["double_stream_blocks", "single_stream_blocks"]),
+    ("Stable Diffusion 1, 2 or XL", &["input_blocks", "output_blocks", "down_blocks", "up_blocks", "mid_block"]),
+];
+
+/// How many names a message lists.
+const NAMED: usize = 3;
+
+/// What a call's LoRAs change, for each part of the model; `None` where that is nothing.
+///
+/// # Errors
+/// [`Error::Adapter`] for files that cannot be used.
+pub(crate) fn overlays<const N: usize>(
+    loras: &[Lora],
+    parts: [Part<'_>; N],
+    context: &Context<'_>,
+) -> Result<Option<[Overlay; N]>> {
+    if loras.is_empty() {
+        return Ok(None);
+    }
+    let lookup = Lookup::new(&parts);
+    let mut overlays = std::array::from_fn(|_| Overlay::default());
+    for (index, lora) in loras.iter().enumerate() {
+        context.observer.stage(Stage::Load).check()?;
+        if !lora.scale.is_finite() {
+            let field = vec!["loras".into(), index.to_string(), "scale".into()];
+            let problem = "scale must be a finite number".into();
+            return Err(Error::Adapter { field, name: lora.files.name.clone(), problem });
+        }
+        let asked: usize = parts.iter().map(|part| part.weights.asked().len()).sum();
+        // the richest of dialects has eight tensors for a module
+        let file = File::open(lora, index, 8 * asked + 256)?;
+        apply(&file, lora.scale, &parts, &lookup, &mut overlays, context)?;
+    }
+    Ok((!overlays.iter().all(Overlay::is_empty)).then_some(overlays))
+}
+
+fn apply(
+    file: &File,
+    scale: f64,
+    parts: &[Part<'_>],
+    lookup: &Lookup<'_>,
+    overlays: &mut [Overlay],
+    context: &Context<'_>,
+) -> Result<()> {
+    let names = file.names();
+    let (modules, strays) = sort(file, &names, lookup)?;
+    check_strays(file, parts, &modules, &strays)?;
+    let metadata = Metadata::read(file)?;
+    for module in &modules {
+        let part = &parts[module.target.part];
+        let said = module.read(file, part.folder, &metadata)?;
+        // a file is looked at even where it changes nothing
+        if scale != 0.0 {
+            place::place(said, module, scale, file, part.weights, &mut overlays[module.target.part])?;
+        }
+    }
+    if !strays.is_empty() {
+        let (count, all, first) = (strays.len(), names.len(), listed(&strays));
+        let sentence = format!("{count} of the {all} tensors have no place in this model and are left out: {first}");
+        context.observer.remark(&format!("LoRA {}: {sentence}", file.name()));
+    }
+    Ok(())
+}
+
+/// The modules that a file speaks of, and the names that mean none.
+fn sort<'a>(file: &File, names: &[&'a str], lookup: &Lookup<'_>) -> Result<(Vec<Module<'a>>, Vec<&'a str>)> {
+    let (mut modules, mut strays) = (BTreeMap::<&str, Module<'a>>::new(), Vec::new());
+    for name in names.iter().copied() {
+        if name.ends_with("query_norm.scale") || name.ends_with("key_norm.scale") {
+            let what = "it is a control LoRA, which replaces norms and widens the input";
+            return Err(file.refuse(format!("{what} ({}): those are not supported", short(name))));
+        }
+        if readings(name).any(|(_, role)| role == Role::Unknown) {
+            return Err(file.refuse(format!("{} asks for something that is not supported", short(name))));
+        }
+        let found = readings(name).find_map(|(stem, role)| Some((stem, role, lookup.find(stem)?)));
+        let Some((stem, role, target)) = found else {
+            strays.push(name);
+            continue;
+        };
+        let new = || Module { stem, target: Arc::clone(target), roles: BTreeMap::new() };
+        if let Some(twin) = modules.entry(stem).or_insert_with(new).roles.insert(role, name) {
+            return Err(file.refuse(format!("{} and {} say the same thing twice", short(twin), short(name))));
+        }
+    }
+    let modules: Vec<Module<'a>> = modules.into_values().collect();
+    check_twins(file, &modules)?;
+    Ok((modules, strays))
+}
+
+/// Two spellings of one module in one file: which of them is meant?
+fn check_twins(file: &File, modules: &[Module<'_>]) -> Result<()> {
+    let mut seen: BTreeMap<(usize, Vec<&str>), &str> = BTreeMap::new();
+    for Module { stem, target, .. } in modules {
+        let Target { part, pieces, .. } = &**target;
+        let key = (*part, pieces.iter().map(|piece| piece.weight.as_str()).collect());
+        if let Some(twin) = seen.insert(key, stem) {
+            return Err(file.refuse(format!("{} and {} are two names of one module", short(twin), short(stem))));
+        }
+    }
+    Ok(())
+}
+
+/// A file of which nothing fits is for another model, and so is one that speaks of another family's blocks.
+fn check_strays(file: &File, parts: &[Part<'_>], modules: &[Module<'_>], strays: &[&str]) -> Result<()> {
+    let own: Vec<&str> =
+        parts.iter().filter_map(|part| part.names).flat_map(|n| n.blocks).flat_map(|b| [b.ours, b.theirs]).collect();
+    let foreign = BLOCKS.iter().filter(|(_, blocks)| !blocks.iter().any(|block| own.contains(block)));
+    let foreign = foreign.filter_map(|(family, blocks)| {
+        Some((family, strays.iter().find(|name| blocks.iter().any(|block| speaks_of(name, block)))?))
+    });
+    let foreign = foreign.collect::<Vec<_>>();
+    match (modules, strays.first(), foreign.first()) {
+        ([], Some(first), Some((family, _))) => {
+            let problem =
+                format!("it is a LoRA for {family}, another model: the first of its names is {}", short(first));
+            Err(file.refuse(format!("{problem}. {DIALECTS}")))
+        }
+        ([], Some(first), None) => {
+            let problem = format!("none of its names means a module of this model, the first is {}", short(first));
+            Err(file.refuse(format!("{problem}. {DIALECTS}")))
+        }
+        (_, _, Some((family, name))) => {
+            let problem = format!("beside names of this model it holds those of {family}, such as {}", short(name));
+            Err(file.refuse(problem))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a word stands in a name, whatever joins the words.
+fn speaks_of(name: &str, word: &str) -> bool {
+    let is_joint = |c: Option<char>| c.is_none_or(|c| c == '.' || c == '_');
+    name.match_indices(word)
+        .any(|(at, _)| is_joint(name[..at].chars().next_back()) && is_joint(name[at + word.len()..].chars().next()))
+}
+
+/// The first few of many names.
+fn listed(names: &[&str]) -> String {
+    let first: Vec<String> = names.iter().take(NAMED).map(|name| short(name)).collect();
+    let more = if names.len() > NAMED { ", …" } else { "" };
+    format!("{}{more}", first.join(", "))
+}
