@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Desk, succeeded};
+use scumble_testkit::tiny::{self, Variant};
 
 #[test]
 fn a_doctor_says_what_is_well_and_what_to_do() {
@@ -61,4 +62,30 @@ fn a_doctor_says_what_is_well_and_what_to_do() {
     succeeded(&desk.scumble(&["keys", "revoke", key.split(':').next().unwrap(), "--data-dir", "data"]));
     let odd = succeeded(&doctor(&["--listen", "127.0.0.1:0"]));
     assert!(odd.contains("note   keys       callers need a key, and all are revoked"), "{odd}");
+}
+
+#[test]
+fn a_doctor_lists_every_tensor_that_is_wrong() {
+    let desk = Desk::new();
+    let folder = tiny::of(Variant::Schnell).tempdir();
+    let file = folder.path().join("transformer/config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    config["num_layers"] = 3.into();
+    config["num_single_layers"] = 1.into();
+    std::fs::write(&file, config.to_string()).unwrap();
+    let weights = format!("fal-ai/flux/schnell={}", folder.path().display());
+    let doctor = desk.scumble(&["doctor", "--data-dir", "data", "--listen", "127.0.0.1:0", "--weights", &weights]);
+    assert_eq!(doctor.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&doctor.stdout);
+    let (_, list) = said.split_once("Wrong with the weights of fal-ai/flux/schnell, ").unwrap();
+    let count: usize = list.split_whitespace().next().unwrap().parse().unwrap();
+    let lines: Vec<&str> = list.lines().skip(1).collect();
+    assert_eq!(lines.len(), count, "{said}");
+    let with = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
+    assert!(with("tensor transformer_blocks.2.norm1.linear.weight is missing") == 1, "{said}");
+    assert!(with("tensor single_transformer_blocks.1.proj_mlp.bias does not belong to this model") == 1, "{said}");
+    assert_eq!(with("transformer_blocks.2.") + with("single_transformer_blocks.1."), count, "{said}");
+    // and serve, which says it in a line, tells where the list is
+    let serve = ["serve", "--data-dir", "data", "--listen", "127.0.0.1:0", "--weights", &weights];
+    desk.refuses(&serve, 3, &["is missing, and", "`scumble doctor` lists them all"]);
 }

@@ -89,7 +89,7 @@ pub enum Error {
         got: Vec<usize>,
     },
     /// The files hold tensors that the configuration has no place for.
-    #[error("{}: {count} tensors do not belong to this model, the first is {first}", file.display())]
+    #[error("{}: {}", file.display(), unwanted(*count, first))]
     ExtraTensors {
         /// The file that holds the first of them.
         file: PathBuf,
@@ -161,6 +161,14 @@ fn dtype_name(dtype: DType) -> &'static str {
         DType::BF16 => "bfloat16",
         DType::F16 => "float16",
         other => other.as_str(),
+    }
+}
+
+/// Says which tensors have no place.
+fn unwanted(count: usize, first: &str) -> String {
+    match count {
+        1 => format!("tensor {first} does not belong to this model"),
+        _ => format!("{count} tensors do not belong to this model, the first is {first}"),
     }
 }
 

@@ -317,16 +317,48 @@ fn what_a_family_cannot_follow_is_said() {
 }
 
 #[test]
-fn an_examination_finds_what_loading_would_and_reads_no_tensor() {
+fn an_examination_finds_all_that_is_wrong_and_reads_no_tensor() {
     for variant in Variant::ALL {
         let folder = tiny::of(variant).tempdir();
         let examine = || families::examine(Source::Folder(folder.path().into()));
-        examine().unwrap();
+        assert!(examine().is_empty(), "{variant:?}");
         edit(&folder.path().join("transformer/diffusion_pytorch_model.safetensors"), |tensors| {
             tensors.remove("proj_out.weight").unwrap();
+            tensors.remove("norm_out.linear.weight").unwrap();
         });
-        let error = examine().err().unwrap();
-        assert!(matches!(&error, Error::MissingTensor { name, .. } if name == "proj_out.weight"), "{error}");
+        edit(&folder.path().join("vae/diffusion_pytorch_model.safetensors"), |tensors| {
+            let conv = tensors["decoder.conv_in.bias"].clone();
+            tensors.insert("decoder.conv_in.bias".into(), Tensor::cat(&[&conv, &conv], 0).unwrap());
+            tensors.insert("left.over".into(), conv.clone());
+            tensors.insert("also.left".into(), conv);
+            let ids = Tensor::zeros(tensors["encoder.conv_in.bias"].shape(), DType::U32, &Device::Cpu).unwrap();
+            tensors.insert("encoder.conv_in.bias".into(), ids);
+        });
+        let mut found: Vec<String> = examine()
+            .iter()
+            .map(|error| match error {
+                Error::MissingTensor { name, .. } => format!("missing {name}"),
+                Error::Misshapen { name, .. } => format!("misshapen {name}"),
+                Error::ExtraTensors { first, count: 1, .. } => format!("extra {first}"),
+                Error::Damaged { reason, .. } => reason.clone(),
+                other => panic!("{other}"),
+            })
+            .collect();
+        found.sort();
+        assert_eq!(
+            found[..5],
+            [
+                "extra also.left",
+                "extra left.over",
+                "misshapen decoder.conv_in.bias",
+                "missing norm_out.linear.weight",
+                "missing proj_out.weight",
+            ],
+            "{variant:?}"
+        );
+        assert!(found.len() == 6 && found[5].contains("encoder.conv_in.bias has type U32"), "{found:?}");
+        // loading ends at the first
+        assert!(open_in(folder.path(), None).is_err_and(|error| matches!(error, Error::MissingTensor { .. })));
     }
 }
 

@@ -38,11 +38,22 @@ pub(crate) enum Finding {
     Skipped(&'static str),
 }
 
+/// All that is wrong with one thing, where one line does not hold it.
+#[derive(Debug)]
+pub(crate) struct Details {
+    /// Such as an endpoint.
+    pub(crate) of: String,
+    /// One for each.
+    pub(crate) lines: Vec<String>,
+}
+
 /// Everything that was found, and what was opened on the way.
 #[derive(Default)]
 pub(crate) struct Examined {
     /// What was looked at, and what was found, in the order in which people should read it.
     pub(crate) findings: Vec<(&'static str, Finding)>,
+    /// What does not fit into a line of those.
+    pub(crate) details: Vec<Details>,
     /// The database, open.
     pub(crate) store: Option<Arc<dyn Store>>,
     /// The place for files, open.
@@ -88,7 +99,9 @@ pub(crate) async fn examine(settings: &Settings) -> Examined {
     if settings.role != Role::Gateway {
         match Models::new(&settings.models) {
             Ok(models) => {
-                examined.add("weights", weights::check(&settings.models));
+                let (finding, details) = weights::check(&settings.models);
+                examined.add("weights", finding);
+                examined.details = details;
                 examined.add("models", models::check(&settings.models, &models));
                 examined.models = Some(Arc::new(models));
             }

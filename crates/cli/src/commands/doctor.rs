@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::args::Serve;
-use crate::checks::{self, Finding};
+use crate::checks::{self, Details, Finding};
 use crate::failure::Failure;
 use crate::out;
 use crate::private;
@@ -16,7 +16,7 @@ pub(crate) fn doctor(args: &Serve) -> Result<(), Failure> {
     private::begin(&settings);
     runtime()?.block_on(async {
         let mut examined = checks::examine(&settings).await;
-        let shown = out::result(&table(&examined.findings));
+        let shown = out::result(&(table(&examined.findings) + &lists(&examined.details)));
         let (checks, failures) = (examined.findings.len(), examined.failures());
         examined.close().await;
         shown?;
@@ -28,6 +28,18 @@ pub(crate) fn doctor(args: &Serve) -> Result<(), Failure> {
 fn verdict(failures: Vec<Failure>, checks: usize) -> Result<(), Failure> {
     let sentence = format!("{} of {checks} checks failed", failures.len());
     Failure::of(failures).map_or(Ok(()), |failure| Err(failure.in_short(sentence)))
+}
+
+/// All that is wrong with each thing that has more wrong than a line holds.
+fn lists(details: &[Details]) -> String {
+    let mut lines = String::new();
+    for Details { of, lines: wrong } in details {
+        let _ = writeln!(lines, "\nWrong with the weights of {of}, {} in all:", wrong.len());
+        for one in wrong {
+            let _ = writeln!(lines, "  {}", text::line(one));
+        }
+    }
+    lines
 }
 
 fn table(findings: &[(&'static str, Finding)]) -> String {

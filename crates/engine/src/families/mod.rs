@@ -91,14 +91,17 @@ pub fn open_as(class: &str, source: Source, precision: &Precision) -> Result<Box
     }
 }
 
-/// Whether [`open`] could load a checkpoint: reads everything but the tensors themselves, of which names, shapes and types
-/// are looked at. It takes a moment.
-///
-/// # Errors
-/// What [`open`] would say.
-pub fn examine(source: Source) -> Result<()> {
-    let precision = Precision { device: Device::Cpu, dtype: None };
-    load(&Checkpoint::open(source)?.examined(), &precision).map(drop)
+/// What would keep [`open`] from loading a checkpoint: reads everything but the tensors themselves, of which names, shapes
+/// and types are looked at; all that are wrong are listed. It takes a moment.
+pub fn examine(source: Source) -> Vec<Error> {
+    let checkpoint = match Checkpoint::open(source) {
+        Ok(checkpoint) => checkpoint.examined(),
+        Err(error) => return vec![error],
+    };
+    let loaded = load(&checkpoint, &Precision { device: Device::Cpu, dtype: None });
+    let mut wrong = checkpoint.findings();
+    wrong.extend(loaded.err());
+    wrong
 }
 
 fn load(checkpoint: &Checkpoint, precision: &Precision) -> Result<Box<dyn Pipeline>> {

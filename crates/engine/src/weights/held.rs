@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use candle_core::{DType, Device, Shape, Tensor};
 
 use super::delta::Delta;
+use super::findings::Findings;
 use super::overlay::{Overlay, changed};
 use super::shards::Shards;
 use crate::error::{Error, Result};
@@ -38,6 +39,8 @@ struct Shared {
     asked: Mutex<BTreeMap<String, Vec<usize>>>,
     /// What was handed out, where it is to be kept.
     kept: Option<Mutex<HashMap<String, Tensor>>>,
+    /// Takes what is wrong with tensors, where all of it is wanted and not only the first.
+    findings: Option<Findings>,
 }
 
 #[derive(Clone)]
@@ -67,16 +70,25 @@ impl Weights {
     }
 
     fn new(origin: Origin, precision: Precision, check_only: bool) -> Self {
-        let shared = Shared { origin, precision, asked: Mutex::default(), kept: None };
+        let shared = Shared { origin, precision, asked: Mutex::default(), kept: None, findings: None };
         Self { shared: Arc::new(shared), prefix: String::new(), check_only, overlay: None }
+    }
+
+    /// The same weights, to be looked at: requests are checked only, and what is wrong with a tensor is written down there,
+    /// not an error.
+    pub(super) fn examined(&self, findings: &Findings) -> Self {
+        let Shared { origin, precision, .. } = &*self.shared;
+        let (origin, precision, findings) = (origin.clone(), precision.clone(), Some(findings.clone()));
+        let shared = Shared { origin, precision, asked: Mutex::default(), kept: None, findings };
+        Self { shared: Arc::new(shared), check_only: true, ..self.clone() }
     }
 
     /// The same weights with a new account that keeps what is handed out, for [`Weights::held`].
     #[must_use]
     pub fn keeping(&self) -> Self {
-        let Shared { origin, precision, .. } = &*self.shared;
-        let (origin, precision) = (origin.clone(), precision.clone());
-        let shared = Shared { origin, precision, asked: Mutex::default(), kept: Some(Mutex::default()) };
+        let Shared { origin, precision, findings, .. } = &*self.shared;
+        let (origin, precision, findings) = (origin.clone(), precision.clone(), findings.clone());
+        let shared = Shared { origin, precision, asked: Mutex::default(), kept: Some(Mutex::default()), findings };
         Self { shared: Arc::new(shared), ..self.clone() }
     }
 
@@ -91,6 +103,7 @@ impl Weights {
             precision: self.shared.precision.clone(),
             asked: Mutex::new(self.asked()),
             kept: None,
+            findings: None,
         };
         Self { shared: Arc::new(shared), ..self.clone() }
     }
@@ -178,7 +191,13 @@ impl Weights {
         self.asked_mut().insert(full.to_owned(), shape.dims().to_vec());
         let tensor = match &self.shared.origin {
             Origin::Recorder => self.zeros(shape, dtype)?,
-            Origin::Files(shards) => self.read(shards, full, shape, dtype)?,
+            Origin::Files(shards) => match (self.read(shards, full, shape, dtype), &self.shared.findings) {
+                (Err(wrong), Some(findings)) => {
+                    findings.add(wrong);
+                    self.zeros(shape, dtype)?
+                }
+                (read, _) => read?,
+            },
             Origin::Held(held) => held.get(full, shape, dtype)?,
         };
         if let Some(kept) = &self.shared.kept {
@@ -196,8 +215,13 @@ impl Weights {
         let asked = self.asked_mut();
         let extra: BTreeSet<&str> = shards.names().filter(|n| !asked.contains_key(*n) && !ignore(n)).collect();
         let Some(first) = extra.first() else { return Ok(()) };
-        let file = shards.find(first).map_or_else(|| shards.listing.clone(), |(path, ..)| path.to_owned());
-        Err(Error::ExtraTensors { file, count: extra.len(), first: (*first).to_owned() })
+        let error = |name: &str, count: usize| {
+            let file = shards.find(name).map_or_else(|| shards.listing.clone(), |(path, ..)| path.to_owned());
+            Error::ExtraTensors { file, count, first: name.to_owned() }
+        };
+        let Some(findings) = &self.shared.findings else { return Err(error(first, extra.len())) };
+        extra.iter().for_each(|name| findings.add(error(name, 1)));
+        Ok(())
     }
 
     /// Every name that was asked for, with its shape.

@@ -6,6 +6,7 @@
 
 mod config;
 mod delta;
+mod findings;
 mod held;
 mod overlay;
 pub(crate) mod shards;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::config::Config;
+use super::findings::Findings;
 use super::held::{Precision, Weights};
 use super::shards::{self, Bytes, Shards};
 use crate::error::{Error, Result};
@@ -31,8 +32,8 @@ pub enum Source {
 pub struct Checkpoint {
     source: Source,
     class: String,
-    /// Tensors are looked at, not read.
-    examined: bool,
+    /// Where tensors are looked at, not read: takes what is wrong with them.
+    findings: Option<Findings>,
 }
 
 impl Checkpoint {
@@ -41,7 +42,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::NotACheckpoint`] where there is no readable `model_index.json` with a `_class_name`.
     pub fn open(source: Source) -> Result<Self> {
-        let mut this = Self { source, class: String::new(), examined: false };
+        let mut this = Self { source, class: String::new(), findings: None };
         let refuse = |reason: &str| Error::NotACheckpoint { folder: this.root(), reason: reason.into() };
         if let Source::Folder(folder) = &this.source
             && !folder.is_dir()
@@ -58,10 +59,15 @@ impl Checkpoint {
     }
 
     /// The same checkpoint, to be looked at: of its tensors only names, shapes and types are read, and zeros without storage
-    /// stand for them.
+    /// stand for them. What is wrong with them ends in [`Checkpoint::findings`].
     #[must_use]
     pub fn examined(self) -> Self {
-        Self { examined: true, ..self }
+        Self { findings: Some(Findings::default()), ..self }
+    }
+
+    /// What was found wrong with tensors since, all of it.
+    pub fn findings(&self) -> Vec<Error> {
+        self.findings.as_ref().map(Findings::take).unwrap_or_default()
     }
 
     /// `_class_name` of `model_index.json`, such as `FluxPipeline`.
@@ -134,7 +140,7 @@ impl Checkpoint {
             Shards::open(self.path(&single), vec![self.map(&single)?])?
         };
         let weights = Weights::of(Arc::new(shards), precision);
-        Ok(if self.examined { weights.check_only() } else { weights })
+        Ok(self.findings.as_ref().map_or_else(|| weights.clone(), |findings| weights.examined(findings)))
     }
 
     fn map(&self, file: &str) -> Result<(PathBuf, Bytes)> {
