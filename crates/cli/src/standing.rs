@@ -10,7 +10,7 @@ use crate::checks;
 pub(crate) fn standing(config: &ModelsConfig, models: &Models, endpoint: &Endpoint) -> Standing {
     let weights = config.models.get(endpoint.id).and_then(|own| own.weights.as_deref());
     let answers = match models.answers(endpoint) {
-        Answers::Here => match weights.and_then(checks::unusable) {
+        Answers::Here => match weights.and_then(|folder| checks::unusable(endpoint.id, folder)) {
             Some(advice) => Answers::Nothing { lack: Lack::Weights, advice },
             None => Answers::Here,
         },

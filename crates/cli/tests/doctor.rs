@@ -89,3 +89,16 @@ fn a_doctor_lists_every_tensor_that_is_wrong() {
     let serve = ["serve", "--data-dir", "data", "--listen", "127.0.0.1:0", "--weights", &weights];
     desk.refuses(&serve, 3, &["is missing, and", "`scumble doctor` lists them all"]);
 }
+
+#[test]
+fn weights_of_another_model_are_found_before_the_first_call() {
+    let desk = Desk::new();
+    let folder = tiny::of(Variant::Schnell).tempdir();
+    let weights = format!("fal-ai/aura-flow={}", folder.path().display());
+    let flags = ["--data-dir", "data", "--listen", "127.0.0.1:0", "--weights", &weights];
+    let doctor = desk.scumble(&[&["doctor"], &flags[..]].concat());
+    assert_eq!(doctor.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&doctor.stdout);
+    assert!(said.contains("holds weights of FluxPipeline; this endpoint needs AuraFlowPipeline"), "{said}");
+    desk.refuses(&[&["serve"], &flags[..]].concat(), 3, &["needs AuraFlowPipeline"]);
+}

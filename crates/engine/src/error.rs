@@ -31,7 +31,7 @@ pub enum Error {
         known: Vec<&'static str>,
     },
     /// The pipeline is of another class than the endpoint needs.
-    #[error("{} holds a {class}; here a {wanted} is needed", folder.display())]
+    #[error("{} holds weights of {class}; this endpoint needs {wanted}", folder.display())]
     WrongPipeline {
         /// What was opened.
         folder: PathBuf,

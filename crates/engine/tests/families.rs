@@ -320,7 +320,7 @@ fn what_a_family_cannot_follow_is_said() {
 fn an_examination_finds_all_that_is_wrong_and_reads_no_tensor() {
     for variant in Variant::ALL {
         let folder = tiny::of(variant).tempdir();
-        let examine = || families::examine(Source::Folder(folder.path().into()));
+        let examine = || families::examine(None, Source::Folder(folder.path().into()));
         assert!(examine().is_empty(), "{variant:?}");
         edit(&folder.path().join("transformer/diffusion_pytorch_model.safetensors"), |tensors| {
             tensors.remove("proj_out.weight").unwrap();
@@ -357,6 +357,9 @@ fn an_examination_finds_all_that_is_wrong_and_reads_no_tensor() {
             "{variant:?}"
         );
         assert!(found.len() == 6 && found[5].contains("encoder.conv_in.bias has type U32"), "{found:?}");
+        let other = if variant == Variant::Sd35 { "FluxPipeline" } else { "StableDiffusion3Pipeline" };
+        let found = families::examine(Some(other), Source::Folder(folder.path().into()));
+        assert!(matches!(&found[..], [Error::WrongPipeline { wanted, .. }] if wanted == other), "{found:?}");
         // loading ends at the first
         assert!(open_in(folder.path(), None).is_err_and(|error| matches!(error, Error::MissingTensor { .. })));
     }

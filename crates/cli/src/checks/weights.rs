@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use scumble_api::Endpoint;
 use scumble_engine::families;
 use scumble_engine::weights::Source;
 use scumble_worker::ModelsConfig;
@@ -16,7 +17,7 @@ pub(super) fn check(models: &ModelsConfig) -> (Finding, Vec<Details>) {
     folders.sort();
     let (mut problems, mut details) = (Vec::new(), Vec::new());
     for (id, folder) in &folders {
-        let wrong = all_wrong(folder);
+        let wrong = all_wrong(id, folder);
         let Some(said) = in_short(&wrong) else { continue };
         problems.push(Failure::Weights(format!("{id}: {said}")));
         if wrong.len() > 1 {
@@ -34,13 +35,14 @@ pub(super) fn check(models: &ModelsConfig) -> (Finding, Vec<Details>) {
     (finding, details)
 }
 
-/// Why a folder of weights cannot be used, if it cannot.
-pub(crate) fn unusable(folder: &Path) -> Option<String> {
-    in_short(&all_wrong(folder))
+/// Why this endpoint cannot be answered from a folder of weights, if it cannot.
+pub(crate) fn unusable(id: &str, folder: &Path) -> Option<String> {
+    in_short(&all_wrong(id, folder))
 }
 
-fn all_wrong(folder: &Path) -> Vec<String> {
-    families::examine(Source::Folder(folder.to_owned())).iter().map(ToString::to_string).collect()
+fn all_wrong(id: &str, folder: &Path) -> Vec<String> {
+    let class = scumble_api::find(id).and_then(Endpoint::pipeline);
+    families::examine(class, Source::Folder(folder.to_owned())).iter().map(ToString::to_string).collect()
 }
 
 /// The first, and how many more there are.

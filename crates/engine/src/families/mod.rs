@@ -82,19 +82,13 @@ pub fn open(source: Source, precision: &Precision) -> Result<Box<dyn Pipeline>> 
 /// # Errors
 /// As [`open`], and [`Error::WrongPipeline`] for a checkpoint of another class.
 pub fn open_as(class: &str, source: Source, precision: &Precision) -> Result<Box<dyn Pipeline>> {
-    let checkpoint = Checkpoint::open(source)?;
-    match find(checkpoint.class()) {
-        Some(family) if family.class != class => {
-            Err(Error::WrongPipeline { folder: checkpoint.root(), class: family.class, wanted: class.to_owned() })
-        }
-        _ => load(&checkpoint, precision),
-    }
+    load(&checked(Checkpoint::open(source)?, Some(class))?, precision)
 }
 
 /// What would keep [`open`] from loading a checkpoint: reads everything but the tensors themselves, of which names, shapes
-/// and types are looked at; all that are wrong are listed. It takes a moment.
-pub fn examine(source: Source) -> Vec<Error> {
-    let checkpoint = match Checkpoint::open(source) {
+/// and types are looked at; all that are wrong are listed. With a class, what would keep [`open_as`]. It takes a moment.
+pub fn examine(class: Option<&str>, source: Source) -> Vec<Error> {
+    let checkpoint = match Checkpoint::open(source).and_then(|checkpoint| checked(checkpoint, class)) {
         Ok(checkpoint) => checkpoint.examined(),
         Err(error) => return vec![error],
     };
@@ -102,6 +96,16 @@ pub fn examine(source: Source) -> Vec<Error> {
     let mut wrong = checkpoint.findings();
     wrong.extend(loaded.err());
     wrong
+}
+
+/// A checkpoint that is of this class, where one is asked for; or of one that nobody knows.
+fn checked(checkpoint: Checkpoint, class: Option<&str>) -> Result<Checkpoint> {
+    match (find(checkpoint.class()), class) {
+        (Some(family), Some(wanted)) if family.class != wanted => {
+            Err(Error::WrongPipeline { folder: checkpoint.root(), class: family.class, wanted: wanted.to_owned() })
+        }
+        _ => Ok(checkpoint),
+    }
 }
 
 fn load(checkpoint: &Checkpoint, precision: &Precision) -> Result<Box<dyn Pipeline>> {

@@ -113,7 +113,7 @@ async fn open(settings: &Settings) -> Result<Opened, Failure> {
         }
     }
     match (Failure::of(failures), examined) {
-        (None, Examined { store: Some(store), files: Some(files), models, listener, findings: _ }) => {
+        (None, Examined { store: Some(store), files: Some(files), models, listener, findings: _, details: _ }) => {
             Ok(Opened { store, files, models, listener, https })
         }
         (failure, examined) => {
