@@ -37,6 +37,7 @@ const DOCUMENTS: &[Document] = &[
     document!("clients", "CLIENTS.md", "How to point each of fal’s clients, and OpenAI’s, at this server."),
     document!("cli", "CLI.md", "The command line: commands and exit codes."),
     document!("settings", "SETTINGS.md", "Every setting."),
+    document!("models", "MODELS.md", "The open models: what each takes, LoRAs and other adapters, how exact it is."),
     document!("makers", "MAKERS.md", "FLUX pro, Ideogram, Imagen and Recraft with keys of your own."),
     document!("conformance", "CONFORMANCE.md", "What of fal’s API is tested, and where."),
     document!("architecture", "ARCHITECTURE.md", "The map of the code, and the way of one image."),
