@@ -512,3 +512,15 @@ async fn a_body_that_stops_coming_is_not_waited_for() {
     let answer = call.answer().await;
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("{\"detail\":"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_body_that_comes_drop_by_drop_is_not_waited_for_either() {
+    let mut setup = Setup::default();
+    // each drop comes within the pause, and a thousand of them would take far longer than the rate allows
+    (setup.limits.body_pause, setup.limits.body_rate) = (Duration::from_millis(500), 1_000_000);
+    let server = TestServer::with(setup, &FakeRunner::free()).await;
+    let call = Raw::post(&format!("{}/run/{ENDPOINT}", server.url), "content-length: 1000\r\n").await;
+    let answer = tokio::time::timeout(Duration::from_secs(20), call.drip(Duration::from_millis(20))).await;
+    let answer = answer.expect("the server ends it");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("{\"detail\":"), "{answer}");
+}

@@ -210,7 +210,8 @@ impl Connection {
         }
         let waits_for_word = request.headers().contains_key(header::EXPECT);
         let (parts, body) = request.into_parts();
-        let (body, mut leftover) = Patient::new(body, self.how.limits.body_pause);
+        let limits = &self.how.limits;
+        let (body, mut leftover) = Patient::new(body, limits.body_pause, limits.body_rate);
         let request = Request::from_parts(parts, Body::new(body));
         let mut response = match self.router.oneshot(request).await {
             Ok(response) => response,

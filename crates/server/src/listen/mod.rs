@@ -69,6 +69,8 @@ pub struct ConnectionLimits {
     pub head_bytes: usize,
     /// How long nothing may come of a body that is read.
     pub body_pause: Duration,
+    /// How many bytes of it have to come in a second, on average, beyond the first of such pauses.
+    pub body_rate: u64,
     /// How long a caller may take nothing of an answer.
     pub send_pause: Duration,
 }
@@ -86,6 +88,7 @@ impl ConnectionLimits {
             spare: Duration::from_secs(2),
             head_bytes: 64 * 1024,
             body_pause: Duration::from_secs(60),
+            body_rate: 1024,
             send_pause: Duration::from_secs(60),
         }
     }

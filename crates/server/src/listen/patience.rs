@@ -13,7 +13,7 @@ use axum::body::{Bytes, HttpBody};
 use futures::future::poll_fn;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::oneshot;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// How much is read of a body that was refused…
 const LEFT_BYTES: usize = 256 * 1024 * 1024;
@@ -22,13 +22,16 @@ const LEFT: Duration = Duration::from_secs(10);
 /// …and for how long at most where nothing comes of it.
 const LEFT_PAUSE: Duration = Duration::from_secs(2);
 
-/// A body that breaks off when nothing comes for a while. Only a reader who waits is kept waiting.
+/// A body that breaks off when nothing comes for a while, or so little that it would take for ever. Only a reader who waits
+/// is kept waiting.
 pub(super) struct Patient<B> {
     /// Here until the end of this.
     body: Option<B>,
     patience: Duration,
-    /// Runs while a reader waits.
-    waiting: Option<Pin<Box<Sleep>>>,
+    /// What is left of the reader's time, which grows with what comes.
+    time: Time,
+    /// Runs while a reader waits, since then.
+    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
     /// Whether anybody wanted any of it.
     was_read: bool,
     /// Who gets what its reader left.
@@ -43,11 +46,33 @@ pub(super) struct Leftover<B> {
     pub(super) was_read: bool,
 }
 
+/// How long a reader may wait for a body, all pauses together.
+struct Time {
+    left: Duration,
+    /// How much more each byte gives.
+    per_byte: Duration,
+}
+
+impl Time {
+    /// So long at first, and then as long as bytes take that come at this rate (bytes in a second).
+    fn new(first: Duration, rate: u64) -> Self {
+        Self { left: first, per_byte: Duration::from_secs(1) / u32::try_from(rate.max(1)).unwrap_or(u32::MAX) }
+    }
+
+    /// So many bytes came after a wait.
+    fn came(&mut self, bytes: usize, waited: Duration) {
+        let more = self.per_byte.saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.left = self.left.saturating_sub(waited).saturating_add(more);
+    }
+}
+
 impl<B> Patient<B> {
-    /// With the place where what is left of it will be, once its reader has dropped it.
-    pub(super) fn new(body: B, patience: Duration) -> (Self, oneshot::Receiver<Leftover<B>>) {
+    /// With the place where what is left of it will be, once its reader has dropped it. A pause is as long as `patience` at
+    /// most, and all together are that long and what so many bytes in a second (`rate`) take.
+    pub(super) fn new(body: B, patience: Duration, rate: u64) -> (Self, oneshot::Receiver<Leftover<B>>) {
         let (leftover, left) = oneshot::channel();
-        let this = Self { body: Some(body), patience, waiting: None, was_read: false, leftover: Some(leftover) };
+        let time = Time::new(patience, rate);
+        let this = Self { body: Some(body), patience, time, waiting: None, was_read: false, leftover: Some(leftover) };
         (this, left)
     }
 }
@@ -61,16 +86,22 @@ where
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Self { body, patience, waiting, was_read, .. } = &mut *self;
+        let Self { body, patience, time, waiting, was_read, .. } = &mut *self;
         let Some(body) = body else { return Poll::Ready(None) };
         *was_read = true;
         if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
-            *waiting = None;
+            let waited = waiting.take().map_or(Duration::ZERO, |(since, _)| since.elapsed());
+            let bytes = match &frame {
+                Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+                _ => 0,
+            };
+            time.came(bytes, waited);
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let waiting = waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(*patience)));
+        let longest = time.left.min(*patience);
+        let (_, waiting) = waiting.get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(longest))));
         match waiting.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Some(Err("nothing came of the body for too long".into()))),
+            Poll::Ready(()) => Poll::Ready(Some(Err("nothing, or too little, came of the body for too long".into()))),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -114,5 +145,26 @@ impl<B: HttpBody<Data = Bytes> + Unpin> Leftover<B> {
             }
         };
         let _ = tokio::time::timeout(LEFT, reading).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drips_use_the_time_up_and_a_slow_line_does_not() {
+        let second = Duration::from_secs(1);
+        let mut drip = Time::new(60 * second, 1024);
+        (0..59).for_each(|_| drip.came(1, second));
+        assert!(drip.left > Duration::ZERO && drip.left < 2 * second, "{:?}", drip.left);
+        (0..3).for_each(|_| drip.came(1, second));
+        assert!(drip.left < second / 100, "{:?}", drip.left);
+        let mut slow = Time::new(60 * second, 1024);
+        (0..100_000).for_each(|_| slow.came(2048, second));
+        assert!(slow.left > 60 * second);
+        slow.came(usize::MAX, second);
+        slow.came(0, Duration::MAX);
+        assert_eq!(slow.left, Duration::ZERO);
     }
 }

@@ -77,6 +77,27 @@ impl Raw {
         let _ = self.0.write_all(bytes).await;
     }
 
+    /// Sends a byte now and then, until the server has answered with JSON.
+    pub async fn drip(self, every: Duration) -> String {
+        let (mut from, mut to) = self.0.into_split();
+        let mut drops = tokio::time::interval(every);
+        let dripping = async {
+            while to.write_all(b" ").await.is_ok() {
+                drops.tick().await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let mut answer = Vec::new();
+        let reading = async {
+            while !answer.ends_with(b"}") && from.read_buf(&mut answer).await.is_ok_and(|read| read > 0) {}
+        };
+        tokio::select! {
+            () = reading => {}
+            () = dripping => {}
+        }
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
     /// The whole answer.
     pub async fn answer(mut self) -> String {
         let mut answer = Vec::new();
