@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::nn::Conv2d;
 use crate::weights::{Config, Weights};
 use decoder::Decoder;
-use encoder::Encoder;
+pub use encoder::VaeEncoder;
 pub use tiling::Tiling;
 
 /// Added to variances in every group norm.
@@ -102,7 +102,7 @@ pub struct Vae {
     decoder: Decoder,
     post_quant: Option<Conv2d>,
     /// Present where a picture can be encoded.
-    encoder: Option<(Encoder, Option<Conv2d>)>,
+    encoder: Option<VaeEncoder>,
 }
 
 impl Vae {
@@ -112,16 +112,13 @@ impl Vae {
     /// What [`Weights::get`] says.
     pub fn load(config: &VaeConfig, w: &Weights, halves: Halves) -> Result<Self> {
         let encoder_weights = if halves == Halves::Both { w.clone() } else { w.check_only() };
-        let (latent, twice) = (config.latent_channels, 2 * config.latent_channels);
-        let optional = |wanted: bool, w: &Weights, name: &str, channels: usize| {
-            wanted.then(|| Conv2d::load(&w.pp(name), channels, channels, 1)).transpose()
-        };
-        let encoder = Encoder::load(config, &encoder_weights.pp("encoder"))?;
-        let quant = optional(config.quant_conv, &encoder_weights, "quant_conv", twice)?;
+        let latent = config.latent_channels;
+        let post_quant = || Conv2d::load(&w.pp("post_quant_conv"), latent, latent, 1);
+        let encoder = VaeEncoder::load(config, &encoder_weights)?;
         Ok(Self {
             decoder: Decoder::load(config, &w.pp("decoder"))?,
-            post_quant: optional(config.post_quant_conv, w, "post_quant_conv", latent)?,
-            encoder: (halves == Halves::Both).then_some((encoder, quant)),
+            post_quant: config.post_quant_conv.then(post_quant).transpose()?,
+            encoder: (halves == Halves::Both).then_some(encoder),
             config: config.clone(),
         })
     }
@@ -164,22 +161,15 @@ impl Vae {
         self.decode_whole(z)
     }
 
-    /// Encodes a picture `[batch, 3, h, w]`, −1 to 1, to mean and log-variance `[batch, channels, …]` each, the latter
-    /// clamped to −30 … 20.
+    /// As [`VaeEncoder::encode`].
     ///
     /// # Errors
     /// An autoencoder loaded for decoding only, or a device out of memory.
     pub fn encode(&self, image: &Tensor) -> Result<(Tensor, Tensor)> {
-        let Some((encoder, quant)) = &self.encoder else {
-            return Err(candle_core::Error::Msg("this autoencoder was loaded for decoding only".into()).into());
-        };
-        let moments = encoder.forward(image)?;
-        let moments = match quant {
-            Some(conv) => conv.forward(&moments)?,
-            None => moments,
-        };
-        let channels = self.config.latent_channels;
-        Ok((moments.narrow(1, 0, channels)?, moments.narrow(1, channels, channels)?.clamp(-30.0, 20.0)?))
+        match &self.encoder {
+            Some(encoder) => encoder.encode(image),
+            None => Err(candle_core::Error::Msg("this autoencoder was loaded for decoding only".into()).into()),
+        }
     }
 
     fn decode_whole(&self, z: &Tensor) -> Result<Tensor> {

@@ -1,13 +1,22 @@
 //! Weights as they are found, and as they are handed out.
 //!
 //! [`Source`] and [`Checkpoint`] find the files of a pipeline, [`Config`] reads their JSON, [`Weights`] hands out tensors
-//! by name and shape and knows at the end which ones nobody asked for.
+//! by name and shape and knows at the end which ones nobody asked for. Files of adapters lie beside checkpoints, in
+//! safetensors or as torch saves them, under names of their own.
 
+mod archive;
 mod config;
 mod held;
+mod loose;
+mod pickle;
 mod shards;
 mod source;
+mod torch;
 
 pub use config::Config;
 pub use held::{Precision, Weights};
+pub(crate) use loose::Loose;
+pub use loose::{Named, renamed};
 pub use source::{Checkpoint, EmbeddedFile, Source};
+#[cfg(feature = "fuzz")]
+pub use torch::count_tensors;
