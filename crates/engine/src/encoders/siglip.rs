@@ -69,7 +69,8 @@ impl SiglipConfig {
             }
         }
         if this.heads == 0 || !hidden.is_multiple_of(this.heads) {
-            let reason = format!("{} heads do not fit a width of {hidden}; its config.json should say how many do", this.heads);
+            let reason =
+                format!("{} heads do not fit a width of {hidden}; its config.json should say how many do", this.heads);
             return Err(Error::Damaged { path: files.listing(), reason });
         }
         Ok(this)
@@ -97,8 +98,7 @@ impl SiglipVision {
     pub fn load(config: &SiglipConfig, w: &Weights) -> Result<Self> {
         let SiglipConfig { hidden, intermediate, heads, eps, .. } = *config;
         let (embeddings, layers) = (w.pp("embeddings"), w.pp("encoder").pp("layers"));
-        let sizes =
-            BlockSizes { hidden, wide: intermediate, heads, eps, activation: EncoderActivation::GeluTanh };
+        let sizes = BlockSizes { hidden, wide: intermediate, heads, eps, activation: EncoderActivation::GeluTanh };
         let grid = config.grid();
         Ok(Self {
             patches: Linear::load_patches(&embeddings.pp("patch_embedding"), 3, config.patch, hidden)?,
@@ -150,7 +150,9 @@ fn patches(picture: &Tensor, grid: usize, patch: usize) -> Result<Tensor> {
     let (batch, channels, height, width) = picture.dims4()?;
     let side = grid * patch;
     if height < side || width < side {
-        return Err(Error::Tensor(candle_core::Error::Msg(format!("a picture of {width}×{height} has no {grid}² patches"))));
+        return Err(Error::Tensor(candle_core::Error::Msg(format!(
+            "a picture of {width}×{height} has no {grid}² patches"
+        ))));
     }
     let cells = picture.narrow(2, 0, side)?.narrow(3, 0, side)?;
     let cells = cells.reshape(&[batch, channels, grid, patch, grid, patch])?.permute(vec![0, 2, 4, 1, 3, 5])?;

@@ -77,10 +77,7 @@ impl Loose {
 ///
 /// # Panics
 /// Never for shapes whose rows divide evenly.
-pub fn renamed(
-    shapes: &BTreeMap<String, Vec<usize>>,
-    rule: impl Fn(&str) -> Named,
-) -> BTreeMap<String, Vec<usize>> {
+pub fn renamed(shapes: &BTreeMap<String, Vec<usize>>, rule: impl Fn(&str) -> Named) -> BTreeMap<String, Vec<usize>> {
     let mut result = BTreeMap::new();
     for (name, shape) in shapes {
         match rule(name) {

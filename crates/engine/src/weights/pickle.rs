@@ -258,8 +258,13 @@ impl<'a> Machine<'a> {
     fn storage(&mut self) -> Outcome<()> {
         let wrong = || "its pickle names a storage in an unknown way".to_owned();
         let Value::Tuple(place) = self.pop()? else { return Err(wrong()) };
-        let [Value::Text("storage"), Value::Global(Global::Storage(dtype)), Value::Text(name), _, Value::Number(length)] =
-            self.tuples[place][..]
+        let [
+            Value::Text("storage"),
+            Value::Global(Global::Storage(dtype)),
+            Value::Text(name),
+            _,
+            Value::Number(length),
+        ] = self.tuples[place][..]
         else {
             return Err(wrong());
         };
@@ -404,4 +409,120 @@ impl<'a> Machine<'a> {
 /// A program that takes what nobody put there.
 fn empty() -> String {
     "its pickle takes values that it never made".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program that ends with what stands on the stack.
+    fn refused(program: &[u8]) -> String {
+        tensors(&[b"\x80\x02", program, b"."].concat()).expect_err("it is refused")
+    }
+
+    /// A dictionary of one tensor with these arguments behind its storage of six numbers.
+    fn tensor(arguments: &[u8]) -> Vec<u8> {
+        let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x06tQ";
+        [
+            &b"}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n("[..],
+            storage,
+            arguments,
+            b"\x89ccollections\nOrderedDict\n)RtRs",
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn nothing_is_called_but_three_names() {
+        for (program, asked) in [
+            (&b"cposix\nsystem\nX\x04\0\0\0echo\x85R"[..], "posix.system"),
+            (b"cbuiltins\neval\nX\x01\0\0\x001\x85R", "builtins.eval"),
+            (b"ctorch._utils\n_rebuild_parameter\n)R", "torch._utils._rebuild_parameter"),
+            (b"\x8c\x02os\x8c\x06system\x93", "os.system"),
+            (b"ctorch\nLongStorage\n", "torch.LongStorage"),
+        ] {
+            let said = refused(program);
+            assert!(said.contains(asked) && said.contains("nothing in them is executed"), "{said}");
+        }
+        // instructions that make objects in other ways
+        for (program, code) in
+            [(&b"(iposix\nsystem\n"[..], "0x69"), (b"(o", "0x6f"), (b"\x82\x01", "0x82"), (b")\x81", "0x81")]
+        {
+            assert!(refused(program).contains(code));
+        }
+        assert!(refused(b"K\x01K\x01R").contains("no function"));
+        assert!(refused(b"ccollections\nOrderedDict\nK\x01\x85R").contains("unknown way"));
+        assert!(refused(b"ctorch\nFloatStorage\n)R").contains("unknown way"));
+        let said = refused(&[&b"c"[..], &[b'x'; 5000], b"\n\x1b[31m\n"].concat());
+        assert!(said.len() < 400 && !said.contains('\x1b'), "{said}");
+    }
+
+    #[test]
+    fn what_is_no_dictionary_of_tensors_is_refused() {
+        for (program, why) in [
+            (&b"K\x01"[..], "no dictionary"),
+            (b"N", "no dictionary"),
+            (b"}X\x01\0\0\0aK\x01s", "\"a\", which is no tensor"),
+            (b"}K\x01}s", "name is no text"),
+            (b"", "never made"),
+            (b"(", "no dictionary"),
+            (b"}(K\x01u", "never made"),
+            (b"NNNs", "no dictionary"),
+            (b"h\x05", "never remembered"),
+            (b"}Nb", "attributes"),
+            (b"\x8a\x09123456789", "64 bits"),
+            (b"X\xff\xff\xff\xffa", "cut short"),
+            (b"cposix", "cut short"),
+            (b"X\x01\0\0\0\xff", "UTF-8"),
+            (b"NQ", "unknown way"),
+        ] {
+            let said = refused(program);
+            assert!(said.contains(why), "{program:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_tensor_must_lie_in_its_storage_contiguously() {
+        let read = |arguments: &[u8]| {
+            tensors(&[b"\x80\x02", &tensor(arguments)[..], b"."].concat()).map(|found| found["a"].count)
+        };
+        assert_eq!(read(b"K\0K\x02K\x03\x86K\x03K\x01\x86"), Ok(6));
+        assert_eq!(read(b"K\x04K\x02\x85K\x01\x85"), Ok(2));
+        assert_eq!(
+            read(b"K\x05)".iter().chain(b")").copied().collect::<Vec<u8>>().as_slice()),
+            Ok(1),
+            "a single number"
+        );
+        assert_eq!(read(b"K\0K\x01K\x06\x86K\x63K\x01\x86"), Ok(6), "the stride of a single row says nothing");
+        for (arguments, why) in [
+            (&b"K\x01K\x02K\x03\x86K\x03K\x01\x86"[..], "beyond its storage"),
+            (b"K\0K\x07\x85K\x01\x85", "beyond its storage"),
+            (b"K\0K\x03K\x02\x86K\x01K\x03\x86", "not contiguous"),
+            (b"K\0K\x03K\x02\x86K\0K\0\x86", "not contiguous"),
+            (b"K\0K\x02K\x03\x86K\x01\x85", "the strides"),
+            (b"J\xff\xff\xff\xffK\x01\x85K\x01\x85", "before its storage"),
+            (b"K\0J\xff\xff\xff\xff\x85K\x01\x85", "negative size"),
+            (b"K\0N\x85K\x01\x85", "no number"),
+            (b"K\0NN", "no tuple"),
+            (b"K\0\x8a\x08\0\0\0\0\0\0\0\x40K\x04\x86K\x04K\x01\x86", "larger than any memory"),
+        ] {
+            let said = read(arguments).expect_err("it is refused");
+            assert!(said.contains(why), "{arguments:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn programs_cannot_take_more_than_they_are_long() {
+        assert!(refused(&vec![b'N'; LONGEST]).contains("at most"));
+        assert!(refused(&vec![b'N'; MOST_STEPS + 1]).contains("steps"));
+        // a dictionary within itself; and eight levels of the same one, named again and again
+        assert!(refused(b"}q\0X\x01\0\0\0ah\0s").contains("too deeply"));
+        let mut program = b"}q\0".to_vec();
+        for level in 0..4u8 {
+            program.extend([b'}', b'q', level + 1, b'(']);
+            (0..200u8).for_each(|i| program.extend([b'X', 2, 0, 0, 0, b'a' + i % 26, b'a' + i / 26, b'h', level]));
+            program.push(b'u');
+        }
+        assert!(refused(&program).contains("more tensors than any model"));
+    }
 }

@@ -89,7 +89,8 @@ impl Shards {
             let parts = match rule(&old) {
                 Named::As(name) => vec![(name, info)],
                 Named::Rows(names) => {
-                    let uneven = || damaged(format!("tensor {old} of shape {:?} is not made of equal parts", info.shape));
+                    let uneven =
+                        || damaged(format!("tensor {old} of shape {:?} is not made of equal parts", info.shape));
                     rows(&info, names).ok_or_else(uneven)?
                 }
             };

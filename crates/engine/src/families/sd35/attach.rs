@@ -102,7 +102,8 @@ impl Adapters {
         // the whole file was looked at when the model was loaded
         let config = model.vae.config();
         let decoder = |_: &str| true;
-        let encoder = load(&model.checkpoint, "vae", DIFFUSERS, &model.precision, decoder, |w| VaeEncoder::load(config, w))?;
+        let encoder =
+            load(&model.checkpoint, "vae", DIFFUSERS, &model.precision, decoder, |w| VaeEncoder::load(config, w))?;
         Ok(slot.insert(Arc::new(encoder)).clone())
     }
 }
@@ -129,7 +130,8 @@ impl ImageEncoder {
         let tensors = Loose::open(&files.weights)?.named(SiglipVision::name)?;
         let has = |part: &str| tensors.names().any(|name| name.ends_with(part));
         if has("embeddings.class_embedding") || !tensors.has("embeddings.patch_embedding.bias") {
-            let is = if has("embeddings.class_embedding") { "a vision model of CLIP" } else { "no vision model of SigLIP" };
+            let is =
+                if has("embeddings.class_embedding") { "a vision model of CLIP" } else { "no vision model of SigLIP" };
             return Err(blame.problem(format!("it is {is}; the encoder that fits is {ENCODER}")));
         }
         // before gigabytes are read
@@ -156,6 +158,7 @@ fn fits(blame: &Blame<'_>, got: usize, wanted: usize) -> Result<()> {
     if got == wanted {
         return Ok(());
     }
-    let problem = format!("its states are {got} wide and the adapter takes {wanted}; the encoder that fits is {ENCODER}");
+    let problem =
+        format!("its states are {got} wide and the adapter takes {wanted}; the encoder that fits is {ENCODER}");
     Err(blame.problem(problem))
 }

@@ -37,7 +37,10 @@ impl ControlNetConfig {
         let (blocks, heads) = match config {
             Some(config) => {
                 refuse_others(config)?;
-                (config.size_or("num_layers", blocks)?, config.size_or("num_attention_heads", width / head_width.max(1))?)
+                (
+                    config.size_or("num_layers", blocks)?,
+                    config.size_or("num_attention_heads", width / head_width.max(1))?,
+                )
             }
             None => (blocks, width / head_width.max(1)),
         };
@@ -100,7 +103,12 @@ impl Sd35ControlNet {
     }
 
     /// Loads the network from files of either layout.
-    pub(super) fn open(files: &AdapterFiles, base: &Sd35Config, precision: &Precision, blame: &Blame<'_>) -> Result<Self> {
+    pub(super) fn open(
+        files: &AdapterFiles,
+        base: &Sd35Config,
+        precision: &Precision,
+        blame: &Blame<'_>,
+    ) -> Result<Self> {
         let tensors = Loose::open(&files.weights)?;
         let config = files.config()?;
         let text = config.as_ref().and_then(|config| config.get("joint_attention_dim"));

@@ -155,7 +155,12 @@ impl ControlGuide {
     }
 
     /// What the model adds after its blocks. `image` is the model's embedding of the noisy latents.
-    pub(super) fn residuals(&self, image: &Tensor, inputs: &Sd35Inputs<'_>, trace: Option<&Trace>) -> Result<Vec<Tensor>> {
+    pub(super) fn residuals(
+        &self,
+        image: &Tensor,
+        inputs: &Sd35Inputs<'_>,
+        trace: Option<&Trace>,
+    ) -> Result<Vec<Tensor>> {
         let residuals = self.network.forward(image, &self.tokens, inputs, self.scale)?;
         if let Some(trace) = trace {
             trace.put("step0.controlnet.in.controlnet_cond", &self.latents)?;

@@ -60,7 +60,12 @@ impl Sd35IpAdapter {
     }
 
     /// Loads the adapter from files of either layout.
-    pub(super) fn open(files: &AdapterFiles, base: &Sd35Config, precision: &Precision, blame: &Blame<'_>) -> Result<Self> {
+    pub(super) fn open(
+        files: &AdapterFiles,
+        base: &Sd35Config,
+        precision: &Precision,
+        blame: &Blame<'_>,
+    ) -> Result<Self> {
         let tensors = Loose::open(&files.weights)?.named(Self::name)?;
         let width = tensors.size("image_proj.proj_out.weight", 0)?;
         if width != base.width() {
