@@ -32,5 +32,6 @@ pub use device::{device, devices};
 pub use error::{Error, Result};
 pub use families::{Context, Pipeline};
 pub use observer::{Control, Observer, Stage, Step, Unobserved};
+pub use picture::Filter;
 pub use pixels::Pixels;
 pub use trace::Trace;

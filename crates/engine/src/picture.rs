@@ -8,17 +8,34 @@ use crate::pixels::Pixels;
 /// Pillow computes in fixed point with this many bits behind the point.
 const BITS: u32 = 22;
 
+/// What a new pixel is mixed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// A windowed sinc, three pixels to each side.
+    Lanczos,
+    /// The two nearest pixels in each direction.
+    Bilinear,
+    /// The four nearest.
+    Bicubic,
+}
+
 impl Pixels {
-    /// This picture in another size, as Pillow's `Image.resize` with Lanczos makes it up to version 12: columns first, then
-    /// rows, rounded to bytes in between.
+    /// This picture in another size, with Lanczos: what diffusers does before it encodes a picture.
     #[must_use]
     pub fn resized(&self, width: usize, height: usize) -> Self {
+        self.resampled(width, height, Filter::Lanczos)
+    }
+
+    /// This picture in another size, as Pillow's `Image.resize` makes it up to version 12: columns first, then rows, rounded
+    /// to bytes in between.
+    #[must_use]
+    pub fn resampled(&self, width: usize, height: usize, filter: Filter) -> Self {
         let mut picture = self.clone();
         if width != picture.width {
-            picture = picture.with_columns(width);
+            picture = picture.with_columns(width, filter);
         }
         if height != picture.height {
-            picture = picture.turned().with_columns(height).turned();
+            picture = picture.turned().with_columns(height, filter).turned();
         }
         picture
     }
@@ -38,8 +55,23 @@ impl Pixels {
         Ok(Tensor::from_vec(values, (1, 1, self.height, self.width), &Device::Cpu)?)
     }
 
-    fn with_columns(&self, width: usize) -> Self {
-        let taps = Taps::lanczos(self.width, width);
+    /// The brightness of every square cell of `side` pixels, 0 … 1, row by row: its pixels' grey, averaged. Pixels beyond the
+    /// last whole cell do not count.
+    pub(crate) fn cells(&self, side: usize) -> Vec<f32> {
+        let (columns, rows) = (self.width / side, self.height / side);
+        let mut sums = vec![0u64; columns * rows];
+        for (i, rgb) in self.rgb.chunks_exact(3).enumerate() {
+            let (column, row) = (i % self.width / side, i / self.width / side);
+            if column < columns && row < rows {
+                sums[row * columns + column] += u64::from(grey(rgb));
+            }
+        }
+        let white = 255.0 * (side * side) as f64;
+        sums.into_iter().map(|sum| (sum as f64 / white) as f32).collect()
+    }
+
+    fn with_columns(&self, width: usize, filter: Filter) -> Self {
+        let taps = Taps::of(self.width, width, filter);
         let mut rgb = Vec::with_capacity(self.height * width * 3);
         for row in self.rgb.chunks_exact(self.width * 3) {
             for (first, weights) in &taps.columns {
@@ -83,15 +115,15 @@ struct Taps {
 }
 
 impl Taps {
-    fn lanczos(from: usize, to: usize) -> Self {
+    fn of(from: usize, to: usize, filter: Filter) -> Self {
         let scale = from as f64 / to as f64;
         let stretch = scale.max(1.0);
-        let reach = 3.0 * stretch;
+        let reach = filter.reach() * stretch;
         let columns = (0..to).map(|column| {
             let center = (column as f64 + 0.5) * scale;
             let first = (center - reach + 0.5).max(0.0) as usize;
             let end = ((center + reach + 0.5) as usize).min(from);
-            let weights: Vec<f64> = (first..end).map(|x| lanczos((x as f64 - center + 0.5) / stretch)).collect();
+            let weights: Vec<f64> = (first..end).map(|x| filter.weight((x as f64 - center + 0.5) / stretch)).collect();
             let total: f64 = weights.iter().sum();
             let fixed = |weight: f64| {
                 let scaled = if total == 0.0 { weight } else { weight / total } * f64::from(1 << BITS);
@@ -103,10 +135,42 @@ impl Taps {
     }
 }
 
+impl Filter {
+    /// How far it looks to each side, in old pixels where the picture grows and in new ones where it shrinks.
+    fn reach(self) -> f64 {
+        match self {
+            Self::Lanczos => 3.0,
+            Self::Bilinear => 1.0,
+            Self::Bicubic => 2.0,
+        }
+    }
+
+    /// How much a pixel at this distance counts.
+    fn weight(self, x: f64) -> f64 {
+        match self {
+            Self::Lanczos => lanczos(x),
+            Self::Bilinear => (1.0 - x.abs()).max(0.0),
+            Self::Bicubic => bicubic(x.abs()),
+        }
+    }
+}
+
 fn lanczos(x: f64) -> f64 {
     let sinc = |x: f64| {
         let angle = x * std::f64::consts::PI;
         if x == 0.0 { 1.0 } else { angle.sin() / angle }
     };
     if (-3.0..3.0).contains(&x) { sinc(x) * sinc(x / 3.0) } else { 0.0 }
+}
+
+/// Keys' cubic with a = −1/2, at a distance.
+fn bicubic(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
+    }
 }

@@ -13,6 +13,7 @@ use crate::error::Result;
 pub struct Trace {
     tensors: Mutex<BTreeMap<String, Tensor>>,
     blocks: bool,
+    draws: BTreeMap<String, Tensor>,
 }
 
 impl Trace {
@@ -24,6 +25,19 @@ impl Trace {
     /// A trace that also keeps the output of every transformer block of step 0: gigabytes for a full-sized model.
     pub fn with_blocks() -> Self {
         Self { blocks: true, ..Self::default() }
+    }
+
+    /// The same trace with a draw of the reference: where that draws from a state of its own and a pipeline does not, as for
+    /// the picture of a ControlNet, this takes the place of the draw, so that the rest can be compared.
+    #[must_use]
+    pub fn with_draw(mut self, name: &str, draw: Tensor) -> Self {
+        self.draws.insert(name.to_owned(), draw);
+        self
+    }
+
+    /// A draw that was given.
+    pub(crate) fn draw(&self, name: &str) -> Option<&Tensor> {
+        self.draws.get(name)
     }
 
     /// Whether block outputs are wanted.

@@ -4,9 +4,11 @@
 //! called, `reference.safetensors` has the tensors. The checkpoints are rebuilt bit for bit by
 //! `scumble_testkit::tiny`. Every tensor of the file is compared, or listed as not computed here.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+mod common;
 
+use std::collections::BTreeMap;
+
+use common::compare::{difference, distances, golden};
 use scumble_engine::families::{self, Context};
 use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{DType, Device, Tensor, Trace, Unobserved};
@@ -64,7 +66,7 @@ fn auraflow_agrees_with_diffusers_at_every_stage() {
 }
 
 fn check(variant: Variant) {
-    let (golden, computed) = (golden(variant), traced(variant));
+    let (golden, computed) = (golden(variant.name()), traced(variant));
     let mut wrong = Vec::new();
     for (name, expected) in &golden {
         match (is_not_computed(variant, name), computed.get(name)) {
@@ -79,12 +81,6 @@ fn check(variant: Variant) {
     assert!(golden.len() > 25, "the golden file is whole");
 }
 
-fn golden(variant: Variant) -> BTreeMap<String, Tensor> {
-    let file = ["tests", "golden", variant.name(), "reference.safetensors"].iter().collect::<PathBuf>();
-    let tensors: HashMap<String, Tensor> = candle_core::safetensors::load(file, &Device::Cpu).expect("the golden file");
-    tensors.into_iter().collect()
-}
-
 fn traced(variant: Variant) -> BTreeMap<String, Tensor> {
     let folder = tiny::of(variant).tempdir();
     let precision = Precision { device: Device::Cpu, dtype: Some(DType::F32) };
@@ -95,38 +91,7 @@ fn traced(variant: Variant) -> BTreeMap<String, Tensor> {
     trace.into_tensors()
 }
 
-/// How far each tensor is away, as a share of its largest magnitude; shown with `--nocapture`.
-fn distances(golden: &BTreeMap<String, Tensor>, computed: &BTreeMap<String, Tensor>) -> String {
-    let line = |(name, expected): (&String, &Tensor)| {
-        let (expected, got) = (numbers(expected), numbers(computed.get(name)?));
-        let worst = expected.iter().zip(&got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        let largest = expected.iter().fold(f64::MIN_POSITIVE, |largest, v| v.abs().max(largest));
-        Some(format!("{name}: {:.1e}\n", worst / largest))
-    };
-    golden.iter().filter_map(line).collect()
-}
-
 fn tolerance(variant: Variant, name: &str) -> f64 {
     let guided = variant == Variant::Fill && (name.starts_with("step") || name.starts_with("vae.decode"));
     if guided { TOLERANCE_FILL } else { TOLERANCE }
-}
-
-/// What is wrong with a tensor, if anything.
-fn difference(name: &str, expected: &Tensor, got: &Tensor, tolerance: f64) -> Option<String> {
-    if (expected.dims(), expected.dtype()) != (got.dims(), got.dtype()) {
-        return Some(format!("{name}: {got:?}, diffusers has {expected:?}"));
-    }
-    let (expected, got) = (numbers(expected), numbers(got));
-    let worst = expected.iter().zip(&got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    let limit = match name {
-        _ if name.ends_with("input_ids") || name.ends_with("attention_mask") => 0.0,
-        "noise.first_draw" | "schedule.sigmas" | "schedule.timesteps" => 0.0,
-        "image.uint8_nhwc" => 1.0,
-        _ => tolerance * expected.iter().fold(0.0, |largest, v| v.abs().max(largest)),
-    };
-    (worst > limit || got.iter().any(|v| v.is_nan())).then(|| format!("{name}: off by {worst:e}, allowed {limit:e}"))
-}
-
-fn numbers(x: &Tensor) -> Vec<f64> {
-    x.to_dtype(DType::F64).and_then(|x| x.flatten_all()?.to_vec1()).expect("numbers")
 }

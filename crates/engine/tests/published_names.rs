@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
-use scumble_engine::encoders::{ClipConfig, ClipText, T5Config, T5Encoder};
+use scumble_engine::encoders::{ClipConfig, ClipText, SiglipConfig, SiglipVision, T5Config, T5Encoder};
 use scumble_engine::families::auraflow::{AuraConfig, AuraTransformer};
 use scumble_engine::families::flux::{FluxConfig, FluxTransformer};
-use scumble_engine::families::sd35::{Sd35Config, Sd35Transformer};
+use scumble_engine::families::sd35::{
+    ControlNetConfig, IpAdapterConfig, ResamplerConfig, Sd35Config, Sd35ControlNet, Sd35IpAdapter, Sd35Transformer,
+};
 use scumble_engine::vae::{Vae, VaeConfig};
-use scumble_engine::weights::{Config, Weights};
+use scumble_engine::weights::{Config, Named, Weights, renamed};
 use serde_json::{Value, json};
 
 type Shapes = BTreeMap<String, Vec<usize>>;
@@ -58,6 +60,36 @@ fn sd35_text_encoders() {
     })));
     let g = g.unwrap();
     check("sd35-large__text_encoder_2", ClipText::ignores, |w| ClipText::load_projected(&g, w).map(drop));
+}
+
+/// In one file of the publisher, and as diffusers stores it.
+#[test]
+fn sd35_controlnet() {
+    let config = ControlNetConfig { blocks: 19, heads: 38, head_width: 64, channels: 16, pooled_width: 2048 };
+    let load = |w: &Weights| Sd35ControlNet::load(&config, w).map(drop);
+    for listing in ["sd35-large__controlnet", "sd35-large__controlnet.original"] {
+        check_renamed(listing, Sd35ControlNet::name, |name| name == "control_type", load);
+    }
+}
+
+#[test]
+fn sd35_ip_adapter() {
+    let resampler =
+        ResamplerConfig { encoder: 1152, hidden: 1280, queries: 64, layers: 4, inner: 1280, wide: 5120, sinusoid: 320 };
+    let config = IpAdapterConfig { resampler, blocks: 38, heads: 38, head_width: 64 };
+    let load = |w: &Weights| Sd35IpAdapter::load(&config, w).map(drop);
+    for listing in ["sd35-large__ip_adapter", "sd35-large__ip_adapter.original"] {
+        check_renamed(listing, Sd35IpAdapter::name, |_| false, load);
+    }
+}
+
+#[test]
+fn siglip_so400m() {
+    let config =
+        SiglipConfig { hidden: 1152, intermediate: 4304, layers: 27, heads: 16, image: 384, patch: 14, eps: 1e-6 };
+    let ignores = |name: &str| SiglipVision::ignores(&config, name);
+    let load = |w: &Weights| SiglipVision::load(&config, w).map(drop);
+    check_renamed("sd35-large__ip_adapter_image_encoder", SiglipVision::name, ignores, load);
 }
 
 #[test]
@@ -118,10 +150,20 @@ fn autoencoder_of_sixteen_channels() {
 
 /// Names and shapes asked for must be those listed, but for names that the loader says it ignores.
 fn check(listing: &str, ignores: fn(&str) -> bool, load: impl Fn(&Weights) -> scumble_engine::Result<()>) {
+    check_renamed(listing, |name| Named::As(name.to_owned()), ignores, load);
+}
+
+/// The same for files whose names a model knows under others.
+fn check_renamed(
+    listing: &str,
+    rule: impl Fn(&str) -> Named,
+    ignores: impl Fn(&str) -> bool,
+    load: impl Fn(&Weights) -> scumble_engine::Result<()>,
+) {
     let recorder = Weights::recorder();
     load(&recorder).expect("a recorder has everything");
     let asked = recorder.asked();
-    let mut published = published(listing);
+    let mut published = renamed(&published(listing), rule);
     published.retain(|name, _| !ignores(name));
     let wrong: Vec<String> = published
         .keys()

@@ -11,8 +11,10 @@
 //! let sharded = tiny::of(Variant::Dev).dtype(scumble_engine::DType::BF16).shards(3).tempdir();
 //! ```
 
+pub mod adapters;
 mod configs;
 mod tokenizers;
+mod torch;
 mod weights;
 
 use std::path::Path;

@@ -2,9 +2,14 @@
 //!
 //! A call names files; which of them a family can follow is in its row of [`FAMILIES`](crate::families::FAMILIES).
 
+mod blame;
+mod kept;
 pub(crate) mod lora;
 
 use std::path::PathBuf;
+
+pub(crate) use blame::Blame;
+pub(crate) use kept::Kept;
 
 use crate::pixels::Pixels;
 
@@ -31,6 +36,10 @@ pub struct Lora {
 }
 
 /// A second network that is shown a picture and guides the model along it.
+///
+/// The picture is brought to the size that is drawn (Lanczos), its bytes to −1 … 1, whatever the network is for: as
+/// diffusers does. Its latents are the mean of what the autoencoder sees; diffusers draws them around that mean from a
+/// global random state, which no call could repeat.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ControlNet {
     /// Where it is.
@@ -54,9 +63,10 @@ pub struct IpAdapter {
     pub encoder: AdapterFiles,
     /// The picture to follow.
     pub picture: Pixels,
-    /// Where in the result it acts: white, or everywhere without a mask.
+    /// Where in the result it acts: white, or everywhere without a mask. It is brought to the size that is drawn (Lanczos),
+    /// and the brightness averaged over each 16×16 cell, which is a token of the model, then compared with the threshold.
     pub mask: Option<Pixels>,
-    /// The brightness, 0 … 1, from which the mask counts as white.
+    /// The brightness, 0 … 1, from which a cell of the mask counts as white.
     pub mask_threshold: f64,
     /// How strongly the picture is followed.
     pub scale: f64,

@@ -3,8 +3,9 @@
 
 use candle_core::{DType, Tensor};
 
+use super::block::{Block, BlockSizes, EncoderActivation};
 use crate::error::Result;
-use crate::nn::{Embedding, LayerNorm, Linear, attention, gelu, join_heads, quick_gelu, split_heads};
+use crate::nn::{Embedding, LayerNorm, Linear};
 use crate::tokenize::ClipTokenizer;
 use crate::weights::{Config, Weights};
 
@@ -26,18 +27,9 @@ pub struct ClipConfig {
     /// Added to variances.
     pub eps: f64,
     /// The feed-forward's activation.
-    pub activation: ClipActivation,
+    pub activation: EncoderActivation,
     /// Width of the projected state, where a checkpoint has a projection.
     pub projection: usize,
-}
-
-/// What stands between the two matrices of a feed-forward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClipActivation {
-    /// CLIP-L's.
-    QuickGelu,
-    /// CLIP-G's.
-    Gelu,
 }
 
 impl ClipConfig {
@@ -47,8 +39,8 @@ impl ClipConfig {
     /// Values that are no sizes or do not fit together, or an activation that neither CLIP-L nor CLIP-G has.
     pub fn read(config: &Config) -> Result<Self> {
         let activation = match config.text_or("hidden_act", "quick_gelu") {
-            "quick_gelu" => ClipActivation::QuickGelu,
-            "gelu" => ClipActivation::Gelu,
+            "quick_gelu" => EncoderActivation::QuickGelu,
+            "gelu" => EncoderActivation::Gelu,
             other => return Err(config.unsupported("hidden_act", other, "quick_gelu or gelu")),
         };
         let this = Self {
@@ -115,10 +107,17 @@ impl ClipText {
         let w = &if w.has("embeddings.token_embedding.weight") { w.clone() } else { w.pp("text_model") };
         let embeddings = w.pp("embeddings");
         let layers = w.pp("encoder").pp("layers");
+        let sizes = BlockSizes {
+            hidden: config.hidden,
+            wide: config.intermediate,
+            heads: config.heads,
+            eps: config.eps,
+            activation: config.activation,
+        };
         Ok(Self {
             tokens: Embedding::load(&embeddings.pp("token_embedding"), config.vocab, config.hidden)?,
             positions: embeddings.pp("position_embedding").get((config.positions, config.hidden), "weight")?,
-            blocks: (0..config.layers).map(|i| Block::load(config, &layers.pp(i))).collect::<Result<_>>()?,
+            blocks: (0..config.layers).map(|i| Block::load(&sizes, &layers.pp(i))).collect::<Result<_>>()?,
             final_norm: LayerNorm::load(&w.pp("final_layer_norm"), config.hidden, config.eps)?,
             projection: None,
         })
@@ -140,7 +139,7 @@ impl ClipText {
         let mut penultimate = x.clone();
         for block in &self.blocks {
             penultimate = x;
-            x = block.forward(&penultimate, &mask)?;
+            x = block.forward(&penultimate, Some(&mask))?;
         }
         let last_hidden_state = self.final_norm.forward(&x)?;
         let end = last_hidden_state.narrow(1, end_position(ids), 1)?.squeeze(1)?;
@@ -164,53 +163,6 @@ fn causal_mask(tokens: usize, device: &candle_core::Device) -> Result<Tensor> {
         .flat_map(|query| (0..tokens).map(move |key| if key > query { f32::NEG_INFINITY } else { 0.0 }))
         .collect();
     Ok(Tensor::from_vec(values, (1, 1, tokens, tokens), device)?.to_dtype(DType::F32)?)
-}
-
-struct Block {
-    heads: usize,
-    norm1: LayerNorm,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    out: Linear,
-    norm2: LayerNorm,
-    fc1: Linear,
-    activation: ClipActivation,
-    fc2: Linear,
-}
-
-impl Block {
-    fn load(config: &ClipConfig, w: &Weights) -> Result<Self> {
-        let (hidden, wide, eps) = (config.hidden, config.intermediate, config.eps);
-        let attention = w.pp("self_attn");
-        Ok(Self {
-            heads: config.heads,
-            norm1: LayerNorm::load(&w.pp("layer_norm1"), hidden, eps)?,
-            q: Linear::load(&attention.pp("q_proj"), hidden, hidden)?,
-            k: Linear::load(&attention.pp("k_proj"), hidden, hidden)?,
-            v: Linear::load(&attention.pp("v_proj"), hidden, hidden)?,
-            out: Linear::load(&attention.pp("out_proj"), hidden, hidden)?,
-            norm2: LayerNorm::load(&w.pp("layer_norm2"), hidden, eps)?,
-            fc1: Linear::load(&w.pp("mlp").pp("fc1"), hidden, wide)?,
-            activation: config.activation,
-            fc2: Linear::load(&w.pp("mlp").pp("fc2"), wide, hidden)?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor, mask: &Tensor) -> Result<Tensor> {
-        let n = self.norm1.forward(x)?;
-        let heads = |linear: &Linear| split_heads(&linear.forward(&n)?, self.heads);
-        let (q, k, v) = (heads(&self.q)?, heads(&self.k)?, heads(&self.v)?);
-        let scale = 1.0 / (q.dim(3)? as f64).sqrt();
-        let x = (x + self.out.forward(&join_heads(&attention(&q, &k, &v, scale, Some(mask))?)?)?)?;
-        let n = self.norm2.forward(&x)?;
-        let wide = self.fc1.forward(&n)?;
-        let wide = match self.activation {
-            ClipActivation::QuickGelu => quick_gelu(&wide)?,
-            ClipActivation::Gelu => gelu(&wide)?,
-        };
-        Ok((&x + self.fc2.forward(&wide)?)?)
-    }
 }
 
 #[cfg(test)]

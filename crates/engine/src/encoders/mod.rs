@@ -1,7 +1,13 @@
-//! Text encoders, shared by the families that use them.
+//! Encoders of texts and pictures, shared by the families that use them.
 
+mod block;
 mod clip;
+mod preprocess;
+mod siglip;
 mod t5;
 
-pub use clip::{ClipActivation, ClipConfig, ClipOutput, ClipText};
+pub use block::EncoderActivation;
+pub use clip::{ClipConfig, ClipOutput, ClipText};
+pub use preprocess::Preprocess;
+pub use siglip::{SiglipConfig, SiglipVision};
 pub use t5::{T5Config, T5Encoder};

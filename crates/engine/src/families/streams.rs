@@ -3,7 +3,7 @@
 
 use candle_core::{D, Tensor};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::{Linear, RmsNorm, gated, gelu_tanh, modulated_norm, split_heads};
 use crate::weights::Weights;
 
@@ -23,8 +23,8 @@ pub(super) struct Names {
     q: &'static str,
     k: &'static str,
     v: &'static str,
-    norm_q: &'static str,
-    norm_k: &'static str,
+    /// Of queries and keys, where the stream has them.
+    norms: Option<(&'static str, &'static str)>,
     out: &'static str,
     feed_forward: &'static str,
 }
@@ -34,19 +34,20 @@ pub(super) const IMAGE: Names = Names {
     q: "to_q",
     k: "to_k",
     v: "to_v",
-    norm_q: "norm_q",
-    norm_k: "norm_k",
+    norms: Some(("norm_q", "norm_k")),
     out: "to_out.0",
     feed_forward: "ff",
 };
+
+/// An image stream whose queries and keys are taken as they are.
+pub(super) const BARE: Names = Names { norms: None, ..IMAGE };
 
 pub(super) const TEXT: Names = Names {
     modulation: "norm1_context",
     q: "add_q_proj",
     k: "add_k_proj",
     v: "add_v_proj",
-    norm_q: "norm_added_q",
-    norm_k: "norm_added_k",
+    norms: Some(("norm_added_q", "norm_added_k")),
     out: "to_add_out",
     feed_forward: "ff_context",
 };
@@ -97,15 +98,17 @@ impl Modulation {
     }
 }
 
-/// Queries, keys and values of one stream, the first two normalised per head.
+/// Queries, keys and values of one stream, the first two normalised per head where the stream has norms for them.
 pub(super) struct Projections {
     heads: usize,
     q: Linear,
     k: Linear,
     v: Linear,
-    norm_q: RmsNorm,
-    norm_k: RmsNorm,
+    norms: Option<(RmsNorm, RmsNorm)>,
 }
+
+/// Queries, keys and values, each `[batch, heads, tokens, head width]`.
+pub(super) type Qkv = (Tensor, Tensor, Tensor);
 
 impl Projections {
     pub(super) fn load(heads: Heads, w: &Weights, names: &Names) -> Result<Self> {
@@ -117,15 +120,26 @@ impl Projections {
             q: linear(names.q)?,
             k: linear(names.k)?,
             v: linear(names.v)?,
-            norm_q: norm(names.norm_q)?,
-            norm_k: norm(names.norm_k)?,
+            norms: names.norms.map(|(q, k)| Ok::<_, Error>((norm(q)?, norm(k)?))).transpose()?,
         })
     }
 
-    /// Each `[batch, heads, tokens, head width]`.
-    pub(super) fn project(&self, x: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
+    pub(super) fn project(&self, x: &Tensor) -> Result<Qkv> {
+        self.normed(&self.before_norms(x)?)
+    }
+
+    /// As the matrices make them.
+    pub(super) fn before_norms(&self, x: &Tensor) -> Result<Qkv> {
         let heads = |linear: &Linear| split_heads(&linear.forward(x)?, self.heads);
-        Ok((self.norm_q.forward(&heads(&self.q)?)?, self.norm_k.forward(&heads(&self.k)?)?, heads(&self.v)?))
+        Ok((heads(&self.q)?, heads(&self.k)?, heads(&self.v)?))
+    }
+
+    /// What [`Self::before_norms`] gave, normalised.
+    pub(super) fn normed(&self, (q, k, v): &Qkv) -> Result<Qkv> {
+        match &self.norms {
+            Some((norm_q, norm_k)) => Ok((norm_q.forward(q)?, norm_k.forward(k)?, v.clone())),
+            None => Ok((q.clone(), k.clone(), v.clone())),
+        }
     }
 }
 

@@ -8,7 +8,45 @@ use crate::error::Result;
 use crate::nn::{Conv2d, GroupNorm};
 use crate::weights::Weights;
 
-pub(super) struct Encoder {
+/// The half of an autoencoder that encodes.
+pub(super) struct VaeEncoder {
+    encoder: Encoder,
+    quant: Option<Conv2d>,
+    latent_channels: usize,
+}
+
+impl VaeEncoder {
+    /// Loads this half and nothing of the other.
+    ///
+    /// # Errors
+    /// What [`Weights::get`] says.
+    pub(super) fn load(config: &VaeConfig, w: &Weights) -> Result<Self> {
+        let twice = 2 * config.latent_channels;
+        let quant = || Conv2d::load(&w.pp("quant_conv"), twice, twice, 1);
+        Ok(Self {
+            encoder: Encoder::load(config, &w.pp("encoder"))?,
+            quant: config.quant_conv.then(quant).transpose()?,
+            latent_channels: config.latent_channels,
+        })
+    }
+
+    /// Encodes a picture `[batch, 3, h, w]`, −1 to 1, to mean and log-variance `[batch, channels, …]` each, the latter
+    /// clamped to −30 … 20.
+    ///
+    /// # Errors
+    /// A device out of memory.
+    pub(super) fn encode(&self, image: &Tensor) -> Result<(Tensor, Tensor)> {
+        let moments = self.encoder.forward(image)?;
+        let moments = match &self.quant {
+            Some(conv) => conv.forward(&moments)?,
+            None => moments,
+        };
+        let channels = self.latent_channels;
+        Ok((moments.narrow(1, 0, channels)?, moments.narrow(1, channels, channels)?.clamp(-30.0, 20.0)?))
+    }
+}
+
+struct Encoder {
     conv_in: Conv2d,
     levels: Vec<Level>,
     middle: Middle,
@@ -23,7 +61,7 @@ struct Level {
 }
 
 impl Encoder {
-    pub(super) fn load(config: &VaeConfig, w: &Weights) -> Result<Self> {
+    fn load(config: &VaeConfig, w: &Weights) -> Result<Self> {
         let channels = &config.channels;
         let (finest, coarsest) = (channels[0], channels[channels.len() - 1]);
         let levels = channels.iter().enumerate().map(|(i, output)| {
@@ -40,7 +78,7 @@ impl Encoder {
         })
     }
 
-    pub(super) fn forward(&self, image: &Tensor) -> Result<Tensor> {
+    fn forward(&self, image: &Tensor) -> Result<Tensor> {
         let mut x = self.conv_in.forward(image)?;
         for level in &self.levels {
             x = level.forward(x)?;

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::nn::Conv2d;
 use crate::weights::{Config, Weights};
 use decoder::Decoder;
-use encoder::Encoder;
+use encoder::VaeEncoder;
 pub use tiling::Tiling;
 
 /// Added to variances in every group norm.
@@ -95,14 +95,8 @@ pub struct Vae {
     decoder: Decoder,
     post_quant: Option<Conv2d>,
     /// Read when the first picture is encoded: most calls start from text alone.
-    encoder: Mutex<Option<Arc<EncoderHalf>>>,
+    encoder: Mutex<Option<Arc<VaeEncoder>>>,
     weights: Weights,
-}
-
-/// From a picture to its moments.
-struct EncoderHalf {
-    encoder: Encoder,
-    quant: Option<Conv2d>,
 }
 
 impl Vae {
@@ -111,7 +105,7 @@ impl Vae {
     /// # Errors
     /// What [`Weights::get`] says.
     pub fn load(config: &VaeConfig, w: &Weights) -> Result<Self> {
-        EncoderHalf::load(config, &w.check_only())?;
+        VaeEncoder::load(config, &w.check_only())?;
         let post_quant = || Conv2d::load(&w.pp("post_quant_conv"), config.latent_channels, config.latent_channels, 1);
         Ok(Self {
             decoder: Decoder::load(config, &w.pp("decoder"))?,
@@ -166,45 +160,23 @@ impl Vae {
     /// # Errors
     /// Weights that cannot be read any more, or a device out of memory.
     pub fn encode(&self, image: &Tensor) -> Result<(Tensor, Tensor)> {
-        let moments = self.encoder_half()?.forward(image)?;
-        let channels = self.config.latent_channels;
-        Ok((moments.narrow(1, 0, channels)?, moments.narrow(1, channels, channels)?.clamp(-30.0, 20.0)?))
+        self.encoder()?.encode(image)
     }
 
-    fn encoder_half(&self) -> Result<Arc<EncoderHalf>> {
+    fn encoder(&self) -> Result<Arc<VaeEncoder>> {
         let mut loaded = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(half) = &*loaded {
-            return Ok(half.clone());
+        if let Some(encoder) = &*loaded {
+            return Ok(encoder.clone());
         }
-        let half = Arc::new(EncoderHalf::load(&self.config, &self.weights)?);
-        *loaded = Some(half.clone());
-        Ok(half)
+        let encoder = Arc::new(VaeEncoder::load(&self.config, &self.weights)?);
+        *loaded = Some(encoder.clone());
+        Ok(encoder)
     }
 
     fn decode_whole(&self, z: &Tensor) -> Result<Tensor> {
         match &self.post_quant {
             Some(conv) => self.decoder.forward(&conv.forward(z)?),
             None => self.decoder.forward(z),
-        }
-    }
-}
-
-impl EncoderHalf {
-    fn load(config: &VaeConfig, w: &Weights) -> Result<Self> {
-        let twice = 2 * config.latent_channels;
-        let quant = || Conv2d::load(&w.pp("quant_conv"), twice, twice, 1);
-        Ok(Self {
-            encoder: Encoder::load(config, &w.pp("encoder"))?,
-            quant: config.quant_conv.then(quant).transpose()?,
-        })
-    }
-
-    /// `[batch, 2 · latent channels, h, w]`: means, then log-variances.
-    fn forward(&self, image: &Tensor) -> Result<Tensor> {
-        let moments = self.encoder.forward(image)?;
-        match &self.quant {
-            Some(conv) => conv.forward(&moments),
-            None => Ok(moments),
         }
     }
 }

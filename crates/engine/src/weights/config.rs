@@ -86,6 +86,28 @@ impl Config {
         }
     }
 
+    /// Three numbers, one for each channel, with a default.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where they are there and not three finite numbers.
+    pub fn numbers_or(&self, key: &str, default: [f64; 3]) -> Result<[f64; 3]> {
+        let Some(value) = self.get(key) else { return Ok(default) };
+        let list = value.as_array().map(|list| list.iter().filter_map(Value::as_f64).collect::<Vec<_>>());
+        list.and_then(|list| list.try_into().ok()).ok_or_else(|| self.bad(key, "a list of three numbers"))
+    }
+
+    /// The object under a key, or the whole where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where it is there and no object.
+    pub fn inner(&self, key: &str) -> Result<Self> {
+        match self.get(key) {
+            None => Ok(self.clone()),
+            Some(Value::Object(values)) => Ok(Self { path: self.path.clone(), values: values.clone() }),
+            Some(_) => Err(self.bad(key, "an object")),
+        }
+    }
+
     /// A switch with a default.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "not every test needs all of it")]
 
+pub(crate) mod compare;
+
 use std::collections::HashMap;
 use std::path::Path;
 

@@ -88,9 +88,8 @@ impl Raw {
             std::future::pending::<()>().await;
         };
         let mut answer = Vec::new();
-        let reading = async {
-            while !answer.ends_with(b"}") && from.read_buf(&mut answer).await.is_ok_and(|read| read > 0) {}
-        };
+        let reading =
+            async { while !answer.ends_with(b"}") && from.read_buf(&mut answer).await.is_ok_and(|read| read > 0) {} };
         tokio::select! {
             () = reading => {}
             () = dripping => {}

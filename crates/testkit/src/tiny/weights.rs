@@ -29,7 +29,8 @@ pub(super) struct Component {
     shapes: Shapes,
 }
 
-type Shapes = BTreeMap<String, Vec<usize>>;
+/// Names and shapes.
+pub(super) type Shapes = BTreeMap<String, Vec<usize>>;
 
 impl Component {
     /// Every component with weights, by asking the engine's own loaders.
@@ -116,7 +117,7 @@ impl Component {
 }
 
 /// Matrices and kernels normal with variance 1 / inputs, gains about 1, biases small, tables 0.3.
-fn fill(seed: &str, name: &str, shape: &[usize]) -> Vec<f32> {
+pub(super) fn fill(seed: &str, name: &str, shape: &[usize]) -> Vec<f32> {
     let mut crc = flate2::Crc::new();
     crc.update(seed.as_bytes());
     let mut values = Generator::new(crc.sum().into()).randn(shape.iter().product());
@@ -163,8 +164,13 @@ fn vae(variant: Variant) -> Shapes {
 
 /// What a loader asks for.
 fn asked(value: &Value, load: impl FnOnce(&Config, &Weights) -> scumble_engine::Result<()>) -> Shapes {
+    asked_with(|w| load(&config(value), w))
+}
+
+/// The same for a loader that takes sizes.
+pub(super) fn asked_with(load: impl FnOnce(&Weights) -> scumble_engine::Result<()>) -> Shapes {
     let recorder = Weights::recorder();
-    load(&config(value), &recorder).expect("the tiny configurations are sound");
+    load(&recorder).expect("the tiny configurations are sound");
     recorder.asked()
 }
 
@@ -172,7 +178,7 @@ fn config(value: &Value) -> Config {
     Config::parse(PathBuf::from("tiny"), value.to_string().as_bytes()).expect("it is a JSON object")
 }
 
-fn save(path: &Path, tensors: &[(&str, Tensor)]) {
+pub(super) fn save(path: &Path, tensors: &[(&str, Tensor)]) {
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let bytes = safetensors::serialize(tensors.iter().map(|(n, t)| (n, t)), Some(metadata));
     write(path, &bytes.expect("tensors of a plain type can be stored"));

@@ -2,8 +2,9 @@
 
 use candle_core::{D, Tensor};
 
-use crate::error::Result;
-use crate::families::streams::{EPS, Heads, IMAGE, Projections, Stream, TEXT, split};
+use super::ip_adapter::PictureAttention;
+use crate::error::{Error, Result};
+use crate::families::streams::{EPS, Heads, IMAGE, Projections, Qkv, Stream, TEXT, split};
 use crate::nn::{Linear, attention, join_heads, modulated_norm};
 use crate::weights::Weights;
 
@@ -36,27 +37,34 @@ impl JointBlock {
         Ok(Self { image: Stream::load(heads, w, &IMAGE)?, text })
     }
 
-    /// Image and text tokens in; image tokens out, and text tokens unless this is the last block.
+    /// Image and text tokens in; image tokens out, and text tokens unless this is the last block. Where a picture is followed,
+    /// with the number of this block.
     pub(super) fn forward(
         &self,
         image: &Tensor,
         text: &Tensor,
         condition: &Tensor,
+        picture: Option<(&PictureAttention<'_>, usize)>,
     ) -> Result<(Tensor, Option<Tensor>)> {
         let image_mod = self.image.modulation(condition)?;
-        let image_qkv = self.image.attention.project(&image_mod.before_attention(image)?)?;
+        let before_norms = self.image.attention.before_norms(&image_mod.before_attention(image)?)?;
+        let image_qkv = self.image.attention.normed(&before_norms)?;
+        let with_picture = |attended: Tensor| match picture {
+            Some((picture, block)) => Ok((attended + picture.attend(block, &before_norms)?)?),
+            None => Ok::<_, Error>(attended),
+        };
         match &self.text {
             TextSide::Whole(stream) => {
                 let text_mod = stream.modulation(condition)?;
                 let text_qkv = stream.attention.project(&text_mod.before_attention(text)?)?;
                 let (image_part, text_part) = split(&attend(&image_qkv, &text_qkv)?, image.dim(1)?)?;
-                let image = self.image.finish(image, &image_part, &image_mod)?;
+                let image = self.image.finish(image, &with_picture(image_part)?, &image_mod)?;
                 Ok((image, Some(stream.finish(text, &text_part, &text_mod)?)))
             }
             TextSide::Read(reader) => {
                 let text_qkv = reader.project(text, condition)?;
                 let (image_part, _) = split(&attend(&image_qkv, &text_qkv)?, image.dim(1)?)?;
-                Ok((self.image.finish(image, &image_part, &image_mod)?, None))
+                Ok((self.image.finish(image, &with_picture(image_part)?, &image_mod)?, None))
             }
         }
     }
@@ -71,7 +79,7 @@ impl Reader {
         })
     }
 
-    fn project(&self, text: &Tensor, condition: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
+    fn project(&self, text: &Tensor, condition: &Tensor) -> Result<Qkv> {
         // scale first here, unlike in the other blocks
         let parts = self.modulation.forward(condition)?.chunk(2, D::Minus1)?;
         self.attention.project(&modulated_norm(text, &parts[1], &parts[0], EPS)?)
@@ -79,9 +87,13 @@ impl Reader {
 }
 
 /// Attention over image and text tokens, in this order, heads joined: `[batch, tokens, width]`.
-fn attend(image: &(Tensor, Tensor, Tensor), text: &(Tensor, Tensor, Tensor)) -> Result<Tensor> {
+fn attend(image: &Qkv, text: &Qkv) -> Result<Tensor> {
     let both = |image: &Tensor, text: &Tensor| Tensor::cat(&[image, text], 2);
-    let (q, k, v) = (both(&image.0, &text.0)?, both(&image.1, &text.1)?, both(&image.2, &text.2)?);
+    attended(&(both(&image.0, &text.0)?, both(&image.1, &text.1)?, both(&image.2, &text.2)?))
+}
+
+/// Attention with heads joined: `[batch, tokens, width]`.
+pub(super) fn attended((q, k, v): &Qkv) -> Result<Tensor> {
     let scale = 1.0 / (q.dim(3)? as f64).sqrt();
-    join_heads(&attention(&q, &k, &v, scale, None)?)
+    join_heads(&attention(q, k, v, scale, None)?)
 }

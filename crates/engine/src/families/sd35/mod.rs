@@ -1,7 +1,13 @@
 //! Stable Diffusion 3.5 text to image, as diffusers' `StableDiffusion3Pipeline` runs it.
 
+mod attach;
 mod blocks;
+mod condition;
+mod controlnet;
+mod guides;
+mod ip_adapter;
 mod names;
+mod resampler;
 mod text;
 mod transformer;
 
@@ -9,7 +15,10 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
+pub use controlnet::{ControlNetConfig, Sd35ControlNet};
+pub use ip_adapter::{IpAdapterConfig, Sd35IpAdapter};
 pub use names::NAMES;
+pub use resampler::ResamplerConfig;
 pub use transformer::{Sd35Config, Sd35Inputs, Sd35Transformer};
 
 use super::{Context, Family, Pipeline};
@@ -22,7 +31,10 @@ use crate::samplers::{Euler, TrainedSpacing};
 use crate::stages::{self, Canvas, DIFFUSERS, Held, load, load_held};
 use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Precision};
+use attach::Adapters;
+use guides::Guides;
 use text::{Text, TextEncoders};
+use transformer::StepGuides;
 
 pub(super) const FAMILY: Family = Family {
     class: "StableDiffusion3Pipeline",
@@ -36,6 +48,8 @@ pub(super) const FAMILY: Family = Family {
         "num_images",
         "max_sequence_length",
         "loras",
+        "controlnet",
+        "ip_adapter",
     ],
     steps: 28,
     guidance: 7.0,
@@ -52,6 +66,9 @@ struct Sd35 {
     device: Device,
     /// Type of latents and embeddings: the transformer's.
     dtype: DType,
+    /// What calls attach, and how it is read.
+    adapters: Arc<Adapters>,
+    precision: Precision,
 }
 
 impl Sd35 {
@@ -80,6 +97,8 @@ impl Sd35 {
             vae: Arc::new(vae),
             spacing: TrainedSpacing::read(&checkpoint.config("scheduler/scheduler_config.json")?)?,
             device: precision.device.clone(),
+            adapters: Arc::default(),
+            precision: precision.clone(),
         })
     }
 
@@ -99,9 +118,10 @@ impl Sd35 {
     }
 
     fn draw(&self, canvas: Canvas, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
+        let guides = self.attach(canvas, call, context)?;
         let text = self.encode(call, context)?;
-        let latents = self.denoise(canvas, &text, call, context)?;
-        drop(text);
+        let latents = self.denoise(canvas, &text, &guides, call, context)?;
+        drop((text, guides));
         stages::decode(&self.vae, &latents, context)
     }
 
@@ -124,16 +144,29 @@ impl Sd35 {
         })
     }
 
-    fn denoise(&self, canvas: Canvas, text: &Text, call: &Call, context: &Context<'_>) -> Result<Tensor> {
+    fn denoise(
+        &self,
+        canvas: Canvas,
+        text: &Text,
+        guides: &Guides,
+        call: &Call,
+        context: &Context<'_>,
+    ) -> Result<Tensor> {
         context.observer.stage(Stage::Denoise).check()?;
         let noise = canvas.noise(call.seed)?;
         let sampler = Euler::new(self.spacing.levels(call.steps));
         stages::begin(context, &noise, sampler.schedule())?;
         let predict = |index: usize, timestep: f32, latents: &Tensor| -> Result<Tensor> {
             let image = if is_guided(call) { stages::doubled(latents)? } else { latents.clone() };
-            let timestep = Tensor::full(timestep, image.dim(0)?, &self.device)?;
-            let inputs = Sd35Inputs { image: &image, text: &text.sequence, pooled: &text.pooled, timestep: &timestep };
-            let velocity = self.predict(&inputs, index, canvas, context)?;
+            let times = Tensor::full(timestep, image.dim(0)?, &self.device)?;
+            let inputs = Sd35Inputs { image: &image, text: &text.sequence, pooled: &text.pooled, timestep: &times };
+            let trace = context.first(index);
+            let picture = guides.picture.as_ref().map(|guide| guide.at(timestep, trace)).transpose()?;
+            let mut step = StepGuides { residuals: Vec::new(), picture: picture.as_ref() };
+            if let Some(guide) = guides.control.as_ref().filter(|guide| guide.is_active(index, call.steps)) {
+                step.residuals = guide.residuals(&self.transformer.embed_image(&image, canvas)?, &inputs, trace)?;
+            }
+            let velocity = self.predict(&inputs, &step, index, canvas, context)?;
             if is_guided(call) { stages::guided_halves(&velocity, call.guidance) } else { Ok(velocity) }
         };
         let preview = |latents: &Tensor| stages::preview(&self.vae, &latents.narrow(0, 0, 1)?);
@@ -141,8 +174,15 @@ impl Sd35 {
         stages::walk(latents, sampler, context, &preview, &predict)
     }
 
-    fn predict(&self, inputs: &Sd35Inputs<'_>, index: usize, canvas: Canvas, context: &Context<'_>) -> Result<Tensor> {
-        let Some(trace) = context.first(index) else { return self.transformer.forward(inputs, canvas, None) };
+    fn predict(
+        &self,
+        inputs: &Sd35Inputs<'_>,
+        step: &StepGuides<'_>,
+        index: usize,
+        canvas: Canvas,
+        context: &Context<'_>,
+    ) -> Result<Tensor> {
+        let Some(trace) = context.first(index) else { return self.transformer.forward(inputs, step, canvas, None) };
         let parts = [
             ("hidden_states", inputs.image),
             ("encoder_hidden_states", inputs.text),
@@ -151,7 +191,7 @@ impl Sd35 {
         ];
         stages::trace_input(trace, &parts)?;
         let probe = |name: &str, tokens: &Tensor| trace.put(&format!("step0.{name}"), tokens);
-        let velocity = self.transformer.forward(inputs, canvas, trace.wants_blocks().then_some(&probe as _))?;
+        let velocity = self.transformer.forward(inputs, step, canvas, trace.wants_blocks().then_some(&probe as _))?;
         trace.put("step0.transformer.out", &velocity)?;
         Ok(velocity)
     }

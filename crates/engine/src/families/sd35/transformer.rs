@@ -3,15 +3,14 @@
 use candle_core::{D, DType, Tensor};
 
 use super::blocks::JointBlock;
+use super::condition::Condition;
+use super::ip_adapter::PictureAttention;
 use crate::error::Result;
 use crate::families::Probe;
 use crate::families::streams::{EPS, Heads};
-use crate::nn::{EmbedMlp, Linear, modulated_norm, silu, sinusoid};
+use crate::nn::{Linear, modulated_norm};
 use crate::stages::{Canvas, crop_positions, pack, unpatch};
 use crate::weights::{Config, Weights};
-
-/// Width of the sinusoid that the timestep becomes.
-const SINUSOID: usize = 256;
 
 /// Sizes of an SD3.5 transformer.
 #[derive(Clone, Debug)]
@@ -84,8 +83,7 @@ pub struct Sd35Transformer {
     image_in: Linear,
     positions: Tensor, // [1, side², width]
     text_in: Linear,
-    timestep: EmbedMlp,
-    pooled: EmbedMlp,
+    condition: Condition,
     blocks: Vec<JointBlock>,
     norm_out: Linear,
     proj_out: Linear,
@@ -103,6 +101,25 @@ pub struct Sd35Inputs<'a> {
     pub timestep: &'a Tensor,
 }
 
+/// What adapters add to a step.
+#[derive(Default)]
+pub(super) struct StepGuides<'a> {
+    /// A ControlNet's, each `[batch, cells, width]`, spread evenly over the blocks; none without one.
+    pub(super) residuals: Vec<Tensor>,
+    /// An IP-Adapter's attention to its picture.
+    pub(super) picture: Option<&'a PictureAttention<'a>>,
+}
+
+impl StepGuides<'_> {
+    /// What is added after a block. The last one gets nothing.
+    fn residual(&self, block: usize, blocks: usize) -> Option<&Tensor> {
+        let count = self.residuals.len();
+        // divided in this way as diffusers does, whose floor it is
+        let place = (block as f64 / (blocks as f64 / count as f64)) as usize;
+        (block + 1 < blocks).then(|| self.residuals.get(place)).flatten()
+    }
+}
+
 impl Sd35Transformer {
     /// Loads the transformer.
     ///
@@ -111,13 +128,12 @@ impl Sd35Transformer {
     pub fn load(config: &Sd35Config, w: &Weights) -> Result<Self> {
         let width = config.width();
         let heads = Heads { count: config.heads, width: config.head_width };
-        let (embed, condition, blocks) = (w.pp("pos_embed"), w.pp("time_text_embed"), w.pp("transformer_blocks"));
+        let (embed, blocks) = (w.pp("pos_embed"), w.pp("transformer_blocks"));
         Ok(Self {
             image_in: Linear::load_patches(&embed.pp("proj"), config.in_channels, 2, width)?,
             positions: embed.get((1, config.side * config.side, width), "pos_embed")?,
             text_in: Linear::load(&w.pp("context_embedder"), config.text_width, width)?,
-            timestep: EmbedMlp::load(&condition.pp("timestep_embedder"), SINUSOID, width)?,
-            pooled: EmbedMlp::load(&condition.pp("text_embedder"), config.pooled_width, width)?,
+            condition: Condition::load(&w.pp("time_text_embed"), config.pooled_width, width)?,
             blocks: (0..config.blocks)
                 .map(|i| JointBlock::load(heads, &blocks.pp(i), i + 1 == config.blocks))
                 .collect::<Result<_>>()?,
@@ -138,16 +154,25 @@ impl Sd35Transformer {
     }
 
     /// The velocity of every latent, `[batch, out_channels, h, w]`.
-    pub(super) fn forward(&self, inputs: &Sd35Inputs<'_>, canvas: Canvas, probe: Option<Probe<'_>>) -> Result<Tensor> {
-        let condition = silu(&self.condition(inputs)?)?;
+    pub(super) fn forward(
+        &self,
+        inputs: &Sd35Inputs<'_>,
+        guides: &StepGuides<'_>,
+        canvas: Canvas,
+        probe: Option<Probe<'_>>,
+    ) -> Result<Tensor> {
+        let condition = self.condition.forward(inputs.timestep, inputs.pooled)?;
         let mut image = self.embed_image(inputs.image, canvas)?;
         let mut text = Some(self.text_in.forward(inputs.text)?);
         for (i, block) in self.blocks.iter().enumerate() {
             let Some(tokens) = &text else { break };
-            (image, text) = block.forward(&image, tokens, &condition)?;
+            (image, text) = block.forward(&image, tokens, &condition, guides.picture.map(|picture| (picture, i)))?;
             if let Some(probe) = probe {
                 text.iter().try_for_each(|text| probe(&format!("transformer_blocks.{i}.out.0"), text))?;
                 probe(&format!("transformer_blocks.{i}.out.1"), &image)?;
+            }
+            if let Some(residual) = guides.residual(i, self.blocks.len()) {
+                image = (image + residual)?;
             }
         }
         // scale first here, unlike in the blocks
@@ -155,14 +180,8 @@ impl Sd35Transformer {
         unpatch(&self.proj_out.forward(&modulated_norm(&image, &parts[1], &parts[0], EPS)?)?, canvas)
     }
 
-    /// `[batch, width]`: timestep and pooled text.
-    fn condition(&self, inputs: &Sd35Inputs<'_>) -> Result<Tensor> {
-        let timestep = sinusoid(inputs.timestep, SINUSOID, 1.0)?.to_dtype(self.dtype())?;
-        Ok((self.timestep.forward(&timestep)? + self.pooled.forward(inputs.pooled)?)?)
-    }
-
     /// One token for each cell, with the positions in the middle of the table.
-    fn embed_image(&self, latents: &Tensor, canvas: Canvas) -> Result<Tensor> {
+    pub(super) fn embed_image(&self, latents: &Tensor, canvas: Canvas) -> Result<Tensor> {
         let (rows, columns) = canvas.cells();
         // a grid that is larger than the table was refused by its size
         let corner = |cells: usize| self.config.side.saturating_sub(cells) / 2;
