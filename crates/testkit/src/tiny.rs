@@ -12,6 +12,7 @@
 //! ```
 
 mod configs;
+pub mod loras;
 mod tokenizers;
 mod weights;
 

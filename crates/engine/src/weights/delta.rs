@@ -105,9 +105,7 @@ impl Delta {
                 Self::Kron { left: left.clone(), right: right.clone(), rows: wanted.to_vec() }
             }
             Self::Kron { .. } => Self::Whole(cut(&self.whole()?)?),
-            Self::Hadamard { a: [first, second], b } => {
-                Self::Hadamard { a: [cut(first)?, cut(second)?], b: b.clone() }
-            }
+            Self::Hadamard { a: [first, second], b } => Self::Hadamard { a: [cut(first)?, cut(second)?], b: b.clone() },
             Self::Whole(all) => Self::Whole(cut(all)?),
         })
     }
@@ -139,9 +137,7 @@ impl Delta {
         Ok(match self {
             Self::Pair { down, up } => Self::Pair { down: to(down)?, up: to(up)? },
             Self::Kron { left, right, rows } => Self::Kron { left: to(left)?, right: to(right)?, rows: rows.clone() },
-            Self::Hadamard { a, b } => {
-                Self::Hadamard { a: [to(&a[0])?, to(&a[1])?], b: [to(&b[0])?, to(&b[1])?] }
-            }
+            Self::Hadamard { a, b } => Self::Hadamard { a: [to(&a[0])?, to(&a[1])?], b: [to(&b[0])?, to(&b[1])?] },
             Self::Whole(all) => Self::Whole(to(all)?),
         })
     }

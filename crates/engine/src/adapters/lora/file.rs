@@ -104,18 +104,15 @@ impl File {
 }
 
 fn refusal(index: usize, name: &str, problem: String) -> Error {
-    Error::Adapter {
-        field: vec!["loras".into(), index.to_string(), "path".into()],
-        name: name.to_owned(),
-        problem,
-    }
+    Error::Adapter { field: vec!["loras".into(), index.to_string(), "path".into()], name: name.to_owned(), problem }
 }
 
 /// A look at the first bytes, before anything is made of what they promise.
 fn check_header(path: &Path) -> std::result::Result<(), String> {
     let mut start = [0; 9];
     let mut file = std::fs::File::open(path).map_err(|e| format!("the file cannot be read: {}", e.kind()))?;
-    file.read_exact(&mut start).map_err(|_| "the file is damaged: it is too short to be a safetensors file".to_owned())?;
+    file.read_exact(&mut start)
+        .map_err(|_| "the file is damaged: it is too short to be a safetensors file".to_owned())?;
     let [length @ .., first] = start;
     let length = u64::from_le_bytes(length);
     match first {

@@ -96,7 +96,8 @@ impl Target {
         let mut first = 0;
         let cut = |piece: &'_ Piece| {
             let rows = piece.rows;
-            let range = if self.swapped { vec![(rows / 2, rows - rows / 2), (0, rows / 2)] } else { vec![(first, rows)] };
+            let range =
+                if self.swapped { vec![(rows / 2, rows - rows / 2), (0, rows / 2)] } else { vec![(first, rows)] };
             first += rows;
             range
         };

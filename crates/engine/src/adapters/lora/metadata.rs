@@ -21,13 +21,15 @@ impl Metadata {
 
     /// The factor of a module's change of this rank: 1 where nothing is said of it.
     pub(super) fn factor(&self, file: &File, folder: &str, module: Option<&str>, rank: usize) -> Result<f64> {
-        let of = |key: &str| self.0.get(&format!("{folder}.{key}")).or_else(|| self.0.get(key)).filter(|v| !v.is_null());
+        let of =
+            |key: &str| self.0.get(&format!("{folder}.{key}")).or_else(|| self.0.get(key)).filter(|v| !v.is_null());
         let own = match (of("alpha_pattern"), module) {
             (Some(Value::Object(patterns)), Some(module)) => matching(file, patterns, module)?,
             _ => None,
         };
         let Some(alpha) = own.or_else(|| of("lora_alpha")) else { return Ok(1.0) };
-        let alpha = alpha.as_f64().ok_or_else(|| file.refuse(format!("{KEY} in its header has an alpha of {alpha}")))?;
+        let alpha =
+            alpha.as_f64().ok_or_else(|| file.refuse(format!("{KEY} in its header has an alpha of {alpha}")))?;
         let of_rank = of("use_rslora").is_some_and(|flag| flag == &Value::Bool(true));
         Ok(alpha / if of_rank { (rank as f64).sqrt() } else { rank as f64 })
     }
@@ -40,7 +42,8 @@ fn matching<'a>(file: &File, patterns: &'a Map<String, Value>, module: &str) -> 
     }
     for (pattern, value) in patterns {
         if pattern.contains(['*', '+', '?', '[', '(', '|', '^', '$', '\\']) {
-            let problem = format!("{KEY} in its header picks modules by the regular expression {pattern}; names are read");
+            let problem =
+                format!("{KEY} in its header picks modules by the regular expression {pattern}; names are read");
             return Err(file.refuse(problem));
         }
         if module.strip_suffix(pattern.as_str()).is_some_and(|before| before.ends_with('.')) {

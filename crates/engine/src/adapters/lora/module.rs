@@ -80,12 +80,7 @@ impl Reader<'_> {
             Role::Down | Role::Up | Role::Mid | Role::UpBias => Some(Kind::Pair),
             Role::Hada(_) => Some(Kind::Hadamard),
             Role::Lokr(_) | Role::LokrWhole(_) => Some(Kind::Kron),
-            Role::Magnitude
-            | Role::Diff
-            | Role::DiffBias
-            | Role::Alpha
-            | Role::Scale
-            | Role::Unknown => None,
+            Role::Magnitude | Role::Diff | Role::DiffBias | Role::Alpha | Role::Scale | Role::Unknown => None,
         });
         let mut kinds: Vec<Kind> = kinds.collect();
         kinds.dedup();
@@ -115,7 +110,9 @@ impl Reader<'_> {
         let ((q, input), (rows, up_rank)) = (self.shape(down)?, self.shape(up)?);
         let shape = self.file.shape(mid);
         let [p, mid_rank, height, width] = shape[..] else {
-            return Err(self.file.refuse(format!("{} should have four dimensions, and has shape {shape:?}", short(mid))));
+            return Err(self
+                .file
+                .refuse(format!("{} should have four dimensions, and has shape {shape:?}", short(mid))));
         };
         let columns = input.saturating_mul(height).saturating_mul(width);
         self.check_rank(p)?;
@@ -242,7 +239,7 @@ impl Reader<'_> {
         let shape = self.file.shape(key);
         match (shape.first(), shape.iter().product::<usize>()) {
             (Some(first), count) if count > 0 => Ok((*first, count / first)),
-            _ => Err(self.file.refuse(format!("{} is empty: its shape is {shape:?}", short(key)))),
+            _ => Err(self.file.refuse(format!("{} should be a matrix, and has shape {shape:?}", short(key)))),
         }
     }
 
@@ -266,10 +263,10 @@ impl Reader<'_> {
     }
 
     fn no_product(&self, keys: &[&str]) -> Error {
-        let found: Vec<String> =
-            keys.iter().map(|key| format!("{} {:?}", short(key), self.file.shape(key))).collect();
+        let found: Vec<String> = keys.iter().map(|key| format!("{} {:?}", short(key), self.file.shape(key))).collect();
         let wanted = [self.module.target.rows(), self.module.target.columns];
-        let problem = format!("{} do not multiply to the shape of this model's matrix, {wanted:?}", found.join(" and "));
+        let problem =
+            format!("{} do not multiply to the shape of this model's matrix, {wanted:?}", found.join(" and "));
         self.file.refuse(format!("{problem}: it was made for another model"))
     }
 
