@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use common::compare::{difference, distances, golden};
 use scumble_engine::families::{self, Context};
 use scumble_engine::weights::{Precision, Source};
-use scumble_engine::{DType, Device, Tensor, Trace, Unobserved};
-use scumble_testkit::tiny::{self, Variant};
+use scumble_engine::{Call, DType, Device, Tensor, Trace, Unobserved};
+use scumble_testkit::tiny::{self, Variant, loras};
 
 /// What the engine has no use for: masks that a pipeline ignores, the picture before rounding.
 fn is_not_computed(variant: Variant, name: &str) -> bool {
@@ -65,8 +65,21 @@ fn auraflow_agrees_with_diffusers_at_every_stage() {
     check(Variant::AuraFlow);
 }
 
+/// Two LoRAs at once: one with alpha, one without, of different ranks.
+///
+/// Seen: as without.
+#[test]
+fn dev_with_loras_agrees_with_diffusers_at_every_stage() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    check_call("flux-dev-lora", Variant::Dev, &Call { loras: loras::golden(folder.path()), ..Variant::Dev.call() });
+}
+
 fn check(variant: Variant) {
-    let (golden, computed) = (golden(variant.name()), traced(variant));
+    check_call(variant.name(), variant, &variant.call());
+}
+
+fn check_call(recorded: &str, variant: Variant, call: &Call) {
+    let (golden, computed) = (golden(recorded), traced(variant, call));
     let mut wrong = Vec::new();
     for (name, expected) in &golden {
         match (is_not_computed(variant, name), computed.get(name)) {
@@ -77,17 +90,17 @@ fn check(variant: Variant) {
         }
     }
     eprintln!("{}", distances(&golden, &computed));
-    assert!(wrong.is_empty(), "{}:\n{}", variant.name(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{recorded}:\n{}", wrong.join("\n"));
     assert!(golden.len() > 25, "the golden file is whole");
 }
 
-fn traced(variant: Variant) -> BTreeMap<String, Tensor> {
+fn traced(variant: Variant, call: &Call) -> BTreeMap<String, Tensor> {
     let folder = tiny::of(variant).tempdir();
     let precision = Precision { device: Device::Cpu, dtype: Some(DType::F32) };
     let pipeline = families::open(Source::Folder(folder.path().into()), &precision).expect("the tiny checkpoint");
     let trace = Trace::with_blocks();
     let context = Context { observer: &Unobserved, trace: Some(&trace) };
-    pipeline.generate(&variant.call(), &context).expect("a picture");
+    pipeline.generate(call, &context).expect("a picture");
     trace.into_tensors()
 }
 

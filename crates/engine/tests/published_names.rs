@@ -10,10 +10,12 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use scumble_engine::encoders::{ClipConfig, ClipText, SiglipConfig, SiglipVision, T5Config, T5Encoder};
-use scumble_engine::families::auraflow::{AuraConfig, AuraTransformer};
-use scumble_engine::families::flux::{FluxConfig, FluxTransformer};
+use scumble_engine::families::auraflow::{self, AuraConfig, AuraTransformer};
+use scumble_engine::families::flux::{self, FluxConfig, FluxTransformer};
+use scumble_engine::families::names::{Names, Original};
 use scumble_engine::families::sd35::{
-    ControlNetConfig, IpAdapterConfig, ResamplerConfig, Sd35Config, Sd35ControlNet, Sd35IpAdapter, Sd35Transformer,
+    self, ControlNetConfig, IpAdapterConfig, ResamplerConfig, Sd35Config, Sd35ControlNet, Sd35IpAdapter,
+    Sd35Transformer,
 };
 use scumble_engine::vae::{Vae, VaeConfig};
 use scumble_engine::weights::{Config, Named, Weights, renamed};
@@ -148,6 +150,84 @@ fn autoencoder_of_sixteen_channels() {
     check("flux1__vae", |_| false, |w| Vae::load(&config, w).map(drop));
 }
 
+// ---------------------------------------------------------------------------------------- publishers' own files
+
+/// Every tensor of the publishers' single files is reached, with its shape, by the table of names.
+#[test]
+fn the_publishers_own_names_are_reached_from_those_of_diffusers() {
+    let flux = |values| {
+        let config = FluxConfig::read(&config(values)).unwrap();
+        asked(|w| FluxTransformer::load(&config, w).map(drop))
+    };
+    let fill = json!({ "guidance_embeds": true, "in_channels": 384, "out_channels": 64 });
+    let dev = flux(json!({ "guidance_embeds": true }));
+    check_originals("flux1-dev__transformer", &flux::NAMES, &dev);
+    check_originals("flux1-schnell__transformer", &flux::NAMES, &flux(json!({ "guidance_embeds": false })));
+    check_originals("flux1-fill-dev__transformer", &flux::NAMES, &flux(fill));
+    let config = Sd35Config::read(&config(json!({}))).unwrap();
+    let sd35 = asked(|w| Sd35Transformer::load(&config, w).map(drop));
+    check_originals("sd35-large__checkpoint", &sd35::NAMES, &sd35);
+    let config = AuraConfig::read(&self::config(json!({}))).unwrap();
+    let aura = asked(|w| AuraTransformer::load(&config, w).map(drop));
+    check_originals("auraflow-v0.3__checkpoint", &auraflow::NAMES, &aura);
+}
+
+/// Shapes cannot tell these.
+#[test]
+fn the_order_of_rows_is_the_publishers() {
+    let sd35 = Sd35Config::read(&config(json!({}))).unwrap();
+    let sd35 = sd35::NAMES.originals(&asked(|w| Sd35Transformer::load(&sd35, w).map(drop)));
+    let flux = FluxConfig::read(&config(json!({}))).unwrap();
+    let flux = flux::NAMES.originals(&asked(|w| FluxTransformer::load(&flux, w).map(drop)));
+    let aura = AuraConfig::read(&config(json!({}))).unwrap();
+    let aura = auraflow::NAMES.originals(&asked(|w| AuraTransformer::load(&aura, w).map(drop)));
+    let parts = |of: &BTreeMap<String, Original>, name: &str| -> Vec<String> {
+        of[name].parts.iter().map(|part| part.name.rsplit('.').nth(1).unwrap().to_owned()).collect()
+    };
+    assert_eq!(parts(&flux, "single_blocks.37.linear1.weight"), ["to_q", "to_k", "to_v", "proj_mlp"]);
+    assert_eq!(parts(&flux, "double_blocks.0.img_attn.qkv.bias"), ["to_q", "to_k", "to_v"]);
+    assert_eq!(parts(&flux, "double_blocks.18.txt_attn.qkv.weight"), ["add_q_proj", "add_k_proj", "add_v_proj"]);
+    assert_eq!(
+        parts(&sd35, "joint_blocks.37.context_block.attn.qkv.weight"),
+        ["add_q_proj", "add_k_proj", "add_v_proj"]
+    );
+    assert_eq!(parts(&aura, "double_layers.0.attn.w1q.weight"), ["add_q_proj"]);
+    assert_eq!(parts(&aura, "single_layers.0.attn.w1q.weight"), ["to_q"]);
+    let swapped = |of: &BTreeMap<String, Original>| -> Vec<String> {
+        of.iter().filter(|(_, original)| original.swapped).map(|(name, _)| name.clone()).collect()
+    };
+    let last = ["final_layer.adaLN_modulation.1.bias", "final_layer.adaLN_modulation.1.weight"];
+    let text = "joint_blocks.37.context_block.adaLN_modulation.1";
+    assert_eq!(swapped(&flux), last);
+    assert_eq!(swapped(&sd35), [last[0], last[1], &format!("{text}.bias"), &format!("{text}.weight")]);
+    assert_eq!(swapped(&aura), ["modF.1.weight"]);
+}
+
+fn check_originals(listing: &str, names: &Names, ours: &Shapes) {
+    let found = names.originals(ours);
+    let mut published = published(&format!("{listing}.original"));
+    // the same file may hold other components, below other names
+    let others = ["first_stage_model.", "vae.", "text_encoders."];
+    published.retain(|name, _| !others.iter().any(|other| name.starts_with(other)));
+    let found_shapes: Shapes =
+        found.iter().map(|(name, original)| (format!("{}{name}", names.prefix), original.shape.clone())).collect();
+    let wrong: Vec<&String> = published
+        .keys()
+        .chain(found_shapes.keys())
+        .filter(|name| published.get(*name) != found_shapes.get(*name))
+        .collect();
+    assert!(wrong.is_empty(), "{listing}: {wrong:?}");
+    let mut parts: Vec<&str> = found.values().flat_map(|original| &original.parts).map(|part| &*part.name).collect();
+    parts.sort_unstable();
+    assert!(parts.iter().copied().eq(ours.keys().map(String::as_str)), "{listing}: each of ours is in one of theirs");
+}
+
+fn asked(load: impl Fn(&Weights) -> scumble_engine::Result<()>) -> Shapes {
+    let recorder = Weights::recorder();
+    load(&recorder).expect("a recorder has everything");
+    recorder.asked()
+}
+
 /// Names and shapes asked for must be those listed, but for names that the loader says it ignores.
 fn check(listing: &str, ignores: fn(&str) -> bool, load: impl Fn(&Weights) -> scumble_engine::Result<()>) {
     check_renamed(listing, |name| Named::As(name.to_owned()), ignores, load);
@@ -160,9 +240,7 @@ fn check_renamed(
     ignores: impl Fn(&str) -> bool,
     load: impl Fn(&Weights) -> scumble_engine::Result<()>,
 ) {
-    let recorder = Weights::recorder();
-    load(&recorder).expect("a recorder has everything");
-    let asked = recorder.asked();
+    let asked = asked(load);
     let mut published = renamed(&published(listing), rule);
     published.retain(|name, _| !ignores(name));
     let wrong: Vec<String> = published

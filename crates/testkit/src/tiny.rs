@@ -13,6 +13,7 @@
 
 pub mod adapters;
 mod configs;
+pub mod loras;
 mod tokenizers;
 mod torch;
 mod weights;

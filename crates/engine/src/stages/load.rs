@@ -31,8 +31,10 @@ pub(crate) fn load<T>(
 pub(crate) struct Held<T> {
     model: Arc<T>,
     weights: Weights,
-    build: Arc<dyn Fn(&Weights) -> Result<T> + Send + Sync>,
+    build: Arc<Build<T>>,
 }
+
+type Build<T> = dyn Fn(&Weights) -> Result<T> + Send + Sync;
 
 /// Loads a component as [`load`] does, and holds what it was built from: its tensors, not its files.
 pub(crate) fn load_held<T>(

@@ -18,7 +18,7 @@ use super::{Variant, configs, write};
 
 /// The weights of one folder of a pipeline.
 pub(super) struct Component {
-    folder: &'static str,
+    pub(super) folder: &'static str,
     /// Base name of its files.
     base: &'static str,
     /// Put in front of each parameter's name to seed it.
@@ -26,7 +26,7 @@ pub(super) struct Component {
     /// What files put in front of the names that the parameters have in Python.
     prefix: &'static str,
     /// Names in files and shapes: whatever the engine asks for.
-    shapes: Shapes,
+    pub(super) shapes: Shapes,
 }
 
 /// Names and shapes.
@@ -86,6 +86,11 @@ impl Component {
         Self { folder, base: "model", tag, prefix: "", shapes }
     }
 
+    /// Its tensors, float32.
+    pub(super) fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.shapes.iter().map(|(name, shape)| (name.clone(), self.fill(name, shape, DType::F32))).collect()
+    }
+
     /// Writes one file, or several and their index.
     pub(super) fn write(&self, folder: &Path, dtype: DType, shards: usize) {
         let folder = folder.join(self.folder);
@@ -116,11 +121,16 @@ impl Component {
     }
 }
 
+/// What a name seeds.
+pub(super) fn crc(name: &str) -> u64 {
+    let mut crc = flate2::Crc::new();
+    crc.update(name.as_bytes());
+    crc.sum().into()
+}
+
 /// Matrices and kernels normal with variance 1 / inputs, gains about 1, biases small, tables 0.3.
 pub(super) fn fill(seed: &str, name: &str, shape: &[usize]) -> Vec<f32> {
-    let mut crc = flate2::Crc::new();
-    crc.update(seed.as_bytes());
-    let mut values = Generator::new(crc.sum().into()).randn(shape.iter().product());
+    let mut values = Generator::new(crc(seed)).randn(shape.iter().product());
     let leaf = name.rsplit('.').next().unwrap_or(name);
     let table = name.contains("embedding") || name.contains("shared");
     let inputs: usize = shape[1..].iter().product();
@@ -179,7 +189,10 @@ fn config(value: &Value) -> Config {
 }
 
 pub(super) fn save(path: &Path, tensors: &[(&str, Tensor)]) {
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    save_with(path, tensors, HashMap::from([("format".to_owned(), "pt".to_owned())]));
+}
+
+pub(super) fn save_with(path: &Path, tensors: &[(&str, Tensor)], metadata: HashMap<String, String>) {
     let bytes = safetensors::serialize(tensors.iter().map(|(n, t)| (n, t)), Some(metadata));
     write(path, &bytes.expect("tensors of a plain type can be stored"));
 }

@@ -49,13 +49,13 @@ const NAMED: usize = 3;
 /// [`Error::Adapter`] for files that cannot be used.
 pub(crate) fn overlays<const N: usize>(
     loras: &[Lora],
-    parts: [Part<'_>; N],
+    parts: &[Part<'_>; N],
     context: &Context<'_>,
 ) -> Result<Option<[Overlay; N]>> {
     if loras.is_empty() {
         return Ok(None);
     }
-    let lookup = Lookup::new(&parts);
+    let lookup = Lookup::new(parts);
     let mut overlays = std::array::from_fn(|_| Overlay::default());
     for (index, lora) in loras.iter().enumerate() {
         context.observer.stage(Stage::Load).check()?;
@@ -67,7 +67,7 @@ pub(crate) fn overlays<const N: usize>(
         let asked: usize = parts.iter().map(|part| part.weights.asked().len()).sum();
         // the richest of dialects has eight tensors for a module
         let file = File::open(lora, index, 8 * asked + 256)?;
-        apply(&file, lora.scale, &parts, &lookup, &mut overlays, context)?;
+        apply(&file, lora.scale, parts, &lookup, &mut overlays, context)?;
     }
     Ok((!overlays.iter().all(Overlay::is_empty)).then_some(overlays))
 }

@@ -239,7 +239,7 @@ impl Reader<'_> {
         let shape = self.file.shape(key);
         match (shape.first(), shape.iter().product::<usize>()) {
             (Some(first), count) if count > 0 => Ok((*first, count / first)),
-            _ => Err(self.file.refuse(format!("{} is empty: its shape is {shape:?}", short(key)))),
+            _ => Err(self.file.refuse(format!("{} should be a matrix, and has shape {shape:?}", short(key)))),
         }
     }
 

@@ -99,7 +99,7 @@ impl AuraFlow {
             Part { folder: "transformer", weights: self.transformer.weights(), names, prefixes: lora::TRANSFORMER },
             Part { folder: "text_encoder", weights: self.encoder.weights(), names: None, prefixes: ENCODER_PREFIXES },
         ];
-        let Some([transformer, encoder]) = lora::overlays(&call.loras, parts, context)? else { return Ok(None) };
+        let Some([transformer, encoder]) = lora::overlays(&call.loras, &parts, context)? else { return Ok(None) };
         let transformer = self.transformer.with(transformer)?;
         Ok(Some(Self { transformer, encoder: self.encoder.with(encoder)?, ..self.clone() }))
     }

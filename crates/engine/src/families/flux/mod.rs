@@ -157,7 +157,7 @@ impl Flux {
             Part { folder: "text_encoder", weights: self.clip.weights(), names: None, prefixes: CLIP_PREFIXES },
             Part { folder: "text_encoder_2", weights: self.t5.weights(), names: None, prefixes: T5_PREFIXES },
         ];
-        let Some([transformer, clip, t5]) = lora::overlays(&call.loras, parts, context)? else { return Ok(None) };
+        let Some([transformer, clip, t5]) = lora::overlays(&call.loras, &parts, context)? else { return Ok(None) };
         let transformer = self.transformer.with(transformer)?;
         Ok(Some(Self { transformer, clip: self.clip.with(clip)?, t5: self.t5.with(t5)?, ..self.clone() }))
     }

@@ -112,7 +112,7 @@ impl Sd35 {
             g,
             t5,
         ];
-        let Some([transformer, texts @ ..]) = lora::overlays(&call.loras, parts, context)? else { return Ok(None) };
+        let Some([transformer, texts @ ..]) = lora::overlays(&call.loras, &parts, context)? else { return Ok(None) };
         let transformer = self.transformer.with(transformer)?;
         Ok(Some(Self { transformer, encoders: self.encoders.with(texts)?, ..self.clone() }))
     }
