@@ -2,7 +2,7 @@
 //!
 //! `golden/resized.json` is made by `golden/make_resized.py`.
 
-use scumble_engine::Pixels;
+use scumble_engine::{Filter, Pixels};
 use serde_json::Value;
 
 #[test]
@@ -17,9 +17,15 @@ fn resized_pictures_equal_those_of_pillow() {
     let cases: Vec<Value> = serde_json::from_str(include_str!("golden/resized.json")).expect("the golden file");
     for case in &cases {
         let side = |name: &str| case[name].as_u64().and_then(|n| usize::try_from(n).ok()).expect("a size");
-        let got = picture.resized(side("width"), side("height"));
+        let filter = match case["filter"].as_str() {
+            Some("lanczos") => Filter::Lanczos,
+            Some("bilinear") => Filter::Bilinear,
+            Some("bicubic") => Filter::Bicubic,
+            other => panic!("{other:?} is no filter"),
+        };
+        let got = picture.resampled(side("width"), side("height"), filter);
         let hex: String = got.rgb.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert!(case["rgb"] == hex, "{}×{}", side("width"), side("height"));
+        assert!(case["rgb"] == hex, "{filter:?} {}×{}", side("width"), side("height"));
     }
-    assert!(cases.len() >= 7, "the golden file is whole");
+    assert!(cases.len() >= 21, "the golden file is whole");
 }

@@ -17,10 +17,12 @@ use scumble_testkit::tiny::adapters::{self, Tensors};
 use scumble_testkit::tiny::{self, Variant};
 use tempfile::TempDir;
 
-/// Share of a tensor's largest magnitude. Seen: see the functions that use it.
+/// Largest difference allowed, as a share of the largest magnitude of a tensor.
+///
+/// Seen with AVX-512: nothing for the pixels that SigLIP is given, 9.1e-7 for its states, 1.5e-6 for the resampler's tokens,
+/// 1.8e-6 for the moments of a control picture, 1.1e-6 for what a ControlNet adds; then at most 2.2e-6 after a block, 1.2e-6
+/// for latents, 2.6e-6 for decoded pictures; bytes that differ do so by one level.
 const TOLERANCE: f64 = 1e-5;
-/// The same for what follows from a picture that the autoencoder has encoded, as for FLUX Fill.
-const TOLERANCE_ENCODED: f64 = 2e-4;
 
 // ---------------------------------------------------------------------------------------------- golden tensors
 
@@ -32,17 +34,14 @@ fn the_controlnet_agrees_with_diffusers_at_every_stage() {
     let call = Call { controlnet: Some(controlnet(adapters::write_controlnet(folder.path()))), ..Variant::Sd35.call() };
     let draw = scumble_engine::rng::Generator::new(1235).noise(&[2, 16, 8, 12]).unwrap();
     let computed = traced(&call, Trace::with_blocks().with_draw("vae.encode.0", draw));
-    check("sd35-controlnet", &computed, |name| {
-        let encoded = name.starts_with("vae.") || name.starts_with("step");
-        if encoded { TOLERANCE_ENCODED } else { TOLERANCE }
-    });
+    check("sd35-controlnet", &computed);
 }
 
 #[test]
 fn the_ip_adapter_agrees_with_diffusers_at_every_stage() {
     let folder = tempfile::tempdir().unwrap();
     let call = Call { ip_adapter: Some(ip_adapter(folder.path())), ..Variant::Sd35.call() };
-    check("sd35-ip-adapter", &traced(&call, Trace::with_blocks()), |_| TOLERANCE);
+    check("sd35-ip-adapter", &traced(&call, Trace::with_blocks()));
 }
 
 fn traced(call: &Call, trace: Trace) -> BTreeMap<String, Tensor> {
@@ -50,7 +49,7 @@ fn traced(call: &Call, trace: Trace) -> BTreeMap<String, Tensor> {
     trace.into_tensors()
 }
 
-fn check(name: &str, computed: &BTreeMap<String, Tensor>, tolerance: impl Fn(&str) -> f64) {
+fn check(name: &str, computed: &BTreeMap<String, Tensor>) {
     let golden = golden(name);
     let mut wrong = Vec::new();
     for (name, expected) in &golden {
@@ -63,7 +62,7 @@ fn check(name: &str, computed: &BTreeMap<String, Tensor>, tolerance: impl Fn(&st
             |t: &Tensor| if name.starts_with("vae.encode.") { t.repeat((2, 1, 1, 1)).unwrap() } else { t.clone() };
         match computed.get(name) {
             None => wrong.push(format!("{name} is missing")),
-            Some(got) => wrong.extend(difference(name, expected, &once(got), tolerance(name))),
+            Some(got) => wrong.extend(difference(name, expected, &once(got), TOLERANCE)),
         }
     }
     eprintln!("{}", distances(&golden, computed));

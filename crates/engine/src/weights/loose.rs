@@ -74,9 +74,6 @@ impl Loose {
 }
 
 /// What a listing of names and shapes becomes under a rule; for comparing published files with what a model asks for.
-///
-/// # Panics
-/// Never for shapes whose rows divide evenly.
 pub fn renamed(shapes: &BTreeMap<String, Vec<usize>>, rule: impl Fn(&str) -> Named) -> BTreeMap<String, Vec<usize>> {
     let mut result = BTreeMap::new();
     for (name, shape) in shapes {

@@ -59,9 +59,12 @@ mod tests {
 
     use super::*;
 
-    // made by tests/golden/make_torch.py
-    const FILES: [&[u8]; 2] =
-        [include_bytes!("../../tests/golden/torch_2.bin"), include_bytes!("../../tests/golden/torch_4.bin")];
+    // made by tests/golden/make_torch.py, and by torch
+    const FILES: [&[u8]; 3] = [
+        include_bytes!("../../tests/golden/torch_2.bin"),
+        include_bytes!("../../tests/golden/torch_4.bin"),
+        include_bytes!("../../tests/golden/torch_itself.bin"),
+    ];
 
     fn refused(bytes: &[u8]) -> String {
         tensors(bytes).expect_err("it is refused")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Record what Pillow's Lanczos resampling makes of a picture: `make_resized.py > resized.json`.
+"""Record what Pillow's resampling makes of a picture: `make_resized.py > resized.json`.
 
-The picture is a formula, so only its results are stored, as hex. Made with Pillow 12.3. Pillow 13 resamples rows before
-columns where that is cheaper, and so differs by a few levels where one side grows much and the other shrinks.
+The picture is a formula, so only its results are stored, as hex. Made with Pillow 13, which resamples rows before columns
+where that is cheaper; here columns always come first, as in Pillow 12 and before, so each direction is a call of its own.
 """
 import json
 
@@ -20,10 +20,14 @@ def picture():
     return image
 
 
+def resized(image, width, height, resampling):
+    return image.resize((width, HEIGHT), resampling).resize((width, height), resampling).tobytes().hex()
+
+
 def main():
     image = picture()
-    cases = [{"width": w, "height": h, "rgb": image.resize((w, h), Image.Resampling.LANCZOS).tobytes().hex()}
-             for w, h in SIZES]
+    cases = [{"filter": name, "width": w, "height": h, "rgb": resized(image, w, h, Image.Resampling[name.upper()])}
+             for name in ("lanczos", "bilinear", "bicubic") for w, h in SIZES]
     print("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]")
 
 

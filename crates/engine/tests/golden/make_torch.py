@@ -3,7 +3,7 @@
 
 Stand-ins for torch's classes give the pickles the same instructions in the same order; so no torch is needed, and the
 program that reads the file is tested with the program that makes such files. The two differ in their protocol: torch's own
-is 2, and 4 is what a caller may choose.
+is 2, and 4 is what a caller may choose. `torch_itself.bin` has the same contents and was written by torch 2.15.
 """
 import pickle
 import struct
