@@ -4,11 +4,13 @@
 
 mod common;
 
+use std::sync::Mutex;
+
 use common::{
     Remarks, draw, drawn, edit, largest_difference, lora_file, mean_difference, noise, open, open_in, with_loras,
 };
 use scumble_engine::adapters::Lora;
-use scumble_engine::families::{Context, FAMILIES};
+use scumble_engine::families::FAMILIES;
 use scumble_engine::rng::Generator;
 use scumble_engine::{Control, DType, Error, Observer, Pixels, Stage, Tensor};
 use scumble_testkit::tiny::loras::{self, LoraFile};
@@ -139,7 +141,8 @@ fn numbers_may_be_stored_in_any_float() {
     };
     let whole = of(DType::F32);
     let effect = mean_difference(&plain, &whole);
-    for (dtype, share) in [(DType::BF16, 0.05), (DType::F16, 0.02), (DType::F8E4M3, 0.5)] {
+    // seen: 0.3 %, 0.04 % and 7 % of what the change does
+    for (dtype, share) in [(DType::BF16, 0.01), (DType::F16, 0.002), (DType::F8E4M3, 0.15)] {
         let off = mean_difference(&whole, &of(dtype));
         assert!(off < share * effect, "{dtype:?}: {off} of {effect} levels");
     }
@@ -156,7 +159,8 @@ fn reduced_models_take_loras_and_stay_as_near_as_without() {
         mean_difference(&draw(&*exact, &call)[0], &draw(&*half, &call)[0])
     };
     let (plain, changed) = (off(Vec::new()), off(vec![lora]));
-    assert!(changed < 2.0 * plain + 0.5, "{changed} levels, {plain} without");
+    // seen: mean 12.7 levels, 12.4 without
+    assert!(changed < 1.5 * plain, "{changed} levels, {plain} without");
 }
 
 // ------------------------------------------------------------------------------------- the model stays as it is
@@ -229,18 +233,27 @@ fn calls_with_and_without_run_beside_each_other() {
 }
 
 #[test]
-fn a_call_may_be_cancelled_before_its_loras_are_read() {
-    struct Never;
-    impl Observer for Never {
+fn a_call_may_be_cancelled_while_its_loras_are_read() {
+    /// Says no at the n-th time that it is asked.
+    struct After(Mutex<usize>);
+    impl Observer for After {
         fn stage(&self, stage: Stage) -> Control {
-            assert_eq!(stage, Stage::Load);
-            Control::Cancel
+            panic!("{stage:?} is not reached")
+        }
+        fn ask(&self) -> Control {
+            let mut left = self.0.lock().unwrap();
+            *left -= 1;
+            if *left == 0 { Control::Cancel } else { Control::Continue }
         }
     }
-    let lora = loras::lora("/nowhere", 1.0);
-    let context = Context { observer: &Never, trace: None };
-    let result = open(Variant::Dev).generate(&with_loras(Variant::Dev, vec![lora]), &context);
-    assert!(matches!(result, Err(Error::Cancelled)));
+    let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(Variant::Dev));
+    let lora = loras::sets(Variant::Dev).remove(0).files["peft"].write(&folder.path().join("lora"), 1.0);
+    for asked in [1, 2, 10] {
+        let observer = After(Mutex::new(asked));
+        let result = drawn(&*pipeline, &with_loras(Variant::Dev, vec![lora.clone()]), &observer);
+        assert!(matches!(result, Err(Error::Cancelled)));
+        assert_eq!(*observer.0.lock().unwrap(), 0);
+    }
 }
 
 /// What PEFT trains beside B is a change of the bias, with the same factor.
