@@ -78,6 +78,11 @@ pub trait Observer {
         Control::Continue
     }
 
+    /// Whether to go on: asked between pieces of work that may take long and are no steps.
+    fn ask(&self) -> Control {
+        Control::Continue
+    }
+
     /// Something that the caller should know of this run, in one sentence: such as a tensor of an adapter that the model
     /// has no place for.
     fn remark(&self, sentence: &str) {

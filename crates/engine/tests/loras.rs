@@ -1,4 +1,4 @@
-//! LoRAs: every dialect of one change draws one picture, the model itself is never touched, and files that are wrong say why.
+//! LoRAs: every dialect of one change draws one picture, and the model itself is never touched.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops and shows where")]
 
@@ -6,19 +6,17 @@ mod common;
 
 use std::sync::Mutex;
 
-use common::{draw, edit, largest_difference, mean_difference, open, open_in};
+use common::{
+    Remarks, draw, drawn, edit, largest_difference, lora_file, mean_difference, noise, open, open_in, with_loras,
+};
 use scumble_engine::adapters::Lora;
-use scumble_engine::families::{Context, FAMILIES, Pipeline};
+use scumble_engine::families::FAMILIES;
 use scumble_engine::rng::Generator;
-use scumble_engine::{Call, Control, DType, Device, Error, Observer, Pixels, Stage, Tensor, Unobserved};
-use scumble_testkit::tiny::loras::{self, LoraFile, Tensors};
+use scumble_engine::{Control, DType, Error, Observer, Pixels, Stage, Tensor};
+use scumble_testkit::tiny::loras::{self, LoraFile};
 use scumble_testkit::tiny::{self, Variant};
 
 const WITH_LORAS: [Variant; 3] = [Variant::Dev, Variant::Sd35, Variant::AuraFlow];
-
-fn call(variant: Variant, loras: Vec<Lora>) -> Call {
-    Call { loras, steps: 2, ..variant.call() }
-}
 
 // ------------------------------------------------------------------------------------------------ dialects
 
@@ -27,22 +25,22 @@ fn call(variant: Variant, loras: Vec<Lora>) -> Call {
 fn every_dialect_of_a_change_draws_what_the_changed_checkpoint_draws() {
     for variant in WITH_LORAS {
         let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(variant));
-        let plain = draw(&*pipeline, &call(variant, Vec::new())).remove(0);
+        let plain = draw(&*pipeline, &with_loras(variant, Vec::new())).remove(0);
         let mut dialects = 0;
         for set in loras::sets(variant) {
             let changed = tiny::of(variant).tempdir();
             edit(&changed.path().join(set.changes), |tensors| tensors.extend(set.merged));
             let changed = open_in(changed.path(), Some(DType::F32)).unwrap();
-            let expected = draw(&*changed, &call(variant, Vec::new())).remove(0);
+            let expected = draw(&*changed, &with_loras(variant, Vec::new())).remove(0);
             let label = format!("{variant:?}, {}", set.name);
             assert!(mean_difference(&plain, &expected) > 0.5, "{label}: it shows");
             for (dialect, file) in &set.files {
                 let lora = file.write(&folder.path().join(format!("{dialect}.safetensors")), 1.0);
-                let watcher = Watcher::default();
-                let picture = drawn(&*pipeline, &call(variant, vec![lora]), &watcher).unwrap();
+                let remarks = Remarks::default();
+                let picture = drawn(&*pipeline, &with_loras(variant, vec![lora]), &remarks).unwrap();
                 let difference = largest_difference(&expected, &picture);
                 assert!(difference <= 1, "{label} in {dialect}: {difference} levels");
-                assert_eq!(watcher.remarks(), Vec::<String>::new(), "{label} in {dialect}");
+                assert_eq!(remarks.all(), Vec::<String>::new(), "{label} in {dialect}");
                 dialects += 1;
             }
         }
@@ -57,9 +55,9 @@ fn fill_and_schnell_take_loras_too() {
         let main = loras::sets(variant).remove(0);
         let of = |dialect: &str| {
             let lora = main.files[dialect].write(&folder.path().join(dialect), 1.0);
-            draw(&*pipeline, &call(variant, vec![lora])).remove(0)
+            draw(&*pipeline, &with_loras(variant, vec![lora])).remove(0)
         };
-        let plain = draw(&*pipeline, &call(variant, Vec::new())).remove(0);
+        let plain = draw(&*pipeline, &with_loras(variant, Vec::new())).remove(0);
         assert!(largest_difference(&plain, &of("peft")) > 1, "{variant:?}");
         assert!(largest_difference(&of("peft"), &of("kohya")) <= 1, "{variant:?}");
     }
@@ -95,7 +93,7 @@ fn convolutions_are_changed_as_convolutions() {
             let changed = (weight + delta.reshape((64, 16, 2, 2)).unwrap()).unwrap();
             tensors.insert("pos_embed.proj.weight".into(), changed);
         });
-        draw(&*open_in(changed.path(), Some(DType::F32)).unwrap(), &call(Variant::Sd35, Vec::new())).remove(0)
+        draw(&*open_in(changed.path(), Some(DType::F32)).unwrap(), &with_loras(Variant::Sd35, Vec::new())).remove(0)
     };
     for (name, tensors, expected) in [
         (
@@ -124,8 +122,8 @@ fn convolutions_are_changed_as_convolutions() {
             expected(&through),
         ),
     ] {
-        let lora = file(&tensors).write(&folder.path().join(name), 1.0);
-        let picture = draw(&*pipeline, &call(Variant::Sd35, vec![lora])).remove(0);
+        let lora = lora_file(&tensors).write(&folder.path().join(name), 1.0);
+        let picture = draw(&*pipeline, &with_loras(Variant::Sd35, vec![lora])).remove(0);
         assert!(largest_difference(&expected, &picture) <= 1, "{name}");
     }
 }
@@ -135,15 +133,16 @@ fn numbers_may_be_stored_in_any_float() {
     let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(Variant::Dev));
     let main = loras::sets(Variant::Dev).remove(0);
     let exact = &main.files["kohya"];
-    let plain = draw(&*pipeline, &call(Variant::Dev, Vec::new())).remove(0);
+    let plain = draw(&*pipeline, &with_loras(Variant::Dev, Vec::new())).remove(0);
     let of = |dtype| {
         let tensors = exact.tensors.iter().map(|(name, t)| (name.clone(), t.to_dtype(dtype).unwrap()));
         let lora = LoraFile::of(tensors.collect()).write(&folder.path().join("lora"), 1.0);
-        draw(&*pipeline, &call(Variant::Dev, vec![lora])).remove(0)
+        draw(&*pipeline, &with_loras(Variant::Dev, vec![lora])).remove(0)
     };
     let whole = of(DType::F32);
     let effect = mean_difference(&plain, &whole);
-    for (dtype, share) in [(DType::BF16, 0.05), (DType::F16, 0.02), (DType::F8E4M3, 0.5)] {
+    // seen: 0.3 %, 0.04 % and 7 % of what the change does
+    for (dtype, share) in [(DType::BF16, 0.01), (DType::F16, 0.002), (DType::F8E4M3, 0.15)] {
         let off = mean_difference(&whole, &of(dtype));
         assert!(off < share * effect, "{dtype:?}: {off} of {effect} levels");
     }
@@ -156,11 +155,12 @@ fn reduced_models_take_loras_and_stay_as_near_as_without() {
     let (exact, half) = (open(Variant::Dev), open_in(tiny.path(), Some(DType::BF16)).unwrap());
     let lora = loras::sets(Variant::Dev).remove(0).files["kohya"].write(&folder.path().join("lora"), 1.0);
     let off = |loras: Vec<Lora>| {
-        let call = call(Variant::Dev, loras);
+        let call = with_loras(Variant::Dev, loras);
         mean_difference(&draw(&*exact, &call)[0], &draw(&*half, &call)[0])
     };
     let (plain, changed) = (off(Vec::new()), off(vec![lora]));
-    assert!(changed < 2.0 * plain + 0.5, "{changed} levels, {plain} without");
+    // seen: mean 12.7 levels, 12.4 without
+    assert!(changed < 1.5 * plain, "{changed} levels, {plain} without");
 }
 
 // ------------------------------------------------------------------------------------- the model stays as it is
@@ -169,14 +169,14 @@ fn reduced_models_take_loras_and_stay_as_near_as_without() {
 fn plain_before_and_plain_after_are_the_same_bits() {
     for variant in WITH_LORAS {
         let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(variant));
-        let plain = draw(&*pipeline, &call(variant, Vec::new()));
+        let plain = draw(&*pipeline, &with_loras(variant, Vec::new()));
         for set in loras::sets(variant) {
             let (dialect, file) = set.files.first_key_value().unwrap();
             let lora = file.write(&folder.path().join(dialect), 1.0);
-            assert_ne!(plain, draw(&*pipeline, &call(variant, vec![lora.clone()])), "{variant:?} {dialect}");
-            assert_eq!(plain, draw(&*pipeline, &call(variant, Vec::new())), "{variant:?} {dialect}");
+            assert_ne!(plain, draw(&*pipeline, &with_loras(variant, vec![lora.clone()])), "{variant:?} {dialect}");
+            assert_eq!(plain, draw(&*pipeline, &with_loras(variant, Vec::new())), "{variant:?} {dialect}");
             let nothing = Lora { scale: 0.0, ..lora };
-            assert_eq!(plain, draw(&*pipeline, &call(variant, vec![nothing])), "{variant:?} {dialect} at 0");
+            assert_eq!(plain, draw(&*pipeline, &with_loras(variant, vec![nothing])), "{variant:?} {dialect} at 0");
         }
     }
 }
@@ -188,7 +188,7 @@ fn several_are_summed_in_any_order_and_scaled() {
     let write = |set: usize, dialect: &str, scale: f64| {
         sets[set].files[dialect].write(&folder.path().join(format!("{set}-{dialect}-{scale}")), scale)
     };
-    let of = |loras: &[Lora]| draw(&*pipeline, &call(Variant::Dev, loras.to_vec())).remove(0);
+    let of = |loras: &[Lora]| draw(&*pipeline, &with_loras(Variant::Dev, loras.to_vec())).remove(0);
     let (first, second) = (write(0, "kohya", 0.6), write(1, "loha", -0.4));
     let both = of(&[first.clone(), second.clone()]);
     assert!(largest_difference(&both, &of(&[second.clone(), first.clone()])) <= 1);
@@ -211,9 +211,9 @@ fn calls_with_and_without_run_beside_each_other() {
         let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(variant));
         let main = loras::sets(variant).remove(0);
         let calls = [
-            call(variant, Vec::new()),
-            call(variant, vec![main.files["peft"].write(&folder.path().join("a"), 1.0)]),
-            call(variant, vec![main.files["kohya"].write(&folder.path().join("b"), -0.5)]),
+            with_loras(variant, Vec::new()),
+            with_loras(variant, vec![main.files["peft"].write(&folder.path().join("a"), 1.0)]),
+            with_loras(variant, vec![main.files["kohya"].write(&folder.path().join("b"), -0.5)]),
         ];
         let alone: Vec<Vec<Pixels>> = calls.iter().map(|call| draw(&*pipeline, call)).collect();
         std::thread::scope(|scope| {
@@ -233,326 +233,44 @@ fn calls_with_and_without_run_beside_each_other() {
 }
 
 #[test]
-fn a_call_may_be_cancelled_before_its_loras_are_read() {
-    struct Never;
-    impl Observer for Never {
+fn a_call_may_be_cancelled_while_its_loras_are_read() {
+    /// Says no at the n-th time that it is asked.
+    struct After(Mutex<usize>);
+    impl Observer for After {
         fn stage(&self, stage: Stage) -> Control {
-            assert_eq!(stage, Stage::Load);
-            Control::Cancel
+            panic!("{stage:?} is not reached")
+        }
+        fn ask(&self) -> Control {
+            let mut left = self.0.lock().unwrap();
+            *left -= 1;
+            if *left == 0 { Control::Cancel } else { Control::Continue }
         }
     }
-    let lora = loras::lora("/nowhere", 1.0);
-    let context = Context { observer: &Never, trace: None };
-    let result = open(Variant::Dev).generate(&call(Variant::Dev, vec![lora]), &context);
-    assert!(matches!(result, Err(Error::Cancelled)));
-}
-
-// ------------------------------------------------------------------------------------------------- strays
-
-#[test]
-fn what_has_no_place_is_told_once_with_its_first_names() {
     let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(Variant::Dev));
-    let mut tensors = loras::sets(Variant::Dev).remove(0).files["kohya"].tensors.clone();
-    let clean = LoraFile::of(tensors.clone()).write(&folder.path().join("clean"), 1.0);
-    let one = Tensor::new(1f32, &Device::Cpu).unwrap();
-    for name in ["lora_unet_single_blocks_99_linear1.alpha", "zebra", "lora_te3_x.lora_down.weight", "yak", "Ünïcode\n"]
-    {
-        tensors.insert(name.into(), one.clone());
-    }
-    let stray = LoraFile::of(tensors).write(&folder.path().join("stray"), 1.0);
-    let watcher = Watcher::default();
-    let picture = drawn(&*pipeline, &call(Variant::Dev, vec![stray]), &watcher).unwrap();
-    assert_eq!(picture, draw(&*pipeline, &call(Variant::Dev, vec![clean])).remove(0));
-    let remarks = watcher.remarks();
-    assert_eq!(remarks.len(), 1, "{remarks:?}");
-    for fact in
-        ["LoRA stray", "5 of the", "lora_te3_x.lora_down.weight", "lora_unet_single_blocks_99_linear1.alpha", "…"]
-    {
-        assert!(remarks[0].contains(fact), "{}: {fact}", remarks[0]);
+    let lora = loras::sets(Variant::Dev).remove(0).files["peft"].write(&folder.path().join("lora"), 1.0);
+    for asked in [1, 2, 10] {
+        let observer = After(Mutex::new(asked));
+        let result = drawn(&*pipeline, &with_loras(Variant::Dev, vec![lora.clone()]), &observer);
+        assert!(matches!(result, Err(Error::Cancelled)));
+        assert_eq!(*observer.0.lock().unwrap(), 0);
     }
 }
 
-// -------------------------------------------------------------------------------------------------- errors
-
-/// The tensors of a file, and what is said of it.
-type Case = (Vec<(String, Tensor)>, &'static [&'static str]);
-
+/// What PEFT trains beside B is a change of the bias, with the same factor.
 #[test]
-fn what_is_wrong_with_a_file_is_said() {
-    let pipeline = open(Variant::Dev);
-    let t = |shape: &[usize]| Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
-    let q = "transformer.transformer_blocks.0.attn.to_q";
-    let key = |end: &str| format!("{q}.{end}");
-    let qkv = "lora_unet_double_blocks_0_img_attn_qkv";
-    let fused = |end: &str| format!("{qkv}.{end}");
-    let good = || vec![(key("lora_A.weight"), t(&[2, 64])), (key("lora_B.weight"), t(&[64, 2]))];
-    let with = |more: Vec<(String, Tensor)>| good().into_iter().chain(more).collect::<Vec<_>>();
-    let nan = Tensor::full(f32::NAN, (2, 64), &Device::Cpu).unwrap();
-    let cases: Vec<Case> = vec![
-        (
-            vec![("some.thing.weight".into(), t(&[2, 2]))],
-            &["some.thing.weight", "PEFT", "kohya", "XLabs", "OneTrainer", "SimpleTuner"],
-        ),
-        (
-            vec![("lora_unet_joint_blocks_0_x_block_attn_qkv.alpha".into(), t(&[]))],
-            &["Stable Diffusion 3", "joint_blocks_0"],
-        ),
-        (vec![("lora_unet_down_blocks_0_attentions_0_proj_in.alpha".into(), t(&[]))], &["Stable Diffusion 1, 2 or XL"]),
-        (
-            with(vec![("transformer.joint_transformer_blocks.0.attn.to_q.lora_A.weight".into(), t(&[1, 64]))]),
-            &["beside names of this model", "AuraFlow", "joint_transformer_blocks.0"],
-        ),
-        (vec![(key("lora_A.weight"), t(&[2, 64]))], &["transformer_blocks.0.attn.to_q", ".lora_B.weight is missing"]),
-        (vec![(key("lora_B.weight"), t(&[64, 2]))], &[".lora_A.weight is missing"]),
-        (
-            vec![(key("lora_A.weight"), t(&[2, 63])), (key("lora_B.weight"), t(&[64, 2]))],
-            &["[2, 63]", "[64, 64]", "another model"],
-        ),
-        (vec![(key("lora_A.weight"), t(&[2, 64])), (key("lora_B.weight"), t(&[65, 2]))], &["[65, 2]", "[64, 64]"]),
-        (vec![(key("lora_A.weight"), t(&[2, 64])), (key("lora_B.weight"), t(&[64, 3]))], &["[2, 64]", "[64, 3]"]),
-        (
-            vec![(key("lora_A.weight"), t(&[0, 64])), (key("lora_B.weight"), t(&[64, 0]))],
-            &["should be a matrix, and has shape [0, 64]"],
-        ),
-        (
-            vec![(key("lora_A.weight"), t(&[])), (key("lora_B.weight"), t(&[64, 2]))],
-            &["should be a matrix, and has shape []"],
-        ),
-        (vec![(key("lora_A.weight"), t(&[65, 64])), (key("lora_B.weight"), t(&[64, 65]))], &["rank 65", "at most 64"]),
-        (
-            vec![(key("lora_A.weight"), nan), (key("lora_B.weight"), t(&[64, 2]))],
-            &["lora_A.weight holds NaN or infinity"],
-        ),
-        (
-            vec![(key("lora_A.weight"), t(&[2, 64]).to_dtype(DType::U8).unwrap()), (key("lora_B.weight"), t(&[64, 2]))],
-            &["type U8"],
-        ),
-        (with(vec![(key("alpha"), t(&[2]))]), &["alpha should be one number"]),
-        (vec![(key("alpha"), t(&[]))], &["nothing that they belong to"]),
-        (
-            vec![
-                (fused("hada_w1_a"), t(&[192, 2])),
-                (fused("hada_w1_b"), t(&[2, 64])),
-                (fused("hada_w2_a"), t(&[192, 2])),
-            ],
-            &["hada_w2_b is missing"],
-        ),
-        (
-            vec![
-                (fused("hada_w1_a"), t(&[192, 2])),
-                (fused("hada_w1_b"), t(&[2, 64])),
-                (fused("hada_w2_a"), t(&[192, 2])),
-                (fused("hada_w2_b"), t(&[3, 64])),
-            ],
-            &["[3, 64]", "[192, 64]"],
-        ),
-        (vec![(fused("lokr_w1"), t(&[4, 4]))], &["lokr_w2 is missing"]),
-        (vec![(fused("lokr_w1"), t(&[4, 4])), (fused("lokr_w2_a"), t(&[48, 4]))], &["lokr_w2_b is missing"]),
-        (vec![(fused("lokr_w1"), t(&[4, 4])), (fused("lokr_w2"), t(&[48, 15]))], &["[48, 15]", "[192, 64]"]),
-        (
-            vec![(fused("lokr_w1"), t(&[4, 4])), (fused("lokr_w2"), t(&[48, 16])), (fused("lokr_w1_a"), t(&[4, 1]))],
-            &["both whole and in two parts"],
-        ),
-        (
-            vec![
-                (fused("lokr_w1"), t(&[4, 4])),
-                (fused("lokr_w2"), t(&[48, 16])),
-                (fused("lora_down.weight"), t(&[1, 64])),
-            ],
-            &["two ways at once"],
-        ),
-        (vec![(key("lora_magnitude_vector"), t(&[64]))], &["magnitudes (DoRA), but no matrices"]),
-        (with(vec![(key("lora_magnitude_vector"), t(&[63]))]), &["[63]", "[64, 1]"]),
-        (vec![(fused("diff"), t(&[64, 64]))], &["[64, 64]", "[192, 64] is needed"]),
-        (vec![(fused("diff_b"), t(&[64]))], &["[64]", "[192] is needed"]),
-        (with(vec![(fused("set_weight"), t(&[192, 64]))]), &["set_weight", "not supported"]),
-        (with(vec![(fused("reshape_weight"), t(&[2]))]), &["reshape_weight", "not supported"]),
-        (
-            with(vec![("double_blocks.0.img_attn.norm.query_norm.scale".into(), t(&[16]))]),
-            &["control LoRA", "query_norm.scale"],
-        ),
-        (
-            with(vec![("diffusion_model.transformer_blocks.0.attn.to_q.lora_A.weight".into(), t(&[2, 64]))]),
-            &["two names of one module"],
-        ),
-        (with(vec![(key("lora_A.default.weight"), t(&[2, 64]))]), &["say the same thing twice"]),
-        ((0..10_000).map(|i| (format!("x.{i}.alpha"), t(&[]))).collect(), &["holds 10000 tensors", "at most"]),
-        (vec![("x".repeat(100_000), t(&[]))], &["xxx…"]),
-    ];
-    let folder = tempfile::tempdir().unwrap();
-    for (tensors, facts) in cases {
-        let file = LoraFile::of(tensors.into_iter().collect());
-        let problem = refused(&*pipeline, file.write(&folder.path().join("bad.safetensors"), 1.0));
-        assert!(facts.iter().all(|fact| problem.contains(fact)), "{problem}\nlacks one of {facts:?}");
-        assert!(problem.len() < 1000, "{} bytes", problem.len());
-        // a wrong file is wrong at any scale
-        let nothing = refused(&*pipeline, file.write(&folder.path().join("bad.safetensors"), 0.0));
-        assert_eq!(nothing, problem);
-    }
-}
-
-#[test]
-fn a_change_of_a_bias_needs_a_bias() {
-    let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(Variant::AuraFlow));
-    let one = Tensor::ones(64, DType::F32, &Device::Cpu).unwrap();
-    let lora = file(&[("diffusion_model.double_layers.0.attn.w1q.diff_b", &one)]).write(&folder.path().join("x"), 1.0);
-    assert!(refused(&*pipeline, lora).contains("no bias there"));
-}
-
-#[test]
-fn metadata_that_cannot_be_followed_is_refused() {
+fn the_bias_of_a_pair_counts() {
     let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(Variant::Dev));
-    let t = |shape: &[usize]| Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
-    for (text, fact) in [
-        ("{", "not a JSON object"),
-        ("[]", "not a JSON object"),
-        (r#"{ "transformer.lora_alpha": "much" }"#, "alpha of \"much\""),
-        (r#"{ "transformer.alpha_pattern": { "^single.*": 3 } }"#, "regular expression"),
-    ] {
-        let mut file = file(&[
-            ("transformer.x_embedder.lora_A.weight", &t(&[2, 64])),
-            ("transformer.x_embedder.lora_B.weight", &t(&[64, 2])),
-        ]);
-        file.metadata.insert("lora_adapter_metadata".into(), text.into());
-        let problem = refused(&*pipeline, file.write(&folder.path().join("x"), 1.0));
-        assert!(problem.contains(fact), "{problem}");
-    }
-}
-
-/// Alphas of a whole file and of single modules, and those that count by the root of the rank.
-#[test]
-fn alphas_in_the_header_count() {
-    let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(Variant::Dev));
-    let mut g = Generator::new(11);
-    let (a, b) = (noise(&mut g, &[4, 64]), noise(&mut g, &[64, 4]));
-    let of = |module: &str, scale: f64, notes: &str| {
-        let mut file = file(&[
-            (&format!("transformer.{module}.lora_A.weight"), &a),
-            (&format!("transformer.{module}.lora_B.weight"), &b),
-        ]);
-        if !notes.is_empty() {
-            file.metadata.insert("lora_adapter_metadata".into(), notes.into());
-        }
-        draw(&*pipeline, &call(Variant::Dev, vec![file.write(&folder.path().join("x"), scale)])).remove(0)
+    let mut g = Generator::new(3);
+    let (a, b, bias) = (noise(&mut g, &[2, 64]), noise(&mut g, &[64, 2]), g.noise(&[64]).unwrap());
+    let half = (&bias * 0.5).unwrap();
+    let alpha = Tensor::new(1f32, a.device()).unwrap();
+    let pair = [("x_embedder.lora_A.weight", &a), ("x_embedder.lora_B.weight", &b), ("x_embedder.alpha", &alpha)];
+    let of = |more: (&str, &Tensor)| {
+        let file = lora_file(&[pair[0], pair[1], pair[2], more]);
+        let lora = file.write(&folder.path().join("lora"), 0.7);
+        draw(&*pipeline, &with_loras(Variant::Dev, vec![lora])).remove(0)
     };
-    let module = "transformer_blocks.1.attn.to_q";
-    for (notes, scale) in [
-        (r#"{ "transformer.lora_alpha": 2, "transformer.r": 4 }"#, 0.5),
-        (r#"{ "lora_alpha": 8 }"#, 2.0),
-        (r#"{ "transformer.lora_alpha": 2, "transformer.alpha_pattern": { "attn.to_q": 12 } }"#, 3.0),
-        (r#"{ "transformer.lora_alpha": 2, "transformer.alpha_pattern": { "n.to_q": 12 } }"#, 0.5),
-        (r#"{ "transformer.lora_alpha": 2, "transformer.use_rslora": true }"#, 1.0),
-        (r#"{ "text_encoder.lora_alpha": 2 }"#, 1.0),
-    ] {
-        let (noted, scaled) = (of(module, 1.0, notes), of(module, scale, ""));
-        assert!(largest_difference(&noted, &scaled) <= 1, "{notes}");
-    }
-    assert!(largest_difference(&of(module, 1.0, ""), &of(module, 0.5, "")) > 1);
-}
-
-/// Whatever is done to the bytes of a file, the answer is a picture or a sentence.
-#[test]
-fn damaged_files_are_refused_and_the_model_goes_on() {
-    let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(Variant::Dev));
-    let path = folder.path().join("lora.safetensors");
-    let lora = loras::sets(Variant::Dev).remove(0).files["kohya"].write(&path, 1.0);
-    let good = std::fs::read(&path).unwrap();
-    let header = |json: &str| [&(json.len() as u64).to_le_bytes()[..], json.as_bytes()].concat();
-    let mut cases = vec![
-        ("empty", Vec::new()),
-        ("short", good[..7].to_vec()),
-        ("header alone", good[..good.len() / 3].to_vec()),
-        ("cut", good[..good.len() - 1].to_vec()),
-        ("longer", [&good[..], b"x"].concat()),
-        ("endless header", [&u64::MAX.to_le_bytes()[..], b"{}"].concat()),
-        ("huge header", [&(1u64 << 30).to_le_bytes()[..], b"{}"].concat()),
-        ("text", b"<html>not found</html>".to_vec()),
-        ("pickle", b"PK\x03\x04archive/data.pkl".to_vec()),
-        ("nothing in it", header("{}")),
-        ("no JSON", header("{]")),
-        ("outside", header(r#"{"a.alpha":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#)),
-        ("overflow", header(r#"{"a.alpha":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}"#)),
-    ];
-    let mut g = Generator::new(1);
-    for _ in 0..40 {
-        let mut bytes = good.clone();
-        for place in g.randn(3) {
-            // most of it in the header
-            let place = ((place.abs() * 3000.0) as usize).min(bytes.len() - 1);
-            bytes[place] = bytes[place].wrapping_add(1 + (place % 200) as u8);
-        }
-        cases.push(("changed bytes", bytes));
-    }
-    for (what, bytes) in cases {
-        std::fs::write(&path, &bytes).unwrap();
-        match drawn(&*pipeline, &Call { steps: 1, ..call(Variant::Dev, vec![lora.clone()]) }, &Unobserved) {
-            Err(Error::Adapter { field, problem, .. }) => {
-                assert_eq!(field, ["loras", "0", "path"], "{what}");
-                assert!(!problem.contains(folder.path().to_str().unwrap()), "{what}: {problem}");
-            }
-            Ok(_) | Err(Error::NotFinite { .. }) => assert_eq!(what, "changed bytes"),
-            other => panic!("{what}: {other:?}"),
-        }
-    }
-    std::fs::remove_file(&path).unwrap();
-    assert!(refused(&*pipeline, lora.clone()).contains("cannot be read"));
-    let lora = Lora { scale: f64::NAN, ..lora };
-    let result = drawn(&*pipeline, &call(Variant::Dev, vec![lora]), &Unobserved);
-    assert!(matches!(&result, Err(Error::Adapter { field, .. }) if field[2] == "scale"), "{result:?}");
-    assert_eq!(
-        draw(&*pipeline, &call(Variant::Dev, Vec::new())),
-        draw(&*open(Variant::Dev), &call(Variant::Dev, Vec::new()))
-    );
-}
-
-#[test]
-fn the_second_of_two_is_blamed_as_the_second() {
-    let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(Variant::Dev));
-    let good = loras::sets(Variant::Dev).remove(0).files["peft"].write(&folder.path().join("good"), 1.0);
-    let bad = loras::lora(folder.path().join("absent"), 1.0);
-    match drawn(&*pipeline, &call(Variant::Dev, vec![good, bad]), &Unobserved) {
-        Err(Error::Adapter { field, name, .. }) => assert_eq!((field[1].as_str(), &*name), ("1", "absent")),
-        other => panic!("{other:?}"),
-    }
-}
-
-// ------------------------------------------------------------------------------------------------- helpers
-
-fn noise(generator: &mut Generator, shape: &[usize]) -> Tensor {
-    (generator.noise(shape).unwrap() * 0.2).unwrap()
-}
-
-fn file(tensors: &[(&str, &Tensor)]) -> LoraFile {
-    let tensors: Tensors = tensors.iter().map(|(name, tensor)| ((*name).to_owned(), (*tensor).clone())).collect();
-    LoraFile::of(tensors)
-}
-
-fn drawn(pipeline: &dyn Pipeline, call: &Call, observer: &dyn Observer) -> scumble_engine::Result<Pixels> {
-    Ok(pipeline.generate(call, &Context { observer, trace: None })?.remove(0))
-}
-
-/// Why a LoRA cannot be used.
-fn refused(pipeline: &dyn Pipeline, lora: Lora) -> String {
-    match drawn(pipeline, &call(Variant::Dev, vec![lora]), &Unobserved) {
-        Err(Error::Adapter { field, problem, .. }) => {
-            assert_eq!(field, ["loras", "0", "path"]);
-            problem
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-#[derive(Default)]
-struct Watcher(Mutex<Vec<String>>);
-
-impl Watcher {
-    fn remarks(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-impl Observer for Watcher {
-    fn remark(&self, sentence: &str) {
-        self.0.lock().unwrap().push(sentence.to_owned());
-    }
+    let beside = of(("x_embedder.lora_B.bias", &bias));
+    assert!(largest_difference(&beside, &of(("x_embedder.diff_b", &half))) <= 1);
+    assert!(largest_difference(&beside, &of(("x_embedder.diff_b", &bias))) > 1);
 }

@@ -47,7 +47,8 @@ pub trait Pipeline: Send + Sync {
     /// Draws pictures.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for values that this checkpoint cannot follow, [`Error::Cancelled`] where the observer
+    /// [`Error::Parameter`] for values that this checkpoint cannot follow, [`Error::Adapter`] for adapters that do not fit
+    /// it, [`Error::Cancelled`] where the observer
     /// said so, [`Error::NotFinite`] where numbers overflowed, [`Error::Tensor`] where a device gave up.
     fn generate(&self, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>>;
 

@@ -6,10 +6,14 @@ pub(crate) mod compare;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Mutex;
 
+use scumble_engine::adapters::Lora;
 use scumble_engine::families::{self, Context, Pipeline};
+use scumble_engine::rng::Generator;
 use scumble_engine::weights::{Precision, Source};
-use scumble_engine::{Call, DType, Device, Pixels, Result, Tensor, Unobserved};
+use scumble_engine::{Call, DType, Device, Observer, Pixels, Result, Tensor, Unobserved};
+use scumble_testkit::tiny::loras::LoraFile;
 use scumble_testkit::tiny::{self, Variant};
 
 /// A tiny checkpoint in float32.
@@ -50,4 +54,40 @@ pub(crate) fn set(folder: &Path, file: &str, key: &str, value: &str) {
     let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join(file)).unwrap()).unwrap();
     config[key] = serde_json::from_str(value).unwrap();
     std::fs::write(folder.join(file), config.to_string()).unwrap();
+}
+
+/// The first picture of a call, or why there is none.
+pub(crate) fn drawn(pipeline: &dyn Pipeline, call: &Call, observer: &dyn Observer) -> Result<Pixels> {
+    Ok(pipeline.generate(call, &Context { observer, trace: None })?.remove(0))
+}
+
+/// The call of a variant with LoRAs, in two steps.
+pub(crate) fn with_loras(variant: Variant, loras: Vec<Lora>) -> Call {
+    Call { loras, steps: 2, ..variant.call() }
+}
+
+/// A LoRA file of these tensors.
+pub(crate) fn lora_file(tensors: &[(&str, &Tensor)]) -> LoraFile {
+    LoraFile::of(tensors.iter().map(|(name, tensor)| ((*name).to_owned(), (*tensor).clone())).collect())
+}
+
+/// Small random numbers.
+pub(crate) fn noise(generator: &mut Generator, shape: &[usize]) -> Tensor {
+    (generator.noise(shape).unwrap() * 0.2).unwrap()
+}
+
+/// Writes down what a run remarks.
+#[derive(Default)]
+pub(crate) struct Remarks(Mutex<Vec<String>>);
+
+impl Remarks {
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Observer for Remarks {
+    fn remark(&self, sentence: &str) {
+        self.0.lock().unwrap().push(sentence.to_owned());
+    }
 }

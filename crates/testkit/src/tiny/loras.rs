@@ -3,12 +3,13 @@
 
 mod delta;
 mod dialects;
+mod sets;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use scumble_engine::adapters::{AdapterFiles, Lora};
-use scumble_engine::families::names::{Names, Original};
+use scumble_engine::families::names::Names;
 use scumble_engine::families::{auraflow, flux, sd35};
 use scumble_engine::rng::Generator;
 use scumble_engine::{Result, Tensor};
@@ -105,15 +106,7 @@ fn golden_tensors(index: usize, rank: usize, alpha: Option<f32>) -> Result<Tenso
 /// # Panics
 /// Never, for the variants there are.
 pub fn sets(variant: Variant) -> Vec<Set> {
-    dialects::sets(variant).expect("tensors of these sizes")
-}
-
-/// The tensors of a checkpoint's transformer under its publisher's names.
-///
-/// # Panics
-/// Never, for the variants there are.
-pub fn originals(variant: Variant) -> BTreeMap<String, Original> {
-    names(variant).originals(&transformer(variant).shapes)
+    sets::sets(variant).expect("tensors of these sizes")
 }
 
 fn names(variant: Variant) -> &'static Names {

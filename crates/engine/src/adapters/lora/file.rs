@@ -110,6 +110,10 @@ fn refusal(index: usize, name: &str, problem: String) -> Error {
 /// A look at the first bytes, before anything is made of what they promise.
 fn check_header(path: &Path) -> std::result::Result<(), String> {
     let mut start = [0; 9];
+    // opening a pipe would wait for somebody to write into it
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err("it is not a file".into());
+    }
     let mut file = std::fs::File::open(path).map_err(|e| format!("the file cannot be read: {}", e.kind()))?;
     file.read_exact(&mut start)
         .map_err(|_| "the file is damaged: it is too short to be a safetensors file".to_owned())?;

@@ -23,7 +23,6 @@ use self::module::Module;
 use super::Lora;
 use crate::error::{Error, Result};
 use crate::families::Context;
-use crate::observer::Stage;
 use crate::weights::Overlay;
 
 /// What was tried on a file of which nothing is known.
@@ -46,7 +45,7 @@ const NAMED: usize = 3;
 /// What a call's LoRAs change, for each part of the model; `None` where that is nothing.
 ///
 /// # Errors
-/// [`Error::Adapter`] for files that cannot be used.
+/// [`Error::Adapter`] for files that cannot be used; [`Error::Cancelled`].
 pub(crate) fn overlays<const N: usize>(
     loras: &[Lora],
     parts: &[Part<'_>; N],
@@ -58,7 +57,7 @@ pub(crate) fn overlays<const N: usize>(
     let lookup = Lookup::new(parts);
     let mut overlays = std::array::from_fn(|_| Overlay::default());
     for (index, lora) in loras.iter().enumerate() {
-        context.observer.stage(Stage::Load).check()?;
+        context.observer.ask().check()?;
         if !lora.scale.is_finite() {
             let field = vec!["loras".into(), index.to_string(), "scale".into()];
             let problem = "scale must be a finite number".into();
@@ -85,6 +84,7 @@ fn apply(
     check_strays(file, parts, &modules, &strays)?;
     let metadata = Metadata::read(file)?;
     for module in &modules {
+        context.observer.ask().check()?;
         let part = &parts[module.target.part];
         let said = module.read(file, part.folder, &metadata)?;
         // a file is looked at even where it changes nothing

@@ -90,6 +90,10 @@ impl Observer for Bridge<'_> {
         self.control()
     }
 
+    fn ask(&self) -> Control {
+        self.control()
+    }
+
     fn remark(&self, sentence: &str) {
         self.watch.log(sentence);
     }
