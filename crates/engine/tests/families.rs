@@ -133,6 +133,17 @@ fn sizes_reach_to_the_edge_of_the_table_and_no_further() {
     }
 }
 
+#[test]
+fn a_larger_table_reaches_further() {
+    for variant in [Variant::AuraFlow, Variant::Sd35] {
+        let folder = tiny::of(variant).side(40).tempdir();
+        let pipeline = open_in(folder.path(), Some(DType::F32)).unwrap();
+        assert_eq!(pipeline.sizes().longest, Some(640), "{variant:?}");
+        let pictures = draw(&*pipeline, &Call { width: 640, height: 32, steps: 1, ..variant.call() });
+        assert_eq!((pictures[0].width, pictures[0].height), (640, 32));
+    }
+}
+
 // ------------------------------------------------------------------------------------------------------ text
 
 #[test]

@@ -1,16 +1,20 @@
-//! Writes a tiny checkpoint, for a look at it or for the scripts beside the golden files:
-//! `cargo run -p scumble-testkit --example write_tiny flux-dev FOLDER`.
+//! Writes a tiny checkpoint, for a look at it or for suites in other languages, and a LoRA for it beside its folders:
+//! `cargo run -p scumble-testkit --example write_tiny flux-dev FOLDER`. A third word gives a table of positions so many rows
+//! and columns, where there is one.
 
-use scumble_testkit::tiny::{self, Variant};
+use std::path::Path;
+
+use scumble_testkit::tiny::{self, Variant, loras};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [name, folder] = &args[..] else {
-        panic!("usage: write_tiny flux-schnell|flux-dev|flux-fill|sd35|auraflow FOLDER")
-    };
-    let variant = Variant::ALL
-        .into_iter()
-        .find(|v| v.name() == name)
-        .expect("flux-schnell, flux-dev, flux-fill, sd35 or auraflow");
-    tiny::of(variant).write(folder);
+    let names = || Variant::ALL.map(Variant::name).join("|");
+    let [name, folder, side @ ..] = &args[..] else { panic!("usage: write_tiny {} FOLDER [SIDE]", names()) };
+    let variant = Variant::ALL.into_iter().find(|v| v.name() == name).unwrap_or_else(|| panic!("one of {}", names()));
+    let tiny = tiny::of(variant);
+    let tiny = side.first().map_or(tiny, |side| tiny.side(side.parse().expect("a number of rows and columns")));
+    tiny.write(folder);
+    if let Some((_, file)) = loras::sets(variant).first().and_then(|set| set.files.iter().next()) {
+        file.write(&Path::new(folder).join("lora.safetensors"), 1.0);
+    }
 }

@@ -107,7 +107,7 @@ pub fn mask(width: usize, height: usize) -> Pixels {
 
 /// A tiny checkpoint: float32, one file per component unless told otherwise.
 pub fn of(variant: Variant) -> Tiny {
-    Tiny { variant, dtype: DType::F32, shards: 1 }
+    Tiny { variant, dtype: DType::F32, shards: 1, side: None }
 }
 
 /// What to write; made by [`of`].
@@ -117,6 +117,7 @@ pub struct Tiny {
     variant: Variant,
     dtype: DType,
     shards: usize,
+    side: Option<usize>,
 }
 
 impl Tiny {
@@ -130,6 +131,12 @@ impl Tiny {
         Self { shards, ..self }
     }
 
+    /// Gives SD3.5 and AuraFlow a table of positions of so many rows and columns, each of 16 pixels: enough for pictures of
+    /// the sizes that people ask for.
+    pub fn side(self, cells: usize) -> Self {
+        Self { side: Some(cells), ..self }
+    }
+
     /// Writes the diffusers folder; files of the same names are replaced.
     ///
     /// # Panics
@@ -138,9 +145,16 @@ impl Tiny {
         let folder = folder.as_ref();
         let files = configs::of(self.variant).into_iter().chain(tokenizers::of(self.variant));
         for (name, contents) in files {
+            let contents = match self.side {
+                Some(side) if name == "transformer/config.json" => configs::with_side(&contents, self.variant, side),
+                _ => contents,
+            };
             write(&folder.join(name), contents.as_bytes());
         }
-        for component in Component::of(self.variant) {
+        for mut component in Component::of(self.variant) {
+            if let Some(side) = self.side {
+                component.set_side(side);
+            }
             component.write(folder, self.dtype, self.shards);
         }
     }

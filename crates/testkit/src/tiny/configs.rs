@@ -14,7 +14,7 @@ const SD35_T5_WIDTH: usize = 80;
 /// Width of AuraFlow's UMT5 states.
 const UMT5_WIDTH: usize = 32;
 /// Rows and columns of SD3.5's table of positions, and those of the pictures that it was made for.
-pub(super) const SD35_SIDE: usize = 24;
+const SD35_SIDE: usize = 24;
 pub(super) const SD35_BASE: usize = 8;
 
 /// Every configuration of a pipeline but those of its tokenizers.
@@ -25,6 +25,18 @@ pub(super) fn of(variant: Variant) -> Vec<File> {
         Variant::AuraFlow => auraflow(),
     };
     files.into_iter().map(|(name, value)| (name.to_owned(), pretty(&value))).collect()
+}
+
+/// A transformer's configuration with a larger table of positions, where it has one.
+pub(super) fn with_side(config: &str, variant: Variant, side: usize) -> String {
+    let mut config: Value = serde_json::from_str(config).expect("what is written here is JSON");
+    match variant {
+        Variant::Sd35 => config["pos_embed_max_size"] = side.into(),
+        // counted in entries here
+        Variant::AuraFlow => config["pos_embed_max_size"] = (side * side).into(),
+        Variant::Schnell | Variant::Dev | Variant::Fill => {}
+    }
+    pretty(&config)
 }
 
 pub(super) fn pretty(value: &Value) -> String {

@@ -13,7 +13,7 @@ use scumble_engine::weights::{Config, Weights};
 use scumble_engine::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
-use super::configs::{SD35_BASE, SD35_SIDE};
+use super::configs::SD35_BASE;
 use super::{Variant, configs, write};
 
 /// The weights of one folder of a pipeline.
@@ -86,6 +86,13 @@ impl Component {
         Self { folder, base: "model", tag, prefix: "", shapes }
     }
 
+    /// So many rows and columns of its table of positions, where it has one.
+    pub(super) fn set_side(&mut self, side: usize) {
+        if let Some(shape) = self.shapes.get_mut("pos_embed.pos_embed") {
+            shape[1] = side * side;
+        }
+    }
+
     /// Its tensors, float32.
     pub(super) fn tensors(&self) -> BTreeMap<String, Tensor> {
         self.shapes.iter().map(|(name, shape)| (name.clone(), self.fill(name, shape, DType::F32))).collect()
@@ -113,7 +120,7 @@ impl Component {
         let parameter = name.strip_prefix(self.prefix).unwrap_or(name);
         let values = match self.tag {
             // no parameter in Python: it is computed when the model is made
-            "sd35" if name == "pos_embed.pos_embed" => waves(SD35_SIDE, SD35_BASE, shape[2]),
+            "sd35" if name == "pos_embed.pos_embed" => waves(shape[1].isqrt(), SD35_BASE, shape[2]),
             tag => fill(&format!("{tag}/{parameter}"), parameter, shape),
         };
         let tensor = Tensor::from_vec(values, shape, &Device::Cpu).and_then(|t| t.to_dtype(dtype));
