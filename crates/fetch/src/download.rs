@@ -3,8 +3,8 @@
 use std::fmt;
 
 use bytes::Bytes;
-use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::Method;
+use hyper::header::{self, HeaderMap, HeaderValue};
 use url::Url;
 
 use crate::exchange::{Body, Exchange};
@@ -47,7 +47,7 @@ pub enum Opened {
     /// The version that is known is still the one that is there.
     Unchanged,
     /// The file, from its beginning.
-    File(Download),
+    File(Box<Download>),
 }
 
 /// A file on its way. Dropping it closes the connection.
@@ -94,7 +94,7 @@ impl Fetcher {
             let exchange = self.exchange(&url, request, self.config.idle_timeout).await?;
             match exchange.status() {
                 304 if wanted.known.is_some() => return Ok(Opened::Unchanged),
-                200 => return self.download(url, exchange, wanted.max_bytes).map(Opened::File),
+                200 => return self.download(url, exchange, wanted.max_bytes).map(|file| Opened::File(Box::new(file))),
                 301 | 302 | 303 | 307 | 308 => url = self.next(&url, exchange.headers().get(header::LOCATION))?,
                 status => return Err(Error::Status { host: host(&url), status }),
             }

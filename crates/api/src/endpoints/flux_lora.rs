@@ -8,8 +8,8 @@
 
 use super::adapters::LORAS;
 use super::fields::{
-    IMAGE_URL, PROMPT, SAFETY_CHECKER, SEED, SYNC_MODE, acceleration, boolean, guidance, local_size, mask_url, num_images,
-    output_format, picture_size, steps, strength, text,
+    IMAGE_URL, PROMPT, SAFETY_CHECKER, SEED, SYNC_MODE, acceleration, boolean, guidance, local_size, mask_url,
+    num_images, output_format, picture_size, steps, strength, text,
 };
 use super::samples::{INPAINTING, STARTING_FROM_A_PICTURE};
 use crate::endpoint::{Endpoint, Family, Sizing};
