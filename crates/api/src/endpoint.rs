@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::endpoints::ENDPOINTS;
 use crate::error::Problem;
 use crate::field::{Field, Kind, Scope, Shape};
 use crate::image_format::ImageFormat;
@@ -97,6 +98,14 @@ impl Endpoint {
         self.fields().iter().find(|f| f.name == name)
     }
 
+    /// Another endpoint of the same family that has a field of this name: the one that is most like this one.
+    pub fn sibling_with(&self, name: &str) -> Option<&'static Endpoint> {
+        let has = |other: &&Endpoint| other.family == self.family && other.field(name).is_some();
+        let like = |other: &&Endpoint| other.edits() == self.edits();
+        let mut siblings = ENDPOINTS.iter().filter(has);
+        siblings.clone().find(like).or_else(|| siblings.next())
+    }
+
     /// Whether it starts from a picture that the caller gives.
     pub fn edits(&self) -> bool {
         self.fields().iter().any(|f| matches!(f.kind, Kind::Image) && f.is_required())
@@ -106,6 +115,11 @@ impl Endpoint {
     pub fn takes_pictures(&self) -> bool {
         let is_picture = |f: &Field| matches!(f.kind.single(), Kind::Image | Kind::Mask { .. });
         self.fields().iter().any(is_picture) || self.shapes().iter().any(|shape| shape.fields.iter().any(is_picture))
+    }
+
+    /// Whether it takes adapters: LoRAs, a ControlNet, an IP-Adapter.
+    pub fn takes_weights(&self) -> bool {
+        self.shapes().iter().any(|shape| shape.fields.iter().any(|f| matches!(f.kind, Kind::Weights { .. })))
     }
 
     /// fal's word for what goes in and comes out.
@@ -125,8 +139,8 @@ impl Endpoint {
     /// knows.
     pub fn pipeline(&self) -> Option<&'static str> {
         match self.id {
-            // its maker keeps this model, and has published a sibling
-            "fal-ai/flux-pro/v1/fill" => Some("FluxFillPipeline"),
+            // of the first its maker keeps the weights, and has published a sibling
+            "fal-ai/flux-pro/v1/fill" | "fal-ai/flux-lora-fill" => Some("FluxFillPipeline"),
             _ => self.family.pipeline(),
         }
     }

@@ -58,6 +58,12 @@ pub enum Kind {
         /// The colour of the part that is meant.
         marks: Shade,
     },
+    /// Where the weights of an adapter are: a repository, a URL, a path, or themselves as a data URI. Fields beside it that
+    /// begin like it and end in `subfolder` and `weight_name` say which file.
+    Weights {
+        /// Whether pickles (`.bin`) will do; safetensors always do.
+        pickles: bool,
+    },
     /// So many hexadecimal digits.
     Hex {
         /// How many.
@@ -156,7 +162,7 @@ impl Kind {
     /// The type as documents name it: `integer`, `list<LoraWeight>`.
     pub fn type_name(&self) -> String {
         match self {
-            Self::Text | Self::Image | Self::Mask { .. } | Self::Hex { .. } => "string".into(),
+            Self::Text | Self::Image | Self::Mask { .. } | Self::Weights { .. } | Self::Hex { .. } => "string".into(),
             Self::Boolean => "boolean".into(),
             Self::Integer { .. } | Self::Seed => "integer".into(),
             Self::Number { .. } => "float".into(),

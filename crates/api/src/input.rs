@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::endpoint::{Endpoint, Sizing};
-use crate::field::Kind;
+use crate::field::{Field, Kind};
 use crate::image_format::ImageFormat;
 use crate::image_size::ImageSize;
 
@@ -82,6 +82,21 @@ impl Size {
     }
 }
 
+/// Weights of an adapter that an input refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputWeights {
+    /// Where in the input: names of fields and places in lists.
+    pub path: Vec<String>,
+    /// A repository, a URL, a path, or themselves as a data URI.
+    pub source: String,
+    /// The folder in it, where one was named, and where in the input.
+    pub subfolder: Option<(Vec<String>, String)>,
+    /// The file in it, where one was named, and where in the input.
+    pub weight_name: Option<(Vec<String>, String)>,
+    /// Whether pickles will do.
+    pub pickles: bool,
+}
+
 /// A picture that an input refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputPicture {
@@ -125,7 +140,10 @@ impl Input {
     /// What the caller should know of how the input was read, in sentences for the job's log.
     pub fn notes(&self) -> Vec<String> {
         let id = self.endpoint.id;
-        let ignored = self.ignored.names.iter().map(|name| format!("{id} has no field {name}; it was ignored"));
+        let ignored = self.ignored.names.iter().map(|name| match self.endpoint.sibling_with(name) {
+            Some(other) => format!("{id} has no field {name}; it was ignored ({} has it)", other.id),
+            None => format!("{id} has no field {name}; it was ignored"),
+        });
         let more = self.ignored.more;
         let more = (more > 0).then(|| format!("…and {more} more fields that {id} does not have; they were ignored"));
         let scaled = self.scaled.map(|(asked, drawn)| {
@@ -162,6 +180,13 @@ impl Input {
                 find_pictures(&field.kind, value, &mut vec![field.name.to_owned()], &mut found);
             }
         }
+        found
+    }
+
+    /// The weights of every adapter that the input refers to, in the endpoint's field order.
+    pub fn weights(&self) -> Vec<InputWeights> {
+        let mut found = Vec::new();
+        find_weights(self.endpoint.fields(), &self.values, &mut Vec::new(), &mut found);
         found
     }
 
@@ -229,4 +254,42 @@ fn find_pictures(kind: &Kind, value: &Value, path: &mut Vec<String>, found: &mut
         }
         _ => {}
     }
+}
+
+fn find_weights(fields: &[Field], values: &Map<String, Value>, path: &mut Vec<String>, found: &mut Vec<InputWeights>) {
+    for field in fields {
+        let Some(value) = values.get(field.name) else { continue };
+        path.push(field.name.to_owned());
+        match (field.kind, value) {
+            (Kind::Weights { pickles }, Value::String(source)) => {
+                let beside = |end: &str| beside(field.name, end, values, path);
+                found.push(InputWeights {
+                    path: path.clone(),
+                    source: source.clone(),
+                    subfolder: beside("subfolder"),
+                    weight_name: beside("weight_name"),
+                    pickles,
+                });
+            }
+            (Kind::Object(shape), Value::Object(values)) => find_weights(shape.fields, values, path, found),
+            (Kind::List { item: Kind::Object(shape), .. }, Value::Array(items)) => {
+                for (place, item) in items.iter().enumerate() {
+                    let Value::Object(values) = item else { continue };
+                    path.push(place.to_string());
+                    find_weights(shape.fields, values, path, found);
+                    path.pop();
+                }
+            }
+            _ => {}
+        }
+        path.pop();
+    }
+}
+
+/// What stands in the field beside `name` that begins like it and ends so; an empty text says nothing.
+fn beside(name: &str, end: &str, values: &Map<String, Value>, path: &[String]) -> Option<(Vec<String>, String)> {
+    let field = format!("{}{end}", name.strip_suffix("path")?);
+    let text = values.get(&field)?.as_str().filter(|text| !text.is_empty())?;
+    let around = path.split_last().map_or(&[][..], |(_, around)| around);
+    Some((around.iter().cloned().chain([field]).collect(), text.to_owned()))
 }

@@ -35,7 +35,7 @@ pub use error::{ErrorAnswer, ErrorType, Problem, retryable};
 pub use field::{Field, Fill, Kind, Scope, Shade, Shape};
 pub use image_format::{Encoding, ImageFormat};
 pub use image_size::{ImageSize, PRESETS, SizeLimits};
-pub use input::{ImageRequest, Input, InputPicture, Size};
+pub use input::{ImageRequest, Input, InputPicture, InputWeights, Size};
 pub use json::{Count, Unread, VALUES_MAX, read_json, read_value};
 pub use lifecycle::{Acl, AclDecision, AclRule, Lifecycle};
 pub use openai::{

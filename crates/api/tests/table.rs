@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 /// A value that a field of this kind refuses, whatever its limits.
 fn wrong(kind: &Kind) -> Value {
     match kind {
-        Kind::Text | Kind::Image | Kind::Mask { .. } => json!(7),
+        Kind::Text | Kind::Image | Kind::Mask { .. } | Kind::Weights { .. } => json!(7),
         Kind::Integer { max, .. } => json!(max + 1),
         Kind::Number { max, .. } if max.is_finite() => json!(max + 0.5),
         Kind::Number { .. } => json!("much"),
@@ -26,6 +26,7 @@ fn edges(kind: &Kind) -> Vec<Value> {
         Kind::Image | Kind::Mask { .. } => {
             vec![json!("https://example.com/a.png"), json!("data:image/png;base64,AA==")]
         }
+        Kind::Weights { .. } => vec![json!("owner/name"), json!("data:application/octet-stream;base64,AA==")],
         Kind::Integer { min, max } => vec![json!(min), json!(max)],
         Kind::Number { min, max } if min.is_finite() => vec![json!(min), json!(max)],
         Kind::Number { .. } => vec![json!(-3.5), json!(100)],
@@ -64,8 +65,8 @@ fn ids_are_unique_and_well_formed() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), ENDPOINTS.len());
-    // 13 pages and 12 siblings, FLUX dev, and the starter
-    assert_eq!(ENDPOINTS.len(), 27);
+    // 13 pages and 12 siblings, FLUX dev and four of its family, and the starter
+    assert_eq!(ENDPOINTS.len(), 31);
 }
 
 #[test]

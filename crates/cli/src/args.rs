@@ -158,6 +158,12 @@ pub(crate) struct Run {
     /// Write intermediate results of the pipeline to a file.
     #[arg(long, value_name = "FILE.safetensors")]
     pub(crate) trace: Option<PathBuf>,
+    /// Where downloaded adapters are kept [default: $XDG_DATA_HOME/scumble].
+    #[arg(long, env = "SCUMBLE_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The path of a scumble.toml, whose [fetch] and [adapters] count here.
+    #[arg(long, env = "SCUMBLE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// Only what this build can do is on offer.

@@ -12,11 +12,12 @@ fn a_doctor_says_what_is_well_and_what_to_do() {
     let desk = Desk::new();
     let doctor = |args: &[&str]| desk.scumble(&[&["doctor", "--data-dir", "data"], args].concat());
     let well = succeeded(&doctor(&["--listen", "127.0.0.1:0"]));
-    for what in ["data dir", "database", "keys", "clock", "files", "address", "weights", "makers", "models"] {
+    for what in ["data dir", "database", "keys", "clock", "files", "address", "weights", "adapters", "makers", "models"]
+    {
         assert!(well.lines().any(|line| line.starts_with(&format!("ok     {what}"))), "{what}: {well}");
     }
     let models = well.lines().find(|line| line.starts_with("ok     models")).unwrap();
-    assert!(models.contains("runs here: 1;") && models.contains("needs weights: 5"), "{models}");
+    assert!(models.contains("runs here: 1;") && models.contains("needs weights: 9"), "{models}");
     assert!(models.contains("not yet: 5 (") && models.contains("fal-ai/omnigen-v2"), "{models}");
     let mut left = std::fs::read_dir(desk.path("data")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     assert!(left.all(|name| !name.starts_with(".probe")), "nothing is left behind");
@@ -38,7 +39,7 @@ fn a_doctor_says_what_is_well_and_what_to_do() {
         assert!(line.is_some_and(|line| line.contains(advice)), "{what}: {said}");
     }
     assert_eq!(ill.status.code(), Some(4));
-    assert!(String::from_utf8_lossy(&ill.stderr).contains("4 of 10 checks failed"), "{said}");
+    assert!(String::from_utf8_lossy(&ill.stderr).contains("4 of 11 checks failed"), "{said}");
     let open = doctor(&["--listen", "0.0.0.0:0"]);
     assert!(String::from_utf8_lossy(&open.stdout).contains("keys create"));
     assert_eq!(open.status.code(), Some(2), "as serve ends");

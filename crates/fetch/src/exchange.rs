@@ -63,40 +63,34 @@ impl Exchange {
 
     /// The body, as long as it is no longer than `max` and no pause in it longer than `patience`, and there is room for it.
     pub(crate) async fn body(self, max: u64, patience: Duration, mut room: Option<Share>) -> Result<Bytes> {
-        let too_large = Error::TooLarge { max };
+        let mut body = self.into_body(max, patience)?;
+        // one that says how long it is never moves while it grows
+        let announced = body.length().and_then(|length| usize::try_from(length).ok());
+        let mut bytes = BytesMut::with_capacity(announced.unwrap_or(0));
+        while let Some(piece) = body.next().await? {
+            if let Some(room) = &mut room {
+                let wanted = (bytes.len() + piece.len()) as u64;
+                room.wait_for(wanted, ROOM).await.map_err(|_| Error::Busy)?;
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        let bytes = bytes.freeze();
+        Ok(match room {
+            Some(room) => room.hold(bytes),
+            None => bytes,
+        })
+    }
+
+    /// The same piece by piece.
+    pub(crate) fn into_body(self, max: u64, patience: Duration) -> Result<Body> {
         self.refuse_encoded()?;
         let Self { host, response, _connection } = self;
-        let mut body = response.into_body();
+        let body = response.into_body();
         // what is announced is believed where it is too much; what comes is counted all the same
         if hyper::body::Body::size_hint(&body).lower() > max {
-            return Err(too_large);
+            return Err(Error::TooLarge { max });
         }
-        // one that says how long it is never moves while it grows
-        let announced = hyper::body::Body::size_hint(&body).exact().and_then(|length| usize::try_from(length).ok());
-        let mut bytes = BytesMut::with_capacity(announced.unwrap_or(0));
-        loop {
-            let frame = match timeout(patience, body.frame()).await {
-                Ok(Some(frame)) => frame.map_err(|e| broken(&host, &e))?,
-                Ok(None) => {
-                    let bytes = bytes.freeze();
-                    return Ok(match room {
-                        Some(room) => room.hold(bytes),
-                        None => bytes,
-                    });
-                }
-                Err(_) => return Err(Error::TooSlow { host, doing: "to send more of the file", limit: patience }),
-            };
-            if let Some(piece) = frame.data_ref() {
-                if (bytes.len() + piece.len()) as u64 > max {
-                    return Err(too_large);
-                }
-                if let Some(room) = &mut room {
-                    let wanted = (bytes.len() + piece.len()) as u64;
-                    room.wait_for(wanted, ROOM).await.map_err(|_| Error::Busy)?;
-                }
-                bytes.extend_from_slice(piece);
-            }
-        }
+        Ok(Body { host, body, max, come: 0, patience, _connection })
     }
 
     /// Compressed bytes would have to be unpacked under a limit of their own; they were not asked for.
@@ -108,6 +102,44 @@ impl Exchange {
                 Err(Error::Encoded { host: self.host.clone(), encoding })
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// A body on its way. Dropping it closes the connection.
+pub(crate) struct Body {
+    host: String,
+    body: Incoming,
+    max: u64,
+    /// Bytes so far.
+    come: u64,
+    patience: Duration,
+    _connection: AbortOnDropHandle<()>,
+}
+
+impl Body {
+    /// How long it is, where that was announced.
+    pub(crate) fn length(&self) -> Option<u64> {
+        hyper::body::Body::size_hint(&self.body).exact()
+    }
+
+    /// The next piece; `None` once all of it has come.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            let frame = match timeout(self.patience, self.body.frame()).await {
+                Ok(Some(frame)) => frame.map_err(|e| broken(&self.host, &e))?,
+                Ok(None) => return Ok(None),
+                Err(_) => {
+                    let (host, limit) = (self.host.clone(), self.patience);
+                    return Err(Error::TooSlow { host, doing: "to send more of the file", limit });
+                }
+            };
+            let Ok(piece) = frame.into_data() else { continue };
+            self.come += piece.len() as u64;
+            if self.come > self.max {
+                return Err(Error::TooLarge { max: self.max });
+            }
+            return Ok(Some(piece));
         }
     }
 }

@@ -28,8 +28,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// Opens URLs that users give. Cheap to clone.
 #[derive(Clone)]
 pub struct Fetcher {
-    config: Config,
-    guard: Guard,
+    pub(crate) config: Config,
+    pub(crate) guard: Guard,
     tls: Tls,
     /// What files that are read draw on.
     budget: Option<Budget>,
@@ -179,7 +179,7 @@ impl Fetcher {
     }
 
     /// Where a redirect leads, checked as if a user had written it.
-    fn next(&self, from: &Url, location: Option<&HeaderValue>) -> Result<Url> {
+    pub(crate) fn next(&self, from: &Url, location: Option<&HeaderValue>) -> Result<Url> {
         let location = text(location).ok_or_else(|| Error::LostRedirect { host: host(from) })?;
         check_url(from.join(&location).map_err(|e| Error::Malformed { reason: e.to_string() })?, self.guard.reach)
     }
@@ -188,7 +188,7 @@ impl Fetcher {
         self.budget.as_ref().map(Budget::share)
     }
 
-    fn request(&self, method: Method, url: &Url, body: Bytes) -> Result<Request<Full<Bytes>>> {
+    pub(crate) fn request(&self, method: Method, url: &Url, body: Bytes) -> Result<Request<Full<Bytes>>> {
         self.request_to(method, url, path_and_query(url), body)
     }
 
@@ -204,7 +204,12 @@ impl Fetcher {
         request.body(Full::new(body)).map_err(|e| Error::Malformed { reason: e.to_string() })
     }
 
-    async fn exchange(&self, url: &Url, request: Request<Full<Bytes>>, patience: Duration) -> Result<Exchange> {
+    pub(crate) async fn exchange(
+        &self,
+        url: &Url,
+        request: Request<Full<Bytes>>,
+        patience: Duration,
+    ) -> Result<Exchange> {
         let stream = connect(url, &self.guard, &self.tls, self.config.connect_timeout).await?;
         Exchange::begin(url, stream, request, patience).await
     }
@@ -220,7 +225,7 @@ async fn in_time<T>(limit: Duration, late: Error, work: impl Future<Output = Res
     timeout(limit, work).await.unwrap_or(Err(late))
 }
 
-fn text(header: Option<&HeaderValue>) -> Option<String> {
+pub(crate) fn text(header: Option<&HeaderValue>) -> Option<String> {
     header.and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 

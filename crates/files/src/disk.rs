@@ -104,16 +104,20 @@ fn flush_names(root: &Path, target: &Path) -> io::Result<()> {
     flush_folder(root)
 }
 
-/// How much space is left on the file system of a folder.
+/// How much space is left on the file system of a folder, where that is known.
+///
+/// # Errors
+///
+/// What the system says of the folder.
 #[cfg(unix)]
-pub(crate) fn free_bytes(folder: &Path) -> io::Result<Option<u64>> {
+pub fn free_bytes(folder: &Path) -> io::Result<Option<u64>> {
     let system = rustix::fs::statvfs(folder)?;
     Ok(Some(system.f_bavail.saturating_mul(system.f_frsize)))
 }
 
 /// Not known here.
 #[cfg(not(unix))]
-pub(crate) fn free_bytes(_: &Path) -> io::Result<Option<u64>> {
+pub fn free_bytes(_: &Path) -> io::Result<Option<u64>> {
     Ok(None)
 }
 

@@ -28,6 +28,7 @@ mod writer;
 pub mod suite;
 
 pub use content_type::content_type_of;
+pub use disk::free_bytes;
 pub use error::{Error, Result};
 pub use files::{FileBody, Files, StoredFile};
 pub use fresh::{Fresh, FreshError, Settler};

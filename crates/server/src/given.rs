@@ -1,4 +1,4 @@
-//! Pictures that come inside an input, as data URIs: they become files of the job, so that its row stays small.
+//! Pictures and weights that come inside an input, as data URIs: they become files of the job, so that its row stays small.
 //!
 //! In the stored input the name of the file stands where the picture was. Nobody else can name a file like that: what a
 //! caller writes in this form is refused, as any address that nobody can open.
@@ -44,8 +44,8 @@ pub(crate) enum Refused {
 }
 
 impl Given {
-    /// Stores the pictures of an input for the owner of this key. A picture that is named as a file has to be one of the
-    /// `copied`.
+    /// Stores the pictures and weights of an input for the owner of this key. What is named as a file has to be one of
+    /// the `copied`.
     pub(crate) async fn keep(
         state: &AppState,
         input: &Input,
@@ -55,23 +55,24 @@ impl Given {
         let stored = Stored { files: state.files.clone(), paths: Vec::new() };
         let mut given = Self { input: input.to_json(), files: copied, stored };
         let mut problems = Vec::new();
-        for picture in input.pictures() {
-            let loc: Vec<&str> = picture.path.iter().map(String::as_str).collect();
+        let weights = input.weights().into_iter().map(|weights| (weights.path, weights.source));
+        for (path, url) in input.pictures().into_iter().map(|picture| (picture.path, picture.url)).chain(weights) {
+            let loc: Vec<&str> = path.iter().map(String::as_str).collect();
             let unread = |reason: scumble_fetch::Error| {
                 Problem::new(&loc, "file_download_error", format!("Failed to read the file: {reason}"))
             };
-            match picture.url.strip_prefix(FILE_SCHEME) {
+            match url.strip_prefix(FILE_SCHEME) {
                 Some(path) if given.files.iter().any(|file| file.path == path) => {}
                 Some(_) => {
                     let scheme = FILE_SCHEME.trim_end_matches(':').to_owned();
                     let problem = unread(scumble_fetch::Error::Scheme { scheme });
-                    problems.push(problem.given(&picture.url.as_str().into()));
+                    problems.push(problem.given(&url.as_str().into()));
                 }
-                None => match decoded(&picture.url) {
+                None => match decoded(&url) {
                     Ok(None) => {}
                     Ok(Some((content_type, bytes))) => {
                         let name = given.store(state, bytes, content_type, owner).await.map_err(Refused::Failed)?;
-                        if let Some(place) = given.input.pointer_mut(&format!("/{}", picture.path.join("/"))) {
+                        if let Some(place) = given.input.pointer_mut(&format!("/{}", path.join("/"))) {
                             *place = name.into();
                         }
                     }
@@ -82,7 +83,7 @@ impl Given {
         if problems.is_empty() { Ok(given) } else { Err(Refused::Invalid(problems)) }
     }
 
-    /// Stores one picture; what stands for it in the input.
+    /// Stores one file; what stands for it in the input.
     async fn store(
         &mut self,
         state: &AppState,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use scumble_fetch::Budget;
 use scumble_store::{Limits, Retention};
 
+use crate::adapters::Adapters;
 use crate::faults::Faults;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -31,6 +32,8 @@ pub struct Config {
     pub webhooks: WebhooksConfig,
     /// Reading files that callers name.
     pub fetch: FetchConfig,
+    /// Finding adapters that callers name.
+    pub adapters: Adapters,
     /// What files and pixels that are held for jobs draw on; a gateway in this process draws on it too.
     pub memory: Budget,
     /// How long runs may take.
@@ -97,6 +100,7 @@ impl Default for Config {
             per_key: None,
             webhooks: WebhooksConfig::default(),
             fetch: FetchConfig::default(),
+            adapters: Adapters::default(),
             memory: Budget::default(),
             runs: RunLimits::default(),
             cleanup: Duration::from_secs(60),

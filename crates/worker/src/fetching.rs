@@ -1,4 +1,4 @@
-//! Jobs whose pictures are being read: beside the slots, so that a host that drips holds nobody's place.
+//! Jobs whose pictures and adapters are being read: beside the slots, so that a host that drips holds nobody's place.
 //!
 //! So many jobs may be here at once. Who has many of them here is given no further ones for a while, in favour of callers
 //! with other keys.
@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use scumble_api::{Input, Scope};
+use scumble_api::{Endpoint, Input, InputPicture, Scope};
 use scumble_fetch::Source;
 use scumble_store::Lease;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::adapters::Adapters;
 use crate::models::Models;
 use crate::runner::Needs;
 
@@ -48,8 +49,8 @@ impl Fetching {
     }
 
     /// A place for this job, if its pictures have to be fetched and there is room.
-    pub(crate) fn place(&self, models: &Models, lease: &Lease) -> Option<Place> {
-        if has_far_pictures(models, lease) { self.admit(lease.job.key_id.clone()) } else { None }
+    pub(crate) fn place(&self, models: &Models, adapters: &Adapters, lease: &Lease) -> Option<Place> {
+        if has_far_files(models, adapters, lease) { self.admit(lease.job.key_id.clone()) } else { None }
     }
 
     fn admit(&self, key: Option<String>) -> Option<Place> {
@@ -84,17 +85,19 @@ impl Drop for Place {
     }
 }
 
-/// Whether a job names pictures that have to be fetched from elsewhere before it can run.
-fn has_far_pictures(models: &Models, lease: &Lease) -> bool {
-    let Some(endpoint) = scumble_api::find(&lease.job.endpoint).filter(|endpoint| endpoint.takes_pictures()) else {
+/// Whether a job names pictures or adapters that have to be fetched from elsewhere before it can run.
+fn has_far_files(models: &Models, adapters: &Adapters, lease: &Lease) -> bool {
+    let takes = |endpoint: &&Endpoint| endpoint.takes_pictures() || endpoint.takes_weights();
+    let Some(endpoint) = scumble_api::find(&lease.job.endpoint).filter(takes) else {
         return false;
     };
+    let runner = models.runner(endpoint);
     let is_far = |input: &Input| {
-        let mut pictures = input.pictures().into_iter();
-        pictures.any(|picture| matches!(Source::parse(&picture.url), Ok(Source::Url(_))))
+        let far = |picture: InputPicture| matches!(Source::parse(&picture.url), Ok(Source::Url(_)));
+        let pictures = runner.needs() == Needs::Every && input.pictures().into_iter().any(far);
+        pictures || (runner.loads_adapters() && input.weights().iter().any(|weights| adapters.is_far(&weights.source)))
     };
-    models.runner(endpoint).needs() == Needs::Every
-        && endpoint.parse(&lease.job.input, Scope::Wire).is_ok_and(|input| is_far(&input))
+    endpoint.parse(&lease.job.input, Scope::Wire).is_ok_and(|input| is_far(&input))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! whatever makes pictures, [`Models`] says which runner answers which endpoint. `scumble run` uses the runners
 //! without a queue.
 
+mod adapters;
 mod announce;
 mod cleanup;
 mod config;
@@ -33,6 +34,7 @@ pub mod makers {
     };
 }
 
+pub use adapters::{Adapters, AdaptersConfig, GivenAdapter, Hub, Paths};
 pub use config::{Config, FetchConfig, RunLimits, WebhooksConfig};
 pub use faults::{Faults, Point};
 pub use inputs::{GivenPicture, InputImage, InputPixels, Inputs};

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::adapters::GivenAdapter;
 use crate::encoding;
 use crate::faults::Point;
 use crate::inputs::{GivenPicture, Inputs, as_large_as_given, cancelled};
@@ -45,6 +46,7 @@ pub(crate) struct Ready {
     checked: Input,
     runner: Arc<dyn Runner>,
     pictures: Vec<GivenPicture>,
+    adapters: Vec<GivenAdapter>,
 }
 
 /// A job that was run, and whose end nobody knows yet.
@@ -67,18 +69,26 @@ impl Begun {
         Self { lease, journal, pulse, began: Instant::now() }
     }
 
-    /// Checks the input and reads its pictures.
+    /// Checks the input, and reads its pictures and adapters.
     pub(crate) async fn ready(&self, worker: &Worker) -> std::result::Result<Ready, RunError> {
         let endpoint = scumble_api::find(&self.lease.job.endpoint)
             .ok_or_else(|| RunError::Unavailable(format!("there is no endpoint {}", self.lease.job.endpoint)))?;
         let checked = endpoint.parse(&self.lease.job.input, Scope::Wire).map_err(RunError::Invalid)?;
         let runner = worker.models.runner(endpoint);
+        let refused = runner.refuses(&checked);
+        if !refused.is_empty() {
+            return Err(RunError::Invalid(refused));
+        }
         let inputs = Inputs::new(worker).of(self.lease.job.key_id.as_deref());
         let mut pictures = inputs.given(&checked, runner.needs(), &*self.journal).await?;
         if JobOptions::of(&self.lease.job.options).clear_mask {
             pictures = inputs.marked_by_colour(endpoint, pictures).await?;
         }
-        Ok(Ready { checked, runner, pictures })
+        let adapters = match runner.loads_adapters() {
+            true => inputs.adapters(&checked, &*self.journal).await?,
+            false => Vec::new(),
+        };
+        Ok(Ready { checked, runner, pictures, adapters })
     }
 
     /// A place among those that run, unless nobody wants the run any more.
@@ -148,7 +158,7 @@ async fn draw(
     journal: &Arc<Journal>,
     ready: Ready,
 ) -> std::result::Result<(Request, Drawn), RunError> {
-    let Ready { checked, runner, pictures } = ready;
+    let Ready { checked, runner, pictures, adapters } = ready;
     let id = checked.endpoint().id;
     let options = JobOptions::of(&lease.job.options);
     let ignored = options.ignored.into_iter().map(|name| format!("{id} has no field {name}; it was ignored"));
@@ -165,6 +175,7 @@ async fn draw(
     if options.like_picture {
         as_large_as_given(&mut request);
     }
+    request.adapters = adapters;
     request.resume = submitted_before(worker, lease).await?;
     let limit = worker.config.runs.of(id).map(|limit| (limit, "[worker] run_s"));
     let limit = limit.or_else(|| runner.longest().map(|longest| (longest, "three times deadline_s of its maker")));

@@ -154,7 +154,7 @@ impl Slot {
                 None => None,
             };
             let Some((lease, changes)) = self.next(&drain).await else { break };
-            let beside = self.fetching.place(&self.worker.models, &lease);
+            let beside = self.fetching.place(&self.worker.models, &self.worker.config.adapters, &lease);
             drop(turn);
             match beside {
                 Some(place) => self.fetch(lease, changes, &stop, place),
@@ -228,7 +228,7 @@ impl Slot {
     /// slots' places is free.
     fn fetch(&mut self, lease: Lease, changes: Receiver<Change>, stop: &CancellationToken, beside: fetching::Place) {
         let (job, endpoint) = (lease.job.id, lease.job.endpoint.clone());
-        tracing::info!(job.id = %job, endpoint.id = endpoint, attempt = lease.attempt, "job taken, its pictures are read");
+        tracing::info!(job.id = %job, endpoint.id = endpoint, attempt = lease.attempt, "job taken, its files are read");
         let begun = Begun::new(&self.worker, lease, changes, stop);
         let (worker, freed, places) = (self.worker.clone(), self.freed.clone(), self.places.clone());
         self.fetched.spawn(async move {

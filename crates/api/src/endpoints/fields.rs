@@ -117,6 +117,37 @@ pub(super) const fn local_size(fill: Fill) -> Field {
     }
 }
 
+/// The same where the picture that is given decides it.
+pub(super) const fn picture_size() -> Field {
+    Field {
+        help: "The size of the picture, up to four megapixels; rounded down to a multiple of 16. If left out, it is that of \
+               the picture that was given. A larger one is scaled down, its ratio kept.",
+        ..local_size(Fill::Nothing)
+    }
+}
+
+/// How much of a given picture is drawn anew.
+pub(super) const fn strength(default: f64) -> Field {
+    number(
+        "strength",
+        (0.01, 1.0),
+        default,
+        "How much of the given picture is drawn anew: 1 all of it, small numbers keep most. Of the steps, this share is \
+         taken.",
+    )
+}
+
+/// How far steps that change little are left out.
+pub(super) const fn acceleration(words: &'static [&'static str], default: &'static str) -> Field {
+    choice(
+        "acceleration",
+        words,
+        default,
+        "How often what the model computed for one step is used again for the next, where the two are alike: faster, and \
+         the picture differs a little. none computes all of them.",
+    )
+}
+
 /// A size for a maker's model, which draws the nearest that it can.
 pub(super) const fn maker_size(fill: Fill) -> Field {
     Field {

@@ -1,17 +1,25 @@
-//! FLUX.1 text to image.
+//! FLUX.1, from text and from a picture.
+//!
+//! The fields of `dev/image-to-image` are those of <https://fal.ai/models/fal-ai/flux/dev/image-to-image/llms.txt>.
 
 use super::fields::{
-    PROMPT, SAFETY_CHECKER, SEED, SYNC_MODE, choice, guidance, local_size, num_images, output_format, steps,
+    IMAGE_URL, PROMPT, SAFETY_CHECKER, SEED, SYNC_MODE, acceleration, guidance, local_size, num_images, output_format,
+    steps, strength,
 };
-use crate::endpoint::{Endpoint, Family};
+use super::samples::STARTING_FROM_A_PICTURE;
+use crate::endpoint::{Endpoint, Family, Sizing};
 use crate::field::{Field, Fill, Shape};
 use crate::image_format::ImageFormat;
 use crate::output::OutputShape;
 
-const fn acceleration(default: &'static str) -> Field {
-    let help = "Accepted for compatibility: pictures are always computed in full here.";
-    choice("acceleration", &["none", "regular", "high"], default, help)
-}
+const SPEEDS: &[&str] = &["none", "regular", "high"];
+
+/// With so few steps no two of them are alike.
+const SCHNELL_SPEED: Field = Field {
+    help: "How often what the model computed for one step is used again for the next: only high does, which is faster and \
+           changes the picture. With so few steps, none and regular are the same.",
+    ..acceleration(SPEEDS, "regular")
+};
 
 pub(super) const SCHNELL: Endpoint = Endpoint {
     id: "fal-ai/flux/schnell",
@@ -29,7 +37,7 @@ pub(super) const SCHNELL: Endpoint = Endpoint {
             num_images(4),
             SAFETY_CHECKER,
             output_format("png"),
-            acceleration("regular"),
+            SCHNELL_SPEED,
         ],
         apart: &[],
     },
@@ -66,7 +74,7 @@ pub(super) const DEV: Endpoint = Endpoint {
             num_images(4),
             SAFETY_CHECKER,
             output_format("jpeg"),
-            acceleration("none"),
+            acceleration(SPEEDS, "none"),
         ],
         apart: &[],
     },
@@ -78,4 +86,30 @@ pub(super) const DEV: Endpoint = Endpoint {
         "image_size": "landscape_4_3", "num_inference_steps": 28, "guidance_scale": 3.5, "num_images": 1,
         "enable_safety_checker": true, "output_format": "jpeg"
     }"#,
+};
+
+pub(super) const DEV_PICTURE: Endpoint = Endpoint {
+    id: "fal-ai/flux/dev/image-to-image",
+    title: "FLUX.1 [dev] image to image",
+    description: "A picture drawn anew from another one and a prompt, by the guided FLUX.",
+    input: Shape {
+        name: "DevImageToImageInput",
+        fields: &[
+            IMAGE_URL,
+            strength(0.95),
+            steps(10, 50, 40),
+            PROMPT,
+            SEED,
+            guidance(1.0, 20.0, 3.5),
+            SYNC_MODE,
+            num_images(4),
+            SAFETY_CHECKER,
+            output_format("jpeg"),
+            acceleration(SPEEDS, "none"),
+        ],
+        apart: &[],
+    },
+    sizing: &[Sizing::Like("/image_url")],
+    example: STARTING_FROM_A_PICTURE,
+    ..DEV
 };

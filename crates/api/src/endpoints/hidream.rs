@@ -1,23 +1,13 @@
 //! HiDream-I1.
 
+use super::adapters::{LORA_WITH_NAME, loras};
 use super::fields::{
-    NEGATIVE_PROMPT, PROMPT, SAFETY_CHECKER, SEED, SYNC_MODE, guidance, local_size, num_images, number, output_format,
-    steps, text,
+    NEGATIVE_PROMPT, PROMPT, SAFETY_CHECKER, SEED, SYNC_MODE, guidance, local_size, num_images, output_format, steps,
 };
 use crate::endpoint::{Endpoint, Family};
 use crate::field::{Field, Fill, Kind, Shape};
 use crate::image_format::ImageFormat;
 use crate::output::OutputShape;
-
-const LORA: Shape = Shape {
-    name: "LoraWeight",
-    fields: &[
-        text("path", Fill::Required, "Where the LoRA is: a URL, or owner/name of a Hugging Face repository."),
-        text("weight_name", Fill::Nothing, "Which safetensors file, where the repository has several."),
-        number("scale", (0.0, 4.0), 1.0, "How strongly it is applied."),
-    ],
-    apart: &[],
-};
 
 const SIZE: Field = local_size(Fill::Size(1024, 1024));
 
@@ -39,12 +29,7 @@ pub(super) const FULL: Endpoint = Endpoint {
             num_images(4),
             SAFETY_CHECKER,
             output_format("jpeg"),
-            Field {
-                name: "loras",
-                kind: Kind::List { item: &Kind::Object(&LORA), max: 16 },
-                fill: Fill::EmptyList,
-                help: "LoRAs to apply, all of them together.",
-            },
+            loras(&Kind::Object(&LORA_WITH_NAME), "LoRAs to apply, all of them together."),
         ],
         apart: &[],
     },

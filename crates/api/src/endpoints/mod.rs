@@ -1,9 +1,11 @@
 //! The table of endpoints: data, a file per family.
 
+mod adapters;
 mod aura_flow;
 mod f_lite;
 mod fields;
 mod flux;
+mod flux_lora;
 mod flux_pro;
 mod hidream;
 mod ideogram_v2;
@@ -26,6 +28,10 @@ pub static ENDPOINTS: &[Endpoint] = &[
     flux::SCHNELL,
     flux::SCHNELL_1,
     flux::DEV,
+    flux::DEV_PICTURE,
+    flux_lora::TEXT,
+    flux_lora::PICTURE,
+    flux_lora::FILL,
     stable_diffusion::LARGE,
     hidream::FULL,
     hidream::FAST,

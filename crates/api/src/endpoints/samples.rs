@@ -23,4 +23,11 @@ pub(super) const INPAINTING: &str = concat!(
     r#""}"#
 );
 
+/// The example of what draws a picture anew.
+pub(super) const STARTING_FROM_A_PICTURE: &str = concat!(
+    r#"{"prompt": "A hill under a low winter sun, woodcut in two colours", "image_url": ""#,
+    sample_picture!(),
+    r#""}"#
+);
+
 pub(super) use sample_picture;

@@ -1,5 +1,6 @@
 //! Stable Diffusion 3.5 large.
 
+use super::adapters::{LORAS, weights};
 use super::fields::{
     NEGATIVE_PROMPT, PROMPT, SAFETY_CHECKER, SEED, SYNC_MODE, guidance, local_size, num_images, number, output_format,
     steps, text,
@@ -9,19 +10,15 @@ use crate::field::{Field, Fill, Kind, Shade, Shape};
 use crate::image_format::ImageFormat;
 use crate::output::OutputShape;
 
-const LORA: Shape = Shape {
-    name: "LoraWeight",
-    fields: &[
-        text("path", Fill::Required, "Where the LoRA is: a URL, or owner/name of a Hugging Face repository."),
-        number("scale", (0.0, 4.0), 1.0, "How strongly it is applied."),
-    ],
-    apart: &[],
-};
-
 const CONTROL_NET: Shape = Shape {
     name: "ControlNet",
     fields: &[
-        text("path", Fill::Required, "Where the ControlNet is: a URL, or owner/name of a Hugging Face repository."),
+        weights(
+            "path",
+            Kind::Weights { pickles: false },
+            "Where the ControlNet is: owner/name or owner/name/file.safetensors of a Hugging Face repository, the URL of a \
+             safetensors file, or a path that the owner of this server allows.",
+        ),
         Field {
             name: "control_image_url",
             kind: Kind::Image,
@@ -48,12 +45,25 @@ const CONTROL_NET: Shape = Shape {
 const IP_ADAPTER: Shape = Shape {
     name: "IPAdapter",
     fields: &[
-        text("path", Fill::Required, "Where the IP-Adapter is: owner/name of a Hugging Face repository."),
+        weights(
+            "path",
+            Kind::Weights { pickles: true },
+            "Where the IP-Adapter is: owner/name of a Hugging Face repository, the URL of a file, or a path that the owner \
+             of this server allows.",
+        ),
         text("subfolder", Fill::Nothing, "The folder in it that holds the weights."),
-        text("weight_name", Fill::Nothing, "The safetensors file that holds the weights."),
-        text("image_encoder_path", Fill::Required, "Where the image encoder is."),
+        text("weight_name", Fill::Nothing, "The file that holds the weights: safetensors, or .bin with tensors only."),
+        weights(
+            "image_encoder_path",
+            Kind::Weights { pickles: true },
+            "Where the image encoder is that the IP-Adapter was trained with: as path.",
+        ),
         text("image_encoder_subfolder", Fill::Nothing, "The folder in it that holds the encoder's weights."),
-        text("image_encoder_weight_name", Fill::Nothing, "The file that holds the encoder's weights."),
+        text(
+            "image_encoder_weight_name",
+            Fill::Nothing,
+            "The file that holds the encoder's weights: safetensors, or .bin with tensors only.",
+        ),
         Field {
             name: "image_url",
             kind: Kind::Image,
@@ -106,12 +116,7 @@ pub(super) const LARGE: Endpoint = Endpoint {
                        landscape_4_3 if there is none.",
                 ..local_size(Fill::Nothing)
             },
-            Field {
-                name: "loras",
-                kind: Kind::List { item: &Kind::Object(&LORA), max: 16 },
-                fill: Fill::EmptyList,
-                help: "LoRAs to apply, all of them together.",
-            },
+            LORAS,
             Field {
                 name: "ip_adapter",
                 kind: Kind::Object(&IP_ADAPTER),

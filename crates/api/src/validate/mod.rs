@@ -108,7 +108,7 @@ impl Checker {
         let one = |problem: Problem| vec![problem.given(value)];
         match *kind {
             Kind::Text => scalar::text(path, value).map_err(one),
-            Kind::Image | Kind::Mask { .. } => scalar::picture(path, value).map_err(one),
+            Kind::Image | Kind::Mask { .. } | Kind::Weights { .. } => scalar::file(path, value).map_err(one),
             Kind::Boolean => scalar::boolean(path, value).map_err(one),
             Kind::Integer { min, max } => scalar::integer(path, value, min.into(), max.into()).map_err(one),
             Kind::Seed if self.open && scalar::integer(path, value, RANDOM_SEED, RANDOM_SEED).is_ok() => {

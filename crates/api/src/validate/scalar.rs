@@ -8,15 +8,15 @@ use crate::error::Problem;
 /// The longest text that is read, in bytes: several times what any model's encoder takes.
 pub(crate) const TEXT_MAX: usize = 32 * 1024;
 
-/// The longest URL; pictures that come as data URIs are measured by the limits of files.
+/// The longest URL; files that come as data URIs are measured by the limits of files.
 const URL_MAX: usize = 8 * 1024;
 
 pub(super) fn text(path: &Path<'_>, value: &Value) -> Result<Value, Problem> {
     limited(path, value, TEXT_MAX, "32768 bytes (32 KiB)")
 }
 
-/// A picture: its URL, or itself as a data URI.
-pub(super) fn picture(path: &Path<'_>, value: &Value) -> Result<Value, Problem> {
+/// A file: its URL, or itself as a data URI.
+pub(super) fn file(path: &Path<'_>, value: &Value) -> Result<Value, Problem> {
     const DATA: &str = "data:";
     let is_data = |text: &str| text.trim_start().get(..DATA.len()).is_some_and(|s| s.eq_ignore_ascii_case(DATA));
     match value {

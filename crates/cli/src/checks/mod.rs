@@ -3,6 +3,7 @@
 //!
 //! What a check opens is kept, so that `serve` goes on with the very database, files and address that were tried.
 
+mod adapters;
 mod clock;
 mod keys;
 mod makers;
@@ -107,6 +108,7 @@ pub(crate) async fn examine(settings: &Settings) -> Examined {
             }
             Err(problem) => examined.add("models", Finding::Fails(Failure::Usage(problem))),
         }
+        examined.add("adapters", adapters::check(settings));
         examined.add("makers", makers::check(settings));
     }
     examined

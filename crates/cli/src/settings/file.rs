@@ -21,6 +21,7 @@ pub(super) struct File {
     pub(super) limits: LimitsSection,
     pub(super) webhooks: WebhooksSection,
     pub(super) fetch: FetchSection,
+    pub(super) adapters: AdaptersSection,
     pub(super) retention: RetentionSection,
     pub(super) models: HashMap<String, ModelSection>,
     pub(super) openai: OpenAiSection,
@@ -124,6 +125,29 @@ pub(super) struct FetchSection {
     pub(super) max_bytes: Option<Quantity>,
     pub(super) max_pixels: Option<u64>,
     pub(super) timeout_s: Option<Quantity>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct AdaptersSection {
+    pub(super) folders: Vec<PathBuf>,
+    pub(super) max_bytes: Option<Quantity>,
+    pub(super) cache_bytes: Option<Quantity>,
+    pub(super) timeout_s: Option<Quantity>,
+    pub(super) fresh_s: Option<Quantity>,
+    pub(super) hub: Option<String>,
+    pub(super) hub_token: Option<Token>,
+}
+
+/// A secret, which does not print.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct Token(pub(super) String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(…)")
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,5 +1,6 @@
 //! Flag over environment over scumble.toml over default: what was typed becomes what is meant.
 
+mod adapters;
 mod bucket;
 mod database;
 mod file;
@@ -22,6 +23,7 @@ use scumble_server::{Hosts, Origins};
 use scumble_store::{Limits, Retention};
 use scumble_worker::{Budget, FetchConfig, ModelsConfig, RunLimits, WebhooksConfig};
 
+pub(crate) use adapters::Sources;
 pub(crate) use bucket::open_files;
 pub(crate) use database::{Database, open_store};
 pub(crate) use listen::Listen;
@@ -71,6 +73,7 @@ impl Settings {
         let listen = args.listen.as_ref().or(file.server.listen.as_ref()).map(Listen::resolve).transpose()?;
         let free_bytes = units::bytes("[store] free_bytes", file.store.free_bytes.as_ref())?
             .unwrap_or(scumble_server::Config::default().free_bytes);
+        let adapters = adapters::open(&file.adapters, &place.data_dir, free_bytes, private)?;
         Ok(Self {
             role: args.role,
             listen: listen.or(default_listen),
@@ -92,6 +95,7 @@ impl Settings {
             models: models::config(file.models, &file.worker, &args.weights, args.stand_in, makers)?,
             worker: scumble_worker::Config {
                 faults: args.fault.clone().unwrap_or_default(),
+                adapters,
                 memory,
                 ..worker_config(file.worker, &file.limits, &file.webhooks, &file.fetch, &file.retention)?
             },

@@ -54,7 +54,7 @@ fn database_url(args: &PlaceArgs, in_file: Option<&str>) -> Result<Option<String
 }
 
 /// `--data-dir`, else the user's data folder.
-fn data_dir(typed: Option<&Path>) -> Result<PathBuf, Failure> {
+pub(super) fn data_dir(typed: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(dir) = typed {
         return Ok(dir.to_owned());
     }

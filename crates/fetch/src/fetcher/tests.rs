@@ -1,5 +1,6 @@
 //! The client against hosts that lie, dawdle and flood. 127.0.0.2 plays the internet, 127.0.0.1 the private network.
 
+mod download;
 mod host;
 
 use std::io::{self, Write};

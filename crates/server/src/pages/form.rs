@@ -104,7 +104,7 @@ fn control(kind: &Kind, path: &str, shown: &Value, problems: &Told<'_>) -> Value
         other => other.to_string(),
     };
     match kind {
-        Kind::Text => base("text", json!({ "value": text() })),
+        Kind::Text | Kind::Weights { .. } => base("text", json!({ "value": text() })),
         Kind::Boolean => base("boolean", json!({ "value": shown == &Value::Bool(true) })),
         Kind::Seed => base("seed", json!({ "value": text() })),
         Kind::Integer { min, max } => {

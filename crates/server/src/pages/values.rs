@@ -41,7 +41,9 @@ fn value(kind: &Kind, path: &str, needed: bool, fill: Fill, pairs: &Pairs) -> Op
             let says = filled.is_some() || matches!(fill, Fill::Text(default) if !default.is_empty());
             text.filter(|_| says).map(|text| text.replace("\r\n", "\n").into())
         }
-        Kind::Choice(_) | Kind::Image | Kind::Mask { .. } | Kind::Hex { .. } => filled.map(Value::from),
+        Kind::Choice(_) | Kind::Image | Kind::Mask { .. } | Kind::Weights { .. } | Kind::Hex { .. } => {
+            filled.map(Value::from)
+        }
         Kind::Integer { .. } | Kind::Number { .. } | Kind::Seed => filled.map(number),
         // a box that is not ticked is not sent
         Kind::Boolean => Some(text.is_some().into()),

@@ -25,37 +25,46 @@ pub(crate) use given::cancelled;
 pub(crate) use like::as_large_as_given;
 use read::Unread;
 
-use crate::config::FetchConfig;
+use crate::adapters::Adapters;
+use crate::config::{Config, FetchConfig};
 use crate::work::Worker;
 
 /// Reads pictures for callers. Cheap to clone.
 #[derive(Clone)]
 pub struct Inputs {
-    store: Arc<dyn Store>,
-    files: Files,
-    clock: Arc<dyn Clock>,
+    /// What this server stores; none on the command line.
+    shelf: Option<Shelf>,
     fetcher: Fetcher,
     /// What files and pixels draw on.
     memory: Budget,
     config: FetchConfig,
     /// The key of the caller, whose own files may be read.
     reader: Option<String>,
+    /// Weights beside pictures.
+    pub(crate) weights: Adapters,
+}
+
+/// Files of this server, and whose they are.
+#[derive(Clone)]
+struct Shelf {
+    store: Arc<dyn Store>,
+    files: Files,
+    clock: Arc<dyn Clock>,
 }
 
 impl Inputs {
     /// On the store and files of a worker, for callers without a key.
     pub fn new(worker: &Worker) -> Self {
-        let config = worker.config.fetch.clone();
+        let Config { fetch, memory, adapters, .. } = &worker.config;
+        let shelf = Shelf { store: worker.store.clone(), files: worker.files.clone(), clock: worker.clock.clone() };
+        Self { shelf: Some(shelf), ..Self::local(fetch.clone(), memory.clone(), adapters.clone()) }
+    }
+
+    /// For the owner's own command line, where pictures may be named by their paths too.
+    pub fn local(config: FetchConfig, memory: Budget, weights: Adapters) -> Self {
         let fetch = scumble_fetch::Config { allow_private: config.allow_private, ..Default::default() };
-        Self {
-            store: worker.store.clone(),
-            files: worker.files.clone(),
-            clock: worker.clock.clone(),
-            fetcher: Fetcher::new(fetch).within(worker.config.memory.clone()),
-            memory: worker.config.memory.clone(),
-            config,
-            reader: None,
-        }
+        let fetcher = Fetcher::new(fetch).within(memory.clone());
+        Self { shelf: None, fetcher, memory, config, reader: None, weights }
     }
 
     /// The same for the caller who used this key.

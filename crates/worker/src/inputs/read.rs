@@ -1,20 +1,21 @@
 //! From what a caller wrote to bytes.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use scumble_api::{FILE_SCHEME, Problem};
 use scumble_fetch::{Limits, Source, Url};
-use scumble_files::FilePath;
+use scumble_files::{FileBody, FilePath};
 use scumble_store::{Decision, FileRecord};
 
-use super::{Inputs, with_text};
+use super::{Inputs, Shelf, with_text};
 
 /// How long a data URI, or a file of our own, waits for room.
 const ROOM: Duration = Duration::from_secs(5);
 
 /// There are no bytes.
-pub(super) enum Unread {
+pub(crate) enum Unread {
     /// For this reason.
     Fetch(scumble_fetch::Error),
     /// The file is here, and not for this caller.
@@ -26,18 +27,23 @@ pub(super) enum Unread {
         /// So much there was.
         all: Duration,
     },
+    /// The owner's own file, and what the system says of it.
+    Path(String),
     /// There is no room for it now.
     Busy,
 }
 
 impl Inputs {
     /// The bytes behind a URL, a data URI or the URL of a file of this server.
-    pub(super) async fn read(&self, text: &str) -> Result<Bytes, Unread> {
+    pub(crate) async fn read(&self, text: &str) -> Result<Bytes, Unread> {
         if let Some(path) = kept_path(text) {
             let refused = || Unread::Fetch(scumble_fetch::Error::Malformed { reason: "its file is gone".to_owned() });
             return self.own(path).await?.ok_or_else(refused);
         }
         let max = self.config.max_bytes;
+        if let Some(path) = self.local_path(text) {
+            return self.read_path(path, max).await;
+        }
         match Source::parse(text).map_err(Unread::Fetch)? {
             Source::Data(data) => {
                 // three bytes in four letters
@@ -61,7 +67,7 @@ impl Inputs {
 
     /// Whether reading it needs no network: a data URI, or a file of this server.
     pub(super) async fn is_near(&self, text: &str) -> bool {
-        if kept_path(text).is_some() {
+        if kept_path(text).is_some() || self.local_path(text).is_some() {
             return true;
         }
         match Source::parse(text) {
@@ -82,23 +88,61 @@ impl Inputs {
         }
     }
 
-    /// The file at this path, unless there is none; for those who may read it.
-    async fn own(&self, path: FilePath) -> Result<Option<Bytes>, Unread> {
-        let row = self.store.file(path.as_str()).await.map_err(|e| unreadable(&path, &e))?;
-        let Some(row) = row.filter(|row| row.expires_ms.is_none_or(|at| at > self.clock.now_ms())) else {
+    /// The same, piece by piece, with the path that it has here.
+    pub(crate) async fn own_body(&self, url: &str) -> Result<Option<(String, FileBody)>, Unread> {
+        let Some(path) = own_path(url) else { return Ok(None) };
+        let Some((shelf, _)) = self.own_row(&path).await? else { return Ok(None) };
+        let body = shelf.files.get(&path, None).await.map_err(|e| unreadable(&path, &e))?;
+        Ok(Some((path.to_string(), body)))
+    }
+
+    /// The row of the file at this path, unless there is none; for those who may read it.
+    async fn own_row(&self, path: &FilePath) -> Result<Option<(&Shelf, FileRecord)>, Unread> {
+        let Some(shelf) = &self.shelf else { return Ok(None) };
+        let row = shelf.store.file(path.as_str()).await.map_err(|e| unreadable(path, &e))?;
+        let Some(row) = row.filter(|row| row.expires_ms.is_none_or(|at| at > shelf.clock.now_ms())) else {
             return Ok(None);
         };
-        if !self.may_read(&row) {
-            return Err(Unread::Forbidden);
-        }
+        if self.may_read(&row) { Ok(Some((shelf, row))) } else { Err(Unread::Forbidden) }
+    }
+
+    /// The file at this path, unless there is none; for those who may read it.
+    async fn own(&self, path: FilePath) -> Result<Option<Bytes>, Unread> {
+        let Some((shelf, row)) = self.own_row(&path).await? else { return Ok(None) };
         let max = self.config.max_bytes;
         if u64::try_from(row.bytes).unwrap_or(0) > max {
             return Err(Unread::Fetch(scumble_fetch::Error::TooLarge { max }));
         }
         let bytes = u64::try_from(row.bytes).unwrap_or(0);
         let share = self.memory.take(bytes, ROOM).await.map_err(|_| Unread::Busy)?;
-        let file = self.files.get(&path, None).await.map_err(|e| unreadable(&path, &e))?;
+        let file = shelf.files.get(&path, None).await.map_err(|e| unreadable(&path, &e))?;
         Ok(Some(share.hold(file.bytes().await.map_err(|e| unreadable(&path, &e))?)))
+    }
+
+    /// The path that text means, where the owner's own may be read.
+    fn local_path<'a>(&self, text: &'a str) -> Option<&'a Path> {
+        const FILE: &str = "file://";
+        let is_local = self.shelf.is_none();
+        match text.strip_prefix(FILE) {
+            Some(path) => is_local.then(|| Path::new(path)),
+            None => (is_local && matches!(Source::parse(text), Err(scumble_fetch::Error::Malformed { .. })))
+                .then(|| Path::new(text)),
+        }
+    }
+
+    /// A file that the owner names.
+    async fn read_path(&self, path: &Path, max: u64) -> Result<Bytes, Unread> {
+        let (path, size) = (path.to_owned(), tokio::fs::metadata(path).await);
+        let unread = |error: std::io::Error| Unread::Path(error.kind().to_string());
+        let size = size.map_err(unread)?;
+        if !size.is_file() {
+            return Err(Unread::Path("it is no file".to_owned()));
+        }
+        if size.len() > max {
+            return Err(Unread::Fetch(scumble_fetch::Error::TooLarge { max }));
+        }
+        let share = self.memory.take(size.len(), ROOM).await.map_err(|_| Unread::Busy)?;
+        Ok(share.hold(tokio::fs::read(&path).await.map_err(unread)?.into()))
     }
 
     fn may_read(&self, row: &FileRecord) -> bool {
@@ -128,23 +172,29 @@ fn unreadable(path: &FilePath, error: &dyn std::fmt::Display) -> Unread {
 
 impl Unread {
     pub(super) fn problem(&self, loc: &[&str], text: &str) -> Problem {
-        let download =
-            |reason: &str| Problem::new(loc, "file_download_error", format!("Failed to read the file: {reason}"));
         let problem = match self {
             Self::Fetch(error @ scumble_fetch::Error::TooLarge { max }) => {
                 Problem::new(loc, "file_too_large", capitalized(&error.to_string())).with("max_size", *max)
             }
-            Self::Fetch(error) => download(&error.to_string()),
-            Self::Forbidden => download("it is not for the key of this request; use the key that it was stored with"),
-            Self::Ours => download("the server cannot reach its files now; try again later"),
-            Self::TooSlow { all } => download(&format!(
+            other => Problem::new(loc, "file_download_error", format!("Failed to read the file: {}", other.reason())),
+        };
+        with_text(problem, text)
+    }
+
+    /// For people.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Fetch(error) => error.to_string(),
+            Self::Forbidden => "it is not for the key of this request; use the key that it was stored with".to_owned(),
+            Self::Ours => "the server cannot reach its files now; try again later".to_owned(),
+            Self::TooSlow { all } => format!(
                 "it was not here in time; all pictures of a request together may take {} s; try faster hosts, or upload \
                  them first",
                 all.as_secs_f64()
-            )),
-            Self::Busy => download("the memory of this server is taken by other requests; try again in some seconds"),
-        };
-        with_text(problem, text)
+            ),
+            Self::Path(said) => said.clone(),
+            Self::Busy => "the memory of this server is taken by other requests; try again in some seconds".to_owned(),
+        }
     }
 }
 

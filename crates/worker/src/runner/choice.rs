@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use scumble_api::{Answers, Endpoint};
+use scumble_api::{Answers, Endpoint, Input, Problem};
 
 use super::{Drawn, Needs, Request, RunError, Runner, Watch};
 
@@ -27,6 +27,15 @@ impl Runner for Choices {
     fn needs(&self) -> Needs {
         let every = self.choices.iter().any(|choice| choice.runner.needs() == Needs::Every);
         if every { Needs::Every } else { Needs::Near }
+    }
+
+    fn loads_adapters(&self) -> bool {
+        self.choices.iter().any(|choice| choice.runner.loads_adapters())
+    }
+
+    /// Whoever is asked first.
+    fn refuses(&self, input: &Input) -> Vec<Problem> {
+        self.choices.first().map_or_else(Vec::new, |choice| choice.runner.refuses(input))
     }
 
     /// One may be asked after the other.

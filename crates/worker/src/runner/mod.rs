@@ -19,11 +19,12 @@ use scumble_engine::{Pixels, Stage};
 use scumble_store::{Event, EventKind, Outcome};
 use serde_json::{Map, Value, json};
 
+use crate::adapters::GivenAdapter;
 use crate::inputs::GivenPicture;
 use crate::picture::Picture;
 pub(crate) use choice::{Choice, Choices};
 pub(crate) use local::Residency;
-pub use local::{Local, Model};
+pub use local::{Local, Model, refusals};
 pub(crate) use maker::Closed;
 pub use stand_in::StandIn;
 pub use timer::Timer;
@@ -39,6 +40,8 @@ pub struct Request {
     pub values: Map<String, Value>,
     /// The pictures that the input refers to, as far as the runner [needs](Runner::needs) them.
     pub pictures: Vec<GivenPicture>,
+    /// The adapters that it refers to, where the runner [loads](Runner::loads_adapters) them.
+    pub adapters: Vec<GivenAdapter>,
     /// The caller's seed, or the one that was chosen.
     pub seed: u64,
     /// How often this was tried, this time included.
@@ -74,6 +77,7 @@ impl Request {
             input: input.request(),
             values: input.values().clone(),
             pictures,
+            adapters: Vec::new(),
             seed,
             attempt,
             resume: None,
@@ -161,6 +165,16 @@ pub trait Runner: Send + Sync {
     /// Which of the pictures that an input refers to have to be read before the run.
     fn needs(&self) -> Needs {
         Needs::Every
+    }
+
+    /// Whether adapters that an input names have to be here before the run.
+    fn loads_adapters(&self) -> bool {
+        false
+    }
+
+    /// What of an input it cannot follow, found out before anything is fetched for it.
+    fn refuses(&self, _input: &Input) -> Vec<Problem> {
+        Vec::new()
     }
 
     /// What callers of this endpoint get from it.

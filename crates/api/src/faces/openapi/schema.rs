@@ -160,7 +160,7 @@ fn kind(kind: &Kind) -> Value {
     match *kind {
         // what is counted are bytes, of which a text has no fewer than characters
         Kind::Text => json!({ "type": "string", "maxLength": TEXT_MAX }),
-        Kind::Image | Kind::Mask { .. } => json!({ "type": "string" }),
+        Kind::Image | Kind::Mask { .. } | Kind::Weights { .. } => json!({ "type": "string" }),
         Kind::Hex { digits } => json!({ "type": "string", "pattern": format!("^[0-9A-Fa-f]{{{digits}}}$") }),
         Kind::Boolean => json!({ "type": "boolean" }),
         Kind::Integer { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),

@@ -43,6 +43,9 @@ pub(super) fn read(args: &Run) -> Result<(&'static Endpoint, Input), Failure> {
     }
     let mut unknown = Vec::new();
     find_unknown(endpoint.fields(), &EVERYWHERE, "", &fields, &mut unknown);
+    let elsewhere = fields.keys().filter(|name| endpoint.field(name).is_none() && !EVERYWHERE.contains(&name.as_str()));
+    let elsewhere = elsewhere.filter_map(|name| Some(format!("{} has {name}", endpoint.sibling_with(name)?.id)));
+    unknown.extend(elsewhere.collect::<Vec<_>>());
     if !unknown.is_empty() {
         let id = endpoint.id;
         unknown.push(format!("`scumble models show {id}` shows its fields"));

@@ -7,33 +7,44 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use scumble_api::{MadePicture, Output};
-use scumble_engine::weights::Precision;
+use scumble_api::{Input, MadePicture, Output};
+use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{DType, Trace, device};
-use scumble_worker::runner::{Drawn, Local, Model, Request};
-use scumble_worker::{advice, fresh_seed, source};
+use scumble_worker::runner::{Drawn, Local, Model, Needs, Request, RunError, refusals};
+use scumble_worker::{Budget, GivenAdapter, GivenPicture, Inputs, advice, fresh_seed, source};
 
 use crate::args::{Dtype, Run};
 use crate::failure::Failure;
 use crate::out;
 use crate::progress::Progress;
+use crate::settings::Sources;
 use crate::show::Screen;
 use target::{Target, wanted_format};
 
 /// Reads the input, draws, writes the pictures, says where they are.
 pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let (_, input) = input::read(args)?;
+    let source =
+        source(input.endpoint(), args.weights.as_deref()).ok_or_else(|| Failure::Weights(advice(input.endpoint())))?;
+    let runtime = runtime()?;
+    let interrupted = on_interrupt(&runtime);
+    let progress = Progress::new(interrupted);
     let seed = match input.request().seed {
         Some(seed) => seed,
         None => fresh_seed().map_err(Failure::Failed)?,
     };
     let mut request = Request::new(&input, Vec::new(), seed, 1);
+    let refused = refusals(&input);
+    if !refused.is_empty() {
+        return Err(RunError::Invalid(refused).into());
+    }
     request.input.format = wanted_format(args)?.unwrap_or(request.input.format);
     let asked = &request.input;
     let target = Target::choose(args, &asked.prompt, seed, asked.images, asked.format)?;
     let screen = args.show.map(Screen::find).transpose()?;
     let trace = args.trace.is_some().then(Trace::new);
-    let drawn = draw(args, &request, trace.as_ref())?;
+    (request.pictures, request.adapters) = runtime.block_on(files(args, &input, &progress))?;
+    let drawn = draw(args, source, &request, &progress, trace.as_ref())?;
     target.put(&drawn.pictures)?;
     if let (Some(trace), Some(path)) = (trace, &args.trace) {
         trace.save(path).map_err(|e| Failure::about("write", path, e))?;
@@ -47,9 +58,28 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     }
 }
 
-fn draw(args: &Run, request: &Request, trace: Option<&Trace>) -> Result<Drawn, Failure> {
-    let source =
-        source(request.endpoint, args.weights.as_deref()).ok_or_else(|| Failure::Weights(advice(request.endpoint)))?;
+/// The pictures and adapters that the input names: paths, URLs, data URIs, repositories.
+async fn files(
+    args: &Run,
+    input: &Input,
+    progress: &Progress,
+) -> Result<(Vec<GivenPicture>, Vec<GivenAdapter>), Failure> {
+    let Sources { fetch, adapters } = Sources::read(args.config.as_deref(), args.data_dir.as_deref())?;
+    let inputs = Inputs::local(fetch, Budget::new(MEMORY), adapters);
+    let pictures = inputs.given(input, Needs::Every, progress).await?;
+    Ok((pictures, inputs.adapters(input, progress).await?))
+}
+
+/// What pictures of one input may take while they are read.
+const MEMORY: u64 = 4 * 1024 * 1024 * 1024;
+
+fn draw(
+    args: &Run,
+    source: Source,
+    request: &Request,
+    progress: &Progress,
+    trace: Option<&Trace>,
+) -> Result<Drawn, Failure> {
     let dtype = args.dtype.map(|d| match d {
         Dtype::Float32 => DType::F32,
         Dtype::Bfloat16 => DType::BF16,
@@ -57,24 +87,26 @@ fn draw(args: &Run, request: &Request, trace: Option<&Trace>) -> Result<Drawn, F
     });
     let device = device(&args.device).map_err(|e| Failure::Usage(e.to_string()))?;
     let local = Local::new(Model { source, precision: Precision { device, dtype } });
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let _listener = on_interrupt(interrupted.clone())?;
-    let progress = Progress::new(interrupted);
-    let drawn = local.draw(request, &progress, trace);
+    let drawn = local.draw(request, progress, trace);
     progress.finish();
     Ok(drawn?)
 }
 
 /// Ctrl-C asks the run to stop; the engine does so within a step.
-fn on_interrupt(interrupted: Arc<AtomicBool>) -> Result<tokio::runtime::Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(|e| Failure::System(format!("cannot start a thread: {e}")))?;
+fn on_interrupt(runtime: &tokio::runtime::Runtime) -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let told = interrupted.clone();
     runtime.spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
-            interrupted.store(true, Ordering::Release);
+            told.store(true, Ordering::Release);
         }
     });
-    Ok(runtime)
+    interrupted
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(|e| Failure::System(format!("cannot start a thread: {e}")))
 }
 
 fn report(args: &Run, request: &Request, drawn: &Drawn, paths: &[PathBuf]) -> Result<(), Failure> {

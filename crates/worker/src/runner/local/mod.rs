@@ -1,15 +1,18 @@
 //! The engine in this process.
 
 mod call;
+mod paste;
 mod residency;
 
 use std::sync::Arc;
 
+use scumble_api::{Input, Problem};
 use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{Context, Control, Observer, Pixels, Stage, Step, Trace};
 
 use super::{Drawn, Request, RunError, Runner, Timer, Watch, remarks};
 use crate::picture::Picture;
+pub use call::refusals;
 pub(crate) use residency::Residency;
 use residency::Slot;
 
@@ -45,12 +48,14 @@ impl Local {
     /// [`RunError`].
     pub fn draw(&self, request: &Request, watch: &dyn Watch, trace: Option<&Trace>) -> Result<Drawn, RunError> {
         let observer = Bridge { watch, timer: Timer::default() };
+        paste::check(request)?;
         let call = call::call(request, watch)?;
         observer.stage(Stage::Load).check()?;
         let pipeline = self.slot.pipeline(request.endpoint.pipeline(), &self.model)?;
         remarks::unchecked(request, watch);
         remarks::unknown_words(request, &pipeline.unknown_words(&request.input.prompt)?, watch);
         let pixels = pipeline.generate(&call, &Context { observer: &observer, trace })?;
+        let pixels = paste::finished(pixels, request, &call);
         let encode = |p: &Pixels| Picture::encode(p, request.input.format).map_err(|e| RunError::Failed(e.to_string()));
         let pictures = pixels.iter().map(encode).collect::<Result<_, _>>()?;
         Ok(Drawn { pictures, timings: observer.timer.finish(), ..Drawn::default() })
@@ -59,6 +64,14 @@ impl Local {
 
 #[async_trait::async_trait]
 impl Runner for Local {
+    fn loads_adapters(&self) -> bool {
+        true
+    }
+
+    fn refuses(&self, input: &Input) -> Vec<Problem> {
+        call::refusals(input)
+    }
+
     async fn run(&self, request: Request, watch: Arc<dyn Watch>) -> Result<Drawn, RunError> {
         let this = Self { model: self.model.clone(), slot: self.slot.clone() };
         let task = tokio::task::spawn_blocking(move || this.draw(&request, &*watch, None));
