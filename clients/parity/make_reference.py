@@ -47,7 +47,8 @@ NEGATIVE = "blurry, low quality"
 WORDS = "a an the cat dog holding sign that says hello world red blue stars low quality blurry of in on with".split()
 # Sizes of the tiny checkpoints and parameters of the calls; `--set section.key=JSON` replaces single entries.
 TINY = {
-    "weights": {"tag": ""},  # put in front of every weight tag: another text gives other weights
+    "weights": {"tag": "",  # put in front of every weight tag: another text gives other weights
+                "calm": 1.0},  # how much of the noise level FLUX takes in
     "tokenizer": {"words": WORDS},
     "flux": {"num_layers": 2, "num_single_layers": 2, "attention_head_dim": 16, "num_attention_heads": 4,
              "axes_dims_rope": [4, 6, 6]},
@@ -269,11 +270,14 @@ def build_flux(folder, variant):
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(
         num_train_timesteps=1000, shift=1.0 if schnell else 3.0, use_dynamic_shifting=not schnell, base_shift=0.5,
         max_shift=1.15, base_image_seq_len=256, max_image_seq_len=4096)
+    fill_weights(transformer, variant)
+    with torch.no_grad():
+        transformer.time_text_embed.timestep_embedder.linear_2.weight *= TINY["weights"]["calm"]
     return {
         "scheduler": scheduler,
         "text_encoder": clip_text("CLIPTextModel", "flux/clip", vocab, act="quick_gelu", **TINY["flux_clip"]),
         "text_encoder_2": t5_text("T5EncoderModel", "T5Config", "flux/t5", t5_vocab, 1, **TINY["flux_t5"]),
-        "transformer": fill_weights(transformer, variant),
+        "transformer": transformer,
         "vae": make_vae("flux/vae", 16, 0.3611, 0.1159, False),
     }, "FluxFillPipeline" if fill else "FluxPipeline"
 
