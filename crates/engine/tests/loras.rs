@@ -274,3 +274,22 @@ fn the_bias_of_a_pair_counts() {
     assert!(largest_difference(&beside, &of(("x_embedder.diff_b", &half))) <= 1);
     assert!(largest_difference(&beside, &of(("x_embedder.diff_b", &bias))) > 1);
 }
+
+/// Fill sees more than the latents at its input; what other FLUX models say of that changes the latents' columns.
+#[test]
+fn fill_takes_what_was_trained_for_narrower_inputs() {
+    let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(Variant::Fill));
+    let mut g = Generator::new(9);
+    let (a, b) = (noise(&mut g, &[2, 64]), noise(&mut g, &[64, 2]));
+    let padded = a.pad_with_zeros(1, 0, 320).unwrap();
+    let of = |a: &Tensor, module: &str, ends: [&str; 2]| {
+        let file = lora_file(&[(&format!("{module}.{}", ends[0]), a), (&format!("{module}.{}", ends[1]), &b)]);
+        let lora = file.write(&folder.path().join("lora"), 1.0);
+        draw(&*pipeline, &with_loras(Variant::Fill, vec![lora])).remove(0)
+    };
+    let peft = ["lora_A.weight", "lora_B.weight"];
+    let whole = of(&padded, "transformer.x_embedder", peft);
+    assert_eq!(whole, of(&a, "transformer.x_embedder", peft));
+    assert_eq!(whole, of(&a, "lora_unet_img_in", ["lora_down.weight", "lora_up.weight"]));
+    assert_ne!(whole, draw(&*pipeline, &with_loras(Variant::Fill, Vec::new())).remove(0));
+}

@@ -19,6 +19,8 @@ pub(crate) struct Part<'a> {
     pub(crate) prefixes: &'static [&'static str],
 }
 
+type Shapes = BTreeMap<String, Vec<usize>>;
+
 /// What stands before the names of a transformer.
 pub(crate) const TRANSFORMER: &[&str] = &[
     "transformer.",
@@ -51,6 +53,8 @@ pub(super) struct Target {
     pub(super) pieces: Vec<Piece>,
     /// Columns of its weight; of a tensor with more dimensions, all after the first together.
     pub(super) columns: usize,
+    /// Columns that it has in models that see nothing beside the latents, where this one does: the first of all.
+    pub(super) narrow: Option<usize>,
     /// Whether its halves are in the other order than in the one piece.
     pub(super) swapped: bool,
 }
@@ -132,17 +136,18 @@ impl Table {
             let rows = shape.first().copied().unwrap_or(1);
             let columns = shape.iter().skip(1).product();
             let pieces = vec![Piece { weight: name.clone(), bias, rows }];
-            let target = Arc::new(Target { part: number, pieces, columns, swapped: false });
+            let narrow = narrow(name, columns, &asked);
+            let target = Arc::new(Target { part: number, pieces, columns, narrow, swapped: false });
             table.insert(module.to_owned(), &target);
             table.insert_aliases(module, &target);
         }
         if let Some(names) = part.names {
-            table.add_originals(&names.originals(&asked), number);
+            table.add_originals(&names.originals(&asked), number, &asked);
         }
         table
     }
 
-    fn add_originals(&mut self, originals: &BTreeMap<String, Original>, number: usize) {
+    fn add_originals(&mut self, originals: &BTreeMap<String, Original>, number: usize, asked: &Shapes) {
         for (name, original) in originals.iter().filter(|(name, _)| !is_bias(name, originals)) {
             let module = module(name);
             let biases = originals.get(&format!("{module}.bias")).filter(|_| module != name);
@@ -151,11 +156,13 @@ impl Table {
                 bias: biases.and_then(|biases| Some(biases.parts.get(i)?.name.clone())),
                 rows: original.parts[i].rows,
             };
+            let columns = original.shape.iter().skip(1).product();
             let target = |parts: usize| {
                 Arc::new(Target {
                     part: number,
                     pieces: (0..parts.min(original.parts.len())).map(piece).collect(),
-                    columns: original.shape.iter().skip(1).product(),
+                    columns,
+                    narrow: narrow(&original.parts[0].name, columns, asked),
                     swapped: original.swapped,
                 })
             };
@@ -192,6 +199,12 @@ impl Table {
         self.joined.entry(dotted.replace('.', "_")).or_insert_with(|| Arc::clone(target));
         self.dotted.entry(dotted).or_insert_with(|| Arc::clone(target));
     }
+}
+
+/// FLUX Fill sees a picture and a mask beside the latents, which come first; LoRAs of other FLUX models know only those.
+fn narrow(name: &str, columns: usize, asked: &Shapes) -> Option<usize> {
+    let latents = *asked.get("proj_out.weight").filter(|_| name == "x_embedder.weight")?.first()?;
+    (latents < columns).then_some(latents)
 }
 
 fn module(name: &str) -> &str {

@@ -101,8 +101,14 @@ impl Reader<'_> {
         if let Some(mid) = self.get(Role::Mid) {
             return Ok((self.through(down, mid, up)?, factor));
         }
-        self.check_product((rows, columns), rank == up_rank, &[up, down])?;
-        Ok((Delta::Pair { down: self.flat(down)?, up: self.flat(up)? }, factor))
+        let missing = match self.module.target.narrow {
+            Some(narrow) if narrow == columns => self.module.target.columns - narrow,
+            _ => 0,
+        };
+        self.check_product((rows, columns + missing), rank == up_rank, &[up, down])?;
+        // nothing is changed of what a narrower model does not see
+        let down = self.flat(down)?.pad_with_zeros(1, 0, missing)?;
+        Ok((Delta::Pair { down, up: self.flat(up)? }, factor))
     }
 
     /// A convolution's pair with a small convolution between: `[p, q, height, width]` between `[q, in]` and `[out, p]`.
