@@ -209,3 +209,39 @@ fn inputs_name_every_picture_they_refer_to() {
         [("controlnet.control_image_url", "c"), ("ip_adapter.image_url", "i"), ("ip_adapter.mask_image_url", "m")];
     assert_eq!(found, expected.map(|(path, url)| (path.to_owned(), url)));
 }
+
+#[test]
+fn inputs_name_the_weights_they_refer_to_and_what_stands_beside() {
+    let weights = |id: &str, body: Value| {
+        let input = scumble_api::find(id).expect("it is in the table").parse(&body, Scope::Wire).expect("valid");
+        let short =
+            |field: Option<(Vec<String>, String)>| field.map(|(path, text)| format!("{}={text}", path.join(".")));
+        let all = input.weights().into_iter();
+        all.map(|w| (w.path.join("."), w.source, short(w.subfolder), short(w.weight_name), w.pickles))
+            .collect::<Vec<_>>()
+    };
+    let loras = json!({ "prompt": "x", "loras": [{ "path": "a" }, { "path": "b", "weight_name": "c" }] });
+    let expected = [
+        ("loras.0.path".to_owned(), "a".to_owned(), None, None, false),
+        ("loras.1.path".to_owned(), "b".to_owned(), None, Some("loras.1.weight_name=c".to_owned()), false),
+    ];
+    assert_eq!(weights("fal-ai/hidream-i1-full", loras), expected);
+    let ip = json!({ "prompt": "x", "ip_adapter": {
+        "path": "a", "subfolder": "b", "weight_name": "", "image_encoder_path": "c", "image_encoder_weight_name": "d",
+        "image_url": "u", "scale": 1,
+    } });
+    let expected = [
+        ("ip_adapter.path".to_owned(), "a".to_owned(), Some("ip_adapter.subfolder=b".to_owned()), None, true),
+        (
+            "ip_adapter.image_encoder_path".to_owned(),
+            "c".to_owned(),
+            None,
+            Some("ip_adapter.image_encoder_weight_name=d".to_owned()),
+            true,
+        ),
+    ];
+    assert_eq!(weights("fal-ai/stable-diffusion-v35-large", ip), expected);
+    let sizes = scumble_api::find("fal-ai/flux/dev/image-to-image").expect("it is in the table");
+    let size = sizes.parse(&json!({ "prompt": "x", "image_url": "u" }), Scope::Wire).expect("valid").request().size;
+    assert_eq!(format!("{size:?}"), r#"Like("u")"#);
+}

@@ -226,3 +226,16 @@ fn a_body_in_an_input_wrapper_is_told_to_leave_it_out() {
     assert_eq!(input.ignored(), ["input"]);
     refused("fal-ai/flux/dev", &json!({ "input": "x" }), &[("body.prompt", "missing")]);
 }
+
+#[test]
+fn a_field_that_another_endpoint_of_the_family_has_is_pointed_to() {
+    let notes = |id: &str, name: &str| {
+        let body = json!({ "prompt": "x", "image_url": "u", name: "y" });
+        find(id).expect("an endpoint").parse(&body, Scope::Wire).expect("valid").notes().join("\n")
+    };
+    let said = notes("fal-ai/flux/dev", "loras");
+    assert!(said.contains("has no field loras; it was ignored (fal-ai/flux-lora has it)"), "{said}");
+    assert!(said.contains("has no field image_url; it was ignored (fal-ai/flux/dev/image-to-image has it)"), "{said}");
+    let said = notes("fal-ai/flux/dev/image-to-image", "loras");
+    assert!(said.contains("(fal-ai/flux-lora/image-to-image has it)"), "{said}");
+}

@@ -64,6 +64,14 @@ timeout_s = 5
 allow_private = true
 max_bytes = 1048576
 max_pixels = 4000000
+[adapters]
+folders = ["."]
+max_bytes = "2 GiB"
+cache_bytes = "20 GiB"
+timeout_s = "30 min"
+fresh_s = 60
+hub = "https://hub.example"
+hub_token = "hf_x"
 [retention]
 results_s = "30 d"
 unkept_s = 600
@@ -131,6 +139,10 @@ fn mistakes_in_the_file_are_named() {
         ("[server]\nbase_path = \"/queue/\"\n", &["[server] base_path", "/queue"]),
         ("[webhooks]\nallow_private = \"yes\"\n", &["line 2", "boolean"]),
         ("[webhooks]\ntimeout_s = \"20 years\"\n", &["[webhooks] timeout_s", "20 years"]),
+        ("[adapters]\nfolder = \"x\"\n", &["line 2", "folder", "folders"]),
+        ("[adapters]\nmax_bytes = \"much\"\n", &["[adapters] max_bytes", "much"]),
+        ("[adapters]\nhub = \"huggingface.co\"\n", &["[adapters] hub", "https://"]),
+        ("[adapters]\nfolders = [\"nowhere\"]\n", &["[adapters] folders", "nowhere"]),
         ("[retention]\nresults_s = []\n", &["line 2", "number"]),
         ("[store]\nfree_bytes = \"some\"\n", &["[store] free_bytes", "some", "GiB"]),
         ("[server]\npublic_url = \"images.example.com\"\n", &["[server] public_url", "https://"]),

@@ -1,5 +1,7 @@
 //! Bombs and broken files.
 
+mod kinds;
+
 use std::io::Write;
 
 use flate2::Compression;

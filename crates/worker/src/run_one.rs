@@ -47,6 +47,8 @@ pub(crate) struct Ready {
     runner: Arc<dyn Runner>,
     pictures: Vec<GivenPicture>,
     adapters: Vec<GivenAdapter>,
+    /// Values of the input that are other than they are stored, and where.
+    as_sent: Vec<(Vec<String>, String)>,
 }
 
 /// A job that was run, and whose end nobody knows yet.
@@ -84,11 +86,11 @@ impl Begun {
         if JobOptions::of(&self.lease.job.options).clear_mask {
             pictures = inputs.marked_by_colour(endpoint, pictures).await?;
         }
-        let adapters = match runner.loads_adapters() {
-            true => inputs.adapters(&checked, &*self.journal).await?,
-            false => Vec::new(),
+        let (adapters, as_sent) = match runner.loads_adapters() {
+            true => (inputs.adapters(&checked, &*self.journal).await?, Vec::new()),
+            false => (Vec::new(), inputs.weights_as_sent(&checked).await?),
         };
-        Ok(Ready { checked, runner, pictures, adapters })
+        Ok(Ready { checked, runner, pictures, adapters, as_sent })
     }
 
     /// A place among those that run, unless nobody wants the run any more.
@@ -158,7 +160,7 @@ async fn draw(
     journal: &Arc<Journal>,
     ready: Ready,
 ) -> std::result::Result<(Request, Drawn), RunError> {
-    let Ready { checked, runner, pictures, adapters } = ready;
+    let Ready { checked, runner, pictures, adapters, as_sent } = ready;
     let id = checked.endpoint().id;
     let options = JobOptions::of(&lease.job.options);
     let ignored = options.ignored.into_iter().map(|name| format!("{id} has no field {name}; it was ignored"));
@@ -176,6 +178,7 @@ async fn draw(
         as_large_as_given(&mut request);
     }
     request.adapters = adapters;
+    request.put(as_sent);
     request.resume = submitted_before(worker, lease).await?;
     let limit = worker.config.runs.of(id).map(|limit| (limit, "[worker] run_s"));
     let limit = limit.or_else(|| runner.longest().map(|longest| (longest, "three times deadline_s of its maker")));

@@ -407,6 +407,8 @@ async fn what_a_dead_process_left_goes_and_a_damaged_file_is_read_anew() {
     let host = Far::new(|_, _| weights(1).into_response()).await;
     let desk = Desk::new(&host.url);
     let left = desk.write("cache/0123.part", b"half");
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    std::fs::File::options().write(true).open(&left).unwrap().set_modified(long_ago).unwrap();
     let url = format!("{}/a.safetensors", host.url);
     let kept = desk.lora(&url).await.unwrap().files.weights.remove(0);
     assert!(!left.exists());

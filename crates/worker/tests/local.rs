@@ -95,6 +95,42 @@ fn a_fill_is_as_large_as_its_picture_and_follows_the_mask() {
     }
 }
 
+/// The same model as an endpoint that gives back what is not masked, and the size of the picture.
+#[test]
+fn a_fill_with_loras_pastes_back_and_resizes() {
+    let folder = tiny::of(Variant::Fill).tempdir();
+    let source = tiny::picture(100, 70);
+    // painted on the left only
+    let rgb = (0..100 * 70).flat_map(|at| [if at % 100 < 40 { 255 } else { 0 }; 3]).collect();
+    let mask = Pixels { width: 100, height: 70, rgb };
+    let given = |field: &str, pixels: &Pixels| {
+        let picture = Picture::encode(pixels, ImageFormat::Png).unwrap();
+        let size = ImageSize { width: picture.width, height: picture.height };
+        let (path, url) = (vec![field.to_owned()], format!("https://pictures.test/{field}.png"));
+        GivenPicture { path, url, size, bytes: picture.bytes.into(), content_type: "image/png" }
+    };
+    let draw = |change: Value| {
+        let mut body = json!({
+            "image_url": "https://pictures.test/image_url.png", "mask_url": "https://pictures.test/mask_url.png",
+            "output_format": "png", "num_inference_steps": 1, "seed": 7,
+        });
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let input = find("fal-ai/flux-lora-fill").unwrap().parse(&body, Scope::Wire).unwrap();
+        let model = Model { source: Source::Folder(folder.path().into()), precision: exact(None) };
+        let pictures = vec![given("image_url", &source), given("mask_url", &mask)];
+        let drawn = Local::new(model).draw(&Request::new(&input, pictures, 7, 1), &Ear::default(), None).unwrap();
+        image::load_from_memory(&drawn.pictures[0].bytes).unwrap().into_rgb8()
+    };
+    let whole = draw(json!({ "resize_to_original": true }));
+    assert_eq!(whole.dimensions(), (100, 70));
+    let original = |x: u32, y: u32| &source.rgb[(y as usize * 100 + x as usize) * 3..][..3];
+    assert!((45..100).all(|x| whole.get_pixel(x, 35).0 == original(x, 35)), "what is not masked is as it was");
+    assert!((0..40).any(|x| whole.get_pixel(x, 35).0 != original(x, 35)), "what is masked is new");
+    let plain = draw(json!({ "paste_back": false }));
+    assert_eq!(plain.dimensions(), (96, 64));
+    assert_ne!(plain, draw(json!({})));
+}
+
 #[test]
 fn adapters_that_cannot_be_followed_are_refused_by_name() {
     let folder = tiny::of(Variant::Sd35).tempdir();

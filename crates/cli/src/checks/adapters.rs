@@ -16,7 +16,7 @@ pub(super) fn check(settings: &Settings) -> Finding {
         folders.iter().filter(|folder| !folder.is_dir()).map(|folder| folder.display().to_string()).collect();
     if !missing.is_empty() {
         let said = "[adapters] folders: there is no folder";
-        return Finding::Fails(Failure::System(format!("{said} {}; make it, or leave it out", missing.join(", "))));
+        return Finding::Fails(Failure::Usage(format!("{said} {}; make it, or leave it out", missing.join(", "))));
     }
     match folders.is_empty() {
         true => Finding::Well(format!("no folders are named, so callers name no paths{kept}")),

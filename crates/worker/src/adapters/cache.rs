@@ -10,7 +10,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use scumble_fetch::Version;
 use serde_json::{Value, json};
@@ -68,6 +68,14 @@ pub(super) struct Part {
     /// How much may be written before the disk is looked at again.
     unchecked: u64,
     floor: u64,
+}
+
+/// A part is not looked at before it is so old: its maker may be about to lock it, or to give it its name.
+const YOUNG: Duration = Duration::from_secs(60);
+
+fn is_old(found: &fs::Metadata) -> bool {
+    let age = found.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    age.is_some_and(|age| age > YOUNG)
 }
 
 /// So much is written before the disk is looked at again.
@@ -201,7 +209,7 @@ impl Cache {
             match path.extension().and_then(|end| end.to_str()) {
                 Some(META) => metas.push((found.modified().unwrap_or(UNIX_EPOCH), path)),
                 // its maker is gone
-                Some(PART) if self.remove_unused(&path) => {}
+                Some(PART) if is_old(&found) && self.remove_unused(&path) => {}
                 _ => drop(sizes.insert(path, found.len())),
             }
         }

@@ -1,8 +1,10 @@
 //! The adapters of one input, found before its run: within one time, and no longer than somebody wants them.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::TryStreamExt;
-use scumble_api::{Input, InputWeights};
+use scumble_api::{FILE_SCHEME, Input, InputWeights};
 use scumble_engine::adapters::AdapterFiles;
 use scumble_fetch::Url;
 use scumble_files::FileBody;
@@ -76,6 +78,18 @@ impl Inputs {
                 Err(RunError::Invalid(wanted.iter().take(1).map(|one| Trouble::unread(said.clone()).problem(one)).collect()))
             }),
         }
+    }
+
+    /// Weights that came with the input and were put into files, as they came: for those who send the input elsewhere.
+    pub(crate) async fn weights_as_sent(&self, input: &Input) -> Result<Vec<(Vec<String>, String)>, RunError> {
+        let mut sent = Vec::new();
+        for weights in input.weights().into_iter().filter(|weights| weights.source.starts_with(FILE_SCHEME)) {
+            let read = self.read(&weights.source).await;
+            let trouble = |reason: String| RunError::Invalid(vec![Trouble::unread(reason).problem(&weights)]);
+            let bytes = read.map_err(|unread| trouble(unread.reason()))?;
+            sent.push((weights.path, format!("data:application/octet-stream;base64,{}", STANDARD.encode(bytes))));
+        }
+        Ok(sent)
     }
 
     async fn adapter(

@@ -85,6 +85,21 @@ impl Request {
     }
 }
 
+impl Request {
+    /// Puts texts where they belong in the values: names of fields and places in lists say where.
+    pub(crate) fn put(&mut self, texts: Vec<(Vec<String>, String)>) {
+        let mut values = Value::Object(std::mem::take(&mut self.values));
+        for (path, text) in texts {
+            if let Some(place) = values.pointer_mut(&format!("/{}", path.join("/"))) {
+                *place = text.into();
+            }
+        }
+        if let Value::Object(values) = values {
+            self.values = values;
+        }
+    }
+}
+
 /// Which pictures a runner needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
