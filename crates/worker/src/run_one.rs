@@ -86,10 +86,12 @@ impl Begun {
         if JobOptions::of(&self.lease.job.options).clear_mask {
             pictures = inputs.marked_by_colour(endpoint, pictures).await?;
         }
-        let (adapters, as_sent) = match runner.loads_adapters() {
-            true => (inputs.adapters(&checked, &*self.journal).await?, Vec::new()),
-            false => (Vec::new(), inputs.weights_as_sent(&checked).await?),
+        let adapters = match runner.loads_adapters() {
+            true => inputs.adapters(&checked, &*self.journal).await?,
+            false => Vec::new(),
         };
+        // of several runners one may load and the other send
+        let as_sent = inputs.weights_as_sent(&checked).await?;
         Ok(Ready { checked, runner, pictures, adapters, as_sent })
     }
 

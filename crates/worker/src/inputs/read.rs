@@ -132,17 +132,16 @@ impl Inputs {
 
     /// A file that the owner names.
     async fn read_path(&self, path: &Path, max: u64) -> Result<Bytes, Unread> {
-        let (path, size) = (path.to_owned(), tokio::fs::metadata(path).await);
-        let unread = |error: std::io::Error| Unread::Path(error.kind().to_string());
-        let size = size.map_err(unread)?;
+        let unread = |error: std::io::Error| Unread::Path(format!("{}: {error}", path.display()));
+        let size = tokio::fs::metadata(path).await.map_err(unread)?;
         if !size.is_file() {
-            return Err(Unread::Path("it is no file".to_owned()));
+            return Err(Unread::Path(format!("{} is no file", path.display())));
         }
         if size.len() > max {
             return Err(Unread::Fetch(scumble_fetch::Error::TooLarge { max }));
         }
         let share = self.memory.take(size.len(), ROOM).await.map_err(|_| Unread::Busy)?;
-        Ok(share.hold(tokio::fs::read(&path).await.map_err(unread)?.into()))
+        Ok(share.hold(tokio::fs::read(path).await.map_err(unread)?.into()))
     }
 
     fn may_read(&self, row: &FileRecord) -> bool {
