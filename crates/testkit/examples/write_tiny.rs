@@ -1,6 +1,6 @@
 //! Writes a tiny checkpoint, for a look at it or for suites in other languages, and a LoRA for it beside its folders:
-//! `cargo run -p scumble-testkit --example write_tiny flux-dev FOLDER`. A third word gives a table of positions so many rows
-//! and columns, where there is one.
+//! `cargo run -p scumble-testkit --example write_tiny flux-dev FOLDER`. A third word makes it fit for pictures of real sizes:
+//! a table of positions with so many rows and columns, and one block of each kind.
 
 use std::path::Path;
 
@@ -12,7 +12,8 @@ fn main() {
     let [name, folder, side @ ..] = &args[..] else { panic!("usage: write_tiny {} FOLDER [SIDE]", names()) };
     let variant = Variant::ALL.into_iter().find(|v| v.name() == name).unwrap_or_else(|| panic!("one of {}", names()));
     let tiny = tiny::of(variant);
-    let tiny = side.first().map_or(tiny, |side| tiny.side(side.parse().expect("a number of rows and columns")));
+    let tiny =
+        side.first().map_or(tiny, |side| tiny.shallow().side(side.parse().expect("a number of rows and columns")));
     tiny.write(folder);
     if let Some((_, file)) = loras::sets(variant).first().and_then(|set| set.files.iter().next()) {
         file.write(&Path::new(folder).join("lora.safetensors"), 1.0);

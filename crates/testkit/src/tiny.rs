@@ -107,7 +107,7 @@ pub fn mask(width: usize, height: usize) -> Pixels {
 
 /// A tiny checkpoint: float32, one file per component unless told otherwise.
 pub fn of(variant: Variant) -> Tiny {
-    Tiny { variant, dtype: DType::F32, shards: 1, side: None }
+    Tiny { variant, dtype: DType::F32, shards: 1, side: None, is_shallow: false }
 }
 
 /// What to write; made by [`of`].
@@ -118,6 +118,7 @@ pub struct Tiny {
     dtype: DType,
     shards: usize,
     side: Option<usize>,
+    is_shallow: bool,
 }
 
 impl Tiny {
@@ -137,6 +138,11 @@ impl Tiny {
         Self { side: Some(cells), ..self }
     }
 
+    /// Gives the transformer one block of each kind.
+    pub fn shallow(self) -> Self {
+        Self { is_shallow: true, ..self }
+    }
+
     /// Writes the diffusers folder; files of the same names are replaced.
     ///
     /// # Panics
@@ -144,19 +150,25 @@ impl Tiny {
     pub fn write(&self, folder: impl AsRef<Path>) {
         let folder = folder.as_ref();
         let files = configs::of(self.variant).into_iter().chain(tokenizers::of(self.variant));
+        let transformer = self.transformer();
         for (name, contents) in files {
-            let contents = match self.side {
-                Some(side) if name == "transformer/config.json" => configs::with_side(&contents, self.variant, side),
-                _ => contents,
-            };
+            let contents = if name == "transformer/config.json" { configs::pretty(&transformer) } else { contents };
             write(&folder.join(name), contents.as_bytes());
         }
-        for mut component in Component::of(self.variant) {
-            if let Some(side) = self.side {
-                component.set_side(side);
-            }
+        for component in Component::with(self.variant, &transformer) {
             component.write(folder, self.dtype, self.shards);
         }
+    }
+
+    fn transformer(&self) -> serde_json::Value {
+        let mut config = configs::transformer(self.variant);
+        if let Some((entry, value)) = self.side.and_then(|side| configs::side(self.variant, side)) {
+            config[entry] = value.into();
+        }
+        if self.is_shallow {
+            configs::depths(self.variant).iter().for_each(|entry| config[*entry] = 1.into());
+        }
+        config
     }
 
     /// Writes it to a folder of its own, which goes when the value is dropped.

@@ -23,7 +23,7 @@ pub type Tensors = BTreeMap<String, Tensor>;
 
 /// The tiny ControlNet: its tensors under diffusers' names.
 pub fn controlnet() -> Tensors {
-    let transformer = configs::sd35_transformer();
+    let transformer = configs::transformer(Variant::Sd35);
     let size = |key: &str| transformer[key].as_u64().expect("a size") as usize;
     let config = ControlNetConfig {
         blocks: 2,
@@ -37,7 +37,7 @@ pub fn controlnet() -> Tensors {
 
 /// The `config.json` of the tiny ControlNet.
 pub fn controlnet_config() -> Value {
-    let transformer = configs::sd35_transformer();
+    let transformer = configs::transformer(Variant::Sd35);
     json!({
         "_class_name": "SD3ControlNetModel",
         "attention_head_dim": transformer["attention_head_dim"],
@@ -62,7 +62,7 @@ pub fn controlnet_config() -> Value {
 
 /// The tiny IP-Adapter: its tensors under diffusers' names.
 pub fn ip_adapter() -> Tensors {
-    let transformer = configs::sd35_transformer();
+    let transformer = configs::transformer(Variant::Sd35);
     let size = |key: &str| transformer[key].as_u64().expect("a size") as usize;
     let resampler =
         ResamplerConfig { encoder: ENCODER, hidden: 64, queries: 5, layers: 4, inner: 64, wide: 256, sinusoid: 32 };

@@ -27,16 +27,32 @@ pub(super) fn of(variant: Variant) -> Vec<File> {
     files.into_iter().map(|(name, value)| (name.to_owned(), pretty(&value))).collect()
 }
 
-/// A transformer's configuration with a larger table of positions, where it has one.
-pub(super) fn with_side(config: &str, variant: Variant, side: usize) -> String {
-    let mut config: Value = serde_json::from_str(config).expect("what is written here is JSON");
+/// The configuration of a pipeline's transformer: what is large, and what a test may want otherwise.
+pub(super) fn transformer(variant: Variant) -> Value {
     match variant {
-        Variant::Sd35 => config["pos_embed_max_size"] = side.into(),
-        // counted in entries here
-        Variant::AuraFlow => config["pos_embed_max_size"] = (side * side).into(),
-        Variant::Schnell | Variant::Dev | Variant::Fill => {}
+        Variant::Schnell | Variant::Dev | Variant::Fill => flux_transformer(variant),
+        Variant::Sd35 => sd35_transformer(),
+        Variant::AuraFlow => auraflow_transformer(),
     }
-    pretty(&config)
+}
+
+/// The entry of a table of positions with so many rows and columns, where there is one.
+pub(super) fn side(variant: Variant, side: usize) -> Option<(&'static str, usize)> {
+    match variant {
+        Variant::Sd35 => Some(("pos_embed_max_size", side)),
+        // counted in entries here
+        Variant::AuraFlow => Some(("pos_embed_max_size", side * side)),
+        Variant::Schnell | Variant::Dev | Variant::Fill => None,
+    }
+}
+
+/// The entries that say how many blocks of each kind there are.
+pub(super) fn depths(variant: Variant) -> &'static [&'static str] {
+    match variant {
+        Variant::Schnell | Variant::Dev | Variant::Fill => &["num_layers", "num_single_layers"],
+        Variant::Sd35 => &["num_layers"],
+        Variant::AuraFlow => &["num_mmdit_layers", "num_single_dit_layers"],
+    }
 }
 
 pub(super) fn pretty(value: &Value) -> String {
@@ -202,7 +218,7 @@ fn encoder(class: &str, kind: &str, width: usize, vocab: usize, end: usize) -> V
     })
 }
 
-pub(super) fn flux_transformer(variant: Variant) -> Value {
+fn flux_transformer(variant: Variant) -> Value {
     json!({
         "_class_name": "FluxTransformer2DModel",
         "_diffusers_version": "0.30.0",
@@ -220,7 +236,7 @@ pub(super) fn flux_transformer(variant: Variant) -> Value {
     })
 }
 
-pub(super) fn sd35_transformer() -> Value {
+fn sd35_transformer() -> Value {
     json!({
         "_class_name": "SD3Transformer2DModel",
         "_diffusers_version": "0.30.0",
@@ -240,7 +256,7 @@ pub(super) fn sd35_transformer() -> Value {
     })
 }
 
-pub(super) fn auraflow_transformer() -> Value {
+fn auraflow_transformer() -> Value {
     json!({
         "_class_name": "AuraFlowTransformer2DModel",
         "_diffusers_version": "0.30.0",

@@ -35,17 +35,21 @@ pub(super) type Shapes = BTreeMap<String, Vec<usize>>;
 impl Component {
     /// Every component with weights, by asking the engine's own loaders.
     pub(super) fn of(variant: Variant) -> Vec<Self> {
+        Self::with(variant, &configs::transformer(variant))
+    }
+
+    /// The same with another transformer.
+    pub(super) fn with(variant: Variant, transformer: &Value) -> Vec<Self> {
         match variant {
-            Variant::Schnell | Variant::Dev | Variant::Fill => Self::flux(variant),
-            Variant::Sd35 => Self::sd35(),
-            Variant::AuraFlow => Self::auraflow(),
+            Variant::Schnell | Variant::Dev | Variant::Fill => Self::flux(variant, transformer),
+            Variant::Sd35 => Self::sd35(transformer),
+            Variant::AuraFlow => Self::auraflow(transformer),
         }
     }
 
-    fn flux(variant: Variant) -> Vec<Self> {
-        let transformer = asked(&configs::flux_transformer(variant), |config, w| {
-            FluxTransformer::load(&FluxConfig::read(config)?, w).map(drop)
-        });
+    fn flux(variant: Variant, transformer: &Value) -> Vec<Self> {
+        let transformer =
+            asked(transformer, |config, w| FluxTransformer::load(&FluxConfig::read(config)?, w).map(drop));
         vec![
             Self::diffusers("transformer", variant.name(), transformer),
             Self { prefix: "text_model.", ..Self::transformers("text_encoder", "flux/clip", clip(&configs::clip())) },
@@ -54,10 +58,9 @@ impl Component {
         ]
     }
 
-    fn sd35() -> Vec<Self> {
-        let transformer = asked(&configs::sd35_transformer(), |config, w| {
-            Sd35Transformer::load(&Sd35Config::read(config)?, w).map(drop)
-        });
+    fn sd35(transformer: &Value) -> Vec<Self> {
+        let transformer =
+            asked(transformer, |config, w| Sd35Transformer::load(&Sd35Config::read(config)?, w).map(drop));
         vec![
             Self::diffusers("transformer", "sd35", transformer),
             Self::transformers("text_encoder", "sd35/clip_l", projected_clip(&configs::clip_l())),
@@ -67,10 +70,9 @@ impl Component {
         ]
     }
 
-    fn auraflow() -> Vec<Self> {
-        let transformer = asked(&configs::auraflow_transformer(), |config, w| {
-            AuraTransformer::load(&AuraConfig::read(config)?, w).map(drop)
-        });
+    fn auraflow(transformer: &Value) -> Vec<Self> {
+        let transformer =
+            asked(transformer, |config, w| AuraTransformer::load(&AuraConfig::read(config)?, w).map(drop));
         vec![
             Self::diffusers("transformer", "auraflow", transformer),
             Self::transformers("text_encoder", "auraflow/umt5", t5(&configs::umt5())),
@@ -84,13 +86,6 @@ impl Component {
 
     fn transformers(folder: &'static str, tag: &'static str, shapes: Shapes) -> Self {
         Self { folder, base: "model", tag, prefix: "", shapes }
-    }
-
-    /// So many rows and columns of its table of positions, where it has one.
-    pub(super) fn set_side(&mut self, side: usize) {
-        if let Some(shape) = self.shapes.get_mut("pos_embed.pos_embed") {
-            shape[1] = side * side;
-        }
     }
 
     /// Its tensors, float32.
