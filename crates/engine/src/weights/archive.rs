@@ -91,7 +91,7 @@ impl<'a> Listed<'a> {
         }
         let lengths = [field(28, 2)?, field(30, 2)?, field(32, 2)?].map(|length| length as usize);
         let name = bytes.get(at + 46..at + 46 + lengths[0]).ok_or_else(damaged)?;
-        let name = std::str::from_utf8(name).map_err(|_| "it has an entry whose name is no UTF-8".to_owned())?;
+        let name = std::str::from_utf8(name).map_err(|_| "it has an entry whose name is not UTF-8".to_owned())?;
         let extra = bytes.get(at + 46 + lengths[0]..at + 46 + lengths[0] + lengths[1]).ok_or_else(damaged)?;
         let (flags, method) = (field(8, 2)?, field(10, 2)?);
         if flags & 1 != 0 {

@@ -114,8 +114,11 @@ impl ImageEncoder {
         let tensors = Loose::open(&files.weights)?.named(SiglipVision::name)?;
         let has = |part: &str| tensors.names().any(|name| name.ends_with(part));
         if has("embeddings.class_embedding") || !tensors.has("embeddings.patch_embedding.bias") {
-            let is =
-                if has("embeddings.class_embedding") { "a vision model of CLIP" } else { "no vision model of SigLIP" };
+            let is = if has("embeddings.class_embedding") {
+                "a vision model of CLIP"
+            } else {
+                "not a vision model of SigLIP"
+            };
             return Err(blame.problem(format!("it is {is}; the encoder that fits is {ENCODER}")));
         }
         // before gigabytes are read

@@ -59,7 +59,7 @@ impl<'a> Machine<'a> {
     pub(super) fn reduce(&mut self) -> Outcome<()> {
         let (arguments, callee) = (self.pop()?, self.pop()?);
         let (Value::Tuple(arguments), Value::Global(callee)) = (arguments, callee) else {
-            return Err("its pickle calls something that is no function".into());
+            return Err("its pickle calls something that is not a function".into());
         };
         match (callee, &self.tuples[arguments][..]) {
             (Global::OrderedDict, []) => self.dictionary(),
@@ -101,10 +101,10 @@ impl<'a> Machine<'a> {
     }
 
     fn sizes(&self, value: Value<'a>) -> Outcome<Vec<usize>> {
-        let Value::Tuple(place) = value else { return Err("its pickle has a shape that is no tuple".into()) };
+        let Value::Tuple(place) = value else { return Err("its pickle has a shape that is not a tuple".into()) };
         let size = |item: &Value<'a>| match item {
             Value::Number(size) => usize::try_from(*size).map_err(|_| "its pickle has a negative size".to_owned()),
-            _ => Err("its pickle has a size that is no number".into()),
+            _ => Err("its pickle has a size that is not a number".into()),
         };
         self.tuples[place].iter().map(size).collect()
     }

@@ -124,7 +124,7 @@ impl<'a> Machine<'a> {
 
     fn text(&mut self, instruction: u8) -> Outcome<()> {
         let length = if instruction == b'X' { self.count(4)? } else { self.count(1)? };
-        let text = std::str::from_utf8(self.take(length)?).map_err(|_| "its pickle has a text that is no UTF-8")?;
+        let text = std::str::from_utf8(self.take(length)?).map_err(|_| "its pickle has a text that is not UTF-8")?;
         self.push(Value::Text(text))
     }
 
@@ -157,7 +157,7 @@ impl<'a> Machine<'a> {
             self.stack.split_off(first)
         };
         let Some(Value::Dictionary(place)) = self.stack.last() else {
-            return Err("its pickle puts entries into something that is no dictionary".into());
+            return Err("its pickle puts entries into something that is not a dictionary".into());
         };
         if !items.len().is_multiple_of(2) {
             return Err(empty());
@@ -222,7 +222,7 @@ impl<'a> Machine<'a> {
         let length = rest.iter().position(|byte| *byte == b'\n').ok_or("its pickle is cut short")?;
         let line = self.take(length)?;
         self.at += 1;
-        std::str::from_utf8(line).map_err(|_| "its pickle names something that is no UTF-8".to_owned())
+        std::str::from_utf8(line).map_err(|_| "its pickle names something that is not UTF-8".to_owned())
     }
 }
 

@@ -67,7 +67,7 @@ impl<'a> Machine<'a> {
     ) -> Result<(), String> {
         for (key, value) in &self.dictionaries[dictionary] {
             *seen += 1;
-            let Value::Text(key) = key else { return Err("its pickle has an entry whose name is no text".into()) };
+            let Value::Text(key) = key else { return Err("its pickle has an entry whose name is not a text".into()) };
             if *seen > MOST_ENTRIES || depth > DEEPEST || prefix.len() + key.len() > LONGEST_NAME {
                 return Err("its pickle has more tensors than any model, or nests them too deeply".into());
             }
@@ -82,7 +82,7 @@ impl<'a> Machine<'a> {
                         return Err(format!("its pickle has two tensors of the name {}", shown(key)));
                     }
                 }
-                _ => return Err(format!("its pickle holds {}, which is no tensor", shown(&name))),
+                _ => return Err(format!("its pickle holds {}, which is not a tensor", shown(&name))),
             }
         }
         Ok(())
@@ -129,7 +129,7 @@ mod tests {
         {
             assert!(refused(program).contains(code));
         }
-        assert!(refused(b"K\x01K\x01R").contains("no function"));
+        assert!(refused(b"K\x01K\x01R").contains("not a function"));
         assert!(refused(b"ccollections\nOrderedDict\nK\x01\x85R").contains("unknown way"));
         assert!(refused(b"ctorch\nFloatStorage\n)R").contains("unknown way"));
         let said = refused(&[&b"c"[..], &[b'x'; 5000], b"\n\x1b[31m\n"].concat());
@@ -141,12 +141,12 @@ mod tests {
         for (program, why) in [
             (&b"K\x01"[..], "no dictionary"),
             (b"N", "no dictionary"),
-            (b"}X\x01\0\0\0aK\x01s", "\"a\", which is no tensor"),
-            (b"}K\x01}s", "name is no text"),
+            (b"}X\x01\0\0\0aK\x01s", "\"a\", which is not a tensor"),
+            (b"}K\x01}s", "name is not a text"),
             (b"", "never made"),
             (b"(", "no dictionary"),
             (b"}(K\x01u", "never made"),
-            (b"NNNs", "no dictionary"),
+            (b"NNNs", "not a dictionary"),
             (b"h\x05", "never remembered"),
             (b"}Nb", "attributes"),
             (b"\x8a\x09123456789", "64 bits"),
@@ -181,8 +181,8 @@ mod tests {
             (b"K\0K\x02K\x03\x86K\x01\x85", "the strides"),
             (b"J\xff\xff\xff\xffK\x01\x85K\x01\x85", "before its storage"),
             (b"K\0J\xff\xff\xff\xff\x85K\x01\x85", "negative size"),
-            (b"K\0N\x85K\x01\x85", "no number"),
-            (b"K\0NN", "no tuple"),
+            (b"K\0N\x85K\x01\x85", "not a number"),
+            (b"K\0NN", "not a tuple"),
             (b"K\0\x8a\x08\0\0\0\0\0\0\0\x40K\x04\x86K\x04K\x01\x86", "larger than any memory"),
         ] {
             let said = read(arguments).expect_err("it is refused");
