@@ -21,7 +21,7 @@ fn grey_and_sixteen_bits_become_eight_bits_of_colour() {
     let deep = ImageBuffer::from_fn(4, 4, |x, _| Rgb([x as u16 * 0x1000, 0xffff, 0]));
     assert_eq!(rgb_at(&written(&DynamicImage::ImageRgb16(deep), ImageFormat::Png), 2, 0), [0x20, 255, 0]);
     let grey = ImageBuffer::from_fn(4, 4, |x, _| Luma([x as u8 * 9]));
-    assert_eq!(rgb_at(&written(&DynamicImage::ImageLuma8(grey), ImageFormat::Jpeg), 0, 0)[0].abs_diff(0) <= 3, true);
+    assert!(rgb_at(&written(&DynamicImage::ImageLuma8(grey), ImageFormat::Jpeg), 0, 0)[0] <= 3);
     let clear = GrayAlphaImage::from_pixel(2, 2, LumaA([7, 0]));
     let clear = decode(&written(&clear.into(), ImageFormat::Png), MAX).expect("a picture");
     assert!(clear.color().has_alpha(), "what is transparent is told to whoever lays it on white");
@@ -35,7 +35,7 @@ fn grey_and_sixteen_bits_become_eight_bits_of_colour() {
 #[test]
 fn palettes_become_their_colours() {
     let head = |bits: u8| chunk(b"IHDR", &[&2u32.to_be_bytes()[..], &1u32.to_be_bytes(), &[bits, 3, 0, 0, 0]].concat());
-    let pixels = chunk(b"IDAT", &packed([vec![0, 0b01_00_0000]].into_iter()));
+    let pixels = chunk(b"IDAT", &packed([vec![0, 0b0100_0000]].into_iter()));
     let colours = chunk(b"PLTE", &[9, 8, 7, 200, 100, 50]);
     let file = |more: &[Vec<u8>]| {
         [&b"\x89PNG\r\n\x1a\n"[..], &head(2), &colours, &more.concat(), &pixels, &chunk(b"IEND", b"")].concat()
