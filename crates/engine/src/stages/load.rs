@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::DType;
 
 use crate::error::Result;
+use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Overlay, Precision, Weights};
 
 /// Base name of a component's weights: diffusers' own models and those of transformers.
@@ -25,6 +26,13 @@ pub(crate) fn load<T>(
     let component = build(&weights)?;
     weights.finish(ignores)?;
     Ok(component)
+}
+
+/// Loads the autoencoder, which opens its files again when a picture is first encoded.
+pub(crate) fn load_vae(checkpoint: &Checkpoint, config: &VaeConfig, precision: &Precision) -> Result<Vae> {
+    let vae = load(checkpoint, "vae", DIFFUSERS, precision, |_| false, |w| Vae::load(config, w))?;
+    let (checkpoint, precision) = (checkpoint.clone(), precision.clone());
+    Ok(vae.reopened_by(move || checkpoint.weights("vae", DIFFUSERS, &precision)))
 }
 
 /// A component that can be built again over the same tensors with changes; clones share everything.

@@ -14,6 +14,6 @@ pub(crate) use decode::{decode, preview};
 pub(crate) use denoise::{begin, trace_input, walk};
 pub(crate) use encode::{ids_tensor, repeated, trace_texts};
 pub(crate) use guidance::{doubled, guided, guided_halves};
-pub(crate) use load::{DIFFUSERS, Held, TRANSFORMERS, instead_of_half, load, load_held};
+pub(crate) use load::{DIFFUSERS, Held, TRANSFORMERS, instead_of_half, load_held, load_vae};
 pub(crate) use picture::{fitted, noised, sampled};
 pub(crate) use reuse::FirstBlock;

@@ -96,11 +96,15 @@ pub struct Vae {
     post_quant: Option<Conv2d>,
     /// Read when the first picture is encoded: most calls start from text alone.
     encoder: Mutex<Option<Arc<VaeEncoder>>>,
-    weights: Weights,
+    /// Opens the files again for it: none stays mapped until then, since one that is cut short under its map ends the process.
+    reopen: Option<Reopen>,
 }
 
+/// Opens an autoencoder's files.
+type Reopen = Box<dyn Fn() -> Result<Weights> + Send + Sync>;
+
 impl Vae {
-    /// Loads the decoder, and checks the names and shapes of the encoder.
+    /// Loads the decoder, and checks the names and shapes of the encoder; [`Vae::reopened_by`] says where that is.
     ///
     /// # Errors
     /// What [`Weights::get`] says.
@@ -111,9 +115,15 @@ impl Vae {
             decoder: Decoder::load(config, &w.pp("decoder"))?,
             post_quant: config.post_quant_conv.then(post_quant).transpose()?,
             encoder: Mutex::default(),
-            weights: w.clone(),
+            reopen: None,
             config: config.clone(),
         })
+    }
+
+    /// The same autoencoder, whose encoder is read from these weights when a picture is first encoded.
+    #[must_use]
+    pub fn reopened_by(self, reopen: impl Fn() -> Result<Weights> + Send + Sync + 'static) -> Self {
+        Self { reopen: Some(Box::new(reopen)), ..self }
     }
 
     /// Sizes and factors.
@@ -158,7 +168,7 @@ impl Vae {
     /// clamped to −30 … 20.
     ///
     /// # Errors
-    /// Weights that cannot be read any more, or a device out of memory.
+    /// Files that cannot be read any more, an autoencoder loaded for decoding only, or a device out of memory.
     pub fn encode(&self, image: &Tensor) -> Result<(Tensor, Tensor)> {
         self.encoder()?.encode(image)
     }
@@ -168,7 +178,10 @@ impl Vae {
         if let Some(encoder) = &*loaded {
             return Ok(encoder.clone());
         }
-        let encoder = Arc::new(VaeEncoder::load(&self.config, &self.weights)?);
+        let Some(reopen) = &self.reopen else {
+            return Err(candle_core::Error::Msg("this autoencoder was loaded for decoding only".into()).into());
+        };
+        let encoder = Arc::new(VaeEncoder::load(&self.config, &reopen()?)?);
         *loaded = Some(encoder.clone());
         Ok(encoder)
     }

@@ -17,9 +17,23 @@ use scumble_testkit::tiny::loras::LoraFile;
 use scumble_testkit::tiny::{self, Variant};
 
 /// A tiny checkpoint in float32.
-pub(crate) fn open(variant: Variant) -> Box<dyn Pipeline> {
+pub(crate) fn open(variant: Variant) -> Opened {
     let folder = tiny::of(variant).tempdir();
-    open_in(folder.path(), Some(DType::F32)).unwrap()
+    Opened { pipeline: open_in(folder.path(), Some(DType::F32)).unwrap(), _folder: folder }
+}
+
+/// A pipeline, and the folder that it may look into again.
+pub(crate) struct Opened {
+    pipeline: Box<dyn Pipeline>,
+    _folder: tempfile::TempDir,
+}
+
+impl std::ops::Deref for Opened {
+    type Target = dyn Pipeline;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.pipeline
+    }
 }
 
 pub(crate) fn open_in(folder: &Path, dtype: Option<DType>) -> Result<Box<dyn Pipeline>> {

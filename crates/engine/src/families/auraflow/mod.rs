@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::observer::Stage;
 use crate::pixels::Pixels;
 use crate::samplers::{Euler, TrainedSpacing};
-use crate::stages::{self, Canvas, DIFFUSERS, Held, TRANSFORMERS, load, load_held};
+use crate::stages::{self, Canvas, DIFFUSERS, Held, TRANSFORMERS, load_held, load_vae};
 use crate::tokenize::T5Tokenizer;
 use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Config, Precision};
@@ -76,7 +76,7 @@ impl AuraFlow {
         })?;
         // this autoencoder and UMT5 overflow in float16
         let exact = stages::instead_of_half(precision, DType::F32);
-        let vae = load(checkpoint, "vae", DIFFUSERS, &exact, none, |w| Vae::load(&vae_config, w))?;
+        let vae = load_vae(checkpoint, &vae_config, &exact)?;
         let wide = stages::instead_of_half(precision, DType::BF16);
         let encoder = load_held(checkpoint, "text_encoder", TRANSFORMERS, &wide, T5Encoder::ignores, move |w| {
             T5Encoder::load(&encoder_config, w)

@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::observer::Stage;
 use crate::pixels::Pixels;
 use crate::samplers::{Euler, FlowSpacing};
-use crate::stages::{self, Canvas, DIFFUSERS, FirstBlock, Held, TRANSFORMERS, load, load_held, pack, unpack};
+use crate::stages::{self, Canvas, DIFFUSERS, FirstBlock, Held, TRANSFORMERS, load_held, load_vae, pack, unpack};
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
@@ -126,7 +126,7 @@ impl Flux {
         let transformer = load_held(checkpoint, "transformer", DIFFUSERS, precision, none, move |w| {
             FluxTransformer::load(&transformer_config, w)
         })?;
-        let vae = load(checkpoint, "vae", DIFFUSERS, precision, none, |w| Vae::load(&vae_config, w))?;
+        let vae = load_vae(checkpoint, &vae_config, precision)?;
         let clip = load_held(checkpoint, "text_encoder", TRANSFORMERS, precision, ClipText::ignores, move |w| {
             ClipText::load(&clip_config, w)
         })?;

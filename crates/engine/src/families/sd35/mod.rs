@@ -28,7 +28,7 @@ use crate::error::Result;
 use crate::observer::Stage;
 use crate::pixels::Pixels;
 use crate::samplers::{Euler, TrainedSpacing};
-use crate::stages::{self, Canvas, DIFFUSERS, Held, load, load_held};
+use crate::stages::{self, Canvas, DIFFUSERS, Held, load_held, load_vae};
 use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Precision};
 use attach::Adapters;
@@ -89,7 +89,7 @@ impl Sd35 {
         let transformer = load_held(checkpoint, "transformer", DIFFUSERS, precision, none, move |w| {
             Sd35Transformer::load(&transformer_config, w)
         })?;
-        let vae = load(checkpoint, "vae", DIFFUSERS, precision, none, |w| Vae::load(&vae_config, w))?;
+        let vae = load_vae(checkpoint, &vae_config, precision)?;
         Ok(Self {
             encoders,
             dtype: transformer.dtype(),
