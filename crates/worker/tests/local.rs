@@ -132,24 +132,6 @@ fn a_fill_with_loras_pastes_back_and_resizes() {
 }
 
 #[test]
-fn adapters_that_cannot_be_followed_are_refused_by_name() {
-    let folder = tiny::of(Variant::Sd35).tempdir();
-    let picture = "data:image/png;base64,iVBORw0KGgo=";
-    for (name, value) in [
-        ("loras", json!([{ "path": "owner/name" }])),
-        ("controlnet", json!({ "path": "owner/name", "control_image_url": picture })),
-        (
-            "ip_adapter",
-            json!({ "path": "owner/name", "image_encoder_path": "owner/name", "image_url": picture, "scale": 0.5 }),
-        ),
-    ] {
-        let problem = refused(run(folder.path(), SD35, &json!({ name: value }), None));
-        assert_eq!(problem["loc"], json!(["body", name]), "{problem}");
-        assert!(problem["msg"].as_str().unwrap().contains(name), "{problem}");
-    }
-}
-
-#[test]
 fn a_size_beyond_the_models_positions_is_the_callers_to_mend() {
     for (variant, endpoint) in [(Variant::AuraFlow, AURA_FLOW), (Variant::Sd35, SD35)] {
         let folder = tiny::of(variant).tempdir();
