@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use common::{draw, edit, largest_difference, mean_difference, open, open_in, set};
 use scumble_engine::families::{self, Context, FAMILIES};
@@ -373,6 +374,32 @@ fn an_examination_finds_all_that_is_wrong_and_reads_no_tensor() {
         assert!(matches!(&found[..], [Error::WrongPipeline { wanted, .. }] if wanted == other), "{found:?}");
         // loading ends at the first
         assert!(open_in(folder.path(), None).is_err_and(|error| matches!(error, Error::MissingTensor { .. })));
+    }
+}
+
+/// Nobody has seen these files of AuraFlow's: whichever way they are, the picture is one.
+#[test]
+fn what_published_files_leave_open_changes_no_picture() {
+    let call = Call { steps: 2, ..Variant::AuraFlow.call() };
+    let plain = draw(&*open(Variant::AuraFlow), &call);
+    let tokenizer = "tokenizer/tokenizer_config.json";
+    for change in [
+        &(|folder: &Path| set(folder, tokenizer, "padding_side", "\"left\"")) as &dyn Fn(&Path),
+        &|folder| set(folder, tokenizer, "pad_token", "\"</s>\""),
+        &|folder| set(folder, tokenizer, "pad_token", "null"),
+        &|folder| set(folder, tokenizer, "model_max_length", "1e30"),
+        &|folder| std::fs::remove_file(folder.join(tokenizer)).unwrap(),
+        &|folder| set(folder, "scheduler/scheduler_config.json", "unknown_to_anybody", "true"),
+    ] {
+        let folder = tiny::of(Variant::AuraFlow).tempdir();
+        change(folder.path());
+        assert_eq!(draw(&*open_in(folder.path(), Some(DType::F32)).unwrap(), &call), plain);
+    }
+    // another shift is followed, and none is diffusers' 1
+    for shift in ["1.0", "3.0"] {
+        let folder = tiny::of(Variant::AuraFlow).tempdir();
+        set(folder.path(), "scheduler/scheduler_config.json", "shift", shift);
+        assert_ne!(draw(&*open_in(folder.path(), Some(DType::F32)).unwrap(), &call), plain);
     }
 }
 

@@ -15,6 +15,7 @@ mod hear;
 mod housekeeping;
 mod inputs;
 mod journal;
+mod memory;
 mod models;
 mod outcome;
 mod picture;

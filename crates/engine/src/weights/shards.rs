@@ -120,6 +120,11 @@ impl Shards {
         self.tensors.keys().map(String::as_str)
     }
 
+    /// How many numbers all tensors hold.
+    pub(super) fn numbers(&self) -> u64 {
+        self.tensors.values().map(|(_, info)| info.shape.iter().product::<usize>() as u64).sum()
+    }
+
     /// An entry of the free-form metadata of the files' headers.
     pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
         self.notes.get(key).map(String::as_str)

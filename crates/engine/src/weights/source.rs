@@ -9,6 +9,7 @@ use super::findings::Findings;
 use super::held::{Precision, Weights};
 use super::shards::{self, Bytes, Shards};
 use crate::error::{Error, Result};
+use crate::stages::{DIFFUSERS, TRANSFORMERS};
 
 /// A file that travels inside the binary: its path in the checkpoint, with `/`, and its bytes.
 pub type EmbeddedFile = (&'static str, &'static [u8]);
@@ -98,6 +99,23 @@ impl Checkpoint {
         Ok(named.is_some_and(|entry| !entry.iter().any(serde_json::Value::is_null)))
     }
 
+    /// How many numbers all its weights hold: what they take in memory is this times the size of one.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::weights`].
+    pub fn numbers(&self) -> Result<u64> {
+        let index = self.config("model_index.json")?;
+        let mut sum = 0;
+        for component in index.keys() {
+            for base in [DIFFUSERS, TRANSFORMERS] {
+                if ["", ".index.json"].iter().any(|end| self.has(&format!("{component}/{base}.safetensors{end}"))) {
+                    sum += self.shards(component, base)?.numbers();
+                }
+            }
+        }
+        Ok(sum)
+    }
+
     /// Whether the checkpoint has this file.
     pub fn has(&self, file: &str) -> bool {
         match &self.source {
@@ -130,17 +148,19 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Unreadable`] where neither is there, [`Error::Damaged`] where a file is not what it should be.
     pub fn weights(&self, component: &str, base: &str, precision: &Precision) -> Result<Weights> {
+        let weights = Weights::of(Arc::new(self.shards(component, base)?), precision);
+        Ok(self.findings.as_ref().map_or_else(|| weights.clone(), |findings| weights.examined(findings)))
+    }
+
+    fn shards(&self, component: &str, base: &str) -> Result<Shards> {
         let single = format!("{component}/{base}.safetensors");
         let index = format!("{single}.index.json");
-        let shards = if self.has(&index) && !self.has(&single) {
+        if self.has(&index) && !self.has(&single) {
             let names = shards::shard_names(&self.config(&index)?)?;
             let files = names.iter().map(|name| self.map(&format!("{component}/{name}")));
-            Shards::open(self.path(&index), files.collect::<Result<_>>()?)?
-        } else {
-            Shards::open(self.path(&single), vec![self.map(&single)?])?
-        };
-        let weights = Weights::of(Arc::new(shards), precision);
-        Ok(self.findings.as_ref().map_or_else(|| weights.clone(), |findings| weights.examined(findings)))
+            return Shards::open(self.path(&index), files.collect::<Result<_>>()?);
+        }
+        Shards::open(self.path(&single), vec![self.map(&single)?])
     }
 
     fn map(&self, file: &str) -> Result<(PathBuf, Bytes)> {

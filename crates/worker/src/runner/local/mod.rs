@@ -3,6 +3,7 @@
 mod call;
 mod paste;
 mod residency;
+mod width;
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use scumble_engine::Pipeline;
 use scumble_engine::families;
 use scumble_engine::weights::Source;
 
-use super::Model;
+use super::{Model, width};
 use crate::runner::RunError;
 
 /// Where a loaded model is kept, or will be.
@@ -50,7 +50,7 @@ impl Slot {
         if let Some(pipeline) = &*loaded {
             return Ok(pipeline.clone());
         }
-        let (source, precision) = (model.source.clone(), &model.precision);
+        let (source, precision) = (model.source.clone(), &width::precision(model)?);
         let pipeline: Arc<dyn Pipeline> = match class {
             Some(class) => families::open_as(class, source, precision)?.into(),
             None => families::open(source, precision)?.into(),
