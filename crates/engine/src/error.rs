@@ -21,7 +21,7 @@ pub enum Error {
         reason: String,
     },
     /// The pipeline class is known to nobody here.
-    #[error("{} holds a {class}, which this engine does not run. It runs: {}", folder.display(), known.join(", "))]
+    #[error("{} holds {class}, which this engine does not run. It runs: {}", folder.display(), known.join(", "))]
     UnknownPipeline {
         /// What was opened.
         folder: PathBuf,
@@ -31,7 +31,7 @@ pub enum Error {
         known: Vec<&'static str>,
     },
     /// The pipeline is of another class than the endpoint needs.
-    #[error("{} holds a {class}; here a {wanted} is needed", folder.display())]
+    #[error("{} holds {class}; {wanted} is needed here", folder.display())]
     WrongPipeline {
         /// What was opened.
         folder: PathBuf,
