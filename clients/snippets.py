@@ -7,6 +7,7 @@ A comment before a fenced block says what it is:
     <!-- start -->                     a program that runs beside the next block, once it has printed something
     <!-- run; prints: PATTERN -->      a program that has to succeed and print this
     <!-- run with names; prints: … --> the same, where fal's names lead to the server
+    <!-- run without a key; prints: … --> the same, where FAL_KEY is not set
 
 Blocks without one are for reading. Needs node with what `npm ci` installed into clients/js and clients/js-old, curl, and
 the Python that has clients/python/requirements.txt, which is the one to run this with.
@@ -29,7 +30,7 @@ DOCUMENT = ROOT / "docs/CLIENTS.md"
 BINARY = os.environ.get("SCUMBLE_BIN") or str(ROOT / "target/release/scumble")
 SHARED = ROOT / "clients/shared"
 BLOCK = re.compile(r"^<!-- (?P<words>[^>]*) -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-WORDS = re.compile(r"file: (?P<file>[\w.]+)|(?P<start>start)|run(?P<names> with names)?; prints: (?P<prints>.+)")
+WORDS = re.compile(r"file: (?P<file>[\w.]+)|(?P<start>start)|run(?P<names> with names)?(?P<keyless> without a key)?; prints: (?P<prints>.+)")
 PROGRAMS = {"js": ["node", "--experimental-websocket"], "python": [sys.executable], "sh": ["bash", "-euo", "pipefail"]}
 PAGE = "/models/scumble/starter"
 ON_PAGE = re.compile(r'<code data-language="(\w+)"[^>]*>(.*?)</code>', re.DOTALL)
@@ -155,6 +156,8 @@ class Reader:
 
     def run(self, line, words, command):
         environment = {**self.environment, **(self.names() if words["names"] else {})}
+        if words["keyless"]:
+            del environment["FAL_KEY"]
         return self.finish(f"{DOCUMENT.name}:{line}", command, environment, self.here(words["prints"]))
 
     def finish(self, name, command, environment, prints):

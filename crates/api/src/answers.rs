@@ -99,8 +99,10 @@ impl Standing {
 pub struct AboutWorker {
     /// What it computes on: `cpu`, `cuda:0`.
     pub device: String,
-    /// How many jobs it runs at once.
+    /// How many jobs it runs at once, in all.
     pub slots: usize,
+    /// How many of these only wait for makers far away; their slots have the highest numbers.
+    pub far_slots: usize,
     /// What it answers, by endpoint id.
     pub answers: BTreeMap<String, Answers>,
 }

@@ -199,6 +199,11 @@ impl ErrorAnswer {
 
     /// One readable line.
     pub fn message(&self) -> String {
+        self.message_with(&|path| path.join("."))
+    }
+
+    /// The same, with the fields' paths as `named` writes them. What is about no field stands alone.
+    pub(crate) fn message_with(&self, named: &dyn Fn(&[String]) -> String) -> String {
         match &self.body["detail"] {
             Value::String(text) => text.clone(),
             Value::Array(problems) => {
@@ -206,8 +211,8 @@ impl ErrorAnswer {
                     let path = p["loc"].as_array().map_or(&[][..], Vec::as_slice);
                     let word = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
                     let path: Vec<String> = path.iter().skip(1).map(word).collect();
-                    let path = if path.is_empty() { "input".to_owned() } else { path.join(".") };
-                    format!("{path}: {}", p["msg"].as_str().unwrap_or_default())
+                    let msg = p["msg"].as_str().unwrap_or_default();
+                    if path.is_empty() { msg.to_owned() } else { format!("{}: {msg}", named(&path)) }
                 };
                 problems.iter().map(line).collect::<Vec<_>>().join("; ")
             }
@@ -229,6 +234,12 @@ mod tests {
             let read: Value = serde_json::from_str(&answer.body.to_string()).expect("JSON that can be read");
             assert_eq!(read["detail"][0].get("input"), repeated.then_some(&given), "{depth}");
         }
+    }
+
+    #[test]
+    fn what_is_about_no_field_stands_alone() {
+        let problems = [Problem::new(&[], "t", "No."), Problem::new(&["a", "0", "b"], "t", "Not so.")];
+        assert_eq!(ErrorAnswer::invalid(&problems).message(), "No.; a.0.b: Not so.");
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What can be typed. Nothing is opened or probed here.
 
 use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use scumble_api::faces;
 use scumble_engine::devices;
@@ -67,17 +68,24 @@ pub(crate) enum ModelsCommand {
     /// Every endpoint, a line each, with what answers it in a `serve` with the same flags.
     List(ModelsList),
     /// One endpoint: what answers it, and the fields of its input.
-    Show {
-        /// Such as fal-ai/flux/schnell.
-        id: String,
-        #[command(flatten)]
-        serve: Serve,
-    },
+    Show(ModelsShow),
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ModelsList {
     /// A JSON array with the id of each endpoint, its status here and what to do about it.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ModelsShow {
+    /// Such as fal-ai/flux/schnell.
+    #[arg(value_name = "ENDPOINT")]
+    pub(crate) id: String,
+    /// A JSON object with the same, and each field as an object.
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -94,13 +102,47 @@ pub(crate) fn parse() -> Args {
         Some(endpoint) => command().mut_subcommand("run", |run| run.after_help(faces::terminal_fields(endpoint))),
         None => command(),
     };
-    let matches = command.try_get_matches_from(typed).unwrap_or_else(|error| refuse(error));
-    Args::from_arg_matches(&matches).unwrap_or_else(|error| refuse(error))
+    let matches = without_empty(command).try_get_matches_from(&typed).unwrap_or_else(|error| refuse(error, &typed));
+    Args::from_arg_matches(&matches).unwrap_or_else(|error| refuse(error, &typed))
+}
+
+/// The command without the variables that are set to nothing: an empty one is as good as none, as in shells and in what
+/// tools for containers make of a variable that is not there.
+fn without_empty(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty());
+    let filled = |arg: Arg| if arg.get_env().is_some_and(is_empty) { arg.env(None::<&'static str>) } else { arg };
+    command.mut_args(filled).mut_subcommands(without_empty)
+}
+
+/// The variable that the value of this argument (`--listen <ADDR>`) has come from, if it was not typed.
+fn variable_of(argument: &str, typed: &[OsString]) -> Option<String> {
+    let flag = argument.split([' ', '=', '[']).next()?;
+    let was_typed = |word: &OsString| {
+        let word = word.to_string_lossy();
+        word.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    if typed.iter().any(was_typed) {
+        return None;
+    }
+    named(&command(), flag.strip_prefix("--")?)
+}
+
+/// The variable of a flag in a command or one below it.
+fn named(command: &clap::Command, flag: &str) -> Option<String> {
+    let own = command.get_arguments().find(|arg| arg.get_long() == Some(flag)).and_then(Arg::get_env);
+    let own = own.map(|name| name.to_string_lossy().into_owned());
+    own.or_else(|| command.get_subcommands().find_map(|command| named(command, flag)))
 }
 
 /// Prints help, or what is wrong with the words, and ends the process. clap prints in colours; what was typed may have
 /// come from elsewhere and hold more than colours.
-fn refuse(mut error: clap::Error) -> ! {
+fn refuse(mut error: clap::Error, typed: &[OsString]) -> ! {
+    if let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
+        && matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation)
+        && let Some(variable) = variable_of(argument, typed)
+    {
+        error.insert(ContextKind::InvalidArg, ContextValue::String(variable));
+    }
     if error.kind() == ErrorKind::InvalidSubcommand
         && let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand)
         && typed.contains(char::is_whitespace)
@@ -248,7 +290,7 @@ pub(crate) struct Serve {
 /// Which half of the server a process is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Role {
-    /// Both.
+    /// The whole server: answers callers and runs their jobs.
     #[default]
     All,
     /// Answers callers; workers elsewhere run the jobs.
@@ -292,7 +334,7 @@ pub(crate) struct Keys {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Make a key and print it, this once. From then on callers need a key.
+    /// Make a key and print it, this once. From the first key on, callers need one.
     Create {
         /// A name by which to recognise the key.
         #[arg(long, default_value = "")]
@@ -312,7 +354,8 @@ pub(crate) enum KeysCommand {
         #[command(flatten)]
         place: PlaceArgs,
     },
-    /// Replace the key that webhooks are signed with. The new one is published at once and signs a day later.
+    /// Replace the key that webhooks are signed with. The new one is published at once and signs a day later; the very
+    /// first one signs at once.
     RotateWebhooks {
         #[command(flatten)]
         place: PlaceArgs,

@@ -45,7 +45,7 @@ pub(crate) fn endpoints(typed: &str) -> Vec<&'static str> {
 }
 
 /// The names that are close to what was typed, or have its words among their own: `steps` for `num_inference_steps`.
-pub(crate) fn names(typed: &str, known: &[&'static str]) -> Vec<&'static str> {
+pub(crate) fn names<'a>(typed: &str, known: &[&'a str]) -> Vec<&'a str> {
     let typed = typed.to_lowercase().replace('-', "_");
     let near = nearest(&typed, known.iter().copied(), |_| allowed(&typed));
     if !near.is_empty() {
@@ -71,12 +71,8 @@ fn allowed(typed: &str) -> usize {
 }
 
 /// Those within the distance that is allowed for each, nearest first.
-fn nearest(
-    typed: &str,
-    names: impl Iterator<Item = &'static str>,
-    allowed: impl Fn(&str) -> usize,
-) -> Vec<&'static str> {
-    let mut found: Vec<(usize, &'static str)> = names
+fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>, allowed: impl Fn(&str) -> usize) -> Vec<&'a str> {
+    let mut found: Vec<(usize, &'a str)> = names
         .map(|name| (damerau_levenshtein(name, typed), name))
         .filter(|(far, name)| *far <= allowed(name))
         .collect();

@@ -9,6 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use common::{Desk, Serving, plain, succeeded};
 use image::{ImageFormat, RgbImage};
 use serde_json::{Value, json};
@@ -124,28 +126,48 @@ async fn a_key_opens_a_closed_model_and_is_told_to_nobody_else() {
     let serving = desk.serve_logging(&["--replay", "records"], &[], "log2.txt");
     let (status, _, again) = call(&serving).await;
     assert_eq!((status, &again["images"][0]["file_size"]), (200, &json!(png().len())), "{again}");
+    // what was not recorded is told as that
+    let other = plain().post(serving.url(&format!("/run/{ENDPOINT}"))).json(&json!({ "prompt": "an owl" }));
+    let body: Value = other.send().await.unwrap().json().await.unwrap();
+    let said = body["detail"][0]["msg"].as_str().unwrap();
+    assert!(said.starts_with("This server replays recorded exchanges with makers (--replay), and none"), "{body}");
     serving.stop();
 
     // without either, the missing key is named
     let serving = desk.serve_logging(&[], &[], "log3.txt");
     let (status, headers, body) = call(&serving).await;
-    assert_eq!((status, &headers["x-fal-retryable"]), (500, &"false".parse().unwrap()));
-    assert!(body["detail"][0]["msg"].as_str().unwrap().contains("RECRAFT_API_KEY"), "{body}");
+    assert_eq!((status, &headers["x-fal-retryable"]), (400, &"false".parse().unwrap()));
+    assert!(body["detail"].as_str().unwrap().contains("RECRAFT_API_KEY"), "{body}");
+    // in OpenAI's words too: their clients do not repeat a 400
+    let image = format!("data:image/png;base64,{}", STANDARD.encode(png()));
+    let edit = plain().post(serving.url("/v1/images/edits")).json(&json!({ "prompt": "a hat", "image": image }));
+    let edit = edit.send().await.unwrap();
+    assert_eq!(edit.status(), 400);
+    let body: Value = edit.json().await.unwrap();
+    assert_eq!(body["error"]["type"], "invalid_request_error");
+    let said = body["error"]["message"].as_str().unwrap();
+    assert!(said.starts_with("Black Forest Labs has no key on this server: set BFL_API_KEY"), "{said}");
 }
 
 #[test]
 fn settings_of_makers_are_checked_before_anything_starts() {
     let desk = Desk::new();
     for (text, words) in [
-        ("[providers.recraft]\nkey = \"x\"", &["scumble.toml, line 2", "unknown field"][..]),
-        ("[providers.openai]", &["unknown field"]),
+        ("[providers.recraft]\nkey = \"x\"", &["scumble.toml, line 2", "there is no key here", "api_key"][..]),
+        ("[providers.openai]", &["there is no openai here; there are bfl, ideogram"]),
         ("[providers.bfl]\nbase_url = \"nonsense\"", &["[providers.bfl] base_url"]),
         ("[limits]\nspend_per_day = { openai = 1 }", &["[limits] spend_per_day", "openai"]),
+        ("[limits]\nspend_per_day = -1", &["[limits] spend_per_day", "US dollars", "-1"]),
+        ("[limits]\nspend_per_day = { bfl = nan }", &["[limits] spend_per_day of bfl", "US dollars"]),
+        ("[providers.bfl]\nspend_per_day = -1", &["[providers.bfl] spend_per_day", "US dollars"]),
         ("[models.\"fal-ai/flux/dev\"]\nprovider = \"bfl\"", &["Black Forest Labs does not serve"]),
         ("[models.\"fal-ai/flux/dev\"]\nprovider = [\"local\", \"magic\"]", &["there is no magic"]),
     ] {
         desk.write("scumble.toml", &format!("{text}\n"));
         desk.refuses(&["serve", "--config", "scumble.toml", "--data-dir", "data", "--listen", "127.0.0.1:0"], 2, words);
     }
-    desk.refuses(&["serve", "--replay", "nowhere", "--data-dir", "data"], 2, &["nowhere"]);
+    desk.refuses(&["serve", "--replay", "nowhere", "--data-dir", "data"], 4, &["--replay", "nowhere"]);
+    std::fs::create_dir(desk.path("records")).unwrap();
+    desk.write("records/broken.json", "{");
+    desk.refuses(&["serve", "--replay", "records", "--data-dir", "data"], 4, &["--replay", "broken.json"]);
 }

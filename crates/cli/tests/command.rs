@@ -85,7 +85,9 @@ fn words_that_the_starter_does_not_know_are_a_warning() {
 #[test]
 fn wrong_input_is_code_2() {
     let desk = Desk::new();
-    desk.refuses(&["run"], 2, &["prompt", "required"]);
+    desk.refuses(&["run"], 2, &["the prompt is missing: scumble run \"", "scumble run --help"]);
+    desk.refuses(&["run", "fal-ai/flux/dev"], 2, &["the prompt is missing: scumble run fal-ai/flux/dev \""]);
+    desk.refuses(&["run", "x", "-i", "image_size=huge"], 2, &["square_hd", r#"{"width": 1024, "height": 768}"#]);
     desk.refuses(&["run", "nobody/nothing", "x"], 2, &["nobody/nothing", "scumble models list"]);
     desk.refuses(&["run", "cat/dog"], 2, &["cat/dog", "scumble run scumble/starter \"cat/dog\""]);
     desk.refuses(&["run", "two", "stars"], 2, &["quotes"]);
@@ -138,6 +140,7 @@ fn what_was_meant_is_suggested() {
     }
     desk.write("scumble.toml", "[models.\"fal-ai/flux/def\"]\nweights = \"x\"\n");
     desk.refuses(&["serve", "--config", "scumble.toml"], 2, &["fal-ai/flux/def", "did you mean fal-ai/flux/dev?"]);
+    succeeded(&desk.scumble(&["keys", "create", "--data-dir", "data"]));
     let said = succeeded(&desk.scumble(&["jobs", "list", "--endpoint", "fal-ai/flux/def", "--data-dir", "data"]));
     assert_eq!(said, "");
 }
@@ -151,6 +154,11 @@ fn an_unknown_field_is_a_mistake_on_the_command_line() {
     // known everywhere here, though not on the starter's page
     let args = ["run", "x", "-i", "max_sequence_length=8", "-i", "num_inference_steps=1", "-o", "x.png"];
     assert_eq!(succeeded(&desk.scumble(&args)), "x.png\n");
+    // a size as people write it
+    let args = ["run", "x", "-i", "image_size=96x64", "-i", "num_inference_steps=1", "-o", "x.png"];
+    succeeded(&desk.scumble(&args));
+    let picture = image::open(desk.path("x.png")).unwrap();
+    assert_eq!((picture.width(), picture.height()), (96, 64));
 }
 
 #[test]
@@ -188,7 +196,16 @@ fn folders_that_cannot_be_used_are_code_4() {
 fn keys_are_made_listed_and_revoked_with_the_server_down() {
     let desk = Desk::new();
     let keys = |args: &[&str]| desk.scumble(&[&["keys"], args, &["--data-dir", "data"]].concat());
-    let key = succeeded(&keys(&["create", "--label", "laptop"]));
+    let said = |out: &std::process::Output| String::from_utf8_lossy(&out.stderr).into_owned();
+    desk.serve(&[]).stop();
+    let none = keys(&["list"]);
+    assert_eq!(succeeded(&none), "");
+    assert!(said(&none).contains("There are no keys; `scumble keys create` makes one"), "{}", said(&none));
+    let first = keys(&["create", "--label", "laptop"]);
+    assert!(said(&first).contains("From now on, callers of this server need a key."), "{}", said(&first));
+    let second = keys(&["create"]);
+    assert!(second.status.success() && !said(&second).contains("From now on"), "{}", said(&second));
+    let key = succeeded(&first);
     assert!(key.trim().len() >= 16 && key.split_whitespace().count() == 1, "{key}");
     let id = key.split(':').next().unwrap();
     let list = succeeded(&keys(&["list"]));
@@ -217,9 +234,10 @@ fn models_are_listed_and_shown_with_their_fields() {
     };
     for (id, standing) in [
         ("scumble/starter", "Runs here"),
-        ("fal-ai/flux/schnell", "Needs weights"),
-        ("fal-ai/ideogram/v3", "Needs a key"),
-        ("fal-ai/aura-flow", "Needs weights"),
+        ("fal-ai/flux/schnell", "Needs weights: a diffusers folder"),
+        ("fal-ai/ideogram/v3", "Needs a key: IDEOGRAM_API_KEY"),
+        ("fal-ai/flux-pro/v1.1", "Needs a key: BFL_API_KEY"),
+        ("fal-ai/aura-flow", "Needs weights: a diffusers folder"),
         ("fal-ai/omnigen-v2", "Not yet"),
     ] {
         assert!(line(&list, id).ends_with(standing), "{list}");
@@ -261,6 +279,13 @@ fn models_are_listed_and_shown_with_their_fields() {
     ] {
         assert_eq!(of(&list, id), status, "{id}");
     }
+    let page = succeeded(&desk.scumble(&["models", "show", "fal-ai/flux/dev", "--json"]));
+    let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+    assert_eq!((&page["id"], &page["status"]), (&"fal-ai/flux/dev".into(), &"needs-weights".into()));
+    let steps = page["fields"].as_array().unwrap().iter().find(|field| field["name"] == "num_inference_steps").unwrap();
+    assert_eq!((&steps["default"], &steps["maximum"]), (&28.into(), &50.into()));
+    let long = succeeded(&desk.scumble(&["models", "show", "scumble/starter"]));
+    assert!(long.lines().all(|line| line.chars().count() <= 100), "{long}");
     let unknown = desk.scumble(&["models", "show", "fal-ai/nothing"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("scumble models list"));

@@ -11,6 +11,7 @@ use scumble_testkit::tiny::{self, Variant};
 fn a_doctor_says_what_is_well_and_what_to_do() {
     let desk = Desk::new();
     let doctor = |args: &[&str]| desk.scumble(&[&["doctor", "--data-dir", "data"], args].concat());
+    desk.serve(&[]).stop();
     let well = succeeded(&doctor(&["--listen", "127.0.0.1:0"]));
     for what in ["data dir", "database", "keys", "clock", "files", "address", "weights", "adapters", "makers", "models"]
     {
@@ -31,7 +32,7 @@ fn a_doctor_says_what_is_well_and_what_to_do() {
     let said = String::from_utf8_lossy(&ill.stdout);
     for (what, advice) in [
         ("address", "--listen"),
-        ("https", "cannot read a"),
+        ("https", "[server] tls: cannot read a"),
         ("weights", "fal-ai/flux/dev: c is not a checkpoint"),
         ("files", "--files"),
     ] {
@@ -63,6 +64,68 @@ fn a_doctor_says_what_is_well_and_what_to_do() {
     succeeded(&desk.scumble(&["keys", "revoke", key.split(':').next().unwrap(), "--data-dir", "data"]));
     let odd = succeeded(&doctor(&["--listen", "127.0.0.1:0"]));
     assert!(odd.contains("note   keys       callers need a key, and all are revoked"), "{odd}");
+}
+
+/// What a folder holds, with what is in it.
+fn tree(folder: &std::path::Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        all.push(path.display().to_string());
+        all.extend(tree(&path));
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn who_only_looks_makes_nothing() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("images")).unwrap();
+    desk.write("file", "not a folder");
+    let before = tree(&desk.path(""));
+    let doctor = |args: &[&str]| desk.scumble(&[&["doctor", "--listen", "127.0.0.1:0"], args].concat());
+    let said = succeeded(&doctor(&["--data-dir", "new/data", "--record", "new/records"]));
+    for what in ["data dir", "database", "files", "records"] {
+        let line = said.lines().find(|line| line.starts_with(&format!("note   {what}")));
+        assert!(line.is_some_and(|line| line.contains("not there yet; `scumble serve` makes it")), "{what}: {said}");
+    }
+    assert!(said.contains("ok     keys       none: only programs on this machine may call"), "{said}");
+    assert!(said.contains("ok     clock") && said.contains("127.0.0.1 has a free port"), "{said}");
+    assert!(said.contains("a running server tells more at /docs/makers") && !said.contains(":0/"), "{said}");
+    // a folder that is there and was not used yet
+    let said = succeeded(&doctor(&["--data-dir", "new/data", "--files", "images"]));
+    assert!(said.contains("ok     files      images can be written and read"), "{said}");
+    // where nothing can be made
+    let ill = doctor(&["--data-dir", "file/data"]);
+    let said = String::from_utf8_lossy(&ill.stdout);
+    assert!(said.contains("FAILS  data dir") && said.contains("file: it is not a folder"), "{said}");
+    assert_eq!(ill.status.code(), Some(4));
+    // what is missing does not hide what is wrong
+    let open = desk.scumble(&["doctor", "--data-dir", "new/data", "--listen", "0.0.0.0:0"]);
+    assert!(open.status.code() == Some(2) && String::from_utf8_lossy(&open.stdout).contains("keys create"), "{open:?}");
+
+    for command in [
+        &["keys", "list"][..],
+        &["keys", "revoke", "x"],
+        &["keys", "rotate-webhooks"],
+        &["jobs", "list"],
+        &["jobs", "list", "--json"],
+        &["jobs", "show", "00000000-0000-4000-8000-000000000000"],
+    ] {
+        let place = ["--data-dir", "new"];
+        desk.refuses(&[command, &place].concat(), 4, &["there is no database sqlite:new/scumble.db", "--data-dir"]);
+    }
+    let place = ["--data-dir", "new/data", "--record", "new/records"];
+    succeeded(&desk.scumble(&[&["models", "list"][..], &place].concat()));
+    assert_eq!(tree(&desk.path("")), before, "nothing was made");
+    // a file that holds nothing is not a database either
+    desk.write("empty.db", "");
+    desk.refuses(&["jobs", "list", "--database", "sqlite:empty.db"], 4, &["there is no database"]);
+    assert_eq!(std::fs::read(desk.path("empty.db")).unwrap(), b"");
+    // who makes a key means it
+    succeeded(&desk.scumble(&["keys", "create", "--data-dir", "new"]));
+    assert!(succeeded(&desk.scumble(&["keys", "list", "--data-dir", "new"])).contains("valid"));
 }
 
 #[test]

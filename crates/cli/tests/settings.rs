@@ -125,7 +125,14 @@ fn mistakes_in_the_file_are_named() {
     let args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "data", "--config", "scumble.toml"];
     desk.refuses(&args, 4, &["scumble.toml", "cannot read"]);
     for (text, words) in [
-        ("[worker]\nconcurency = 2\n", &["line 2", "concurency", "concurrency"][..]),
+        ("[worker]\nconcurency = 2\n", &["line 2", "there is no concurency here (did you mean concurrency?)"][..]),
+        ("[server]\nlisen = 80\n", &["line 2", "there is no lisen here (did you mean listen?)"]),
+        ("[worker]\nconcurrency = \"two\"\n", &["line 2: concurrency: expected a whole number", "the text \"two\""]),
+        ("[server]\ntls = true\n", &["line 2: tls: expected { cert = \"FILE\", key = \"FILE\" }; got true"]),
+        ("server = 5\n", &["line 1: server: expected a section of settings; got 5"]),
+        ("[worker]\nrun_s = true\n", &["line 2: run_s: expected a time such as 600"]),
+        ("[models.\"fal-ai/flux/dev\"]\ndtype = \"fp8\"\n", &["line 2", "expected one of float32, bfloat16, float16"]),
+        ("[models.\"fal-ai/flux/dev\"]\nprovider = 5\n", &["line 2: provider: expected a name such as"]),
         ("[worker]\nconcurrency = 0\n", &["[worker] concurrency", "at least 1"]),
         ("[worker]\nmax_crashes = -1\n", &["[worker] max_crashes", "at least 1", "-1"]),
         ("[worker]\nheartbeat_s = 0\n", &["[worker] heartbeat_s", "above 0"]),
@@ -137,7 +144,7 @@ fn mistakes_in_the_file_are_named() {
         ("[server]\nbase_path = \"scumble\"\n", &["[server] base_path", "/scumble"]),
         ("[server]\nbase_path = \"//evil.test\"\n", &["[server] base_path", "//evil.test"]),
         ("[server]\nbase_path = \"/queue/\"\n", &["[server] base_path", "/queue"]),
-        ("[webhooks]\nallow_private = \"yes\"\n", &["line 2", "boolean"]),
+        ("[webhooks]\nallow_private = \"yes\"\n", &["line 2", "true or false"]),
         ("[webhooks]\ntimeout_s = \"20 years\"\n", &["[webhooks] timeout_s", "20 years"]),
         ("[adapters]\nfolder = \"x\"\n", &["line 2", "folder", "folders"]),
         ("[adapters]\nmax_bytes = \"much\"\n", &["[adapters] max_bytes", "much"]),
@@ -197,8 +204,57 @@ fn flags_go_over_the_environment_over_the_file() {
     assert!(desk.path("by-flag.db").exists());
     let out = desk.command(&["serve", "--help"]).env("DATABASE_URL", "postgres://me:s3cret@h/d").output().unwrap();
     assert!(!succeeded(&out).contains("s3cret"));
-    let wrong = desk.command(&["serve"]).env("SCUMBLE_LISTEN", "nowhere").output().unwrap();
-    assert!(String::from_utf8_lossy(&wrong.stderr).contains("nowhere"));
+    // what a variable says is blamed on the variable
+    for (name, value) in [("SCUMBLE_LISTEN", "nowhere"), ("SCUMBLE_ROLE", "boss"), ("SCUMBLE_STAND_IN", "soon")] {
+        let wrong = desk.command(&["serve"]).env(name, value).output().unwrap();
+        let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+        assert!(wrong.status.code() == Some(2) && said.contains(value) && said.contains(name), "{said}");
+        assert!(!said.contains("for '--"), "{said}");
+    }
+    let typed = desk.command(&["serve", "--listen", "here"]).env("SCUMBLE_LISTEN", "nowhere").output().unwrap();
+    assert!(String::from_utf8_lossy(&typed.stderr).contains("for '--listen <ADDR>'"), "{typed:?}");
+}
+
+#[test]
+fn an_empty_variable_counts_as_none() {
+    let desk = Desk::new();
+    let names = [
+        "SCUMBLE_LISTEN",
+        "SCUMBLE_PUBLIC_URL",
+        "SCUMBLE_TLS_DEV",
+        "SCUMBLE_CONNECT",
+        "SCUMBLE_OPEN",
+        "SCUMBLE_ROLE",
+        "SCUMBLE_DATA_DIR",
+        "SCUMBLE_FILES",
+        "SCUMBLE_STAND_IN",
+        "SCUMBLE_CONFIG",
+        "SCUMBLE_RECORD",
+        "SCUMBLE_REPLAY",
+        "SCUMBLE_FAULT",
+        "DATABASE_URL",
+        "DATABASE_URL_FILE",
+        "BFL_API_KEY",
+        "FAL_KEY_FILE",
+        "AWS_ACCESS_KEY_ID",
+        "RUST_LOG",
+        "NO_COLOR",
+        "XDG_DATA_HOME",
+    ];
+    for empty in ["", " "] {
+        let server = desk.serve_logging(&[], &names.map(|name| (name, empty)), "log.txt");
+        assert_eq!(server.raw("GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").0, 200);
+        server.stop();
+        let log = std::fs::read_to_string(desk.path("log.txt")).unwrap();
+        assert!(log.contains("results are kept"), "the usual level: {log}");
+        succeeded(
+            &desk
+                .command(&["keys", "list", "--data-dir", "data"])
+                .envs(names.map(|name| (name, empty)))
+                .output()
+                .unwrap(),
+        );
+    }
 }
 
 #[tokio::test]

@@ -59,13 +59,43 @@ fn everything_else_ends_a_start_with_4() {
     refuses(&["--files", "file"], &["file", "--files"]);
     refuses(&["--database", "sqlite:file/x.db"], &["file"]);
     desk.write("scumble.toml", "[server]\ntls = { cert = \"a\", key = \"b\" }\n");
-    refuses(&["--config", "scumble.toml"], &["cannot read a"]);
+    refuses(&["--config", "scumble.toml"], &["[server] tls: cannot read a"]);
     // weights and something else
     refuses(&["--files", "file", "--weights", "fal-ai/flux/schnell=/nope"], &["--files", "/nope"]);
     desk.refuses(&["serve", "--data-dir", "file", "--listen", "127.0.0.1:0"], 4, &["data dir file", "--data-dir"]);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     desk.refuses(&["serve", "--listen", &address, "--data-dir", "data"], 4, &[&address, "in use", "--listen"]);
+}
+
+#[test]
+fn a_database_that_is_not_reached_is_told_once_and_nobody_goes_on_asking() {
+    let desk = Desk::new();
+    // nobody listens there
+    let database = ["--database", "postgres://me@127.0.0.1:1/d"];
+    for command in ["serve", "doctor"] {
+        let listen = ["--listen", "127.0.0.1:0", "--data-dir", "data"];
+        let out = desk.scumble(&[&[command][..], &listen, &database].concat());
+        let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(4), "{command}: {said}");
+        assert!(said.contains("the database does not answer") && !said.contains("goes on asking"), "{said}");
+    }
+}
+
+#[test]
+fn a_start_says_how_long_results_are_kept() {
+    let desk = Desk::new();
+    let kept = |args: &[&str], log: &str| {
+        desk.serve_logging(args, &[], log).stop();
+        let log = std::fs::read_to_string(desk.path(log)).unwrap();
+        let line = log.lines().find(|line| line.contains("results are kept")).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("{log}"))
+    };
+    let usual = kept(&[], "one.txt");
+    assert!(usual.ends_with("results are kept for 30 days (another time: [retention] results_s)"), "{usual}");
+    desk.write("scumble.toml", "[retention]\nresults_s = \"7 d\"\n");
+    let set = kept(&["--config", "scumble.toml"], "two.txt");
+    assert!(set.ends_with("results are kept for 7 days, as [retention] results_s says"), "{set}");
 }
 
 /// What a refused start has touched is free for the next one, and no job was taken.

@@ -21,7 +21,7 @@ pub enum Error {
         reason: String,
     },
     /// The pipeline class is known to nobody here.
-    #[error("{} holds a {class}, which this engine does not run. It runs: {}", folder.display(), known.join(", "))]
+    #[error("{} holds {class}, which this engine does not run. It runs: {}", folder.display(), known.join(", "))]
     UnknownPipeline {
         /// What was opened.
         folder: PathBuf,

@@ -106,6 +106,7 @@ impl Fal {
                     run.refused(&answer, run.denied_key(), &mut tries)?;
                     Duration::from_millis(usual)
                 }
+                Err(lost) if lost.unrecorded => return Err(run.unrecorded(&lost)),
                 Err(lost) if !lost.passes => {
                     run.log(&format!("the status of the request cannot be read: {}", lost.why));
                     return Err(run.failed(false));
@@ -145,6 +146,7 @@ impl Fal {
                     run.log(&format!("fal answered {}: {}", answer.status, run.desk.quote(&answer)));
                     return Err(passed_on(call, &answer).unwrap_or_else(|| run.failed(false)));
                 }
+                Err(lost) if lost.unrecorded => return Err(run.unrecorded(&lost)),
                 Err(lost) => run.log(&format!("the result could not be read: {}", lost.why)),
             }
             run.pause(Duration::from_secs(1), deadline, false).await?;

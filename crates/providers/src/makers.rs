@@ -253,7 +253,7 @@ impl Place {
             return Err(wrong("concurrency", reason));
         }
         if common.spend_per_day.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
-            return Err(wrong("spend_per_day", "it is not an amount of US dollars".to_owned()));
+            return Err(wrong("spend_per_day", "expected an amount of US dollars, such as 20 or 2.5".to_owned()));
         }
         if common.api_key.is_some_and(|key| key.header("").is_none()) {
             return Err(wrong("api_key", "it holds characters that a header cannot carry".to_owned()));

@@ -19,6 +19,7 @@ use crate::config::Config;
 pub(crate) use crate::hosts::Service;
 use crate::hosts::{Authority, Family, Hosts};
 use crate::listen::Crowded;
+use crate::middleware::wrong_method;
 use crate::origins::{Origin, is_loopback};
 use crate::prefix::Prefix;
 use crate::routes;
@@ -200,7 +201,11 @@ pub(crate) async fn address(State(state): State<AppState>, request: Request, nex
     let (mut parts, body) = request.into_parts();
     let caller = match Caller::of(&parts, &state.config) {
         Ok(caller) => caller,
-        Err(why) => return unaddressed(&why).into_response(),
+        Err(why) => {
+            let path = parts.uri.path();
+            let path = state.config.base_path.strip(path).unwrap_or(path);
+            return routes::refused_as_asked(path, unaddressed(&why));
+        }
     };
     if caller.named.is_none()
         && let Some(rest) = state.config.base_path.strip(parts.uri.path())
@@ -217,7 +222,7 @@ pub(crate) async fn address(State(state): State<AppState>, request: Request, nex
     if let Some(crowded) = parts.extensions.get::<Crowded>()
         && !["/health", "/ready"].contains(&parts.uri.path())
     {
-        return too_crowded(*crowded).into_response();
+        return routes::refused_as_asked(parts.uri.path(), too_crowded(*crowded));
     }
     let by_proxy = parts.uri.path() == PROXY_ROUTE;
     let path = if by_proxy {
@@ -284,8 +289,7 @@ fn below(service: Service, uri: &Uri) -> Option<PathAndQuery> {
 /// Where a request on the proxy route goes.
 fn proxied(parts: &Parts, caller: &Caller, hosts: &Hosts) -> Result<PathAndQuery, Response> {
     if ![Method::GET, Method::POST, Method::PUT, Method::DELETE].contains(&parts.method) {
-        let refusal = Refusal::plain(405, "The proxy takes GET, POST, PUT and DELETE");
-        return Err(refusal.with("allow", "GET, POST, PUT, DELETE").into_response());
+        return Err(wrong_method("GET, POST, PUT, DELETE").into_response());
     }
     let path = target(&parts.headers).and_then(|target| proxy_path(target, caller, hosts));
     path.ok_or_else(|| (StatusCode::BAD_REQUEST, axum::Json("Invalid request")).into_response())

@@ -23,6 +23,7 @@ use crate::platform::{self, SubmitQuery};
 use crate::routes::{self, files, queue, uploads as calls};
 use crate::session::{Answer, Answering, Input, Overflow, Rules, serve};
 use crate::socket::socket;
+use crate::stop::Stop;
 use crate::token::{self, App, Claims, Door};
 use crate::{auth, messages, pages, sse, uploads};
 
@@ -249,7 +250,10 @@ pub fn cookies(lines: &str) {
 pub fn session(bytes: &[u8]) {
     let (first, bytes) = bytes.split_first().unwrap_or((&0, &[]));
     let overflow = if first & 1 == 0 { Overflow::DropOldest } else { Overflow::Close };
-    let rules = Rules { waiting: 2, bytes: 1024, overflow, idle: Duration::from_secs(60), farewell: None };
+    // lives as long as the session: the server does not stop meanwhile
+    let stop = Stop::default();
+    let (idle, phases) = (Duration::from_secs(60), stop.hear());
+    let rules = Rules { waiting: 2, bytes: 1024, overflow, idle, farewell: None, phases };
     let budget = Budget::new(256 * 1024);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(async {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::HttpBody;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use scumble_api::{ErrorAnswer, ErrorType};
@@ -39,7 +39,7 @@ pub(crate) fn with_retry_after(mut response: Response) -> Response {
 /// Browsers call from any origin; access is by key, by cookie only for what comes from a page of ours. `Authorization`
 /// must be named, so the request's own list is mirrored.
 pub(crate) fn cors() -> CorsLayer {
-    const EXPOSED: [&str; 11] = [
+    const EXPOSED: [&str; 13] = [
         "etag",
         "x-request-id",
         "x-fal-request-id",
@@ -51,6 +51,8 @@ pub(crate) fn cors() -> CorsLayer {
         "x-fal-needs-retry",
         "x-fal-runner-hints",
         "x-scumble-stand-in",
+        "x-scumble-maker",
+        "x-scumble-cost-usd",
     ];
     CorsLayer::new()
         .allow_origin(tower_http::cors::Any)
@@ -96,11 +98,8 @@ pub(crate) fn errors_in_json(response: Response) -> Response {
     if is_json || is_page || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
-    if status == StatusCode::METHOD_NOT_ALLOWED
-        && let Some(allowed) = response.headers().get(header::ALLOW).and_then(|allowed| allowed.to_str().ok())
-    {
-        let methods: Vec<&str> = allowed.split(',').map(str::trim).collect();
-        return wrong_method(&methods.join(", ")).into_response();
+    if let Some(refusal) = allowed(response.headers()).filter(|_| status == StatusCode::METHOD_NOT_ALLOWED) {
+        return refusal.into_response();
     }
     let detail = match status {
         StatusCode::NOT_FOUND => "Not Found",
@@ -109,6 +108,13 @@ pub(crate) fn errors_in_json(response: Response) -> Response {
         other => other.canonical_reason().unwrap_or("Error"),
     };
     Refusal::plain(status.as_u16(), detail).into_response()
+}
+
+/// The refusal of a method, where the framework has named those that there are.
+pub(crate) fn allowed(headers: &HeaderMap) -> Option<Refusal> {
+    let named = headers.get(header::ALLOW)?.to_str().ok()?;
+    let methods: Vec<&str> = named.split(',').map(str::trim).collect();
+    Some(wrong_method(&methods.join(", ")))
 }
 
 /// Something is there, but not for this method.

@@ -45,8 +45,8 @@ pub(crate) async fn unpack(mut request: Request, next: Next) -> Response {
     if is_broken.load(Ordering::Relaxed) && !response.status().is_success() {
         return Refusal::plain(
             400,
-            "Content-Encoding says gzip, but the body cannot be unpacked: it is damaged or cut off, or hardly anything comes \
-             out of it",
+            "Content-Encoding says gzip, but the body cannot be unpacked: it is damaged, cut off, or unpacks to almost \
+             nothing",
         )
         .into_response();
     }

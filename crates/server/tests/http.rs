@@ -129,6 +129,34 @@ async fn what_is_no_request_is_refused_in_words() {
             assert!(body["detail"].is_string() && head.contains("x-fal-request-id: "), "{told}: {last}");
         }
     }
+    // below /v1 in OpenAI's words, whatever came before on the connection
+    for (request, status) in [
+        (format!("GET /v1/models?{long} HTTP/1.1\r\nhost: a\r\n\r\n"), "431"),
+        (format!("POST /v1/images/generations HTTP/1.1\r\nhost: a\r\nx-long: {long}\r\n\r\n"), "431"),
+        ("GET /v1/models HTTP/1.1\r\nno colon\r\n\r\n".to_owned(), "400"),
+        // these are whole, and it is this server that refuses them before it knows a route
+        ("GET /v1/models HTTP/1.1\r\nconnection: close\r\n\r\n".to_owned(), "400"),
+        ("GET /v1/models HTTP/1.1\r\nhost: a\r\nhost: b\r\nconnection: close\r\n\r\n".to_owned(), "400"),
+    ] {
+        let told = &request[..request.len().min(60)];
+        let answer = raw(&server, request.as_bytes()).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer to {told}: {answer}"));
+        assert_eq!(&head[9..12], status, "{told}: {answer}");
+        let body: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{told}: {answer}"));
+        assert!(body["error"]["message"].is_string() && body["error"]["type"] == "invalid_request_error", "{answer}");
+        let id = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        assert!(id("x-request-id").is_some() && id("x-request-id") == id("x-fal-request-id"), "{answer}");
+    }
+    let mut kept = tokio::net::TcpStream::connect(server.url.strip_prefix("http://").unwrap()).await.unwrap();
+    kept.write_all(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let mut healthy = Vec::new();
+    while !healthy.ends_with(b"ok\n") {
+        kept.read_buf(&mut healthy).await.unwrap();
+    }
+    kept.write_all(format!("GET /v1/models?{long} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+    let mut second = String::new();
+    kept.read_to_string(&mut second).await.unwrap();
+    assert!(second.starts_with("HTTP/1.1 431 ") && second.contains("{\"error\":{\"message\":"), "{second}");
     // a picture whose bytes look like a refusal is a picture
     let initiate = server.request(Method::POST, "/rest/storage/upload/initiate").json(&json!({}));
     let urls = json_of(initiate).await;
@@ -272,7 +300,16 @@ async fn a_wrong_method_is_told_the_right_ones() {
     ] {
         let ask = || server.request(method.clone(), path);
         assert_eq!(header(&ask().send().await.unwrap(), "allow"), allowed, "{method} {path}");
-        assert_eq!(refusal(ask()).await.0, 405, "{method} {path}");
+        let told = format!("Method Not Allowed: this path takes {allowed}");
+        assert_eq!(refusal(ask()).await, (405, told), "{method} {path}");
+    }
+    for (method, path, allowed) in
+        [(Method::DELETE, "/v1/models", "GET, HEAD"), (Method::GET, "/v1/images/generations", "POST")]
+    {
+        let answer = server.request(method, path).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), header(&answer, "allow").replace(',', ", ")), (405, allowed.to_owned()));
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(body["error"]["message"], format!("Method Not Allowed: this path takes {allowed}"), "{path}");
     }
     let elsewhere = server.request(Method::DELETE, "/nobody/nothing");
     assert_eq!(refusal(elsewhere).await.0, 404, "where nothing is, no method is right");
@@ -297,6 +334,13 @@ async fn browsers_need_not_ask_before_every_call() {
     let preflight = server.request(Method::OPTIONS, "/run/scumble/starter").header("origin", "https://app.test");
     let answer = preflight.header("access-control-request-method", "POST").send().await.unwrap();
     assert_eq!(header(&answer, "access-control-max-age"), "86400");
+    // and their scripts read what only we say
+    let call = server.request(Method::GET, "/v1/models").header("origin", "https://app.test");
+    let answer = call.send().await.unwrap();
+    let exposed = header(&answer, "access-control-expose-headers").to_owned();
+    for name in ["x-scumble-stand-in", "x-scumble-maker", "x-scumble-cost-usd", "x-request-id"] {
+        assert!(exposed.split(',').any(|exposed| exposed.trim() == name), "{name}: {exposed}");
+    }
 }
 
 #[tokio::test]

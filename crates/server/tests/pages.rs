@@ -34,6 +34,7 @@ impl<'a> Browser<'a> {
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.server.url));
+        let request = request.header("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
         self.cookie.iter().fold(request, |request, cookie| request.header("cookie", cookie))
     }
 
@@ -556,6 +557,28 @@ async fn a_key_is_shown_once_and_its_maker_stays_in() {
 }
 
 #[tokio::test]
+async fn the_page_of_keys_says_who_may_call_without_one() {
+    let server = server().await;
+    let page = Browser::new(&server).get("/keys").await;
+    page.has("only programs on this machine may call this server");
+    page.lacks("--open");
+    let config = scumble_server::Config { open: true, ..Default::default() };
+    let open = TestServer::with(Setup { server: config, ..Setup::default() }, &FakeRunner::free()).await;
+    Browser::new(&open).get("/keys").await.has("everybody who can reach it may call it");
+}
+
+#[tokio::test]
+async fn slots_that_only_wait_for_makers_are_told_from_those_that_compute() {
+    let server = server().await;
+    let about = json!({ "device": "cpu", "slots": 25, "far_slots": 24, "answers": {} });
+    server.store.announce_worker("elsewhere", about).await.unwrap();
+    let page = Browser::new(&server).get("/jobs").await;
+    page.has("0 of 1 here, 0 of 24 for makers");
+    page.has("<dt>Slots for makers</dt><dd>24</dd>");
+    page.has("Those for makers only wait for answers from elsewhere");
+}
+
+#[tokio::test]
 async fn everybody_sees_their_own_requests() {
     let server = server().await;
     let mut nobody = Browser::new(&server);
@@ -663,20 +686,36 @@ async fn a_request_tells_how_it_goes() {
 async fn what_is_not_there_is_a_page_too() {
     let server = server().await;
     let browser = Browser::new(&server);
-    for path in ["/models/no/such", "/models/", "/history/no-id", "/history/764cabcf-b745-4b3e-ae38-1200304cf45b"] {
+    for path in [
+        "/models/no/such",
+        "/history/no-id",
+        "/history/764cabcf-b745-4b3e-ae38-1200304cf45b",
+        "/nothing",
+        "/no/such",
+        "/no/such/page%3Cb%3E?x=1",
+    ] {
         let page = browser.get(path).await;
         assert_eq!(page.status, 404, "{path}");
-        if path.len() > "/models/".len() {
-            assert_eq!(page.header("content-type"), "text/html; charset=utf-8", "{path}");
-            page.has("Not here");
-        }
+        assert_eq!(page.header("content-type"), "text/html; charset=utf-8", "{path}");
+        assert_eq!(page.header("access-control-allow-origin"), "", "{path}");
+        page.has("Not here");
+    }
+    for (path, leads_to) in [("/models", "/"), ("/models/", "/"), ("/fal-ai/flux/dev", "/models/fal-ai/flux/dev")] {
+        let page = browser.get(path).await;
+        assert_eq!((page.status.as_u16(), page.header("location")), (303, leads_to), "{path}");
     }
     let hostile = browser.get("/models/%3Cscript%3Ealert(1)%3C/script%3E").await;
     hostile.lacks("<script>alert");
     assert_eq!(browser.get("/history?before=nonsense&state=%3Cx%3E&model=no/such").await.status, 200);
     // programs are answered as before
-    let api = server.request(Method::POST, "/no/such").json(&json!({})).send().await.unwrap();
-    assert_eq!(api.headers()["content-type"], "application/json");
+    for method in [Method::POST, Method::GET] {
+        let api = server.request(method, "/no/such").json(&json!({})).send().await.unwrap();
+        assert_eq!(
+            (api.status().as_u16(), &api.headers()["content-type"]),
+            (404, &"application/json".parse().unwrap())
+        );
+    }
+    assert_eq!(browser.get("/run/no/such").await.header("content-type"), "application/json");
 }
 
 #[tokio::test]

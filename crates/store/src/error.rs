@@ -22,6 +22,9 @@ pub enum Error {
         /// What the system said.
         reason: String,
     },
+    /// Nothing was to be made, and there is no database of this program.
+    #[error("there is no database yet")]
+    Absent,
     /// The file that is open has another name now, or none: what is written to it would be lost.
     #[error(
         "the database file {} was deleted or replaced while it was open; put it back, or start the program again with the \
@@ -58,7 +61,7 @@ pub enum Error {
     Busy(Cause),
     /// The database server cannot be reached, or went away in the middle. What was asked is not known to be written.
     #[error(
-        "the database does not answer ({0}); this program goes on asking; check that the database runs and can be reached"
+        "the database does not answer ({0}); check that it runs, that its URL is right, and that this machine reaches it"
     )]
     NoAnswer(Cause),
     /// The database server does not let this program in.
@@ -112,6 +115,7 @@ impl Error {
             | Self::Unreadable { .. }
             | Self::Replaced { .. } => true,
             Self::Open { .. }
+            | Self::Absent
             | Self::NewerSchema { .. }
             | Self::Busy(_)
             | Self::NoAnswer(_)

@@ -154,6 +154,9 @@ pub trait Store: Send + Sync {
     /// nobody told their callers of an end.
     async fn purge_younger(&self, retention: Retention, limit: u32) -> Result<u64>;
 
+    /// Whether there are jobs that [`purge_younger`](Store::purge_younger) spares.
+    async fn has_older(&self) -> Result<bool>;
+
     // --- Webhooks ---
 
     /// Takes up to `limit` deliveries that are due, for as long as `lease` says.

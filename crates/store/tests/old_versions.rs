@@ -92,6 +92,7 @@ async fn results_of_older_versions_stay() -> Result<()> {
         let attempt = DeliveryAttempt { at_ms: 1, duration_ms: 1, status: Some(200), error: None };
         assert!(store.delivery_attempted(&delivery, attempt, NextDelivery::Delivered).await?);
     }
+    assert!(store.has_older().await?);
     let at_once = Retention { kept_ms: Some(0), unkept_ms: 0 };
     assert_eq!(store.purge_younger(at_once, 10).await?, 1);
     assert_eq!((store.job(new.id).await?, store.job(id(DONE)).await?.is_some()), (None, true));

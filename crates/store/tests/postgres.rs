@@ -353,6 +353,19 @@ async fn many_programs_may_begin_at_once(place) {
 }
 
 test! {
+async fn who_only_looks_makes_no_tables(place) {
+    let existing = || PostgresOptions { existing: true, connections: 1, ..Default::default() };
+    let looked = place.open_with(existing()).await.map(|_| ());
+    assert!(matches!(looked, Err(Error::Absent)), "{looked:?}");
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()";
+    let tables: i64 = sqlx::query_scalar(tables).fetch_one(&mut place.connect().await?).await?;
+    assert_eq!(tables, 0);
+    let job = enqueued(&place.open_postgres().await?, new_job()).await?;
+    assert!(place.open_with(existing()).await?.job(job).await?.is_some(), "one that is there is opened");
+}
+}
+
+test! {
 async fn a_newer_database_is_left_alone(place) {
     place.open_postgres().await?.close().await;
     run(&mut place.connect().await?, "INSERT INTO schema_version (version, applied_ms) VALUES (99, 0)").await?;

@@ -146,6 +146,30 @@ async fn a_write_that_fails_spares_its_neighbours() -> Result<()> {
 }
 
 #[tokio::test]
+async fn who_only_looks_makes_no_database() -> Result<()> {
+    let place = SqlitePlace::new();
+    let looked = async || place.open_sqlite(Options { existing: true, ..options() }).await;
+    assert!(matches!(looked().await, Err(Error::Absent)));
+    assert_eq!(place.files(), Vec::<String>::new());
+    std::fs::write(place.path(), "").expect("a file");
+    assert!(matches!(looked().await, Err(Error::Absent)));
+    assert_eq!(std::fs::read(place.path()).expect("the file"), b"");
+    // another program's stays as it is
+    connect(&place.path()).execute_batch("CREATE TABLE theirs (x)")?;
+    let theirs = std::fs::read(place.path()).expect("the file");
+    assert!(matches!(looked().await, Err(Error::Absent)));
+    assert_eq!((std::fs::read(place.path()).expect("the file"), place.files().len()), (theirs, 1));
+    std::fs::write(place.path(), "this is not a database, and long enough to be looked at: ".repeat(20))
+        .expect("a file");
+    assert!(matches!(looked().await, Err(Error::Corrupt(_))));
+    std::fs::remove_file(place.path()).expect("the file");
+
+    let job = enqueue(&place.open_sqlite(options()).await?, new_job()).await?;
+    assert!(looked().await?.job(job.id).await?.is_some(), "one that is there is opened");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_locked_database_is_busy() -> Result<()> {
     let place = SqlitePlace::new();
     let impatient = Options { busy_timeout: std::time::Duration::ZERO, ..options() };

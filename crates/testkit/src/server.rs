@@ -143,12 +143,13 @@ impl TestServer {
         let worker =
             Worker { store: store.clone(), files: files.clone(), models, clock: clock.clone(), config: worker };
         let working = tokio::spawn(worker.run(drain.clone(), stop.clone()));
+        let base_path = server.base_path.clone();
         let state = AppState::new(store.clone(), files, clock, server);
         tokio::spawn(scumble_server::end_overdue(state.clone(), drain.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let router = scumble_server::router(state.clone());
-        let how = Listening { limits, ..Listening::default() };
+        let how = Listening { limits, base_path, ..Listening::default() };
         let closing = CancellationToken::new();
         let serving = tokio::spawn(listen::serve(listener, router, how, closing.clone()));
         let client = Client::builder().timeout(PATIENCE).build().expect("a client");

@@ -39,6 +39,7 @@ fn about(worker: &Worker) -> AboutWorker {
     AboutWorker {
         device: worker.models.device().to_owned(),
         slots: worker.config.concurrency.max(1) + far,
+        far_slots: far,
         answers: answers.collect(),
     }
 }

@@ -227,7 +227,7 @@ fn lack(endpoint: &Endpoint) -> Lack {
 /// How to get what an endpoint lacks.
 pub fn advice(endpoint: &Endpoint) -> String {
     let (id, family) = (endpoint.id, endpoint.family.title());
-    let cards = "`scumble serve --stand-in` answers with cards instead of pictures";
+    let cards = "`scumble serve --stand-in` draws a placeholder in place of the picture";
     match (lack(endpoint), endpoint.family.maker()) {
         (_, Some(maker)) => {
             let (title, variable, name) = (maker.title(), maker.key_variable(), maker.name());

@@ -2,11 +2,13 @@
 //! from the table.
 
 mod catalogue;
+mod fields;
 mod llms;
 mod openapi;
 mod terminal;
 
 pub use catalogue::{CatalogueQuery, catalogue};
+pub use fields::fields_of;
 pub use llms::{llms, llms_of};
 pub use openapi::{Edition, openapi, openapi_of_server};
 pub use terminal::{terminal_fields, terminal_list, terminal_page};

@@ -42,7 +42,7 @@ impl OpenAiError {
     pub fn of(answer: &ErrorAnswer) -> Self {
         let problem = &answer.body["detail"][0];
         let field = problem["loc"][1].as_str();
-        let param = field.map(|name| NAMES.iter().find(|(ours, _)| *ours == name).map_or(name, |(_, theirs)| theirs));
+        let param = field.map(theirs);
         let code = match (answer.status, problem["type"].as_str()) {
             (_, Some("content_policy_violation")) => Some("moderation_blocked"),
             (401, _) => Some("invalid_api_key"),
@@ -51,7 +51,7 @@ impl OpenAiError {
         };
         // their clients know no 422
         let status = if answer.status == 422 { 400 } else { answer.status };
-        Self { status, message: answer.message(), param: param.map(str::to_owned), code }
+        Self { status, message: answer.message_with(&named), param: param.map(str::to_owned), code }
     }
 
     /// The envelope.
@@ -68,6 +68,20 @@ impl OpenAiError {
     }
 }
 
+/// A field's name in OpenAI's words.
+fn theirs(ours: &str) -> &str {
+    NAMES.iter().find(|(name, _)| *name == ours).map_or(ours, |(_, theirs)| theirs)
+}
+
+/// Where a problem is: `size (height)`, where OpenAI has one word and the input an object.
+fn named(path: &[String]) -> String {
+    match path {
+        [] => String::new(),
+        [field] => theirs(field).to_owned(),
+        [field, inside @ ..] => format!("{} ({})", theirs(field), inside.join(".")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,8 +93,11 @@ mod tests {
             let problem = Problem::new(&[ours], "less_than_equal", "Input should be less than or equal to 4");
             let error = OpenAiError::of(&ErrorAnswer::invalid(&[problem]));
             assert_eq!((error.status, error.param.as_deref()), (400, Some(theirs)));
+            assert_eq!(error.message, format!("{theirs}: Input should be less than or equal to 4"));
             assert_eq!(error.body()["error"]["type"], "invalid_request_error");
         }
+        let inside = Problem::new(&["image_size", "height"], "greater_than_equal", "Input should be …");
+        assert_eq!(OpenAiError::of(&ErrorAnswer::invalid(&[inside])).message, "size (height): Input should be …");
         let error = OpenAiError::of(&ErrorAnswer::plain(401, "This key is not valid here"));
         assert_eq!(error.body()["error"]["code"], "invalid_api_key");
     }

@@ -16,7 +16,11 @@ pub(super) fn image_size(path: &Path<'_>, value: &Value, limits: SizeLimits) -> 
             Some(size) => (size, value.clone()),
             None => {
                 let names: Vec<&str> = PRESETS.iter().map(|(name, ..)| *name).collect();
-                return Err(scalar::choice(path, value, &names).map_err(one).err().unwrap_or_default());
+                let refused = scalar::choice(path, value, &names).map_err(|mut problem| {
+                    problem.msg += r#", or an object such as {"width": 1024, "height": 768}"#;
+                    one(problem)
+                });
+                return Err(refused.err().unwrap_or_default());
             }
         },
         Value::Object(object) => {
@@ -24,7 +28,7 @@ pub(super) fn image_size(path: &Path<'_>, value: &Value, limits: SizeLimits) -> 
             (size, pixels(size))
         }
         _ => {
-            let msg = "Input should be a preset name or an object with width and height";
+            let msg = r#"Input should be a preset's name, or an object such as {"width": 1024, "height": 768}"#;
             return Err(one(path.problem("image_size_type", msg)));
         }
     };

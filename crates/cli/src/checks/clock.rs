@@ -11,13 +11,23 @@ const SOONEST_MS: i64 = 1_767_225_600_000;
 /// Clocks of several machines may differ by as much without anything going wrong.
 const DRIFT_MS: i64 = 60_000;
 
-pub(super) async fn check(store: &dyn Store) -> Finding {
+/// What it shows.
+pub(super) fn now() -> Finding {
     let now_ms = SystemClock.now_ms();
     if now_ms < SOONEST_MS {
         let now = iso(now_ms);
         return Finding::Fails(Failure::System(format!(
             "the clock shows {now}, which is long past; set it, for example with NTP"
         )));
+    }
+    Finding::Well(iso(now_ms))
+}
+
+/// The same, beside the times in the database.
+pub(super) async fn check(store: &dyn Store) -> Finding {
+    let (now_ms, shown) = (SystemClock.now_ms(), now());
+    if matches!(shown, Finding::Fails(_)) {
+        return shown;
     }
     let newest = JobFilter { endpoint: None, state: None, key_id: None, before: None, limit: 1 };
     let newest = match store.recent(&newest).await {
@@ -31,5 +41,5 @@ pub(super) async fn check(store: &dyn Store) -> Finding {
             "the clock shows {now}, but a job was submitted at {then}, which is later; check it, NTP keeps it right"
         ));
     }
-    Finding::Well(iso(now_ms))
+    shown
 }

@@ -14,7 +14,7 @@ pub(super) async fn check(settings: &Settings, store: &dyn Store) -> Finding {
             Finding::Odd("callers need a key, and all are revoked; make one with `scumble keys create`".to_owned())
         }
         Ok(Some(n)) => Finding::Well(format!("callers need a key; {n} can be used")),
-        Ok(None) => without_keys(settings),
+        Ok(None) => without(settings),
     }
 }
 
@@ -27,15 +27,19 @@ async fn valid_keys(store: &dyn Store) -> Result<Option<usize>, Failure> {
     Ok(Some(keys.iter().filter(|key| key.revoked_ms.is_none()).count()))
 }
 
-fn without_keys(settings: &Settings) -> Finding {
+/// Where no key was made.
+pub(super) fn without(settings: &Settings) -> Finding {
+    if settings.role == Role::Worker {
+        return Finding::Well("none: a worker is not called".into());
+    }
     let reachable = settings.listen.filter(|address| !address.ip().is_loopback());
     match reachable {
-        Some(address) if settings.role != Role::Worker && !settings.open => Finding::Fails(Failure::Usage(format!(
+        Some(address) if !settings.open => Finding::Fails(Failure::Usage(format!(
             "others can reach {address}, and no key was made. Make one with `scumble keys create --data-dir {}`, or let \
              everybody call with --open",
             settings.data_dir.display()
         ))),
-        Some(_) => Finding::Well("none: everybody who reaches this server may call".into()),
-        None => Finding::Well("none: programs on this machine may call".into()),
+        _ if settings.open => Finding::Well("none, and --open: everybody who can reach this server may call".into()),
+        _ => Finding::Well("none: only programs on this machine may call".into()),
     }
 }

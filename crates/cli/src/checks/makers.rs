@@ -11,10 +11,11 @@ pub(super) fn check(settings: &Settings) -> Finding {
     let list = |ids: Vec<MakerId>| ids.into_iter().map(MakerId::name).collect::<Vec<_>>().join(", ");
     Finding::Well(match (with.is_empty(), without.is_empty()) {
         (true, _) => {
+            // the system chooses port 0 when the server starts
             let port = settings.listen.map_or(8787, |address| address.port());
-            let here = format!("http://127.0.0.1:{port}");
+            let here = if port == 0 { String::new() } else { format!("http://127.0.0.1:{port}") };
             let server = settings.server.public_url.as_deref().unwrap_or(&here);
-            format!("no keys, so closed models are not answered (a running server tells more: {server}/docs/makers)")
+            format!("no keys, so closed models are not answered (a running server tells more at {server}/docs/makers)")
         }
         (false, true) => format!("keys for {}", list(with)),
         (false, false) => format!("keys for {}; none for {}", list(with), list(without)),

@@ -3,6 +3,7 @@
 //!
 //! What a check opens is kept, so that `serve` goes on with the very database, files and address that were tried.
 
+pub(crate) mod absent;
 mod adapters;
 mod clock;
 mod keys;
@@ -22,7 +23,7 @@ use tokio::net::TcpListener;
 
 use crate::args::Role;
 use crate::failure::Failure;
-use crate::settings::{Database, Settings, Tls, open_store};
+use crate::settings::{Database, Settings, Tls, find_store, open_store};
 
 pub(crate) use weights::unusable;
 
@@ -65,10 +66,24 @@ pub(crate) struct Examined {
     pub(crate) listener: Option<(TcpListener, SocketAddr)>,
 }
 
+/// For what everything is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The server starts: what is not there is made.
+    Start,
+    /// Somebody wants to know: what is not there stays so.
+    Look,
+}
+
 /// Looks at all that `serve` needs with these settings.
-pub(crate) async fn examine(settings: &Settings) -> Examined {
+pub(crate) async fn examine(settings: &Settings, purpose: Purpose) -> Examined {
     let mut examined = Examined::default();
-    let data_dir = places::data_dir(settings);
+    let data_dir = match purpose {
+        Purpose::Look if !settings.data_dir.exists() => {
+            absent::folder("the data dir", &settings.data_dir, "--data-dir")
+        }
+        _ => places::data_dir(settings),
+    };
     let usable = !matches!(data_dir, Finding::Fails(_));
     examined.add("data dir", data_dir);
     // a second and third message about the same folder would hide the first
@@ -77,18 +92,26 @@ pub(crate) async fn examine(settings: &Settings) -> Examined {
         Database::Sqlite(path) if !usable && in_data_dir(path) => {
             examined.add("database", Finding::Skipped("it is in the data dir"));
         }
-        _ => examined.database(settings).await,
+        database => match opened(database, purpose).await {
+            Ok(Some(store)) => examined.database(settings, store).await,
+            Ok(None) => examined.no_database(settings, database),
+            Err(failure) => examined.add("database", Finding::Fails(failure)),
+        },
     }
     if !usable && in_data_dir(Path::new(&settings.files)) {
         examined.add("files", Finding::Skipped("they are in the data dir"));
     } else {
-        examined.opened_files(&settings.files).await;
+        examined.files_in(&settings.files, purpose).await;
     }
     if let Some(address) = settings.listen {
         match places::listen(address).await {
             Ok(bound) => {
                 examined.listener = Some(bound);
-                examined.add("address", Finding::Well(format!("{address} is free")));
+                let free = match address.port() {
+                    0 => format!("{} has a free port", address.ip()),
+                    _ => format!("{address} is free"),
+                };
+                examined.add("address", Finding::Well(free));
             }
             Err(failure) => examined.add("address", Finding::Fails(failure)),
         }
@@ -119,19 +142,34 @@ impl Examined {
         self.findings.push((what, finding));
     }
 
-    async fn database(&mut self, settings: &Settings) {
-        match open_store(&settings.database).await {
-            Ok(store) => {
-                self.add("database", places::database(settings, &*store).await);
-                self.add("keys", keys::check(settings, &*store).await);
-                self.add("clock", clock::check(&*store).await);
-                self.store = Some(store);
-            }
-            Err(failure) => self.add("database", Finding::Fails(failure)),
-        }
+    async fn database(&mut self, settings: &Settings, store: Arc<dyn Store>) {
+        self.add("database", places::database(settings, &*store).await);
+        self.add("keys", keys::check(settings, &*store).await);
+        self.add("clock", clock::check(&*store).await);
+        self.store = Some(store);
     }
 
-    async fn opened_files(&mut self, url: &str) {
+    /// Where there is no database there are no keys and no jobs.
+    fn no_database(&mut self, settings: &Settings, database: &Database) {
+        self.add(
+            "database",
+            match database {
+                Database::Sqlite(path) => absent::file("the database", path, "--database"),
+                Database::Postgres(_) => Finding::Odd(format!(
+                    "{database} holds nothing of this program yet; `scumble serve` makes its tables"
+                )),
+            },
+        );
+        self.add("keys", keys::without(settings));
+        self.add("clock", clock::now());
+    }
+
+    async fn files_in(&mut self, url: &str, purpose: Purpose) {
+        if purpose == Purpose::Look
+            && let Some(found) = places::looked_at(url)
+        {
+            return self.add("files", found);
+        }
         match places::files(url).await {
             Ok(files) => {
                 self.files = Some(files);
@@ -162,11 +200,19 @@ impl From<Result<String, Failure>> for Finding {
     }
 }
 
+/// The database, made where it is missing and the purpose is to start.
+async fn opened(database: &Database, purpose: Purpose) -> Result<Option<Arc<dyn Store>>, Failure> {
+    match purpose {
+        Purpose::Start => open_store(database).await.map(Some),
+        Purpose::Look => find_store(database).await,
+    }
+}
+
 fn https(tls: &Tls) -> Finding {
     match tls {
         Tls::Files { cert, key } => scumble_server::tls::check_files(cert, key, SystemClock.now_ms())
             .map(|()| format!("{} and its key can be used", cert.display()))
-            .map_err(|e| Failure::System(e.to_string()))
+            .map_err(|e| Failure::System(format!("[server] tls: {e}")))
             .into(),
         Tls::Local => Finding::Well("a certificate authority of this machine is used".into()),
     }

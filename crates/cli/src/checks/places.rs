@@ -1,13 +1,14 @@
 //! Folders, database, files, address: each is not only looked at but used.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 
 use scumble_files::Files;
 use scumble_store::Store;
 use tokio::net::TcpListener;
 
-use super::Finding;
+use super::{Finding, absent};
 use crate::commands::serve::kept;
 use crate::failure::Failure;
 use crate::private;
@@ -40,12 +41,40 @@ pub(super) fn data_dir(settings: &Settings) -> Finding {
 }
 
 pub(super) async fn database(settings: &Settings, store: &dyn Store) -> Finding {
-    let counted = store.counts().await.map_err(Failure::from);
-    let told = |jobs: u64| {
-        let (database, kept) = (&settings.database, kept(&settings.worker));
-        format!("{database}, {jobs} jobs waiting or running; {kept}")
+    let looked = async {
+        let (counts, kept) = (store.counts().await?, kept(&settings.worker, store).await?);
+        let jobs: u64 = counts.iter().map(|count| count.jobs).sum();
+        Ok(format!("{}, {jobs} jobs waiting or running; {kept}", settings.database))
     };
-    counted.map(|counts| told(counts.iter().map(|count| count.jobs).sum())).into()
+    looked.await.map_err(|error: scumble_store::Error| Failure::from(error)).into()
+}
+
+/// A place for files that was not used yet, with nothing made there; none where it was, or where it is not a folder.
+pub(super) fn looked_at(url: &str) -> Option<Finding> {
+    let folder = match url.split_once("://") {
+        Some(("file", folder)) => Path::new(folder),
+        None if url != "memory:" => Path::new(url),
+        _ => return None,
+    };
+    if !folder.exists() {
+        return Some(absent::folder("the folder of the images", folder, "--files"));
+    }
+    if folder.join("spool").exists() || !folder.is_dir() {
+        return None;
+    }
+    let tried = tempfile::NamedTempFile::new_in(folder).and_then(|mut probe| {
+        probe.write_all(b"probe")?;
+        std::fs::read(probe.path())
+    });
+    Some(match tried {
+        Ok(read) if read == b"probe" => Finding::Well(format!("{url} can be written and read")),
+        Ok(_) => Finding::Fails(Failure::System(format!(
+            "{url} gives back other bytes than were written; choose another place with --files"
+        ))),
+        Err(error) => Finding::Fails(Failure::System(format!(
+            "files cannot be kept in {url}: {error}; choose another place with --files"
+        ))),
+    })
 }
 
 /// Opens the place, then writes, reads and removes a file there.

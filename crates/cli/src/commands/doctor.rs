@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::args::Serve;
-use crate::checks::{self, Details, Finding};
+use crate::checks::{self, Details, Finding, Purpose};
 use crate::failure::Failure;
 use crate::out;
 use crate::private;
@@ -12,10 +12,15 @@ use crate::text;
 
 /// Checks everything that `serve` with the same flags needs; one line each.
 pub(crate) fn doctor(args: &Serve) -> Result<(), Failure> {
-    let settings = Settings::read(args)?;
+    let settings = Settings::look(args)?;
     private::begin(&settings);
     runtime()?.block_on(async {
-        let mut examined = checks::examine(&settings).await;
+        let mut examined = checks::examine(&settings, Purpose::Look).await;
+        if let Some(folder) = args.record.as_deref().filter(|folder| !folder.is_dir()) {
+            examined
+                .findings
+                .push(("records", checks::absent::folder("the folder of the records", folder, "--record")));
+        }
         let shown = out::result(&(table(&examined.findings) + &lists(&examined.details)));
         let (checks, failures) = (examined.findings.len(), examined.failures());
         examined.close().await;

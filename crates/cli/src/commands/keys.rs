@@ -9,7 +9,7 @@ use crate::args::{Keys, KeysCommand};
 use crate::commands::time::iso;
 use crate::failure::Failure;
 use crate::out;
-use crate::settings::{Place, open_store, runtime};
+use crate::settings::{Place, open_existing, open_store, runtime};
 use crate::text::cell;
 
 /// A longer label is cut in the list.
@@ -24,7 +24,11 @@ pub(crate) fn keys(args: &Keys) -> Result<(), Failure> {
     let database = Place::of(place)?.database;
     crate::private::close_new_files();
     runtime()?.block_on(async {
-        let store = open_store(&database).await?;
+        // only who makes a key means a database that is not there yet
+        let store = match &args.command {
+            KeysCommand::Create { .. } => open_store(&database).await?,
+            _ => open_existing(&database).await?,
+        };
         let done = match &args.command {
             KeysCommand::Create { label, .. } => create(&*store, label).await,
             KeysCommand::List { .. } => list(&*store).await,
@@ -38,6 +42,7 @@ pub(crate) fn keys(args: &Keys) -> Result<(), Failure> {
 
 /// The one place where a key is shown.
 async fn create(store: &dyn Store, label: &str) -> Result<(), Failure> {
+    let is_first = !store.keys_required().await?;
     let (id, secret, hash) = new_key();
     store.create_key(&id, label, hash).await?;
     if let Err(failure) = out::result(secret.reveal()) {
@@ -46,13 +51,20 @@ async fn create(store: &dyn Store, label: &str) -> Result<(), Failure> {
         ));
         return Err(failure);
     }
-    out::say("This key is not shown again. From now on, callers of this server need a key.");
+    out::say("This key is not shown again.");
+    if is_first {
+        out::say("From now on, callers of this server need a key.");
+    }
     Ok(())
 }
 
 async fn list(store: &dyn Store) -> Result<(), Failure> {
+    let keys = store.list_keys().await?;
+    if keys.is_empty() {
+        out::say("There are no keys; `scumble keys create` makes one, and from then on callers need one.");
+    }
     let mut lines = String::new();
-    for key in store.list_keys().await? {
+    for key in keys {
         let state = key.revoked_ms.map_or_else(|| "valid".to_owned(), |at| format!("revoked {}", iso(at)));
         let label = cell(&key.label, LABEL);
         let _ = writeln!(lines, "{}  created {}  {state}  {label}", key.id, iso(key.created_ms));

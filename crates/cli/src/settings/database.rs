@@ -80,14 +80,39 @@ impl fmt::Debug for Database {
 
 /// Opens a database; a file and its folder are made if they are not there.
 pub(crate) async fn open_store(database: &Database) -> Result<Arc<dyn Store>, Failure> {
+    if let Database::Sqlite(path) = database {
+        crate::private::make_folder(path.parent().unwrap_or(Path::new("")))?;
+    }
+    Ok(open(database, false).await?)
+}
+
+/// Opens a database that has to be there: who lists or changes what is in it would be told of an empty one otherwise.
+pub(crate) async fn open_existing(database: &Database) -> Result<Arc<dyn Store>, Failure> {
+    find_store(database).await?.ok_or_else(|| {
+        Failure::System(format!(
+            "there is no database {database}; `scumble serve` makes it, and so does `scumble keys create`. Name another \
+             place with --data-dir DIR or --database URL"
+        ))
+    })
+}
+
+/// Opens a database if it is there, and makes nothing.
+pub(crate) async fn find_store(database: &Database) -> Result<Option<Arc<dyn Store>>, Failure> {
+    match open(database, true).await {
+        Ok(store) => Ok(Some(store)),
+        Err(scumble_store::Error::Absent) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn open(database: &Database, existing: bool) -> scumble_store::Result<Arc<dyn Store>> {
     match database {
         Database::Sqlite(path) => {
-            crate::private::make_folder(path.parent().unwrap_or(Path::new("")))?;
-            let options = Options { clock: Arc::new(SystemClock), ..Options::default() };
+            let options = Options { clock: Arc::new(SystemClock), existing, ..Options::default() };
             Ok(Arc::new(SqliteStore::open(path, options).await?))
         }
         Database::Postgres(url) => {
-            let options = PostgresOptions { clock: Arc::new(SystemClock), ..PostgresOptions::default() };
+            let options = PostgresOptions { clock: Arc::new(SystemClock), existing, ..PostgresOptions::default() };
             Ok(Arc::new(PostgresStore::open(url, options).await?))
         }
     }

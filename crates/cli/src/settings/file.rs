@@ -7,6 +7,7 @@ use scumble_engine::DType;
 use serde::Deserialize;
 
 use super::listen::Listen;
+use super::plain;
 use super::units::Quantity;
 use crate::failure::Failure;
 
@@ -42,7 +43,7 @@ pub(super) struct ServerSection {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "{ cert = \"FILE\", key = \"FILE\" }")]
 pub(super) struct TlsSection {
     pub(super) cert: PathBuf,
     pub(super) key: PathBuf,
@@ -82,7 +83,10 @@ pub(super) struct WorkerSection {
 
 /// Times: for each endpoint, or by endpoint.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a time such as 600 or \"10 min\", or times by endpoint such as { \"fal-ai/flux/dev\" = 600 }"
+)]
 pub(super) enum RunTimes {
     Each(Quantity),
     By(HashMap<String, Quantity>),
@@ -105,7 +109,7 @@ pub(super) struct LimitsSection {
 
 /// US dollars: for each maker, or by maker.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected US dollars such as 20.0, or by maker such as { bfl = 20.0 }")]
 pub(super) enum SpendPerDay {
     Each(f64),
     By(HashMap<String, f64>),
@@ -174,7 +178,7 @@ pub(super) struct OpenAiSection {
 
 /// `"bfl"` or `["local", "bfl"]`.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a name such as \"bfl\", or several such as [\"local\", \"bfl\"]")]
 pub(super) enum OneOrMore {
     One(String),
     More(Vec<String>),
@@ -215,8 +219,11 @@ impl File {
         // toml's own message would quote the line, and with it a password in [store] url
         toml::from_str(&text).map_err(|error: toml::de::Error| {
             let before = error.span().map_or(0, |span| span.start.min(text.len()));
-            let line = text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count() + 1;
-            Failure::Usage(format!("{}, line {line}: {}", path.display(), error.message()))
+            let line = text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count();
+            let said = plain::explain(error.message());
+            let setting = text.lines().nth(line).and_then(plain::setting).filter(|_| said.starts_with("expected "));
+            let setting = setting.map_or_else(String::new, |name| format!("{name}: "));
+            Failure::Usage(format!("{}, line {}: {setting}{said}", path.display(), line + 1))
         })
     }
 }

@@ -28,12 +28,12 @@ pub(super) fn open(
 
 /// Where exchanges with makers are kept, or taken from.
 pub(super) fn tape(record: Option<&Path>, replay: Option<&Path>) -> Result<Tape, Failure> {
-    let tape = match (record, replay) {
-        (Some(folder), _) => Tape::record(folder),
-        (None, Some(folder)) => Tape::replay(folder),
-        (None, None) => Ok(Tape::Off),
+    let (flag, tape) = match (record, replay) {
+        (Some(folder), _) => ("--record", Tape::record(folder)),
+        (None, Some(folder)) => ("--replay", Tape::replay(folder)),
+        (None, None) => return Ok(Tape::Off),
     };
-    tape.map_err(|error| Failure::Usage(error.to_string()))
+    tape.map_err(|error| Failure::System(format!("{flag}: {error}")))
 }
 
 /// The environment goes before the file.
@@ -67,6 +67,15 @@ fn limit(settings: &mut Settings, spend: &SpendPerDay) -> Result<(), Failure> {
     {
         let known = MakerId::ALL.map(MakerId::as_str).join(", ");
         return Err(Failure::Usage(format!("[limits] spend_per_day: there is no maker {unknown}; there are {known}")));
+    }
+    let amounts: Vec<(String, f64)> = match spend {
+        SpendPerDay::Each(usd) => vec![(String::new(), *usd)],
+        SpendPerDay::By(limits) => limits.iter().map(|(name, usd)| (format!(" of {name}"), *usd)).collect(),
+    };
+    if let Some((of, usd)) = amounts.into_iter().find(|(_, usd)| !usd.is_finite() || *usd < 0.0) {
+        return Err(Failure::Usage(format!(
+            "[limits] spend_per_day{of}: expected an amount of US dollars, such as 20 or 2.5; got {usd}"
+        )));
     }
     let of = |id: MakerId| match spend {
         SpendPerDay::Each(usd) => Some(*usd),

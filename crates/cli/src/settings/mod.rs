@@ -8,13 +8,14 @@ mod listen;
 mod makers;
 mod models;
 mod place;
+mod plain;
 pub(crate) mod secret;
 mod tls;
 mod units;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use scumble_api::OpenAiAliases;
@@ -25,7 +26,7 @@ use scumble_worker::{Budget, FetchConfig, ModelsConfig, RunLimits, WebhooksConfi
 
 pub(crate) use adapters::Sources;
 pub(crate) use bucket::open_files;
-pub(crate) use database::{Database, open_store};
+pub(crate) use database::{Database, find_store, open_existing, open_store};
 pub(crate) use listen::Listen;
 pub(crate) use place::{Place, files};
 pub(crate) use tls::Tls;
@@ -55,6 +56,15 @@ pub(crate) struct Settings {
 impl Settings {
     /// From flags, environment and file.
     pub(crate) fn read(args: &Serve) -> Result<Self, Failure> {
+        Self::with(args, args.record.as_deref())
+    }
+
+    /// The same for who only looks: the folder of `--record` is not made.
+    pub(crate) fn look(args: &Serve) -> Result<Self, Failure> {
+        Self::with(args, args.record.as_deref().filter(|folder| folder.is_dir()))
+    }
+
+    fn with(args: &Serve, record: Option<&Path>) -> Result<Self, Failure> {
         let (place, file) = Place::read(&args.place)?;
         let tls = tls::choose(args.tls_dev, file.server.tls.as_ref())?;
         let connect = args.connect || file.server.connect.unwrap_or_default();
@@ -68,7 +78,7 @@ impl Settings {
         let memory = units::bytes("[limits] memory_bytes", file.limits.memory_bytes.as_ref())?;
         // one for gateway, worker and makers of this process
         let memory = memory.map_or_else(Budget::default, Budget::new);
-        let tape = makers::tape(args.record.as_deref(), args.replay.as_deref())?;
+        let tape = makers::tape(record, args.replay.as_deref())?;
         let makers = makers::open(file.providers, file.limits.spend_per_day.as_ref(), private, tape, &memory)?;
         let listen = args.listen.as_ref().or(file.server.listen.as_ref()).map(Listen::resolve).transpose()?;
         let free_bytes = units::bytes("[store] free_bytes", file.store.free_bytes.as_ref())?

@@ -140,6 +140,7 @@ impl Bfl {
             let usual = interval(began.elapsed());
             let heard = match run.until(Some(deadline), run.desk.http.send(&ask, deadline), false).await? {
                 Ok(answer) => self.read_poll(run, &answer)?,
+                Err(lost) if lost.unrecorded => return Err(run.unrecorded(&lost)),
                 Err(lost) if !lost.passes => {
                     run.log(&format!("the status of the task cannot be read: {}", lost.why));
                     return Err(run.failed(false));

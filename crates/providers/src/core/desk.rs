@@ -15,7 +15,7 @@ use super::gate::{Gate, Slot};
 use super::ledger::{Ledger, Reserved, Tab};
 use super::retry::{Pace, Tries, Verdict};
 use super::ticket::{Task, Tickets};
-use crate::wire::{Answer, Ask, Http};
+use crate::wire::{Answer, Ask, Http, Lost};
 
 /// How often a call looks whether it should stop.
 const GLANCE: Duration = Duration::from_millis(25);
@@ -159,6 +159,11 @@ impl Run<'_> {
                     self.log(&format!("{}: the answer was lost ({}); it is not asked again", self.desk.name, lost.why));
                     return Err(MakerError::late(self.desk.name, false));
                 }
+                Err(lost) if lost.unrecorded => {
+                    reserved.free();
+                    self.tickets.unsent(index).await;
+                    return Err(self.unrecorded(&lost));
+                }
                 Err(lost) => {
                     reserved.free();
                     self.tickets.unsent(index).await;
@@ -189,6 +194,14 @@ impl Run<'_> {
             self.log(&format!("{} is asked again in {:.1} s", self.desk.name, pause.as_secs_f64()));
             self.pause(pause, deadline, true).await?;
         }
+    }
+
+    /// Records answer here, and there is none of what was asked: neither the maker nor the network is to blame.
+    pub(crate) fn unrecorded(&self, lost: &Lost) -> MakerError {
+        self.log(&lost.why);
+        let msg = "This server replays recorded exchanges with makers (--replay), and none of them is of this request; the \
+                   log of the request says what is missing";
+        MakerError::unavailable(msg, false)
     }
 
     /// What follows from an answer that is none: a pause before the next attempt, or the end.

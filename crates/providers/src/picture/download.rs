@@ -59,6 +59,7 @@ pub(crate) async fn fetch(run: &Run<'_>, link: &str, wish: Wish) -> Result<MadeF
                 dead = matches!(answer.status, 400..=499) && answer.status != 429;
                 format!("its host answered {}", answer.status)
             }
+            Err(lost) if lost.unrecorded => return Err(NoFile::Over(run.unrecorded(&lost))),
             Err(lost) => {
                 dead = false;
                 lost.why

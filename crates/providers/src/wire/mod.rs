@@ -51,6 +51,8 @@ pub(crate) struct Lost {
     pub(crate) sent: bool,
     /// Whether the same question may be answered a little later.
     pub(crate) passes: bool,
+    /// Whether records answer here, and there is none of it: nobody was asked.
+    pub(crate) unrecorded: bool,
     /// For the log.
     pub(crate) why: String,
 }
@@ -153,11 +155,11 @@ impl Http {
 }
 
 fn lost(error: &scumble_fetch::Error) -> Lost {
-    Lost { sent: error.was_sent(), passes: error.may_pass(), why: error.to_string() }
+    Lost { sent: error.was_sent(), passes: error.may_pass(), unrecorded: false, why: error.to_string() }
 }
 
 fn unrecorded(why: String) -> Lost {
-    Lost { sent: false, passes: false, why }
+    Lost { sent: false, passes: false, unrecorded: true, why }
 }
 
 fn kept(headers: &HeaderMap) -> BTreeMap<String, String> {

@@ -127,6 +127,7 @@ impl Connection {
         let limits = self.how.limits;
         let course = Course::new(self.patience(), true);
         let wire = Wire::new(io, course.clone(), self.place.clone(), limits.send_pause);
+        let wire = wire.below(self.how.base_path.clone());
         let (this, to) = (self.clone(), course.clone());
         let service = service_fn(move |request| this.clone().answer(request, scheme, to.clone()));
         let mut http = http1::Builder::new();

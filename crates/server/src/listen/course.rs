@@ -37,6 +37,17 @@ struct At {
     has_begun: bool,
 }
 
+/// What bytes are that have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// The first of a request's head.
+    Begins,
+    /// More of a head.
+    GoesOn,
+    /// Anything else: a body, a WebSocket, HTTP/2.
+    Other,
+}
+
 /// A request that is being answered.
 pub(super) struct InFlight(Arc<Course>);
 
@@ -46,10 +57,8 @@ impl Course {
     }
 
     /// Bytes have come. Where no request is being answered they are the beginning of one.
-    pub(super) fn heard(&self) {
-        if self.is_serial {
-            self.at().heard(Instant::now());
-        }
+    pub(super) fn heard(&self) -> Heard {
+        if self.is_serial { self.at().heard(Instant::now()) } else { Heard::Other }
     }
 
     /// A request is here.
@@ -116,11 +125,16 @@ impl At {
         Self { patience, in_flight: 0, is_unflushed: false, is_handed_over: false, until, has_begun: false }
     }
 
-    fn heard(&mut self, now: Instant) {
-        if self.in_flight == 0 && !self.has_begun {
-            self.has_begun = true;
-            self.until = now + self.patience.head;
+    fn heard(&mut self, now: Instant) -> Heard {
+        if self.in_flight > 0 || self.is_handed_over {
+            return Heard::Other;
         }
+        if self.has_begun {
+            return Heard::GoesOn;
+        }
+        self.has_begun = true;
+        self.until = now + self.patience.head;
+        Heard::Begins
     }
 
     fn asked(&mut self) {
@@ -169,15 +183,14 @@ mod tests {
         let second = |seconds| start + Duration::from_secs(seconds);
         let mut at = At::new(PATIENCE, start);
         assert_eq!(at.until(), Some(second(10)), "nothing was said");
-        at.heard(second(9));
-        at.heard(second(18));
+        assert_eq!([at.heard(second(9)), at.heard(second(18))], [Heard::Begins, Heard::GoesOn]);
         assert_eq!(at.until(), Some(second(19)), "more bytes of a head buy no more time");
         at.asked();
         assert_eq!(at.until(), None, "an answer has its time");
-        at.heard(second(20));
+        assert_eq!(at.heard(second(20)), Heard::Other, "a body");
         at.answered(second(100));
         assert_eq!(at.until(), Some(second(175)), "kept alive for the next one");
-        at.heard(second(160));
+        assert_eq!(at.heard(second(160)), Heard::Begins);
         assert_eq!(at.until(), Some(second(170)), "the next one has begun");
     }
 

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::hosts::Hosts;
+use crate::prefix::Prefix;
 use connection::Connection;
 pub(crate) use connection::H2;
 pub(crate) use room::Crowded;
@@ -46,6 +47,8 @@ pub struct Listening {
     pub connect: bool,
     /// The names that stand for services.
     pub hosts: Arc<Hosts>,
+    /// The path below which a proxy shows this server, for what is refused before it is a request.
+    pub base_path: Prefix,
     /// What callers may take.
     pub limits: ConnectionLimits,
 }

@@ -2,7 +2,7 @@
 //! answers that the HTTP library gives by itself to what is no request.
 //!
 //! Those have no body, and no request id; clients show the text of JSON errors and nothing else. So in the place of
-//! each goes one of ours.
+//! each goes one of ours, in the words of the API that was called, as far as the beginning of the head tells.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,22 +11,31 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use scumble_api::ErrorAnswer;
+use scumble_api::{ErrorAnswer, OpenAiError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::course::Course;
+use super::course::{Course, Heard};
 use super::room::Place;
+use crate::prefix::Prefix;
+use crate::routes::speaks_openai;
 
 /// How much is read of what comes after a refused head…
 const LINGER_BYTES: usize = 1024 * 1024;
 /// …and for how long: hanging up on bytes under way would take the answer from the caller.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How much of the beginning of a head is kept: a method, a base path and what tells one API from the other.
+const BEGINNING_BYTES: usize = 512;
+
 /// A connection's bytes.
 pub(super) struct Wire<I> {
     io: I,
     course: Arc<Course>,
+    /// How the head begins that came last.
+    beginning: Vec<u8>,
+    /// The path below which a proxy shows this server.
+    base_path: Prefix,
     /// Held as long as the bytes can flow: a WebSocket outlives the requests of its connection.
     _place: Option<Arc<Place>>,
     /// How long the other side may take nothing of what is sent.
@@ -41,7 +50,24 @@ pub(super) struct Wire<I> {
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
     pub(super) fn new(io: I, course: Arc<Course>, place: Option<Arc<Place>>, patience: Duration) -> Self {
-        Self { io, course, _place: place, patience, stalled: None, own: None, linger: None }
+        let (beginning, base_path) = (Vec::new(), Prefix::default());
+        Self { io, course, beginning, base_path, _place: place, patience, stalled: None, own: None, linger: None }
+    }
+
+    /// Behind a proxy that leaves this path in front of all others.
+    pub(super) fn below(self, base_path: Prefix) -> Self {
+        Self { base_path, ..self }
+    }
+
+    /// Bytes that have come.
+    fn heard(&mut self, bytes: &[u8]) {
+        match self.course.heard() {
+            Heard::Begins => self.beginning.clear(),
+            Heard::GoesOn => {}
+            Heard::Other => return,
+        }
+        let room = BEGINNING_BYTES.saturating_sub(self.beginning.len());
+        self.beginning.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
     /// Whether these bytes are an answer of the library's own; ours then waits in its place.
@@ -50,7 +76,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
             return false;
         }
         let Some(status) = refused(bytes) else { return false };
-        self.own = Some((answer(status), 0));
+        self.own = Some((answer(status, asks_openai(&self.beginning, &self.base_path)), 0));
         true
     }
 
@@ -103,7 +129,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<I> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(context, buffer))?;
         if buffer.filled().len() > before {
-            this.course.heard();
+            this.heard(&buffer.filled()[before..]);
         }
         Poll::Ready(Ok(()))
     }
@@ -169,8 +195,21 @@ fn refused(head: &[u8]) -> Option<StatusCode> {
     StatusCode::from_bytes(code).ok().filter(StatusCode::is_client_error)
 }
 
+/// Whether a head that begins like this is for OpenAI's API.
+fn asks_openai(beginning: &[u8], base_path: &Prefix) -> bool {
+    let line = String::from_utf8_lossy(beginning);
+    let Some(target) = line.trim_start_matches(['\r', '\n']).split(' ').nth(1) else { return false };
+    // an absolute URL is a target too
+    let path = match target.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
+        None => target,
+    };
+    let path = path.split(['?', '\r', '\n']).next().unwrap_or_default();
+    speaks_openai(base_path.strip(path).unwrap_or(path))
+}
+
 /// A refusal of what is no request, complete.
-fn answer(status: StatusCode) -> Vec<u8> {
+fn answer(status: StatusCode, to_openai: bool) -> Vec<u8> {
     let detail = match status {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
             "The head of this request is larger than this server reads: shorten its URL or its headers"
@@ -180,14 +219,17 @@ fn answer(status: StatusCode) -> Vec<u8> {
         }
         _ => "This is not an HTTP request: its first line or its headers cannot be read",
     };
-    let body = ErrorAnswer::plain(status.as_u16(), detail).body.to_string();
+    let (answer, id) = (ErrorAnswer::plain(status.as_u16(), detail), uuid::Uuid::new_v4());
+    let (body, their_id) = match to_openai {
+        true => (OpenAiError::of(&answer).body().to_string(), format!("x-request-id: {id}\r\n")),
+        false => (answer.body.to_string(), String::new()),
+    };
     let reason = status.canonical_reason().unwrap_or_default();
     format!(
         "HTTP/1.1 {} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nx-fal-request-id: \
-         {}\r\naccess-control-allow-origin: *\r\nconnection: close\r\n\r\n{body}",
+         {id}\r\n{their_id}access-control-allow-origin: *\r\nconnection: close\r\n\r\n{body}",
         status.as_u16(),
         body.len(),
-        uuid::Uuid::new_v4()
     )
     .into_bytes()
 }
@@ -195,6 +237,24 @@ fn answer(status: StatusCode) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_beginning_of_a_head_tells_which_api_it_is_for() {
+        let base = Prefix::parse("/scumble").unwrap_or_default();
+        let asks = |text: &str| asks_openai(text.as_bytes(), &base);
+        for theirs in [
+            "GET /v1/models?xxxx",
+            "GET /v1 HTTP/1.1\r\n",
+            "\r\nPOST /v1/images/generations HTTP/1.1\r\nhost: a",
+            "GET /scumble/v1/models HTTP/1.1",
+            "GET http://a.test/v1/models HTTP/1.1",
+        ] {
+            assert!(asks(theirs), "{theirs}");
+        }
+        for ours in ["", "GET", "GET ", "GET /v1x HTTP/1.1", "GET /run/v1/a HTTP/1.1", "GET / HTTP/1.1\r\na: /v1/"] {
+            assert!(!asks(ours), "{ours}");
+        }
+    }
 
     #[test]
     fn only_refusals_are_replaced() {

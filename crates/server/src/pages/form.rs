@@ -1,6 +1,6 @@
 //! An endpoint's form, made from the table: what each control shows, holds and says about itself.
 
-use scumble_api::{Endpoint, Field, ImageSize, Kind, PRESETS, Problem, SizeLimits};
+use scumble_api::{Endpoint, Field, ImageSize, Kind, PRESETS, Problem, Shade, SizeLimits};
 use serde_json::{Map, Value, json};
 
 use super::labels::label;
@@ -66,9 +66,6 @@ fn view(field: &Field, under: &str, value: Option<&Value>, problems: &Told<'_>) 
         "error": problems.about(&path, !is_group),
     });
     extend(&mut view, more);
-    if matches!(field.kind, Kind::Mask { .. }) {
-        view["ink"] = ink(field).into();
-    }
     view
 }
 
@@ -86,9 +83,12 @@ fn brief(help: &'static str) -> (&'static str, Option<&'static str>) {
     }
 }
 
-/// The colour that a mask is painted in: its help says which one means something.
-fn ink(field: &Field) -> &'static str {
-    if field.help.contains("black where") { "black" } else { "white" }
+/// The colour that a mask is painted in: the one that means something.
+const fn ink(marks: Shade) -> &'static str {
+    match marks {
+        Shade::White => "white",
+        Shade::Black => "black",
+    }
 }
 
 /// A control for one value of a kind. `shown` is null where nothing is there.
@@ -121,9 +121,9 @@ fn control(kind: &Kind, path: &str, shown: &Value, problems: &Told<'_>) -> Value
         Kind::Choice(words) => base("choice", json!({ "value": text(), "options": words })),
         Kind::Hex { digits } => base("hex", json!({ "value": text(), "digits": digits })),
         Kind::Image => base("image", json!({ "value": text() })),
-        Kind::Mask { of, .. } => {
+        Kind::Mask { of, marks } => {
             let beside = path.rsplit_once('.').map_or_else(|| (*of).to_owned(), |(before, _)| format!("{before}.{of}"));
-            base("mask", json!({ "value": text(), "of": beside }))
+            base("mask", json!({ "value": text(), "of": beside, "ink": ink(*marks) }))
         }
         Kind::ImageSize { min, max, area, step } => {
             let limits = SizeLimits { min: *min, max: *max, area: *area, step: *step };
@@ -207,9 +207,11 @@ mod tests {
             ENDPOINTS.iter().flat_map(fields).filter(|field| matches!(field.kind, Kind::Mask { .. })).collect();
         assert!(masks.len() >= 3);
         for mask in masks {
-            let says =
-                ["black where", "white where", "white on black"].iter().filter(|words| mask.help.contains(*words));
-            assert_eq!(says.count(), 1, "{}", mask.help);
+            let words = [("black where", "black"), ("white where", "white"), ("white on black", "white")];
+            let says: Vec<&str> =
+                words.iter().filter(|(words, _)| mask.help.contains(words)).map(|(_, ink)| *ink).collect();
+            let view = view(mask, "", None, &Told(&[]));
+            assert_eq!(says, [view["ink"].as_str().unwrap_or_default()], "{}", mask.help);
         }
     }
 

@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use minijinja::context;
+use scumble_api::AboutWorker;
 use scumble_store::{EventKind, HistoryFilter, Job, JobId, State as JobState};
 use serde_json::{Value, json};
 
@@ -68,9 +69,12 @@ async fn content(state: &AppState, caller: &Caller, visitor: &Visitor) -> scumbl
         .all()
         .iter()
         .map(|(worker, about)| {
-            let busy = at_work.values().filter(|holder| is_of(holder, &worker.name)).count();
+            let near = near_slots(about);
+            let held = at_work.values().filter_map(|holder| slot_of(holder, &worker.name));
+            let (busy, far_busy): (Vec<usize>, Vec<usize>) = held.partition(|slot| *slot < near);
             context! {
-                name => worker.name, device => about.device, slots => about.slots, busy => busy,
+                name => worker.name, device => about.device, slots => near, busy => busy.len(),
+                far_slots => about.far_slots, far_busy => far_busy.len(),
                 since => moment(worker.since_ms), up => duration(now_ms - worker.since_ms),
             }
         })
@@ -84,7 +88,8 @@ async fn content(state: &AppState, caller: &Caller, visitor: &Visitor) -> scumbl
         waiting_total => waiting_total,
         running_total => running_total,
         others => running_total.saturating_sub(running.len() as u64),
-        slots => workers.all().iter().map(|(_, about)| about.slots).sum::<usize>(),
+        slots => workers.all().iter().map(|(_, about)| near_slots(about)).sum::<usize>(),
+        far_slots => workers.all().iter().map(|(_, about)| about.far_slots).sum::<usize>(),
         workers => crew,
     })
 }
@@ -111,7 +116,13 @@ async fn row_of_running(
     Ok(row)
 }
 
-/// Whether a lease is held by a slot of this worker.
-fn is_of(holder: &str, worker: &str) -> bool {
-    holder.rsplit_once('/').is_some_and(|(name, _)| name == worker)
+/// How many jobs a worker computes at once; those that wait for makers are beside them.
+fn near_slots(about: &AboutWorker) -> usize {
+    about.slots.saturating_sub(about.far_slots)
+}
+
+/// The slot of this worker that holds a lease, if one does. Those that compute have the lowest numbers.
+fn slot_of(holder: &str, worker: &str) -> Option<usize> {
+    let (name, slot) = holder.rsplit_once('/')?;
+    (name == worker).then(|| slot.parse().unwrap_or(0))
 }

@@ -100,7 +100,8 @@ async fn page(state: &AppState, caller: &Caller, visitor: &Visitor, note: &Note)
     };
     let rows: Vec<_> = keys.iter().map(row).collect();
     let made = note.made.as_ref().map(|(label, secret)| context! { label => label, secret => secret.reveal() });
-    let content = context! { title => "Keys", keys => rows, error => note.error, made => made };
+    let content =
+        context! { title => "Keys", keys => rows, error => note.error, made => made, open => state.config.open };
     let status = if note.error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     frame.with_status(status, "keys.html", "keys", &content)
 }

@@ -15,6 +15,7 @@ mod keys;
 mod labels;
 mod layout;
 mod literal;
+mod lost;
 mod model;
 mod reference;
 mod sign_in;
@@ -28,6 +29,7 @@ mod ways;
 use axum::routing::{get, post};
 
 pub(crate) use self::layout::keep_private;
+pub(crate) use self::lost::ForPrograms;
 pub(crate) use self::tries::Tries;
 pub(crate) use self::visitor::{VisitHash, key_of_cookie, refused, visit_of_page};
 pub(crate) use self::ways::Workers;
@@ -64,6 +66,8 @@ pub(crate) fn cookie_of(headers: &axum::http::HeaderMap) -> Option<&str> {
 pub(crate) fn routes() -> Table {
     Table::default()
         .route("/", get(gallery::show))
+        .route("/models", get(lost::models))
+        .route("/models/", get(lost::models))
         .route("/models/{*path}", get(model::show).post(model::generate))
         .route("/history", get(history::list))
         .route("/history/{id}", get(job::show))

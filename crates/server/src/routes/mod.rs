@@ -22,6 +22,7 @@ use axum::routing::{any, get, post, put};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub(crate) use self::openai::{refused_as_asked, speaks_openai};
 pub(crate) use self::realtime::endpoint_of as realtime_of;
 pub(crate) use self::stream::endpoint_of as stream_of;
 #[cfg(feature = "fuzz")]

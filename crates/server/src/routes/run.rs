@@ -14,6 +14,7 @@ use crate::addressing::{Caller, Service};
 use crate::answer::{Refusal, about, outcome};
 use crate::auth::Authorized;
 use crate::middleware::wrong_method;
+use crate::pages::ForPrograms;
 use crate::sent::Sent;
 use crate::state::AppState;
 use crate::submit::{Call, Origin, endpoint, too_many};
@@ -82,6 +83,7 @@ pub(super) async fn bare(
     Extension(caller): Extension<Caller>,
     (method, uri): (Method, Uri),
     headers: HeaderMap,
+    _: ForPrograms,
     Handshake(opening): Handshake,
     Sent { by: authorized, body }: Sent<Authorized>,
 ) -> Result<Response, Refusal> {

@@ -175,6 +175,10 @@ impl Store for PostgresStore {
         retention::purge(self, retention, limit, true).await
     }
 
+    async fn has_older(&self) -> Result<bool> {
+        retention::has_older(self).await
+    }
+
     async fn delete_job(&self, id: JobId) -> Result<Option<Vec<FileRecord>>> {
         retention::delete_job(self, id).await
     }

@@ -26,20 +26,24 @@ pub struct PostgresOptions {
     pub connections: u32,
     /// How long to wait for a connection, and for what somebody else has locked.
     pub busy_timeout: Duration,
+    /// Whether it has to be there: where the schema holds nothing of this program, opening it is [`Error::Absent`] and
+    /// makes nothing.
+    pub existing: bool,
 }
 
 impl Default for PostgresOptions {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let connections = u32::try_from(2 * cores + 4).unwrap_or(u32::MAX).max(8);
-        Self { clock: Arc::new(SystemClock), connections, busy_timeout: Duration::from_secs(10) }
+        Self { clock: Arc::new(SystemClock), connections, busy_timeout: Duration::from_secs(10), existing: false }
     }
 }
 
 impl fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { clock: _, connections, busy_timeout } = self;
-        write!(f, "PostgresOptions {{ connections: {connections}, busy_timeout: {busy_timeout:?} }}")
+        let Self { clock: _, connections, busy_timeout, existing } = self;
+        write!(f, "PostgresOptions {{ connections: {connections}, busy_timeout: {busy_timeout:?}, ")?;
+        write!(f, "existing: {existing} }}")
     }
 }
 
@@ -49,15 +53,15 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Url`] when the URL makes no sense, [`Error::NoAnswer`] when nobody answers there, [`Error::Refused`]
+    /// [`Error::Absent`] when it has to be there and is not, [`Error::Url`] when the URL makes no sense, [`Error::NoAnswer`] when nobody answers there, [`Error::Refused`]
     /// when the server does not let this program in or has no such database, [`Error::NewerSchema`] when a newer
     /// program has written it; [`Error::ReadOnly`], [`Error::Full`] and [`Error::Busy`] when bringing it up to date
     /// fails. None of them tells the URL's password.
     pub async fn open(url: &str, options: PostgresOptions) -> Result<Self> {
-        let PostgresOptions { clock, connections, busy_timeout } = options;
+        let PostgresOptions { clock, connections, busy_timeout, existing } = options;
         let server = parse(url)?.disable_statement_logging();
         let now_ms = clock.now_ms();
-        let channel = retried!(prepare(&server, busy_timeout, now_ms))??;
+        let channel = retried!(prepare(&server, busy_timeout, now_ms, existing))??;
         let pool = pool(server.clone(), connections.max(1), busy_timeout);
         let listening = pool_of_one(server, busy_timeout);
         let announcer = Announcer::start(pool.clone(), listening, channel).await?;
@@ -112,9 +116,14 @@ fn parse(url: &str) -> Result<PgConnectOptions> {
     Ok(options.options([("client_min_messages", "warning")]))
 }
 
-/// Brings the schema up to date. Returns the channel that its changes are announced on, one for each schema; channels
+/// Brings the schema up to date, or only looks whether it is there where it is to be `existing`. Returns the channel that its changes are announced on, one for each schema; channels
 /// of different databases do not meet. The outer error is of the connection.
-async fn prepare(server: &PgConnectOptions, busy_timeout: Duration, now_ms: i64) -> sqlx::Result<Result<String>> {
+async fn prepare(
+    server: &PgConnectOptions,
+    busy_timeout: Duration,
+    now_ms: i64,
+    existing: bool,
+) -> sqlx::Result<Result<String>> {
     let mut conn = match tokio::time::timeout(busy_timeout, server.connect()).await {
         Ok(connected) => connected?,
         Err(_) => return Err(sqlx::Error::PoolTimedOut),
@@ -123,9 +132,19 @@ async fn prepare(server: &PgConnectOptions, busy_timeout: Duration, now_ms: i64)
     let Some(digest) = schema.try_get::<Option<String>, _>("digest")? else {
         return Ok(Err(Error::Url("the schema of its search_path is not there; CREATE SCHEMA makes it".to_owned())));
     };
+    if existing && !is_there(&mut conn).await? {
+        conn.close().await?;
+        return Ok(Err(Error::Absent));
+    }
     let migrated = migrate(&mut conn, now_ms).await;
     conn.close().await?;
     Ok(migrated.map(|()| format!("scumble_{digest}")))
+}
+
+/// Whether the schema holds tables of this program.
+async fn is_there(conn: &mut PgConnection) -> sqlx::Result<bool> {
+    let table = "SELECT to_regclass(quote_ident(current_schema()) || '.schema_version') IS NOT NULL AS there";
+    sqlx::query(table).fetch_one(conn).await?.try_get("there")
 }
 
 fn pool(server: PgConnectOptions, connections: u32, busy_timeout: Duration) -> PgPool {

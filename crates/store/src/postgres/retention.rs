@@ -32,6 +32,12 @@ pub(super) async fn purge(store: &PostgresStore, retention: Retention, limit: u3
     Ok(purged)
 }
 
+/// Whether jobs are here from when results were kept for ever. They have the lowest numbers.
+pub(super) async fn has_older(store: &PostgresStore) -> Result<bool> {
+    let one = "SELECT EXISTS (SELECT FROM jobs WHERE seq <= (SELECT through_seq FROM kept_for_ever)) AS found";
+    Ok(retried!(sqlx::query(one).fetch_one(&store.pool))?.try_get("found")?)
+}
+
 pub(super) async fn delete_job(store: &PostgresStore, id: JobId) -> Result<Option<Vec<FileRecord>>> {
     let found =
         retried!(sqlx::query(include_str!("queries/delete_job.sql")).bind(id.to_string()).fetch_all(&store.pool))?;

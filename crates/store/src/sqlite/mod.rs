@@ -331,6 +331,10 @@ impl Store for SqliteStore {
         self.writer.write(move |tx| retention::purge(tx, retention, limit, true)).await
     }
 
+    async fn has_older(&self) -> Result<bool> {
+        self.readers.read(retention::has_older).await
+    }
+
     async fn delete_job(&self, id: JobId) -> Result<Option<Vec<FileRecord>>> {
         self.writer.write(move |tx| retention::delete_job(tx, id)).await
     }

@@ -10,10 +10,11 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::broadcast;
 
 use super::SqliteStore;
+use super::db::Db;
 use super::errors::about;
 use super::flusher::log_beside;
 use super::lives::{Lives, private_file, private_folder};
-use super::migrate::migrate;
+use super::migrate::{migrate, version};
 use super::probe::Probe;
 use super::readers::Readers;
 use super::rush::Rush;
@@ -50,18 +51,27 @@ pub struct Options {
     pub busy_timeout: Duration,
     /// The file may not grow beyond this; further writes fail with [`Error::Full`]. `None`: up to the disk.
     pub max_bytes: Option<u64>,
+    /// Whether it has to be there: where there is no database, opening it is [`Error::Absent`] and makes none.
+    pub existing: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), readers: 4, busy_timeout: Duration::from_secs(10), max_bytes: None }
+        Self {
+            clock: Arc::new(SystemClock),
+            readers: 4,
+            busy_timeout: Duration::from_secs(10),
+            max_bytes: None,
+            existing: false,
+        }
     }
 }
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { clock: _, readers, busy_timeout, max_bytes } = self;
-        write!(f, "Options {{ readers: {readers}, busy_timeout: {busy_timeout:?}, max_bytes: {max_bytes:?} }}")
+        let Self { clock: _, readers, busy_timeout, max_bytes, existing } = self;
+        write!(f, "Options {{ readers: {readers}, busy_timeout: {busy_timeout:?}, max_bytes: {max_bytes:?}, ")?;
+        write!(f, "existing: {existing} }}")
     }
 }
 
@@ -71,7 +81,7 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Open`] when the file or its folder cannot be made, [`Error::Corrupt`] when it is no database,
+    /// [`Error::Absent`] when it has to be there and is not, [`Error::Open`] when the file or its folder cannot be made, [`Error::Corrupt`] when it is no database,
     /// [`Error::NewerSchema`] when a newer program has written it, [`Error::ReadOnly`], [`Error::Full`] and
     /// [`Error::Busy`] when bringing it up to date fails.
     pub async fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
@@ -83,7 +93,10 @@ impl SqliteStore {
 }
 
 fn open(path: &Path, options: Options) -> Result<SqliteStore> {
-    let Options { clock, readers, busy_timeout, max_bytes } = options;
+    let Options { clock, readers, busy_timeout, max_bytes, existing } = options;
+    if existing && !is_there(path, busy_timeout)? {
+        return Err(Error::Absent);
+    }
     make_private(path).map_err(|error| cannot_open(path, &error))?;
     let mut conn = open_writer(path, busy_timeout).map_err(|error| about(path, error))?;
     limit_size(&conn, max_bytes)?;
@@ -127,6 +140,18 @@ fn announce(changes: broadcast::Sender<Change>, seats: Arc<Seats>) -> Announce {
         // nobody listening is fine
         let _ = changes.send(change);
     })
+}
+
+/// Whether a database of this program is in the file. Only looks: an empty file stays empty, another program's as it is.
+fn is_there(path: &Path, busy_timeout: Duration) -> Result<bool> {
+    if !path.try_exists().map_err(|error| cannot_open(path, &error))? {
+        return Ok(false);
+    }
+    let looked = open_reader(path, busy_timeout).and_then(|db| {
+        let table = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_version'";
+        Ok(db.first(table, [], |_| Ok(()))?.is_some() && version(&db)? > 0)
+    });
+    looked.map_err(|error| about(path, error))
 }
 
 /// Makes the folder and an empty file where they are missing, for their owner only: secrets are in it. SQLite gives the

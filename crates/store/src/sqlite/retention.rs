@@ -1,7 +1,7 @@
 //! Deleting ended jobs. What belongs to a job goes with it, by its foreign keys; its files' rows stay until their bytes are
 //! gone, with an end from now on.
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::claims::HINT_KEPT_MS;
 use super::db::Db;
@@ -35,6 +35,12 @@ pub(super) fn purge(tx: &mut Tx, retention: Retention, limit: u32, spares_older:
         give_space_back(tx)?;
     }
     Ok(purged)
+}
+
+/// Whether jobs are here from when results were kept for ever. They have the lowest numbers.
+pub(super) fn has_older(db: &Connection) -> Result<bool> {
+    let one = "SELECT 1 FROM jobs WHERE seq <= (SELECT through_seq FROM kept_for_ever) LIMIT 1";
+    Ok(db.first(one, [], |_| Ok(()))?.is_some())
 }
 
 pub(super) fn delete_job(tx: &mut Tx, id: JobId) -> Result<Option<Vec<FileRecord>>> {

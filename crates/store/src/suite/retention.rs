@@ -117,6 +117,7 @@ pub async fn pictures_end_with_their_jobs(place: &impl Place) -> Result<()> {
     }
     let end = async |path: &str| Ok::<_, crate::Error>(store.file(path).await?.and_then(|file| file.expires_ms));
     place.clock().advance(UNKEPT_MS);
+    assert!(!store.has_older().await?, "nothing here is of an older version");
     assert_eq!(store.purge_younger(RETENTION, 10).await?, 1);
     assert_eq!(end("b/unkept").await?, Some(now_ms + UNKEPT_MS + KEPT_MS));
     assert_eq!((end("b/kept").await?, store.expired_files(10).await?), (None, vec![]));

@@ -23,7 +23,8 @@ impl Inputs {
     ) -> Result<Vec<GivenPicture>, RunError> {
         for field in endpoint.fields() {
             let Kind::Mask { of, marks } = field.kind else { continue };
-            let size = pictures.iter().find(|picture| picture.path == [of]).map(|picture| picture.size);
+            let picture = pictures.iter().find(|picture| picture.path == [of]);
+            let (size, url) = (picture.map(|picture| picture.size), picture.map(|picture| picture.url.clone()));
             let Some(mask) = pictures.iter_mut().find(|picture| picture.path == [field.name]) else { continue };
             let wrong = |msg: String| RunError::Invalid(vec![Problem::new(&[field.name], "value_error", msg)]);
             if let Some(size) = size.filter(|size| *size != mask.size) {
@@ -32,7 +33,14 @@ impl Inputs {
                     mask.size.width, mask.size.height, size.width, size.height
                 )));
             }
-            let clear = "The mask has no transparency; send a PNG that is transparent where to paint anew";
+            // who sends no mask means the picture's own transparency
+            let clear = match url.as_ref() == Some(&mask.url) {
+                true => {
+                    "No mask was sent, and the picture has no transparency; send a mask of its size, a PNG that is \
+                         transparent where to paint anew"
+                }
+                false => "The mask has no transparency; send a PNG that is transparent where to paint anew",
+            };
             let coloured = self.coloured(field.name, mask, marks).await?.ok_or_else(|| wrong(clear.to_owned()))?;
             (mask.bytes, mask.content_type) = (coloured, ImageFormat::Png.content_type());
         }

@@ -41,6 +41,10 @@ impl Runner for Closed {
     }
 
     async fn run(&self, request: Request, watch: Arc<dyn Watch>) -> Result<Drawn, RunError> {
+        // as where weights are missing: the owner has to do something, and asking again is of no use
+        if let Err(lack) = self.makers.get(self.id).ready() {
+            return Err(RunError::Unavailable(lack.to_string()));
+        }
         let call = call(&request, self.id)?;
         let bridge = Bridge { watch, maker: self.id, spent: Mutex::default() };
         let made = self.makers.get(self.id).run(&call, &bridge).await;

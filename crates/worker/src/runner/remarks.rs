@@ -29,7 +29,7 @@ pub(super) fn unknown_words(request: &Request, words: &[String], watch: &dyn Wat
         Family::Starter => {
             format!("the starter does not know: {list}. It draws as if they were not there. It knows these words. {STARTER_WORDS}")
         }
-        _ => format!("the model does not know: {list}. It reads each of them as the same unknown sign"),
+        _ => format!("the model does not know: {list}. To it, each of them is the same unknown character"),
     });
 }
 

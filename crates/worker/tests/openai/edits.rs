@@ -95,6 +95,10 @@ async fn what_a_mask_shows_through_is_painted_anew() {
         assert_eq!(error["error"]["param"], "mask");
         assert!(error["error"]["message"].as_str().unwrap().contains(word), "{error}");
     }
+    let error = answer(form(FILL).sent(&server, EDITS), 400).await;
+    assert_eq!(error["error"]["param"], "mask");
+    let said = error["error"]["message"].as_str().unwrap();
+    assert!(said.starts_with("mask: No mask was sent, and the picture has no transparency"), "{said}");
     // fal's own field means colours
     let before = listener.count();
     let uri =
@@ -132,6 +136,10 @@ async fn what_is_no_picture_or_too_much_is_refused() {
     assert!(error["error"]["message"].as_str().unwrap().contains("more than 64 parts"), "{error}");
     let cut = form(REDUX).file("image", &png).unfinished(&server, EDITS);
     assert_eq!(answer(cut, 400).await["error"]["type"], "invalid_request_error");
+    let tiny = form(REDUX).file("image", &png).text("size", "20000x20000");
+    let error = answer(tiny.sent(&server, EDITS), 400).await;
+    let said = error["error"]["message"].as_str().unwrap();
+    assert!(said.contains("size (width): ") && said.contains("size (height): "), "{said}");
     let huge = form(REDUX).file("image", &vec![0; 5 * 1024 * 1024]).sent(&server, EDITS);
     let error = answer(huge, 413).await;
     assert!(error["error"]["message"].is_string());

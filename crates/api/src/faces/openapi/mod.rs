@@ -56,7 +56,10 @@ pub fn openapi(endpoint: &Endpoint, places: &Places, edition: Edition) -> Value 
         "info": {
             "title": format!("Queue OpenAPI for {id}"),
             "version": "1.0.0",
-            "description": format!("The OpenAPI schema for the {id} queue."),
+            "description": format!(
+                "The OpenAPI schema for the {id} queue. A request's status comes as server-sent events, too: at its path \
+                 with /stream behind it."
+            ),
             "x-fal-metadata": {
                 "endpointId": id,
                 "category": endpoint.category(),
@@ -162,6 +165,8 @@ mod tests {
                     assert!(answers.contains_key("200"), "{document_name}: {method} {path}");
                     let needs_key = call.get("security") != Some(&json!([]));
                     assert_eq!(answers.contains_key("401"), needs_key, "{document_name}: {method} {path}");
+                    let guarded = !["/health", "/ready"].contains(&path.as_str());
+                    assert_eq!(answers.contains_key("403"), guarded, "{document_name}: {method} {path}");
                 }
             }
         }
@@ -171,8 +176,8 @@ mod tests {
             let answers = document["paths"][&format!("/{id}{path}")][method]["responses"].as_object();
             answers.expect("answers").keys().cloned().collect()
         };
-        assert_eq!(answers("", "post"), ["200", "401", "404", "413", "422", "429", "503"]);
-        assert_eq!(answers("/requests/{request_id}/status", "get"), ["200", "202", "401", "404"]);
+        assert_eq!(answers("", "post"), ["200", "401", "403", "404", "413", "422", "429", "503"]);
+        assert_eq!(answers("/requests/{request_id}/status", "get"), ["200", "202", "401", "403", "404"]);
     }
 
     /// Makers of clients take a default for a value of the schema it stands in; an object never is one where a word
@@ -219,6 +224,13 @@ mod tests {
                 let names: Vec<&str> = endpoint.fields().iter().map(|f| f.name).collect();
                 assert_eq!(input["x-fal-order-properties"], json!(names), "{path}");
             }
+        }
+        for (path, method) in [
+            ("/run/fal-ai/flux/dev/stream", "post"),
+            ("/queue/fal-ai/flux/dev/requests/{request_id}/status/stream", "get"),
+        ] {
+            let events = &document["paths"][path][method]["responses"]["200"]["content"];
+            assert!(events.get("text/event-stream").is_some(), "{path}: {events}");
         }
         // AuraFlow's picture has more fields than FLUX's: two schemas
         let of = |id: &str| {

@@ -19,7 +19,11 @@ pub fn openapi_of_server(places: &Places) -> Value {
     for endpoint in ENDPOINTS {
         let suffix = format!("_{}", word(endpoint.id));
         let mut calls = calls::queue(endpoint, "/queue", &suffix);
-        calls[format!("/run/{}", endpoint.id)] = calls::run(endpoint, &suffix);
+        let id = endpoint.id;
+        let follow = format!("/queue/{id}/requests/{{request_id}}/status/stream");
+        calls[format!("/run/{id}")] = calls::run(endpoint, &suffix);
+        calls[format!("/run/{id}/stream")] = calls::stream(endpoint, &suffix);
+        calls[follow] = calls::status_stream(endpoint, &suffix);
         take_in(endpoint, &mut calls, &mut schemas);
         if let Value::Object(calls) = calls {
             paths.extend(calls);
@@ -31,8 +35,9 @@ pub fn openapi_of_server(places: &Places) -> Value {
         "info": {
             "title": "Scumble",
             "version": "1.0.0",
-            "description": "A self-hosted image-generation server that speaks fal's Model API. Streams of a call are at \
-                            its path with `/stream` behind it, as server-sent events.",
+            "description": "A self-hosted image-generation server that speaks fal's Model API. Streams are server-sent \
+                            events: of a call at its path with `/stream` behind it, of a request's status likewise, and \
+                            of a call in OpenAI's words where that says `stream: true`.",
         },
         "servers": [{ "url": places.pages }],
         "security": security(),
@@ -112,7 +117,7 @@ fn beside() -> Map<String, Value> {
             "initiate_upload",
             "Where to send a file (by PUT), and where it will be.",
             "files",
-            &[(200, "The two addresses.", "InitiatedUpload"), no_key],
+            &[(200, "The two addresses.", "InitiatedUpload"), no_key, calls::NOT_FROM_THERE],
         )
     };
     let openai = |id: &str, summary, body| Operation {
@@ -125,6 +130,7 @@ fn beside() -> Map<String, Value> {
                 (200, "What was made.", "OpenAiImages"),
                 (400, "The call has a problem.", "OpenAiError"),
                 (401, "A key is needed here, and none or a wrong one came.", "OpenAiError"),
+                theirs(calls::NOT_FROM_THERE),
                 (404, "There is no such model.", "OpenAiError"),
                 (413, "The body is too large.", "OpenAiError"),
                 (429, "Too many requests at once. Try again later.", "OpenAiError"),
@@ -145,7 +151,12 @@ fn beside() -> Map<String, Value> {
             query("cursor", &json!({ "type": "string" }), "Where the page begins: the last answer's `next_cursor`."),
             query("q", &json!({ "type": "string" }), "Only those that have these words."),
         ],
-        ..call("list_models", "What can be called, page by page.", "server", &[(200, "A page.", "Catalogue")])
+        ..call(
+            "list_models",
+            "What can be called, page by page.",
+            "server",
+            &[(200, "A page.", "Catalogue"), theirs(calls::NOT_FROM_THERE)],
+        )
     };
     let health = probe(&call("health", "Whether the server lives.", "server", &[]));
     let ready = call("ready", "Whether the server can take work.", "server", &[(503, "It cannot; why.", "Error")]);
@@ -160,6 +171,11 @@ fn beside() -> Map<String, Value> {
         ("/ready", "get", open(ready)),
     ];
     paths.into_iter().map(|(path, method, call)| (path.to_owned(), json!({ method: call }))).collect()
+}
+
+/// An answer in OpenAI's envelope.
+const fn theirs((status, text, _): Answer<'static>) -> Answer<'static> {
+    (status, text, "OpenAiError")
 }
 
 /// A call that is answered with a word.
@@ -196,6 +212,11 @@ fn own_schemas() -> Map<String, Value> {
             "prompt": text("What the picture shows."),
             "n": { "type": "integer", "minimum": 1, "maximum": 10, "description": "How many pictures." },
             "size": text("`auto`, or pixels such as 1024x768."),
+            "stream": {
+                "type": "boolean",
+                "description": "Whether the answer is server-sent events: partial pictures, then the finished ones.",
+            },
+            "partial_images": { "type": "integer", "minimum": 0, "maximum": 3, "description": "How many, in a stream." },
             "response_format": { "type": "string", "enum": ["url", "b64_json"] },
             "output_format": text("The file format of the pictures."),
         })

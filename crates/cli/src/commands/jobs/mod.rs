@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::args::{Jobs, JobsCommand};
 use crate::failure::Failure;
 use crate::out;
-use crate::settings::{Place, open_store, runtime};
+use crate::settings::{Place, open_existing, runtime};
 
 /// One command on the database, then closes it.
 pub(crate) fn jobs(args: &Jobs) -> Result<(), Failure> {
@@ -24,7 +24,7 @@ pub(crate) fn jobs(args: &Jobs) -> Result<(), Failure> {
     let database = Place::of(place)?.database;
     crate::private::close_new_files();
     runtime()?.block_on(async {
-        let store = open_store(&database).await?;
+        let store = open_existing(&database).await?;
         let done = match &args.command {
             JobsCommand::List(list) => list::list(&*store, list).await,
             JobsCommand::Show(one) => show::show(&*store, one.id, one.json).await,

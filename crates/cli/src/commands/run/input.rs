@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use scumble_api::{Endpoint, EndpointId, ErrorAnswer, Field, Input, Kind, Scope};
+use scumble_api::{Endpoint, EndpointId, ErrorAnswer, Family, Field, Input, Kind, Scope};
 use serde_json::{Map, Value};
 
 use crate::args::{Run, Seed};
@@ -41,6 +41,10 @@ pub(super) fn read(args: &Run) -> Result<(&'static Endpoint, Input), Failure> {
         Some(Seed::Any) => drop(fields.shift_remove("seed")),
         None => {}
     }
+    if endpoint.field("prompt").is_some_and(Field::is_required) && !fields.contains_key("prompt") {
+        return Err(without_prompt(endpoint));
+    }
+    fields.iter_mut().filter(|(name, _)| *name == "image_size").for_each(|(_, size)| in_pixels(size));
     let mut unknown = Vec::new();
     find_unknown(endpoint.fields(), &EVERYWHERE, "", &fields, &mut unknown);
     let elsewhere = fields.keys().filter(|name| endpoint.field(name).is_none() && !EVERYWHERE.contains(&name.as_str()));
@@ -81,6 +85,27 @@ fn unknown(id: &str, alone: bool) -> Failure {
         return Failure::Usage(said);
     }
     Failure::Usage(format!("{said}. If this is a prompt, name the endpoint too: scumble run scumble/starter {id:?}"))
+}
+
+/// Nothing says what to draw.
+fn without_prompt(endpoint: &Endpoint) -> Failure {
+    let id = match endpoint.family {
+        Family::Starter => String::new(),
+        _ => format!("{} ", endpoint.id),
+    };
+    Failure::Usage(format!(
+        "the prompt is missing: scumble run {id}\"a red star on a blue background\". `scumble run {id}--help` shows what \
+         else it takes"
+    ))
+}
+
+/// `512x384`, as people write a size, becomes the object that stands for it.
+fn in_pixels(size: &mut Value) {
+    let sides = size.as_str().and_then(|text| text.split_once(['x', '×']));
+    let side = |text: &str| text.trim().parse::<u32>().ok();
+    if let Some((width, height)) = sides.and_then(|(width, height)| Some((side(width)?, side(height)?))) {
+        *size = serde_json::json!({ "width": width, "height": height });
+    }
 }
 
 /// The prompt from stdin, without the end of its last line.
@@ -190,6 +215,21 @@ mod tests {
             input.insert("max_sequence_length".into(), json!(64));
             let parsed = endpoint.parse(&Value::Object(input), Scope::Local);
             assert!(parsed.is_ok(), "{}: {parsed:?}", endpoint.id);
+        }
+    }
+
+    #[test]
+    fn sizes_can_be_written_as_people_write_them() {
+        let read = |text: &str| {
+            let mut size = json!(text);
+            in_pixels(&mut size);
+            size
+        };
+        for written in ["512x384", "512 x 384", "512×384"] {
+            assert_eq!(read(written), json!({ "width": 512, "height": 384 }), "{written}");
+        }
+        for other in ["square_hd", "x", "512x", "-1x5", "1x2x3", "landscape_16_9", "99999999999x1"] {
+            assert_eq!(read(other), json!(other));
         }
     }
 

@@ -29,7 +29,12 @@ pub(super) struct Trust {
 impl Https {
     /// Reads or makes certificates; `None` where the owner wants none.
     pub(super) fn prepare(settings: &Settings, listen: SocketAddr) -> Result<Option<Self>, Failure> {
-        let unusable = |e: tls::Error| Failure::System(e.to_string());
+        let unusable = |e: tls::Error| {
+            Failure::System(match settings.tls {
+                Some(Tls::Files { .. }) => format!("[server] tls: {e}"),
+                _ => e.to_string(),
+            })
+        };
         let (source, local) = match &settings.tls {
             None => return Ok(None),
             Some(Tls::Files { cert, key }) => (Source::Files { cert: cert.clone(), key: key.clone() }, None),

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Role, Serve};
-use crate::checks::{self, Examined, Finding};
+use crate::checks::{self, Examined, Finding, Purpose};
 use crate::failure::Failure;
 use crate::out;
 use crate::private;
@@ -31,7 +31,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// Serves until told to stop.
 pub(crate) fn serve(args: &Serve) -> Result<(), Failure> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // an empty variable is as good as none
+    let level = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|level| !level.trim().is_empty());
+    let filter = level.and_then(|level| EnvFilter::try_new(level).ok()).unwrap_or_else(|| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(out::colours()).with_writer(|| out::Log);
     // who cannot be told that the log cannot be written is not told
     log.log_internal_errors(false).init();
@@ -58,7 +60,10 @@ async fn serve_settings(settings: Settings) -> Result<(), Failure> {
         let worker = Worker { store: store.clone(), files, models, clock, config: settings.worker.clone() };
         tokio::spawn(worker.run(drain.clone(), stop.clone()))
     });
-    tracing::info!("{}; [retention] results_s says otherwise", kept(&settings.worker));
+    match kept(&settings.worker, &*store).await {
+        Ok(told) => tracing::info!("{told}"),
+        Err(error) => tracing::warn!(%error, "whether there are results of older versions is not known"),
+    }
     drain_on_signal(signals, &state, &drain, &stop).await;
     if let Some(working) = working
         && let Err(error) = working.await
@@ -95,7 +100,7 @@ struct Opened {
 
 /// Opens it, or closes what was opened and says all that is wrong: nothing is half up.
 async fn open(settings: &Settings) -> Result<Opened, Failure> {
-    let mut examined = checks::examine(settings).await;
+    let mut examined = checks::examine(settings, Purpose::Start).await;
     let mut failures = examined.failures();
     let mut https = None;
     // makes a certificate authority where there is none: not for a server that does not start
@@ -113,7 +118,7 @@ async fn open(settings: &Settings) -> Result<Opened, Failure> {
         }
     }
     match (Failure::of(failures), examined) {
-        (None, Examined { store: Some(store), files: Some(files), models, listener, findings: _, details: _ }) => {
+        (None, Examined { store: Some(store), files: Some(files), models, listener, .. }) => {
             Ok(Opened { store, files, models, listener, https })
         }
         (failure, examined) => {
@@ -148,17 +153,27 @@ fn start_listening(
         tls: https.map(|https| https.config),
         connect: settings.connect,
         hosts: settings.server.hosts.clone(),
+        base_path: settings.server.base_path.clone(),
         limits,
     };
     Some(tokio::spawn(listen::serve(listener, router, how, closing.clone())))
 }
 
 /// How long results are kept, as a sentence's part.
-pub(crate) fn kept(config: &scumble_worker::Config) -> String {
+pub(crate) async fn kept(config: &scumble_worker::Config, store: &dyn Store) -> scumble_store::Result<String> {
+    let older = config.keeps_older && store.has_older().await?;
+    Ok(kept_for(config, older))
+}
+
+/// The same, where it is known whether there are results from before they had an end.
+pub(crate) fn kept_for(config: &scumble_worker::Config, older: bool) -> String {
     let Some(kept_ms) = config.retention.kept_ms else { return "results are kept until somebody deletes them".into() };
-    let older =
-        if config.keeps_older { ", those that older versions accepted until somebody deletes them" } else { "" };
-    format!("results are kept for {}{older}", super::time::span(kept_ms))
+    let time = super::time::span(kept_ms);
+    let older = if older { "; those that older versions accepted, until somebody deletes them" } else { "" };
+    match config.keeps_older {
+        true => format!("results are kept for {time} (another time: [retention] results_s){older}"),
+        false => format!("results are kept for {time}, as [retention] results_s says"),
+    }
 }
 
 /// The first SIGTERM or Ctrl-C drains: jobs at hand end, waiting ones stay queued on disk; those that a direct caller waits

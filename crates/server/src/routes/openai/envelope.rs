@@ -12,29 +12,45 @@ use scumble_api::{ErrorAnswer, OpenAiError};
 use serde_json::Value;
 
 use super::refused::{InEnvelope, Refused};
-use crate::answer::REQUEST_ID;
-use crate::middleware::{panicked, with_request_id};
+use crate::answer::{REQUEST_ID, Refusal};
+use crate::middleware::{allowed, panicked, with_request_id};
 
 const THEIR_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest refusal that is put into an envelope; ours are shorter.
 const REFUSAL_BYTES: usize = 256 * 1024;
 
+/// Whether a path is one of OpenAI's API.
+pub(crate) fn speaks_openai(path: &str) -> bool {
+    path == "/v1" || path.starts_with("/v1/")
+}
+
+/// What is refused before any route is asked, in the words of whoever asked for this path.
+pub(crate) fn refused_as_asked(path: &str, refusal: Refusal) -> Response {
+    match speaks_openai(path) {
+        true => with_their_id(Refused::from(refusal).into_response()),
+        false => refusal.into_response(),
+    }
+}
+
 /// A panic is caught here, so that it too has its envelope.
 pub(in crate::routes) async fn envelope(request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    if path != "/v1" && !path.starts_with("/v1/") {
+    if !speaks_openai(path) {
         return next.run(request).await;
     }
-    let asked = format!("{} {path}", request.method());
     let response = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(panicked);
-    let mut response = with_request_id(in_envelope(&asked, response).await);
+    with_their_id(in_envelope(response).await)
+}
+
+fn with_their_id(response: Response) -> Response {
+    let mut response = with_request_id(response);
     if let Some(id) = response.headers().get(REQUEST_ID).cloned() {
         response.headers_mut().insert(THEIR_REQUEST_ID, id);
     }
     response
 }
 
-async fn in_envelope(asked: &str, response: Response) -> Response {
+async fn in_envelope(response: Response) -> Response {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
     if !is_error || response.extensions().get::<InEnvelope>().is_some() {
@@ -42,10 +58,8 @@ async fn in_envelope(asked: &str, response: Response) -> Response {
     }
     let (parts, body) = response.into_parts();
     let mut error = error(status, body).await;
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        let allowed =
-            parts.headers.get(header::ALLOW).and_then(|value| value.to_str().ok()).unwrap_or("another method");
-        error.message = format!("{asked} is not possible; there is {allowed}");
+    if let Some(refusal) = allowed(&parts.headers).filter(|_| status == StatusCode::METHOD_NOT_ALLOWED) {
+        error.message = refusal.answer().message();
     }
     let mut response = Refused::from(error).into_response();
     for (name, value) in parts.headers.iter().filter(|(name, _)| !is_about_body(name)) {
@@ -81,7 +95,6 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::answer::Refusal;
 
     async fn asked(path: &str) -> (StatusCode, bool, Value) {
         async fn boom() -> &'static str {

@@ -22,6 +22,7 @@ use axum::response::Response;
 use scumble_api::{OpenAiCall, OpenAiError, OpenAiRequest, OpenAiTask};
 
 pub(super) use self::envelope::envelope;
+pub(crate) use self::envelope::{refused_as_asked, speaks_openai};
 use self::here::Here;
 use self::inputs::Inputs;
 pub(super) use self::models::{list, model};
