@@ -15,7 +15,8 @@ const WRITE_TINY =
   process.env.WRITE_TINY_BIN ?? fileURLToPath(new URL("../../../target/release/examples/write_tiny", import.meta.url));
 // rows and columns of 16 pixels: up to 1024
 const SIDE = "64";
-const LONGEST = 30_000;
+// a few seconds each; more only where the machine has other things to do
+const LONGEST = 120_000;
 
 /** Endpoints, what they run on, and how large the example's picture is. */
 const DRAWING = [

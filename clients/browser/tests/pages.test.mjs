@@ -166,7 +166,7 @@ test("jobs show what runs, where, and can be cancelled", async (t) => {
   await page.locator(".running", { hasText: "the first" }).waitFor();
   assert.match(await page.locator(".running").textContent(), /denoise|beginning/);
   assert.match(await page.getByRole("region", { name: "Workers" }).textContent(), /cpu/);
-  assert.match(await page.locator(".big").textContent(), /Waiting1\s*Running1\s*Workers1\s*Slots1/);
+  assert.match(await page.locator(".big").textContent(), /Waiting1\s*Running1\s*Workers1\s*Slots here1/);
   await accessible(page);
   await shoot(page, "jobs-busy-desk-light");
   await page.locator(".line", { hasText: "the second" }).getByRole("button", { name: "Cancel" }).click();
