@@ -82,8 +82,7 @@ impl T5Encoder {
     pub fn load_first(config: &T5Config, count: usize, w: &Weights) -> Result<Self> {
         let encoder = w.pp("encoder");
         let blocks = encoder.pp("block");
-        let block =
-            |i: usize, w: &Weights| Block::load(config, &w.pp(i).pp("layer"), i == 0 || config.own_distances);
+        let block = |i: usize, w: &Weights| Block::load(config, &w.pp(i).pp("layer"), i == 0 || config.own_distances);
         (count..config.layers).try_for_each(|i| block(i, &blocks.check_only()).map(drop))?;
         Ok(Self {
             tokens: Embedding::load(&w.pp("shared"), config.vocab, config.d_model)?,
