@@ -29,6 +29,8 @@ const DRAWING = [
   ["fal-ai/flux-pro/v1/fill", "flux-fill", [256, 256]],
   ["fal-ai/stable-diffusion-v35-large", "sd35", [1024, 768]],
   ["fal-ai/aura-flow", "auraflow", [1024, 1024]],
+  ["fal-ai/f-lite/standard", "f-lite", [1024, 768]],
+  ["fal-ai/f-lite/texture", "f-lite", [1024, 768]],
 ];
 
 after(close);

@@ -53,6 +53,7 @@ fn tiny_checkpoints_run_and_can_be_traced() {
     for (variant, endpoint) in [
         (Variant::Dev, "fal-ai/flux/dev"),
         (Variant::AuraFlow, "fal-ai/aura-flow"),
+        (Variant::FLite, "fal-ai/f-lite/texture"),
         (Variant::Sd35, "fal-ai/stable-diffusion-v35-large"),
     ] {
         let desk = Desk::new();

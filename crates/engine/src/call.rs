@@ -43,6 +43,9 @@ pub struct Call {
     pub ip_adapter: Option<IpAdapter>,
     /// How much of the transformer's work may be taken over from the step before.
     pub acceleration: Acceleration,
+    /// For F-Lite: adaptive projected guidance (Sadat et al., 2024), which keeps of guidance what is not along the picture
+    /// itself, scaled down until its standard deviation is at most this. Its authors take 0.03.
+    pub apg: Option<f64>,
 }
 
 /// How much of the transformer's work a step may take over from the one before.
@@ -84,6 +87,10 @@ impl Call {
         if !(self.strength > 0.0 && self.strength <= 1.0) {
             let problem = format!("must be above 0 and at most 1, got {}", self.strength);
             return Err(Error::Parameter { name: "strength", problem });
+        }
+        if let Some(threshold) = self.apg.filter(|threshold| !(threshold.is_finite() && *threshold > 0.0)) {
+            let problem = format!("must be a finite number above 0, got {threshold}");
+            return Err(Error::Parameter { name: "apg", problem });
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{Call, DType, Device, Error, Pixels, Tensor, Trace, Unobserved};
 use scumble_testkit::tiny::{self, Variant};
 
-const GUIDED: [Variant; 2] = [Variant::Sd35, Variant::AuraFlow];
+const GUIDED: [Variant; 3] = [Variant::Sd35, Variant::AuraFlow, Variant::FLite];
 
 // ------------------------------------------------------------------------------------------------- guidance
 
@@ -205,7 +205,7 @@ fn sd35_runs_without_t5() {
 
 // ----------------------------------------------------------------------------------------------------- types
 
-/// Seen, in levels on average: bfloat16 1.1 (SD3.5) and 1.5 (AuraFlow), float16 0.2.
+/// Seen, in levels on average: bfloat16 1.1 (SD3.5), 1.5 (AuraFlow) and 1.2 (F-Lite), float16 0.3 or less.
 #[test]
 fn reduced_types_stay_near_float32() {
     for variant in GUIDED {
@@ -232,9 +232,11 @@ fn parts_that_overflow_in_float16_are_never_computed_in_it() {
     assert_eq!(draw(&*pipeline, &Variant::AuraFlow.call()).len(), 1);
 
     // the same for text encoders: the matrix that overflows in T5-XXL
-    for (variant, file) in
-        [(Variant::AuraFlow, "text_encoder/model.safetensors"), (Variant::Sd35, "text_encoder_3/model.safetensors")]
-    {
+    for (variant, file) in [
+        (Variant::AuraFlow, "text_encoder/model.safetensors"),
+        (Variant::Sd35, "text_encoder_3/model.safetensors"),
+        (Variant::FLite, "text_encoder/model.safetensors"),
+    ] {
         let folder = tiny::of(variant).tempdir();
         edit(&folder.path().join(file), |tensors| {
             let name = "encoder.block.0.layer.1.DenseReluDense.wo.weight";
@@ -265,8 +267,8 @@ fn one_file_may_hold_several_types() {
 #[test]
 fn infinity_is_a_failure_that_names_the_remedy() {
     for variant in Variant::ALL {
-        let transformer = "transformer/diffusion_pytorch_model.safetensors";
-        let said = overflowed(variant, transformer, &["proj_out.weight", "proj_out.bias"]);
+        let transformer = format!("{}/diffusion_pytorch_model.safetensors", variant.network());
+        let said = overflowed(variant, &transformer, &["proj_out.weight", "proj_out.bias", "final_proj.weight"]);
         assert!(said.contains("step 1 of 4") && said.contains("float32"), "{variant:?}: {said}");
         let vae = "vae/diffusion_pytorch_model.safetensors";
         let said = overflowed(variant, vae, &["decoder.conv_out.weight", "decoder.conv_out.bias"]);
@@ -319,6 +321,17 @@ fn what_a_family_cannot_follow_is_said() {
         (Variant::Sd35, "transformer/config.json", "num_layers", "0"),
         (Variant::Sd35, "text_encoder_2/config.json", "hidden_act", "\"relu\""),
         (Variant::Sd35, "scheduler/scheduler_config.json", "use_dynamic_shifting", "true"),
+        (Variant::FLite, "dit_model/config.json", "patch_size", "1"),
+        (Variant::FLite, "dit_model/config.json", "in_channels", "4"),
+        (Variant::FLite, "dit_model/config.json", "cross_attn_input_size", "48"),
+        (Variant::FLite, "dit_model/config.json", "num_heads", "0"),
+        (Variant::FLite, "dit_model/config.json", "num_heads", "8"),
+        (Variant::FLite, "dit_model/config.json", "depth", "0"),
+        (Variant::FLite, "dit_model/config.json", "mlp_ratio", "1e12"),
+        (Variant::FLite, "dit_model/config.json", "mlp_ratio", "-4.0"),
+        (Variant::FLite, "dit_model/config.json", "rope_base", "0"),
+        (Variant::FLite, "dit_model/config.json", "use_rope", "false"),
+        (Variant::FLite, "text_encoder/config.json", "num_layers", "7"),
     ] {
         let folder = tiny::of(variant).tempdir();
         set(folder.path(), file, key, value);
@@ -334,9 +347,12 @@ fn an_examination_finds_all_that_is_wrong_and_reads_no_tensor() {
         let folder = tiny::of(variant).tempdir();
         let examine = || families::examine(None, Source::Folder(folder.path().into()));
         assert!(examine().is_empty(), "{variant:?}");
-        edit(&folder.path().join("transformer/diffusion_pytorch_model.safetensors"), |tensors| {
-            tensors.remove("proj_out.weight").unwrap();
-            tensors.remove("norm_out.linear.weight").unwrap();
+        let last = match variant {
+            Variant::FLite => ["final_modulation.1.weight", "final_proj.weight"],
+            _ => ["norm_out.linear.weight", "proj_out.weight"],
+        };
+        edit(&folder.path().join(variant.network()).join("diffusion_pytorch_model.safetensors"), |tensors| {
+            last.iter().for_each(|name| drop(tensors.remove(*name).unwrap()));
         });
         edit(&folder.path().join("vae/diffusion_pytorch_model.safetensors"), |tensors| {
             let conv = tensors["decoder.conv_in.bias"].clone();
@@ -363,8 +379,8 @@ fn an_examination_finds_all_that_is_wrong_and_reads_no_tensor() {
                 "extra also.left",
                 "extra left.over",
                 "misshapen decoder.conv_in.bias",
-                "missing norm_out.linear.weight",
-                "missing proj_out.weight",
+                &format!("missing {}", last[0]),
+                &format!("missing {}", last[1]),
             ],
             "{variant:?}"
         );
@@ -405,8 +421,12 @@ fn what_published_files_leave_open_changes_no_picture() {
 
 #[test]
 fn words_that_no_encoder_can_read_are_named() {
-    for (variant, expected) in [(Variant::Dev, vec!["猫"]), (Variant::Sd35, vec!["猫"]), (Variant::AuraFlow, vec![])]
-    {
+    for (variant, expected) in [
+        (Variant::Dev, vec!["猫"]),
+        (Variant::Sd35, vec!["猫"]),
+        (Variant::AuraFlow, vec![]),
+        (Variant::FLite, vec!["猫"]),
+    ] {
         assert_eq!(open(variant).unknown_words("a cat 猫").unwrap(), expected, "{variant:?}");
     }
 }

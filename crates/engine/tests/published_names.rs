@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use scumble_engine::encoders::{ClipConfig, ClipText, SiglipConfig, SiglipVision, T5Config, T5Encoder};
 use scumble_engine::families::auraflow::{self, AuraConfig, AuraTransformer};
+use scumble_engine::families::f_lite::{FLiteConfig, FLiteTransformer};
 use scumble_engine::families::flux::{self, FluxConfig, FluxTransformer};
 use scumble_engine::families::names::{Names, Original};
 use scumble_engine::families::sd35::{
@@ -127,6 +128,36 @@ fn clip_l() {
 }
 
 /// FLUX's `text_encoder_2` and SD3.5's `text_encoder_3`.
+/// The listing has the tables of positions, which a file may hold or not: the loader asks where they are.
+#[test]
+fn f_lite_transformers() {
+    let tables = |name: &str| name.starts_with("rope.freqs_hw_");
+    for (listing, depth) in [("f-lite__dit_model", 40), ("f-lite-7b__dit_model", 28)] {
+        let config = FLiteConfig::read(&config(json!({ "depth": depth }))).unwrap();
+        check(listing, tables, |w| FLiteTransformer::load(&config, w).map(drop));
+        let stored: Vec<_> = published(listing).into_iter().filter(|(name, _)| tables(name)).collect();
+        let half = config.width / config.heads / 2;
+        assert!(stored.len() == 2 && stored.iter().all(|(_, shape)| *shape == [512, 512, half]), "{stored:?}");
+    }
+}
+
+/// Of the last seven blocks nothing is computed; they are asked for all the same.
+#[test]
+fn f_lite_text_encoder_and_autoencoder() {
+    let t5 = T5Config::read(&config(json!({}))).unwrap();
+    check("f-lite__text_encoder", T5Encoder::ignores, |w| T5Encoder::load_first(&t5, 17, w).map(drop));
+    let published = json!({
+        "layers_per_block": 2,
+        "norm_num_groups": 32,
+        "scaling_factor": 0.3611,
+        "shift_factor": 0.1159,
+        "use_post_quant_conv": false,
+        "use_quant_conv": false,
+    });
+    let vae = VaeConfig::read(&config(published)).unwrap();
+    check("f-lite__vae", |_| false, |w| Vae::load(&vae, w).map(drop));
+}
+
 #[test]
 fn t5_xxl() {
     let config = T5Config::read(&config(json!({}))).unwrap();

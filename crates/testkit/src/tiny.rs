@@ -13,6 +13,7 @@
 
 pub mod adapters;
 mod configs;
+mod corpus;
 pub mod loras;
 mod tokenizers;
 mod torch;
@@ -38,11 +39,13 @@ pub enum Variant {
     Sd35,
     /// AuraFlow: UMT5, guidance by two passes.
     AuraFlow,
+    /// F-Lite: the middle of T5, a transformer that looks at its text, guidance by two passes.
+    FLite,
 }
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Schnell, Self::Dev, Self::Fill, Self::Sd35, Self::AuraFlow];
+    pub const ALL: [Self; 6] = [Self::Schnell, Self::Dev, Self::Fill, Self::Sd35, Self::AuraFlow, Self::FLite];
 
     /// Name of the variant, also of its folder of golden tensors.
     pub fn name(self) -> &'static str {
@@ -52,15 +55,27 @@ impl Variant {
             Self::Fill => "flux-fill",
             Self::Sd35 => "sd35",
             Self::AuraFlow => "auraflow",
+            Self::FLite => "f-lite",
+        }
+    }
+
+    /// The folder of its transformer.
+    pub fn network(self) -> &'static str {
+        match self {
+            Self::FLite => "dit_model",
+            _ => "transformer",
         }
     }
 
     /// The call that the golden tensors were recorded from.
     pub fn call(self) -> Call {
         Call {
-            prompt: "A cat holding a sign that says hello world, 3 red stars".into(),
+            prompt: match self {
+                Self::FLite => corpus::PROMPT.into(),
+                _ => "A cat holding a sign that says hello world, 3 red stars".into(),
+            },
             negative: match self {
-                Self::Schnell | Self::Dev | Self::Fill => String::new(),
+                Self::Schnell | Self::Dev | Self::Fill | Self::FLite => String::new(),
                 Self::Sd35 | Self::AuraFlow => "blurry, low quality".into(),
             },
             width: 96,
@@ -71,6 +86,7 @@ impl Variant {
                 Self::Dev | Self::AuraFlow => 3.5,
                 Self::Sd35 => 4.5,
                 Self::Fill => 30.0,
+                Self::FLite => 6.0,
             },
             true_cfg: 1.0,
             seed: 1234,
@@ -78,11 +94,12 @@ impl Variant {
             picture: (self == Self::Fill).then(|| picture(96, 64)),
             mask: (self == Self::Fill).then(|| mask(96, 64)),
             strength: 1.0,
-            max_sequence_length: Some(48),
+            max_sequence_length: (self != Self::FLite).then_some(48),
             loras: Vec::new(),
             controlnet: None,
             ip_adapter: None,
             acceleration: Acceleration::None,
+            apg: None,
         }
     }
 }
@@ -151,8 +168,9 @@ impl Tiny {
         let folder = folder.as_ref();
         let files = configs::of(self.variant).into_iter().chain(tokenizers::of(self.variant));
         let transformer = self.transformer();
+        let network = format!("{}/config.json", self.variant.network());
         for (name, contents) in files {
-            let contents = if name == "transformer/config.json" { configs::pretty(&transformer) } else { contents };
+            let contents = if name == network { configs::pretty(&transformer) } else { contents };
             write(&folder.join(name), contents.as_bytes());
         }
         for component in Component::with(self.variant, &transformer) {

@@ -272,6 +272,8 @@ mod tests {
             "fal-ai/flux/schnell",
             "fal-ai/flux/dev",
             "fal-ai/aura-flow",
+            "fal-ai/f-lite/standard",
+            "fal-ai/f-lite/texture",
             "fal-ai/stable-diffusion-v35-large",
             "fal-ai/flux-pro/v1/fill",
         ] {

@@ -56,6 +56,36 @@ fn stable_diffusion_keeps_out_what_the_negative_prompt_names() {
     assert_eq!(draw(json!({ "num_images": 4, "num_inference_steps": 1 })).bytes().len(), 4);
 }
 
+#[test]
+fn every_field_of_f_lite_counts() {
+    let folder = tiny::of(Variant::FLite).tempdir();
+    for endpoint in ["fal-ai/f-lite/standard", "fal-ai/f-lite/texture"] {
+        let draw = |change: Value| run(folder.path(), endpoint, &change, None);
+        let plain = draw(json!({}));
+        let picture = &plain.drawn.as_ref().unwrap().pictures[0];
+        assert_eq!((picture.width, picture.height), (96, 64));
+        assert_eq!(picture.format.content_type(), "image/jpeg");
+        assert!(plain.log.is_empty(), "{:?}", plain.log);
+        for same in [json!({ "negative_prompt": "" }), json!({ "guidance_scale": 3.5 })] {
+            assert_eq!(plain.bytes(), draw(same.clone()).bytes(), "{same}");
+        }
+        for change in [
+            json!({ "prompt": "a dog" }),
+            json!({ "negative_prompt": "blurry" }),
+            json!({ "seed": 8 }),
+            json!({ "guidance_scale": 9.0 }),
+            json!({ "guidance_scale": 0.0 }),
+            json!({ "num_inference_steps": 21 }),
+            json!({ "image_size": { "width": 64, "height": 96 } }),
+        ] {
+            assert_ne!(plain.bytes(), draw(change.clone()).bytes(), "{change}");
+        }
+        let several = draw(json!({ "num_images": 4, "num_inference_steps": 1 }));
+        assert_eq!(several.bytes().len(), 4);
+        assert_ne!(several.bytes()[2], several.bytes()[3]);
+    }
+}
+
 /// The picture is the one that golden tensors were recorded with; the mask is too small, and fitted.
 #[test]
 fn a_fill_is_as_large_as_its_picture_and_follows_the_mask() {

@@ -71,13 +71,22 @@ impl T5Encoder {
     /// # Errors
     /// What [`Weights::get`] says.
     pub fn load(config: &T5Config, w: &Weights) -> Result<Self> {
+        Self::load_first(config, config.layers, w)
+    }
+
+    /// Loads the first `count` blocks and the last norm; of the other blocks names and shapes are checked, and nothing is
+    /// kept.
+    ///
+    /// # Errors
+    /// What [`Weights::get`] says.
+    pub fn load_first(config: &T5Config, count: usize, w: &Weights) -> Result<Self> {
         let encoder = w.pp("encoder");
         let blocks = encoder.pp("block");
+        let block = |i: usize, w: &Weights| Block::load(config, &w.pp(i).pp("layer"), i == 0 || config.own_distances);
+        (count..config.layers).try_for_each(|i| block(i, &blocks.check_only()).map(drop))?;
         Ok(Self {
             tokens: Embedding::load(&w.pp("shared"), config.vocab, config.d_model)?,
-            blocks: (0..config.layers)
-                .map(|i| Block::load(config, &blocks.pp(i).pp("layer"), i == 0 || config.own_distances))
-                .collect::<Result<_>>()?,
+            blocks: (0..count).map(|i| block(i, &blocks)).collect::<Result<_>>()?,
             final_norm: RmsNorm::load(&encoder.pp("final_layer_norm"), config.d_model, config.eps)?,
             config: config.clone(),
         })

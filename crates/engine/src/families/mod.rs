@@ -1,6 +1,7 @@
 //! From a call to pixels, one folder per family of models.
 
 pub mod auraflow;
+pub mod f_lite;
 pub mod flux;
 pub mod names;
 pub mod sd35;
@@ -16,7 +17,7 @@ use crate::trace::Trace;
 use crate::weights::{Checkpoint, Precision, Source};
 
 /// Every family that this engine runs: the one list.
-pub const FAMILIES: &[Family] = &[flux::FAMILY, flux::FILL, sd35::FAMILY, auraflow::FAMILY];
+pub const FAMILIES: &[Family] = &[flux::FAMILY, flux::FILL, sd35::FAMILY, auraflow::FAMILY, f_lite::FAMILY];
 
 /// A family of models.
 #[derive(Debug)]

@@ -19,5 +19,5 @@ pub use conv::{Conv2d, upsample_2x};
 pub use embed::{EmbedMlp, sinusoid};
 pub use gate::gated;
 pub use linear::{Embedding, Linear};
-pub use norm::{GroupNorm, LayerNorm, RmsNorm, modulated_norm, standardised};
+pub use norm::{GroupNorm, LayerNorm, RmsNorm, modulated_norm, standardised, unit_rms};
 pub use rotary::Rotary;

@@ -128,11 +128,27 @@ impl RmsNorm {
     }
 
     fn plain(&self, x: &Tensor) -> Result<Tensor> {
-        let wide = x.to_dtype(DType::F32)?;
-        let mean_square = wide.sqr()?.mean_keepdim(D::Minus1)?;
-        let y = wide.broadcast_div(&(mean_square + self.eps)?.sqrt()?)?;
+        let y = plain_unit_rms(x, self.eps)?;
         Ok(y.broadcast_mul(&self.gain.to_dtype(DType::F32)?)?.to_dtype(x.dtype())?)
     }
+}
+
+/// RMS norm without weights over the last dimension.
+///
+/// # Errors
+/// A device out of memory.
+pub fn unit_rms(x: &Tensor, eps: f64) -> Result<Tensor> {
+    if runs_here(x) {
+        return Ok(map(x, RmsNormRows { eps: eps as f32, gain: vec![1.0; x.dim(D::Minus1)?] })?);
+    }
+    Ok(plain_unit_rms(x, eps)?.to_dtype(x.dtype())?)
+}
+
+/// x / √(mean of squares + eps), float32.
+fn plain_unit_rms(x: &Tensor, eps: f64) -> Result<Tensor> {
+    let wide = x.to_dtype(DType::F32)?;
+    let mean_square = wide.sqr()?.mean_keepdim(D::Minus1)?;
+    Ok(wide.broadcast_div(&(mean_square + eps)?.sqrt()?)?)
 }
 
 struct RmsNormRows {
@@ -259,6 +275,7 @@ mod tests {
         close(&standardised(&x, 1e-5)?, &plain_standardised(&x, 1e-5)?)?;
         let rms = RmsNorm { gain: g.noise(&[24])?, eps: 1e-6 };
         close(&rms.forward(&x)?, &rms.plain(&x)?)?;
+        close(&unit_rms(&x, 1e-6)?, &plain_unit_rms(&x, 1e-6)?)?;
         let group = GroupNorm { gain: g.noise(&[24])?, offset: g.noise(&[24])?, groups: 4, eps: 1e-6 };
         let planes = g.noise(&[2, 24, 3, 7])?;
         close(&group.forward(&planes)?, &group.plain(&planes)?)?;

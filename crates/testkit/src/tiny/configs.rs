@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{File, Variant, tokenizers};
+use super::{File, Variant, corpus, tokenizers};
 
 /// Width of FLUX's CLIP and T5 states, which the transformer's configuration repeats.
 const CLIP_WIDTH: usize = 32;
@@ -13,6 +13,8 @@ const CLIP_G_WIDTH: usize = 40;
 const SD35_T5_WIDTH: usize = 80;
 /// Width of AuraFlow's UMT5 states.
 const UMT5_WIDTH: usize = 32;
+/// Width of F-Lite's T5 states.
+const F_LITE_T5_WIDTH: usize = 24;
 /// Rows and columns of SD3.5's table of positions, and those of the pictures that it was made for.
 const SD35_SIDE: usize = 24;
 pub(super) const SD35_BASE: usize = 8;
@@ -23,6 +25,7 @@ pub(super) fn of(variant: Variant) -> Vec<File> {
         Variant::Schnell | Variant::Dev | Variant::Fill => flux(variant),
         Variant::Sd35 => sd35(),
         Variant::AuraFlow => auraflow(),
+        Variant::FLite => f_lite(),
     };
     files.into_iter().map(|(name, value)| (name.to_owned(), pretty(&value))).collect()
 }
@@ -33,6 +36,7 @@ pub(super) fn transformer(variant: Variant) -> Value {
         Variant::Schnell | Variant::Dev | Variant::Fill => flux_transformer(variant),
         Variant::Sd35 => sd35_transformer(),
         Variant::AuraFlow => auraflow_transformer(),
+        Variant::FLite => f_lite_transformer(),
     }
 }
 
@@ -42,7 +46,7 @@ pub(super) fn side(variant: Variant, side: usize) -> Option<(&'static str, usize
         Variant::Sd35 => Some(("pos_embed_max_size", side)),
         // counted in entries here
         Variant::AuraFlow => Some(("pos_embed_max_size", side * side)),
-        Variant::Schnell | Variant::Dev | Variant::Fill => None,
+        Variant::Schnell | Variant::Dev | Variant::Fill | Variant::FLite => None,
     }
 }
 
@@ -52,6 +56,7 @@ pub(super) fn depths(variant: Variant) -> &'static [&'static str] {
         Variant::Schnell | Variant::Dev | Variant::Fill => &["num_layers", "num_single_layers"],
         Variant::Sd35 => &["num_layers"],
         Variant::AuraFlow => &["num_mmdit_layers", "num_single_dit_layers"],
+        Variant::FLite => &["depth"],
     }
 }
 
@@ -129,6 +134,23 @@ fn auraflow() -> Vec<(&'static str, Value)> {
         ("text_encoder/config.json", umt5()),
         ("transformer/config.json", auraflow_transformer()),
         ("vae/config.json", vae(Variant::AuraFlow)),
+    ]
+}
+
+fn f_lite() -> Vec<(&'static str, Value)> {
+    let index = json!({
+        "_class_name": "FLitePipeline",
+        "_diffusers_version": "0.33.1",
+        "dit_model": ["f_lite.model", "DiT"],
+        "text_encoder": ["transformers", "T5EncoderModel"],
+        "tokenizer": ["transformers", "T5TokenizerFast"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    });
+    vec![
+        ("model_index.json", index),
+        ("text_encoder/config.json", f_lite_t5()),
+        ("dit_model/config.json", f_lite_transformer()),
+        ("vae/config.json", vae(Variant::FLite)),
     ]
 }
 
@@ -218,6 +240,13 @@ fn encoder(class: &str, kind: &str, width: usize, vocab: usize, end: usize) -> V
     })
 }
 
+pub(super) fn f_lite_t5() -> Value {
+    let mut config = encoder("T5EncoderModel", "t5", F_LITE_T5_WIDTH, corpus::t5_pieces().len(), 1);
+    config["num_heads"] = 3.into();
+    config["num_layers"] = 9.into();
+    config
+}
+
 fn flux_transformer(variant: Variant) -> Value {
     json!({
         "_class_name": "FluxTransformer2DModel",
@@ -274,25 +303,49 @@ fn auraflow_transformer() -> Value {
     })
 }
 
+fn f_lite_transformer() -> Value {
+    json!({
+        "_class_name": "DiT",
+        "_diffusers_version": "0.33.1",
+        "cross_attn_input_size": F_LITE_T5_WIDTH,
+        "depth": 3,
+        "dynamic_softmax_temperature": false,
+        "gradient_checkpoint": false,
+        "hidden_size": 48,
+        "in_channels": 16,
+        "mlp_ratio": 4.0,
+        "num_heads": 3,
+        "patch_size": 2,
+        "residual_v": true,
+        "rope_base": 10000,
+        "train_bias_and_rms": false,
+        "use_rope": true,
+    })
+}
+
 pub(super) fn vae(variant: Variant) -> Value {
     let (channels, scaling, shift, convolutions) = match variant {
-        Variant::Schnell | Variant::Dev | Variant::Fill => (16, 0.3611, json!(0.1159), false),
+        Variant::Schnell | Variant::Dev | Variant::Fill | Variant::FLite => (16, 0.3611, json!(0.1159), false),
         Variant::Sd35 => (16, 1.5305, json!(0.0609), false),
         Variant::AuraFlow => (4, 0.13025, Value::Null, true),
+    };
+    let (blocks, groups, sample) = match variant {
+        Variant::FLite => ([8, 16, 16, 16], 4, 128),
+        _ => ([16, 32, 32, 32], 8, 64),
     };
     json!({
         "_class_name": "AutoencoderKL",
         "_diffusers_version": "0.30.0",
         "act_fn": "silu",
-        "block_out_channels": [16, 32, 32, 32],
+        "block_out_channels": blocks,
         "down_block_types": vec!["DownEncoderBlock2D"; 4],
         "force_upcast": true,
         "in_channels": 3,
         "latent_channels": channels,
         "layers_per_block": 1,
-        "norm_num_groups": 8,
+        "norm_num_groups": groups,
         "out_channels": 3,
-        "sample_size": 64,
+        "sample_size": sample,
         "scaling_factor": scaling,
         "shift_factor": shift,
         "up_block_types": vec!["UpDecoderBlock2D"; 4],

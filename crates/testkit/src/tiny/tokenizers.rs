@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::configs::pretty;
-use super::{File, Variant};
+use super::{File, Variant, corpus};
 
 /// The words that are one token each.
 const WORDS: [&str; 21] = [
@@ -13,7 +13,7 @@ const WORDS: [&str; 21] = [
 /// The characters that T5's tokenizer can fall back on.
 const CHARS: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,!?'\"-:;()";
 /// What T5's tokenizer writes for a space.
-const SPACE: char = '\u{2581}';
+pub(super) const SPACE: char = '\u{2581}';
 
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
@@ -24,6 +24,7 @@ pub(super) fn of(variant: Variant) -> Vec<File> {
         Variant::Schnell | Variant::Dev | Variant::Fill => [clip("tokenizer", END), t5("tokenizer_2")].concat(),
         Variant::Sd35 => [clip("tokenizer", END), clip("tokenizer_2", "!"), t5("tokenizer_3")].concat(),
         Variant::AuraFlow => llama("tokenizer"),
+        Variant::FLite => corpus::t5("tokenizer"),
     }
 }
 
@@ -230,7 +231,7 @@ pub(super) fn t5_pieces() -> Vec<(String, f64)> {
 }
 
 /// The entry of a special token.
-fn added(token: &str, normalized: bool) -> Value {
+pub(super) fn added(token: &str, normalized: bool) -> Value {
     json!({
         "content": token,
         "lstrip": false,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use scumble_engine::encoders::{ClipConfig, ClipText, T5Config, T5Encoder};
 use scumble_engine::families::auraflow::{AuraConfig, AuraTransformer};
+use scumble_engine::families::f_lite::{FLiteConfig, FLiteTransformer};
 use scumble_engine::families::flux::{FluxConfig, FluxTransformer};
 use scumble_engine::families::sd35::{Sd35Config, Sd35Transformer};
 use scumble_engine::rng::Generator;
@@ -14,7 +15,7 @@ use scumble_engine::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
 use super::configs::SD35_BASE;
-use super::{Variant, configs, write};
+use super::{Variant, configs, corpus, write};
 
 /// The weights of one folder of a pipeline.
 pub(super) struct Component {
@@ -44,6 +45,7 @@ impl Component {
             Variant::Schnell | Variant::Dev | Variant::Fill => Self::flux(variant, transformer),
             Variant::Sd35 => Self::sd35(transformer),
             Variant::AuraFlow => Self::auraflow(transformer),
+            Variant::FLite => Self::f_lite(transformer),
         }
     }
 
@@ -77,6 +79,16 @@ impl Component {
             Self::diffusers("transformer", "auraflow", transformer),
             Self::transformers("text_encoder", "auraflow/umt5", t5(&configs::umt5())),
             Self::diffusers("vae", "auraflow/vae", vae(Variant::AuraFlow)),
+        ]
+    }
+
+    fn f_lite(transformer: &Value) -> Vec<Self> {
+        let transformer =
+            asked(transformer, |config, w| FLiteTransformer::load(&FLiteConfig::read(config)?, w).map(drop));
+        vec![
+            Self::diffusers("dit_model", "fl.dit", transformer),
+            Self::transformers("text_encoder", "fl.t5", t5(&configs::f_lite_t5())),
+            Self::diffusers("vae", "fl.vae", vae(Variant::FLite)),
         ]
     }
 
@@ -116,6 +128,9 @@ impl Component {
         let values = match self.tag {
             // no parameter in Python: it is computed when the model is made
             "sd35" if name == "pos_embed.pos_embed" => waves(shape[1].isqrt(), SD35_BASE, shape[2]),
+            tag if tag.starts_with("fl.") => {
+                fill_with(&format!("{tag}/{parameter}"), shape, &corpus::spread(parameter, shape))
+            }
             tag => fill(&format!("{tag}/{parameter}"), parameter, shape),
         };
         let tensor = Tensor::from_vec(values, shape, &Device::Cpu).and_then(|t| t.to_dtype(dtype));
@@ -132,7 +147,6 @@ pub(super) fn crc(name: &str) -> u64 {
 
 /// Matrices and kernels normal with variance 1 / inputs, gains about 1, biases small, tables 0.3.
 pub(super) fn fill(seed: &str, name: &str, shape: &[usize]) -> Vec<f32> {
-    let mut values = Generator::new(crc(seed)).randn(shape.iter().product());
     let leaf = name.rsplit('.').next().unwrap_or(name);
     let table = name.contains("embedding") || name.contains("shared");
     let inputs: usize = shape[1..].iter().product();
@@ -142,8 +156,12 @@ pub(super) fn fill(seed: &str, name: &str, shape: &[usize]) -> Vec<f32> {
         ("bias", _) => Box::new(|x| 0.05 * x),
         _ => Box::new(|x| 0.3 * x),
     };
-    values.iter_mut().for_each(|x| *x = scale(*x));
-    values
+    fill_with(seed, shape, &scale)
+}
+
+fn fill_with(seed: &str, shape: &[usize], scale: &dyn Fn(f32) -> f32) -> Vec<f32> {
+    let values = Generator::new(crc(seed)).randn(shape.iter().product());
+    values.into_iter().map(scale).collect()
 }
 
 /// Sines and cosines of the column, then of the row, of every place of a square; `base` is the side of the pictures in

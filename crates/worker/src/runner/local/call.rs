@@ -116,6 +116,7 @@ fn as_call(request: &Request, family: Option<&Engine>) -> Result<Call, RunError>
         controlnet: controlnet(request)?,
         ip_adapter: ip_adapter(request)?,
         acceleration: acceleration(request),
+        apg: None,
     })
 }
 
