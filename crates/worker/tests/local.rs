@@ -65,7 +65,7 @@ fn every_field_of_f_lite_counts() {
         let picture = &plain.drawn.as_ref().unwrap().pictures[0];
         assert_eq!((picture.width, picture.height), (96, 64));
         assert_eq!(picture.format.content_type(), "image/jpeg");
-        assert!(plain.log.is_empty(), "{:?}", plain.log);
+        assert!(!plain.log.iter().any(|line| line.contains("does not follow")), "{:?}", plain.log);
         for same in [json!({ "negative_prompt": "" }), json!({ "guidance_scale": 3.5 })] {
             assert_eq!(plain.bytes(), draw(same.clone()).bytes(), "{same}");
         }
