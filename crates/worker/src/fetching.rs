@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn called(places: &mut [Place]) -> usize {
-        places.iter_mut().filter_map(|place| is_called(place).then_some(())).count()
+        places.iter_mut().map(is_called).filter(|called| *called).count()
     }
 
     #[test]

@@ -168,6 +168,6 @@ mod tests {
         // 2.6 GB and a minute, where all of it is kept
         assert!(peak() - before < 400 * 1024, "{} KiB more", peak() - before);
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-        println!("{} KiB more, {:?}", peak() - before, began.elapsed());
+        eprintln!("{} KiB more, {:?}", peak() - before, began.elapsed());
     }
 }
