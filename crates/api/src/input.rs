@@ -93,6 +93,8 @@ pub struct InputWeights {
     pub subfolder: Option<(Vec<String>, String)>,
     /// The file in it, where one was named, and where in the input.
     pub weight_name: Option<(Vec<String>, String)>,
+    /// The names of the fields beside that say which folder and which file, where there are such fields.
+    pub beside: [Option<String>; 2],
     /// Whether pickles will do.
     pub pickles: bool,
 }
@@ -262,12 +264,15 @@ fn find_weights(fields: &[Field], values: &Map<String, Value>, path: &mut Vec<St
         path.push(field.name.to_owned());
         match (field.kind, value) {
             (Kind::Weights { pickles }, Value::String(source)) => {
+                let is_field = |name: &String| fields.iter().any(|field| field.name == name);
+                let named = |end: &str| beside_name(field.name, end).filter(is_field);
                 let beside = |end: &str| beside(field.name, end, values, path);
                 found.push(InputWeights {
                     path: path.clone(),
                     source: source.clone(),
                     subfolder: beside("subfolder"),
                     weight_name: beside("weight_name"),
+                    beside: [named("subfolder"), named("weight_name")],
                     pickles,
                 });
             }
@@ -286,9 +291,14 @@ fn find_weights(fields: &[Field], values: &Map<String, Value>, path: &mut Vec<St
     }
 }
 
+/// The name of the field beside `name` that begins like it and ends so.
+fn beside_name(name: &str, end: &str) -> Option<String> {
+    Some(format!("{}{end}", name.strip_suffix("path")?))
+}
+
 /// What stands in the field beside `name` that begins like it and ends so; an empty text says nothing.
 fn beside(name: &str, end: &str, values: &Map<String, Value>, path: &[String]) -> Option<(Vec<String>, String)> {
-    let field = format!("{}{end}", name.strip_suffix("path")?);
+    let field = beside_name(name, end)?;
     let text = values.get(&field)?.as_str().filter(|text| !text.is_empty())?;
     let around = path.split_last().map_or(&[][..], |(_, around)| around);
     Some((around.iter().cloned().chain([field]).collect(), text.to_owned()))

@@ -30,6 +30,10 @@ pub struct Wanted<'a> {
 pub struct Pass {
     origin: url::Origin,
     value: HeaderValue,
+    /// Which paths of that host it is for.
+    paths: fn(&[&str]) -> bool,
+    /// How many parts of a path come before those that are asked about.
+    below: usize,
 }
 
 /// What a host calls one version of a file.
@@ -68,16 +72,28 @@ impl Pass {
     /// [`Error::Malformed`] for what is no URL, or a token that no header can hold.
     pub fn bearer(url: &str, token: &str) -> Result<Self> {
         let malformed = |reason: String| Error::Malformed { reason };
-        let origin = Url::parse(url).map_err(|e| malformed(e.to_string()))?.origin();
+        let url = Url::parse(url).map_err(|e| malformed(e.to_string()))?;
         let value = HeaderValue::from_str(&format!("Bearer {token}"));
         let mut value = value.map_err(|_| malformed("the token holds signs that a header cannot hold".to_owned()))?;
         value.set_sensitive(true);
-        Ok(Self { origin, value })
+        let below = parts(&url).filter(|part| !part.is_empty()).count();
+        Ok(Self { origin: url.origin(), value, paths: |_| true, below })
+    }
+
+    /// The same for some paths alone, whose parts below the URL of that host are told.
+    #[must_use]
+    pub fn only(self, paths: fn(&[&str]) -> bool) -> Self {
+        Self { paths, ..self }
     }
 
     fn is_for(&self, url: &Url) -> bool {
-        self.origin.is_tuple() && url.origin() == self.origin
+        let parts: Vec<&str> = parts(url).skip(self.below).collect();
+        self.origin.is_tuple() && url.origin() == self.origin && (self.paths)(&parts)
     }
+}
+
+fn parts(url: &Url) -> impl Iterator<Item = &str> {
+    url.path_segments().into_iter().flatten()
 }
 
 impl Fetcher {

@@ -129,6 +129,11 @@ impl Journal {
         self.stopping.load(Ordering::Acquire)
     }
 
+    /// Tells the run that this process stops.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
     /// Tells the run that its time is over.
     pub(crate) fn expire(&self) {
         self.expired.store(true, Ordering::Release);

@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::adapters::GivenAdapter;
 use crate::encoding;
 use crate::faults::Point;
+use crate::fetching;
 use crate::inputs::{GivenPicture, Inputs, as_large_as_given, cancelled};
 use crate::journal::{Journal, Pulse};
 use crate::outcome::{fresh_seed, save, unsave};
@@ -69,6 +70,23 @@ impl Begun {
         let (every, lease_ms) = (worker.config.heartbeat, worker.config.lease_ms());
         let pulse = Pulse::start(&journal, changes, every, lease_ms, stop.clone());
         Self { lease, journal, pulse, began: Instant::now() }
+    }
+
+    /// Until it is this job's turn to have its files read, unless nobody wants it any more, or there is no time left.
+    pub(crate) async fn turn(
+        &self,
+        beside: &mut fetching::Place,
+        drain: &CancellationToken,
+    ) -> std::result::Result<(), RunError> {
+        tokio::select! {
+            biased;
+            () = cancelled(&*self.journal) => Err(RunError::Cancelled),
+            () = beside.turn() => Ok(()),
+            () = drain.cancelled() => {
+                self.journal.stop();
+                Err(RunError::Cancelled)
+            }
+        }
     }
 
     /// Checks the input, and reads its pictures and adapters.

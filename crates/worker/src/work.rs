@@ -142,13 +142,6 @@ impl Slot {
             while self.concluding.len() >= CONCLUDING_MAX {
                 self.written().await;
             }
-            if self.door.is_some() {
-                // what it takes next may have pictures to fetch
-                tokio::select! {
-                    () = self.fetching.room() => {}
-                    () = drain.cancelled() => break,
-                }
-            }
             let turn = match self.door.clone() {
                 Some(door) => Some(door.lock_owned().await),
                 None => None,
@@ -157,7 +150,7 @@ impl Slot {
             let beside = self.fetching.place(&self.worker.models, &self.worker.config.adapters, &lease);
             drop(turn);
             match beside {
-                Some(place) => self.fetch(lease, changes, &stop, place),
+                Some(place) => self.fetch(lease, changes, (&drain, &stop), place),
                 None => self.work_on(lease, changes, &stop).await,
             }
             while let Some(ended) = self.fetched.try_join_next() {
@@ -178,7 +171,7 @@ impl Slot {
         let (mut changes, mut freed) = (self.worker.store.changes(), self.freed.subscribe());
         while !drain.is_cancelled() {
             self.worker.config.faults.pass(Point::BeforeClaim);
-            let claim = Claim { per_key: self.fetching.per_key(self.claim.per_key), ..self.claim.clone() };
+            let claim = self.fetching.claim(&self.claim);
             let mut seat = match self.worker.store.claim_or_sit(&claim).await {
                 Ok(Claimed::Job(lease)) => return Some((*lease, changes)),
                 Ok(Claimed::Nothing(seat)) => seat,
@@ -224,15 +217,25 @@ impl Slot {
         });
     }
 
-    /// Reads the pictures of a job beside the slot, which goes on with the next; then the job runs as soon as one of the
-    /// slots' places is free.
-    fn fetch(&mut self, lease: Lease, changes: Receiver<Change>, stop: &CancellationToken, beside: fetching::Place) {
+    /// Reads the files of a job beside the slot, when it is its turn, while the slot goes on with the next; then the job
+    /// runs as soon as one of the slots' places is free. With `drain` those in line go back to the queue.
+    fn fetch(
+        &mut self,
+        lease: Lease,
+        changes: Receiver<Change>,
+        (drain, stop): (&CancellationToken, &CancellationToken),
+        mut beside: fetching::Place,
+    ) {
         let (job, endpoint) = (lease.job.id, lease.job.endpoint.clone());
         tracing::info!(job.id = %job, endpoint.id = endpoint, attempt = lease.attempt, "job taken, its files are read");
         let begun = Begun::new(&self.worker, lease, changes, stop);
         let (worker, freed, places) = (self.worker.clone(), self.freed.clone(), self.places.clone());
+        let drain = drain.clone();
         self.fetched.spawn(async move {
-            let ready = begun.ready(&worker).await;
+            let ready = match begun.turn(&mut beside, &drain).await {
+                Ok(()) => begun.ready(&worker).await,
+                Err(error) => Err(error),
+            };
             drop(beside);
             // its key may have been held back
             freed.send_replace(());

@@ -269,19 +269,28 @@ async fn what_is_no_file_of_weights_is_told_and_not_kept() {
 async fn the_token_goes_to_the_hub_and_nowhere_else() {
     let away = Far::new(|_, _| weights(1).into_response()).await;
     let to = away.url.clone();
-    let hub = Far::new(move |path, _| match path.contains("/api/") {
-        true => far::listing(&["a.safetensors".to_owned()]),
-        false => Redirect::temporary(&format!("{to}/blob")).into_response(),
+    let hub = Far::new(move |path, _| match path {
+        _ if path.starts_with("/api/models/") => {
+            far::listing(&["a.safetensors".to_owned(), "b.safetensors".to_owned()])
+        }
+        "/datasets/x/y" => weights(1).into_response(),
+        _ if path.ends_with("/b.safetensors") => Redirect::temporary("/datasets/x/y").into_response(),
+        _ => Redirect::temporary(&format!("{to}/blob")).into_response(),
     })
     .await;
     let mut desk = Desk::new(&hub.url);
     desk.config.hub = Hub::new(&hub.url, Some("s3cret")).unwrap();
     assert!(!format!("{:?}", desk.config).contains("s3cret"));
-    desk.lora("owner/name").await.unwrap();
+    desk.lora("owner/name/a.safetensors").await.unwrap();
     desk.lora(&format!("{}/other.safetensors", away.url)).await.unwrap();
     let sent = |far: &Far| far.heard().into_iter().map(|(_, sent)| sent).collect::<Vec<_>>();
     assert_eq!(sent(&hub), [Some("Bearer s3cret".to_owned()), Some("Bearer s3cret".to_owned())]);
     assert_eq!(sent(&away), [None, None]);
+    // nor with what is no file of a repository there
+    desk.lora(&format!("{}/datasets/x/y", hub.url)).await.unwrap();
+    desk.lora("owner/name/b.safetensors").await.unwrap();
+    let told = hub.heard().into_iter().filter(|(path, _)| path == "/datasets/x/y").map(|(_, sent)| sent);
+    assert_eq!(told.collect::<Vec<_>>(), [None, None]);
 }
 
 #[tokio::test]
@@ -347,12 +356,22 @@ async fn over_http_only_what_is_in_the_owners_folders_can_be_named() {
     {
         std::os::unix::fs::symlink(&outside, desk.folder.path().join("models/link.safetensors")).unwrap();
         std::os::unix::fs::symlink(desk.folder.path().join("outside"), desk.folder.path().join("models/dir")).unwrap();
+        std::os::unix::fs::symlink("/nowhere/at/all", desk.folder.path().join("models/dangling.safetensors")).unwrap();
     }
     let mut told = Vec::new();
+    let up = format!("{}/models/../outside/secret.safetensors", desk.folder.path().display());
+    let round = format!("{}/models/../models/a.safetensors", desk.folder.path().display());
     for path in [
         outside.to_str().unwrap(),
         "/nowhere/at/all.safetensors",
         "../outside/secret.safetensors",
+        "../models/a.safetensors",
+        "./control/../a.safetensors",
+        &up,
+        &round,
+        "/proc/1/../../etc/passwd",
+        "./dir/none.safetensors",
+        "./dangling.safetensors",
         "./link.safetensors",
         "./dir/secret.safetensors",
         "./dir",
@@ -363,6 +382,19 @@ async fn over_http_only_what_is_in_the_owners_folders_can_be_named() {
     }
     told.dedup();
     assert_eq!(told.len(), 1, "it does not say whether there is such a file: {told:?}");
+    assert!(told[0].contains("[adapters] folders") && told[0].contains("scumble.toml"), "{told:?}");
+    // what is inside is told plainly
+    let missing = desk.folder.path().join("models/none.safetensors");
+    for path in [missing.to_str().unwrap(), "./none.safetensors", "none.safetensors", "./a.safetensors/x.safetensors"] {
+        let (loc, said) = desk.refused(FLUX, lora(path)).await;
+        assert!(loc == "body.loras.0.path" && said.contains("no such file or folder there"), "{said}");
+    }
+    desk.write("models/notes", b"x");
+    desk.write("models/empty/README.md", b"x");
+    for (path, word) in [("./notes", "not a file of weights"), ("./empty", "holds no weights")] {
+        let (_, said) = desk.refused(FLUX, lora(path)).await;
+        assert!(said.contains(word) && said.contains("safetensors"), "{said}");
+    }
 
     let mut owner = Desk::new(Hub::PUBLIC);
     owner.config.paths = Paths::Any;
@@ -372,22 +404,130 @@ async fn over_http_only_what_is_in_the_owners_folders_can_be_named() {
 }
 
 #[tokio::test]
-async fn what_comes_in_the_input_is_kept_like_a_download() {
+async fn what_comes_in_the_input_is_here_for_as_long_as_it_is_used() {
     let desk = Desk::new(Hub::PUBLIC);
     let uri = |bytes: &[u8]| format!("data:application/octet-stream;base64,{}", STANDARD.encode(bytes));
     let found = desk.lora(&uri(&weights(5))).await.unwrap();
     assert_eq!((read(&found.files.weights[0]), found.files.name.as_str()), (weights(5), "the data URI"));
-    desk.lora(&uri(&weights(5))).await.unwrap();
-    assert_eq!(desk.kept("safetensors"), 1, "the same bytes are kept once");
+    let shared = found.clone();
+    drop(found);
+    assert_eq!((read(&shared.files.weights[0]), desk.kept("meta")), (weights(5), 0));
+    drop(shared);
+    assert_eq!((desk.kept("safetensors"), desk.kept("part")), (0, 0), "nobody uses it any more");
     let (loc, said) = desk.refused(FLUX, lora(&uri(b"not weights at all"))).await;
     assert!(loc == "body.loras.0.path" && said.contains("not a file of weights") && !said.contains("base64"), "{said}");
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_counts_too() {
+    let slow = Far::slow(weights(1)).await;
+    let mut desk = Desk::new(&slow.url);
+    desk.config.cache_bytes = 2 * 8192 - 1;
+    let (inputs, url) = (desk.inputs(), format!("{}/a.safetensors", slow.url));
+    let ear = Ear::default();
+    let other = async {
+        slow.begun(1).await;
+        while desk.kept("part") == 0 {
+            tokio::task::yield_now().await;
+        }
+        let second = look(&inputs, FLUX, lora(&format!("{}/b.safetensors", slow.url)), &Ear::default()).await;
+        slow.go();
+        told(second)
+    };
+    let (first, (_, said)) = tokio::join!(look(&inputs, FLUX, lora(&url), &ear), other);
+    assert!(said.contains("cache_bytes") && said.contains("try again later"), "{said}");
+    let held = first.unwrap();
+    let third = look(&inputs, FLUX, lora(&format!("{}/c.safetensors", slow.url)), &ear).await;
+    assert!(told(third).1.contains("cache_bytes"), "the first one is in use");
+    drop(held);
+    look(&inputs, FLUX, lora(&format!("{}/c.safetensors", slow.url)), &ear).await.unwrap();
+    assert_eq!((desk.kept("part"), desk.kept("safetensors")), (0, 1));
+}
+
+#[tokio::test]
+async fn what_was_not_announced_ends_at_the_limit() {
+    let host = Far::new(|path, _| {
+        let pieces = (0..100u8).map(|n| Ok::<_, std::convert::Infallible>(vec![n; 1024]));
+        let body = axum::body::Body::from_stream(futures::stream::iter([Ok(weights(1))].into_iter().chain(pieces)));
+        match path {
+            "/announced.safetensors" => ([("content-length", "20000")], body).into_response(),
+            _ => body.into_response(),
+        }
+    })
+    .await;
+    let mut desk = Desk::new(&host.url);
+    desk.config.cache_bytes = 16 * 1024;
+    for name in ["announced", "endless"] {
+        let (_, said) = desk.refused(FLUX, lora(&format!("{}/{name}.safetensors", host.url))).await;
+        assert!(said.contains("16384 bytes") && said.contains("cache_bytes"), "{said}");
+        assert_eq!(desk.kept("part"), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_the_owner_has_put_here_goes_before_the_hub() {
+    let hub = hub(&[("a.safetensors", weights(1))]).await;
+    let desk = Desk::new(&hub.url);
+    desk.write("models/owner/name/a.safetensors", &weights(2));
+    for path in ["owner/name", "owner/name/a.safetensors"] {
+        assert_eq!(read(&desk.lora(path).await.unwrap().files.weights[0]), weights(2), "{path}");
+    }
+    assert_eq!(asked(&hub), [""; 0]);
+    let url = format!("{}/owner/name", hub.url);
+    assert_eq!(read(&desk.lora(&url).await.unwrap().files.weights[0]), weights(1), "a URL means what it says");
+    let (_, said) = desk.refused(FLUX, lora("control/net")).await;
+    assert!(said.contains("taken for a repository") && said.contains("./control/net"), "{said}");
+}
+
+#[tokio::test]
+async fn the_log_tells_which_adapter_came_from_where_and_counts_how_much() {
+    let hub = hub(&[("a.safetensors", weights(1))]).await;
+    let desk = Desk::new(&hub.url);
+    desk.write("models/b.safetensors", &weights(2));
+    let uri = format!("data:;base64,{}", STANDARD.encode(weights(3)));
+    let loras = json!([{ "path": "owner/name", "scale": 0.5 }, { "path": "b.safetensors" }, { "path": uri }]);
+    let ear = Ear::default();
+    look(&desk.inputs(), FLUX, json!({ "prompt": "x", "loras": loras }), &ear).await.unwrap();
+    let log = ear.log.lock().unwrap();
+    let taken: Vec<&String> = log.iter().filter(|line| line.contains("taken from")).collect();
+    assert_eq!(taken.len(), 3, "{log:?}");
+    for (line, words) in taken.iter().zip([
+        ["loras.0.path: owner/name", "the hub's repository owner/name", "scale 0.5"],
+        ["loras.1.path: b.safetensors", "a folder of this machine, file b.safetensors", "scale 1"],
+        ["loras.2.path: the data URI", "the input itself", "scale 1"],
+    ]) {
+        assert!(words.iter().all(|word| line.contains(word)), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn names_of_a_hub_cannot_turn_a_message_around() {
+    let hub = hub(&[("a\u{202e}b\u{1b}[2J.safetensors", weights(1)), ("c.safetensors", weights(2))]).await;
+    let desk = Desk::new(&hub.url);
+    let (_, said) = desk.refused(FLUX, lora("owner/name")).await;
+    assert!(said.contains("a\\u{202e}b\\u{1b}[2J.safetensors, c.safetensors"), "{said}");
+    assert!(said.contains("name one of them in weight_name"), "{said}");
+}
+
+#[tokio::test]
+async fn a_refusal_repeats_no_signature() {
+    let host = Far::new(|_, _| StatusCode::NOT_FOUND.into_response()).await;
+    let desk = Desk::new(&host.url);
+    let url = format!("{}/a.safetensors?X-Signature=s3cret", host.url);
+    let answer = desk.lora(&url).await.unwrap_err().answer();
+    let problem = &answer.body["detail"][0];
+    assert_eq!(problem["input"], format!("{}/a.safetensors", host.url));
+    assert!(!answer.body.to_string().contains("s3cret"), "{}", answer.body);
+    let empty = desk.lora("").await.unwrap_err();
+    assert_eq!(empty.to_string(), "loras.0.path: name an adapter");
 }
 
 #[tokio::test]
 async fn the_oldest_that_nobody_uses_goes_first() {
     let host = Far::new(|path, _| weights(path.as_bytes()[1]).into_response()).await;
     let mut desk = Desk::new(&host.url);
-    desk.config.cache_bytes = 2 * weights(0).len() as u64;
+    // blocks of the disk count, and what is known of a file is a file too
+    desk.config.cache_bytes = 2 * 8192;
     let get = async |name: &str| desk.lora(&format!("{}/{name}.safetensors", host.url)).await.unwrap();
     let held = get("a").await;
     drop(get("b").await);

@@ -125,3 +125,80 @@ async fn adapters_are_here_before_the_run_and_their_failure_is_the_callers() {
     let (status, body) = call(json!({ "loras": [{ "path": "owner/name" }] })).await;
     assert_eq!((status, &body["prompt"]), (200, &json!("3")), "the worker lives");
 }
+
+/// A server with one place, whose callers name files of a host that never sends all of them.
+async fn with_one_place(far: &far::Far) -> TestServer {
+    let mut setup = Setup::default();
+    setup.worker.concurrency = 1;
+    setup.worker.adapters = Adapters::new(AdaptersConfig {
+        cache: Some(setup.folder.path().join("adapters")),
+        hub: Hub::new(&far.url, None).unwrap(),
+        allow_private: true,
+        free_bytes: 1,
+        ..AdaptersConfig::default()
+    });
+    let runner: Arc<dyn Runner> = Arc::new(Teller);
+    TestServer::answering(setup, Models::with(HashMap::from([(FLUX, runner.clone()), (PLAIN, runner)]))).await
+}
+
+const PLAIN: &str = "fal-ai/flux/dev";
+
+async fn send_away(server: &TestServer, far: &far::Far, key: Option<&str>, jobs: std::ops::Range<usize>) {
+    for job in jobs {
+        let path = format!("{}/{job}.safetensors", far.url);
+        let sent = server.request(Method::POST, &format!("/queue/{FLUX}"));
+        let sent = key.into_iter().fold(sent, |sent, key| sent.header("authorization", format!("Key {key}")));
+        let answer = sent.json(&json!({ "prompt": "x", "loras": [{ "path": path }] })).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+}
+
+async fn draws(server: &TestServer, endpoint: &str, key: Option<&str>) {
+    let call = server.request(Method::POST, &format!("/run/{endpoint}")).json(&json!({ "prompt": "x" }));
+    let call = key.into_iter().fold(call, |call, key| call.header("authorization", format!("Key {key}")));
+    let answer = call.timeout(std::time::Duration::from_secs(20)).send().await.expect("an answer in time");
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn callers_without_keys_who_wait_for_files_keep_nobody_from_drawing() {
+    let far = far::Far::slow(weights(1)).await;
+    let server = with_one_place(&far).await;
+    send_away(&server, &far, None, 0..80).await;
+    far.begun(32).await;
+    // the others are in line and hold no place
+    draws(&server, PLAIN, None).await;
+    draws(&server, FLUX, None).await;
+    // more than may be in line
+    send_away(&server, &far, None, 80..300).await;
+    draws(&server, PLAIN, None).await;
+    assert_eq!(far.heard().len(), 32, "as many as their share");
+    far.go();
+    far.begun(300).await;
+}
+
+#[tokio::test]
+async fn a_room_full_of_files_on_their_way_keeps_nobody_from_drawing() {
+    let far = far::Far::slow(weights(1)).await;
+    let server = with_one_place(&far).await;
+    for caller in 0..6 {
+        let key = server.key().await;
+        send_away(&server, &far, Some(&key), caller * 80..caller * 80 + 80).await;
+    }
+    // 16 of each, or fewer where more callers have come by then, and never all of the room
+    far.begun(50).await;
+    let other = server.key().await;
+    draws(&server, PLAIN, Some(&other)).await;
+    draws(&server, FLUX, Some(&other)).await;
+    send_away(&server, &far, Some(&other), 1000..1001).await;
+    // who comes late has a turn
+    let turn = async {
+        let mut heard = far.heard();
+        while !heard.iter().any(|(path, _)| path == "/1000.safetensors") {
+            far.begun(heard.len() + 1).await;
+            heard = far.heard();
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), turn).await.unwrap();
+    assert!(far.heard().len() < 64, "{} at once", far.heard().len());
+}

@@ -3,35 +3,31 @@
 //! - A file gets its name when all of it is there and on the disk. What is on its way has another name and a lock; a part
 //!   without a lock was left behind by a process that is gone, and goes.
 //! - Whoever uses a file holds a lock on it, in this process or another, and a file with a lock is not removed.
-//! - There is a limit on all of them together: those that were not used for longest go first.
+//! - There is a limit on all of them together, with what is on its way: those that were not used for longest go first.
+//! - What came inside an input is here for as long as somebody uses it, and not known to anybody else.
 
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use scumble_fetch::Version;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
 
 use super::format::Format;
+use super::part::{Part, random, unwritten};
+use super::room::Room;
 use super::trouble::Trouble;
 
-const META: &str = "meta";
-const PART: &str = "part";
+pub(super) const META: &str = "meta";
+pub(super) const PART: &str = "part";
 
 /// The folder, and who is busy with what in it.
 pub(super) struct Cache {
-    pub(super) folder: PathBuf,
-    /// Bytes of all files together.
-    limit: u64,
-    /// Bytes that stay free on the disk.
-    floor: u64,
-    /// One at a time removes what is old.
-    sweeping: Mutex<()>,
+    room: Arc<Room>,
     turns: Mutex<HashMap<String, Weak<Turn>>>,
 }
 
@@ -47,7 +43,14 @@ pub(super) struct Turn {
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) path: PathBuf,
-    _lock: Arc<File>,
+    _hold: Arc<Hold>,
+}
+
+#[derive(Debug)]
+struct Hold {
+    _lock: File,
+    /// What goes with the last who holds it.
+    _passing: Option<Part>,
 }
 
 /// What is known of a file.
@@ -60,38 +63,9 @@ pub(super) struct Known {
     pub(super) checked_ms: u64,
 }
 
-/// A file on its way; removed when this goes, unless it is kept.
-pub(super) struct Part {
-    path: PathBuf,
-    file: Option<tokio::fs::File>,
-    written: u64,
-    /// How much may be written before the disk is looked at again.
-    unchecked: u64,
-    floor: u64,
-}
-
-/// A part is not looked at before it is so old: its maker may be about to lock it, or to give it its name.
-const YOUNG: Duration = Duration::from_secs(60);
-
-fn is_old(found: &fs::Metadata) -> bool {
-    let age = found.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-    age.is_some_and(|age| age > YOUNG)
-}
-
-/// So much is written before the disk is looked at again.
-const GLANCE: u64 = 16 * 1024 * 1024;
-
 /// The name of what is at this address.
 pub(super) fn key(address: &str) -> String {
-    digest(address.as_bytes())
-}
-
-/// The name of these bytes.
-pub(super) fn digest(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-fn hex(digest: &[u8]) -> String {
+    let digest = Sha256::digest(address.as_bytes());
     digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -100,8 +74,9 @@ pub(super) fn now_ms() -> u64 {
 }
 
 impl Cache {
+    /// `limit` is what all files may take together, `floor` what stays free on the disk, in bytes.
     pub(super) fn new(folder: PathBuf, limit: u64, floor: u64) -> Self {
-        Self { folder, limit, floor, sweeping: Mutex::default(), turns: Mutex::default() }
+        Self { room: Arc::new(Room::new(folder, limit, floor)), turns: Mutex::default() }
     }
 
     /// The turn for this key, shared by all who want it now.
@@ -118,9 +93,9 @@ impl Cache {
 
     /// The file of this key, locked for its user; none where there is none, or it is not whole.
     pub(super) fn find(&self, key: &str) -> Option<(Known, Held)> {
-        let meta = self.meta(key);
+        let meta = meta(&self.room.folder, key);
         let known = Known::read(&meta)?;
-        let path = self.folder.join(&known.file);
+        let path = self.room.folder.join(&known.file);
         let file = File::open(&path).ok()?;
         // somebody is about to remove it
         if matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
@@ -134,24 +109,14 @@ impl Cache {
         if let Ok(meta) = File::options().write(true).open(&meta) {
             let _ = meta.set_modified(SystemTime::now());
         }
-        Some((known, Held { path, _lock: Arc::new(file) }))
+        Some((known, held(path, file, None)))
     }
 
     /// A new part, with room for so many bytes, as far as that is known.
-    pub(super) fn begin(&self, announced: Option<u64>) -> Result<Part, Trouble> {
-        private_folder(&self.folder).map_err(|e| unwritten(&e))?;
-        let announced = announced.unwrap_or(0);
-        self.make_room(announced);
-        check_space(&self.folder, self.floor.saturating_add(announced))?;
-        let path = self.folder.join(format!("{:016x}.{PART}", random()));
-        let mut options = File::options();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).map_err(|e| unwritten(&e))?;
-        let _ = file.try_lock();
-        let file = Some(tokio::fs::File::from_std(file));
-        Ok(Part { path, file, written: 0, unchecked: GLANCE, floor: self.floor })
+    pub(super) async fn begin(&self, announced: Option<u64>) -> Result<Part, Trouble> {
+        let room = self.room.clone();
+        let begun = tokio::task::spawn_blocking(move || Part::begin(&room, announced)).await;
+        begun.unwrap_or_else(|error| Err(unwritten(&error.into())))
     }
 
     /// Gives a part its name. It is flushed first: after a power cut there is all of it, or nothing.
@@ -162,128 +127,57 @@ impl Cache {
         format: Format,
         version: Option<Version>,
     ) -> Result<Held, Trouble> {
-        let Some(mut file) = part.file.take() else { return Err(unwritten(&io::Error::other("it is gone"))) };
-        let flushed = async {
-            file.flush().await?;
-            file.sync_all().await
-        };
-        flushed.await.map_err(|e| unwritten(&e))?;
-        let file = file.into_std().await;
-        self.make_room(0);
-        let name = match &version {
-            Some(Version::Tag(text) | Version::Date(text)) => self::key(text)[..16].to_owned(),
-            None => format!("{:016x}", random()),
-        };
-        let name = format!("{key}-{name}.{}", format.extension());
-        let path = self.folder.join(&name);
-        let before = Known::read(&self.meta(key)).map(|known| known.file);
-        let named = || -> io::Result<()> {
+        let file = part.synced().await?;
+        let (key, room) = (key.to_owned(), self.room.clone());
+        let kept = tokio::task::spawn_blocking(move || -> io::Result<Held> {
+            let name = match &version {
+                Some(Version::Tag(text) | Version::Date(text)) => self::key(text)[..16].to_owned(),
+                None => format!("{:016x}", random()),
+            };
+            let name = format!("{key}-{name}.{}", format.extension());
+            let (path, meta) = (room.folder.join(&name), meta(&room.folder, &key));
+            let sweeping = room.sweeping();
+            let before = Known::read(&meta).filter(|before| before.file != name);
             // readers lock it together; writers had it alone
             let _ = file.try_lock_shared();
             fs::rename(&part.path, &path)?;
-            let known = Known { file: name.clone(), bytes: part.written, version, checked_ms: now_ms() };
-            known.write(&self.meta(key))
-        };
-        named().map_err(|e| unwritten(&e))?;
-        if let Some(before) = before.filter(|before| *before != name) {
-            self.remove_unused(&self.folder.join(before));
-        }
-        Ok(Held { path, _lock: Arc::new(file) })
+            Known { file: name, bytes: part.written(), version, checked_ms: now_ms() }.write(&meta)?;
+            room.kept(&sweeping, part, before.as_ref());
+            Ok(held(path, file, None))
+        });
+        let kept = kept.await.unwrap_or_else(|error| Err(error.into()));
+        kept.map_err(|e| unwritten(&e))
+    }
+
+    /// Lends a part to those who hold it; it goes with the last of them.
+    pub(super) async fn lend(&self, mut part: Part, format: Format) -> Result<Held, Trouble> {
+        let file = part.synced().await?;
+        let _ = file.try_lock_shared();
+        let path = part.path.with_extension(format.extension());
+        tokio::fs::rename(&part.path, &path).await.map_err(|e| unwritten(&e))?;
+        part.path.clone_from(&path);
+        Ok(held(path, file, Some(part)))
     }
 
     /// Notes that the host has been asked, and that nothing has changed.
     pub(super) fn checked(&self, key: &str, known: &Known) {
         let known = Known { checked_ms: now_ms(), ..known.clone() };
-        if let Err(error) = known.write(&self.meta(key)) {
+        if let Err(error) = known.write(&meta(&self.room.folder, key)) {
             tracing::warn!(%error, "what is known of a downloaded adapter cannot be written");
         }
     }
-
-    /// Removes what was left behind, and what was not used for longest, until so many more bytes are within the limit.
-    fn make_room(&self, more: u64) {
-        let _sweeping = self.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(entries) = fs::read_dir(&self.folder) else { return };
-        let (mut sizes, mut metas) = (HashMap::new(), Vec::new());
-        for entry in entries.flatten() {
-            let (path, Ok(found)) = (entry.path(), entry.metadata()) else { continue };
-            match path.extension().and_then(|end| end.to_str()) {
-                Some(META) => metas.push((found.modified().unwrap_or(UNIX_EPOCH), path)),
-                // its maker is gone
-                Some(PART) if is_old(&found) && self.remove_unused(&path) => {}
-                _ => drop(sizes.insert(path, found.len())),
-            }
-        }
-        metas.sort_unstable();
-        let used: Vec<(PathBuf, PathBuf)> = metas
-            .into_iter()
-            .filter_map(|(_, meta)| Some((self.folder.join(Known::read(&meta)?.file), meta)))
-            .collect();
-        let mut total: u64 = sizes.values().sum();
-        // versions that nobody knows any more go first, then what is old
-        let unknown = sizes.keys().filter(|path| !used.iter().any(|(file, _)| file == *path)).cloned();
-        let unknown: Vec<(PathBuf, Option<PathBuf>)> = unknown.map(|path| (path, None)).collect();
-        for (path, meta) in unknown.into_iter().chain(used.into_iter().map(|(file, meta)| (file, Some(meta)))) {
-            let is_part = path.extension().is_some_and(|end| end == PART);
-            if is_part || (meta.is_some() && total.saturating_add(more) <= self.limit) {
-                continue;
-            }
-            if self.remove_unused(&path) {
-                total -= sizes.get(&path).copied().unwrap_or(0);
-                meta.map(fs::remove_file);
-            }
-        }
-    }
-
-    /// Removes a file that nobody holds.
-    fn remove_unused(&self, path: &Path) -> bool {
-        let Ok(file) = File::open(path) else { return false };
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => false,
-            Ok(()) | Err(TryLockError::Error(_)) => fs::remove_file(path).is_ok(),
-        }
-    }
-
-    fn meta(&self, key: &str) -> PathBuf {
-        self.folder.join(format!("{key}.{META}"))
-    }
 }
 
-impl Part {
-    /// Writes the next piece.
-    pub(super) async fn write(&mut self, piece: &[u8]) -> Result<(), Trouble> {
-        let Some(file) = &mut self.file else { return Ok(()) };
-        file.write_all(piece).await.map_err(|e| unwritten(&e))?;
-        self.written += piece.len() as u64;
-        self.unchecked = self.unchecked.saturating_sub(piece.len() as u64);
-        if self.unchecked == 0 {
-            self.unchecked = GLANCE;
-            check_space(self.path.parent().unwrap_or(&self.path), self.floor)?;
-        }
-        Ok(())
-    }
-
-    /// Where it is, with all that was written so far.
-    pub(super) async fn flushed(&mut self) -> Result<&Path, Trouble> {
-        if let Some(file) = &mut self.file {
-            file.flush().await.map_err(|e| unwritten(&e))?;
-        }
-        Ok(&self.path)
-    }
-
-    pub(super) fn written(&self) -> u64 {
-        self.written
-    }
+fn held(path: PathBuf, lock: File, passing: Option<Part>) -> Held {
+    Held { path, _hold: Arc::new(Hold { _lock: lock, _passing: passing }) }
 }
 
-impl Drop for Part {
-    fn drop(&mut self) {
-        // where it was kept, it has another name by now
-        let _ = fs::remove_file(&self.path);
-    }
+fn meta(folder: &Path, key: &str) -> PathBuf {
+    folder.join(format!("{key}.{META}"))
 }
 
 impl Known {
-    fn read(meta: &Path) -> Option<Self> {
+    pub(super) fn read(meta: &Path) -> Option<Self> {
         let value: Value = serde_json::from_slice(&fs::read(meta).ok()?).ok()?;
         let text = |name: &str| value[name].as_str().map(str::to_owned);
         let file = text("file").filter(|file| !file.contains(['/', '\\']))?;
@@ -302,42 +196,5 @@ impl Known {
         let aside = meta.with_extension(format!("{:016x}.{PART}", random()));
         fs::write(&aside, value.to_string())?;
         fs::rename(&aside, meta)
-    }
-}
-
-fn random() -> u64 {
-    // a system without randomness has other worries; a name that is taken is an error
-    getrandom::u64().unwrap_or_else(|_| now_ms())
-}
-
-fn private_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-fn check_space(folder: &Path, wanted: u64) -> Result<(), Trouble> {
-    match scumble_files::free_bytes(folder) {
-        Ok(Some(free)) if free < wanted => {
-            tracing::error!(folder = %folder.display(), free, wanted, "no room for an adapter");
-            Err(full())
-        }
-        Ok(_) => Ok(()),
-        Err(error) => Err(unwritten(&error)),
-    }
-}
-
-fn full() -> Trouble {
-    Trouble::unread("there is not enough space for it on the disk of this server; its owner can make room")
-}
-
-/// The caller hears no path of this machine.
-fn unwritten(error: &io::Error) -> Trouble {
-    tracing::error!(%error, "an adapter cannot be kept");
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => full(),
-        kind => Trouble::unread(format!("this server cannot keep it ({kind}); its owner can mend that")),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use scumble_api::InputWeights;
+
 use super::format::{Format, Named};
 use super::trouble::{At, Trouble};
 
@@ -21,37 +23,68 @@ const PREPROCESSOR: &str = "preprocessor_config.json";
 /// So many are named in a message.
 const LISTED: usize = 20;
 
+/// The most shards of one set.
+const SHARDS: usize = 64;
+
 /// Chooses among the files of one folder, by name where one was given. `elsewhere` are weights in other folders, for the
 /// message.
 pub(super) fn choose(
     names: &[String],
     wanted: Option<(&str, At)>,
-    pickles: bool,
+    weights: &InputWeights,
     elsewhere: &[String],
 ) -> Result<Chosen, Trouble> {
+    let pickles = weights.pickles;
     let there = |name: &str| names.iter().find(|known| *known == name).cloned();
     let list = || listed(names, elsewhere, pickles);
-    let weights = match wanted {
+    let set = match wanted {
         Some((name, at)) => {
             check_name(name, at, pickles)?;
-            by_name(names, name).ok_or_else(|| Trouble::named(at, format!("there is no such file. {}", list())))?
+            by_name(names, name).ok_or_else(|| match there(name) {
+                Some(_) => Trouble::named(at, not_weights(pickles)),
+                None => Trouble::named(at, format!("there is no such file. {}", list())),
+            })?
         }
         None => {
             let mut sets = sets(names, pickles);
-            match (USUAL.iter().find_map(|stem| sets.remove(*stem)), sets.len()) {
+            let usual = USUAL.iter().find_map(|stem| {
+                let at = sets.iter().position(|set| set.stem == *stem)?;
+                Some(sets.swap_remove(at))
+            });
+            match (usual, sets.len()) {
                 (Some(set), _) => set,
-                (None, 1) => sets.into_values().next().unwrap_or_default(),
+                (None, 1) => sets.swap_remove(0),
                 (None, 0) => {
-                    return Err(Trouble::named(At::Path, format!("it holds no weights here. {}", list())));
+                    let [folder, _] = &weights.beside;
+                    let said = format!("it holds no weights here. {}{}", list(), naming(folder, elsewhere));
+                    return Err(Trouble::named(At::Path, said));
                 }
                 (None, _) => {
-                    let said = format!("it holds several files of weights; name one of them. {}", list());
-                    return Err(Trouble::named(At::Path, said));
+                    let [_, file] = &weights.beside;
+                    let said = match file {
+                        Some(field) => format!("it holds several files of weights; name one of them in {field}"),
+                        None => "it holds several files of weights; name one of them behind this path".to_owned(),
+                    };
+                    return Err(Trouble::named(At::Path, format!("{said}. {}", list())));
                 }
             }
         }
     };
+    let weights = set.whole().map_err(|said| Trouble::named(wanted.map_or(At::Path, |(_, at)| at), said))?;
     Ok(Chosen { weights, config: there(CONFIG), preprocessor: there(PREPROCESSOR) })
+}
+
+/// How one of those in other folders is named.
+fn naming(field: &Option<String>, elsewhere: &[String]) -> String {
+    match field {
+        _ if elsewhere.is_empty() => String::new(),
+        Some(field) => format!(". Name the folder in {field}, or behind this path"),
+        None => ". Name one of them behind this path".to_owned(),
+    }
+}
+
+fn not_weights(pickles: bool) -> String {
+    format!("this is not a file of weights; allowed are {}", Format::allowed(pickles))
 }
 
 /// Refuses names that tell what is not read.
@@ -66,41 +99,77 @@ pub(super) fn check_name(name: &str, at: At, pickles: bool) -> Result<(), Troubl
     }
 }
 
-/// The file of this name, with the other shards of its set.
-fn by_name(names: &[String], name: &str) -> Option<Vec<String>> {
-    let Named::As(format) = Named::of(name) else { return None };
-    sets_of(names, format).into_values().find(|files| files.iter().any(|file| file == name))
+/// Files that belong together.
+struct Set<'a> {
+    /// What their names have in common.
+    stem: &'a str,
+    /// How many there have to be; none for a file of its own.
+    count: Option<usize>,
+    /// Their places in the set, from 1.
+    files: BTreeMap<usize, &'a str>,
 }
 
-/// Files that belong together, by what their names have in common. Safetensors go before the same in a pickle.
-fn sets(names: &[String], pickles: bool) -> BTreeMap<String, Vec<String>> {
-    let mut sets = sets_of(names, Format::Safetensors);
-    if pickles {
-        for (stem, files) in sets_of(names, Format::Pickle) {
-            sets.entry(stem).or_insert(files);
+impl Set<'_> {
+    /// All of its files, in order, if none is missing.
+    fn whole(&self) -> Result<Vec<String>, String> {
+        let count = self.count.unwrap_or(1);
+        if count == 0 {
+            return Err(format!("{} names itself one of no shards", self.stem));
+        }
+        if count > SHARDS {
+            return Err(format!("{} has {count} shards; at most {SHARDS} are read", self.stem));
+        }
+        if let Some(missing) = (1..=count).find(|place| !self.files.contains_key(place)) {
+            return Err(format!(
+                "of the {count} shards of {} {} are there; number {missing} is missing",
+                self.stem,
+                self.files.len().min(count)
+            ));
+        }
+        Ok(self.files.range(1..=count).map(|(_, name)| (*name).to_owned()).collect())
+    }
+}
+
+/// The file of this name, with the other shards of its set.
+fn by_name<'a>(names: &'a [String], name: &str) -> Option<Set<'a>> {
+    let Named::As(format) = Named::of(name) else { return None };
+    sets_of(names, format).into_iter().find(|set| set.files.values().any(|file| *file == name))
+}
+
+/// All sets. Of several with one stem a file of its own goes before shards, and safetensors before a pickle.
+fn sets(names: &[String], pickles: bool) -> Vec<Set<'_>> {
+    let mut sets: Vec<Set<'_>> = Vec::new();
+    let pickled = pickles.then(|| sets_of(names, Format::Pickle)).into_iter().flatten();
+    for set in sets_of(names, Format::Safetensors).into_iter().chain(pickled) {
+        if !sets.iter().any(|known| known.stem == set.stem) {
+            sets.push(set);
         }
     }
     sets
 }
 
-fn sets_of(names: &[String], format: Format) -> BTreeMap<String, Vec<String>> {
-    let mut sets: BTreeMap<String, Vec<String>> = BTreeMap::new();
+fn sets_of(names: &[String], format: Format) -> Vec<Set<'_>> {
+    let mut sets: BTreeMap<(&str, Option<usize>), BTreeMap<usize, &str>> = BTreeMap::new();
     for name in names.iter().filter(|name| Named::of(name) == Named::As(format)) {
         let stem = &name[..name.len() - format.extension().len() - 1];
+        let (stem, place, count) =
+            shard(stem).map_or((stem, 1, None), |(stem, place, count)| (stem, place, Some(count)));
         // transformers' name for what it writes as a pickle
-        let stem = if stem == "pytorch_model" { "model" } else { shard_stem(stem).unwrap_or(stem) };
-        sets.entry(stem.to_owned()).or_default().push(name.clone());
+        let stem = if stem == "pytorch_model" { "model" } else { stem };
+        sets.entry((stem, count)).or_default().insert(place, name);
     }
-    sets.values_mut().for_each(|files| files.sort_unstable());
-    sets
+    sets.into_iter().map(|((stem, count), files)| Set { stem, count, files }).collect()
 }
 
-/// `model` of `model-00001-of-00003`.
-fn shard_stem(stem: &str) -> Option<&str> {
+/// `model`, 1 and 3 of `model-00001-of-00003`.
+fn shard(stem: &str) -> Option<(&str, usize, usize)> {
     let (rest, count) = stem.rsplit_once("-of-")?;
     let (stem, place) = rest.rsplit_once('-')?;
-    let digits = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
-    (digits(place) && digits(count)).then_some(stem)
+    let number = |text: &str| {
+        let plain = text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|_| plain)
+    };
+    Some((stem, number(place)?, number(count)?))
 }
 
 fn listed(names: &[String], elsewhere: &[String], pickles: bool) -> String {
@@ -123,9 +192,20 @@ mod tests {
         list.iter().map(|name| (*name).to_owned()).collect()
     }
 
+    fn lora(pickles: bool) -> InputWeights {
+        InputWeights {
+            path: vec!["path".into()],
+            source: "owner/name".into(),
+            subfolder: None,
+            weight_name: None,
+            beside: [Some("image_encoder_subfolder".into()), Some("image_encoder_weight_name".into())],
+            pickles,
+        }
+    }
+
     fn chosen(list: &[&str], wanted: Option<&str>, pickles: bool) -> Result<Vec<String>, String> {
         let wanted = wanted.map(|name| (name, At::WeightName));
-        choose(&names(list), wanted, pickles, &[])
+        choose(&names(list), wanted, &lora(pickles), &[])
             .map(|chosen| chosen.weights)
             .map_err(|trouble| format!("{trouble:?}"))
     }
@@ -145,9 +225,31 @@ mod tests {
             chosen(&["a.safetensors", "b.safetensors"], Some("b.safetensors"), false),
             Ok(names(&["b.safetensors"]))
         );
-        let found = choose(&names(&["a.safetensors", "config.json", "preprocessor_config.json"]), None, false, &[]);
+        let found =
+            choose(&names(&["a.safetensors", "config.json", "preprocessor_config.json"]), None, &lora(false), &[]);
         let found = found.expect("one file");
         assert_eq!((found.config.is_some(), found.preprocessor.is_some()), (true, true));
+    }
+
+    #[test]
+    fn a_set_of_shards_is_whole_and_not_too_large() {
+        let one = ["m-00001-of-00002.safetensors", "m-00001-of-00003.safetensors"];
+        for wanted in [None, Some(one[0])] {
+            let said = chosen(&one[..1], wanted, false).expect_err("half a set");
+            assert!(said.contains("number 2 is missing"), "{said}");
+        }
+        assert!(chosen(&one, Some(one[1]), false).expect_err("two thirds").contains("number 2 is missing"));
+        let shards = |count: usize| -> Vec<String> {
+            (1..=count).map(|place| format!("m-{place:05}-of-{count:05}.safetensors")).collect()
+        };
+        let choose = |names: &[String]| choose(names, None, &lora(false), &[]);
+        assert_eq!(choose(&shards(64)).expect("as many as may be").weights, shards(64));
+        let many = format!("{:?}", choose(&shards(300)).expect_err("more"));
+        assert!(many.contains("300 shards; at most 64"), "{many}");
+        assert!(choose(&["m-00000-of-00000.safetensors".to_owned()]).is_err());
+        let mut both = shards(2);
+        both.push("m.safetensors".into());
+        assert_eq!(choose(&both).expect("one file").weights, ["m.safetensors"]);
     }
 
     #[test]
@@ -156,8 +258,17 @@ mod tests {
         assert!(several.contains("a.safetensors") && several.contains("b.safetensors"), "{several}");
         let none = chosen(&["ip-adapter.bin"], None, false).expect_err("a pickle");
         assert!(none.contains("there are none") && !none.contains("ip-adapter"), "{none}");
-        let elsewhere = choose(&[], None, false, &names(&["sub/a.safetensors"])).expect_err("in another folder");
-        assert!(format!("{elsewhere:?}").contains("sub/a.safetensors"));
+        assert!(several.contains("in image_encoder_weight_name"), "{several}");
+        let elsewhere = choose(&[], None, &lora(false), &names(&["sub/a.safetensors"])).expect_err("in another folder");
+        let elsewhere = format!("{elsewhere:?}");
+        assert!(
+            elsewhere.contains("sub/a.safetensors") && elsewhere.contains("image_encoder_subfolder"),
+            "{elsewhere}"
+        );
+        for other in ["README.md", "config.json"] {
+            let said = chosen(&["README.md", "config.json"], Some(other), false).expect_err(other);
+            assert!(said.contains("not a file of weights"), "{said}");
+        }
         assert!(chosen(&["a.safetensors"], Some("c.safetensors"), false).is_err());
         assert!(chosen(&["a.ckpt"], Some("a.ckpt"), true).expect_err("a checkpoint").contains(".ckpt"));
         let many: Vec<String> = (0..50).map(|n| format!("{n}.safetensors")).collect();

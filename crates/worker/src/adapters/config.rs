@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use scumble_fetch::{Pass, Url};
 
+use super::source::is_name;
+
 const GIB: u64 = 1024 * 1024 * 1024;
 
 /// Settings of `[adapters]`.
@@ -62,12 +64,23 @@ impl Hub {
             return Err(format!("the address {url:?} has a query; give the address of the hub alone"));
         }
         let pass = token.map(|token| Pass::bearer(url, token)).transpose().map_err(|e| format!("the token: {e}"))?;
+        let pass = pass.map(|pass| pass.only(is_of_repository));
         Ok(Self { url: parsed, pass })
     }
 
     /// As the owner wrote it, without a slash at its end.
     pub(super) fn address(&self) -> &str {
         self.url.as_str().trim_end_matches('/')
+    }
+}
+
+/// Whether a path of the hub is one of a repository of models, or where the hub sends those who ask for such a file.
+fn is_of_repository(parts: &[&str]) -> bool {
+    match parts {
+        [owner, name, "resolve", _, _, ..]
+        | ["api", "models", owner, name, ..]
+        | ["api", "resolve-cache", "models", owner, name, ..] => is_name(owner) && is_name(name),
+        _ => false,
     }
 }
 

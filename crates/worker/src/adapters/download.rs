@@ -8,8 +8,9 @@ use scumble_fetch::{Opened, Pass, Wanted};
 use tokio::time::Instant;
 
 use super::Adapters;
-use super::cache::{Cache, Held, Known, Part, now_ms};
+use super::cache::{Cache, Held, Known, now_ms};
 use super::format::{Format, Named, is_whole};
+use super::part::Part;
 use super::trouble::Trouble;
 use crate::runner::Watch;
 
@@ -83,7 +84,7 @@ impl Adapters {
                 let host = file.url.host_str().unwrap_or_default().to_owned();
                 let size = file.length.map_or_else(|| "an unknown size".to_owned(), megabytes);
                 remote.say(watch, || format!("being read from {host}, {size}"));
-                let (began, mut filling) = (Instant::now(), Filling::new(cache.begin(file.length)?, remote));
+                let (began, mut filling) = (Instant::now(), Filling::new(cache.begin(file.length).await?, remote));
                 let mut pace = Pace::new();
                 while let Some(piece) = file.next().await? {
                     pace.count(&host, piece.len())?;
@@ -119,7 +120,7 @@ impl Adapters {
 impl Remote<'_> {
     fn say(&self, watch: &dyn Watch, what: impl FnOnce() -> String) {
         if let Some(spoken) = self.spoken {
-            watch.log(&format!("{spoken}: {}", what()));
+            watch.log(&super::escaped(&format!("{spoken}: {}", what())));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Adapters that are on this machine already: files and folders that the owner allows.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use scumble_api::InputWeights;
 use scumble_engine::adapters::AdapterFiles;
@@ -17,7 +17,11 @@ const FILES: usize = 10_000;
 
 /// What a path means, if it may be read.
 pub(super) fn of_path(path: &Path, weights: &InputWeights, paths: &Paths) -> Result<AdapterFiles, Trouble> {
-    let found = paths.find(path).ok_or_else(|| refused(paths))?;
+    let found = match paths.find(path) {
+        Found::At(found) => found,
+        Found::Missing => return Err(Trouble::named(At::Path, MISSING)),
+        Found::Outside => return Err(refused(paths)),
+    };
     let is_file = found.is_file();
     if !is_file && !found.is_dir() {
         return Err(Trouble::named(At::Path, "this is neither a file nor a folder"));
@@ -31,11 +35,14 @@ pub(super) fn of_path(path: &Path, weights: &InputWeights, paths: &Paths) -> Res
             (found.join(folder), wanted)
         }
     };
-    let inside = paths.allowed(&inside).ok_or_else(|| Trouble::named(At::Subfolder, NOTHING))?;
+    let Found::At(inside) = paths.allowed(&inside) else { return Err(Trouble::named(At::Subfolder, NOTHING)) };
     let names = if is_file { beside(&found) } else { listed(&inside) };
-    let chosen = choose(&names, wanted.as_ref().map(|(name, at)| (name.as_str(), *at)), weights.pickles, &[])?;
+    let chosen = choose(&names, wanted.as_ref().map(|(name, at)| (name.as_str(), *at)), weights, &[])?;
     // a link inside may lead outside
-    let whole = |name: &String| paths.allowed(&inside.join(name)).filter(|path| path.is_file());
+    let whole = |name: &String| match paths.allowed(&inside.join(name)) {
+        Found::At(path) if path.is_file() => Some(path),
+        Found::At(_) | Found::Missing | Found::Outside => None,
+    };
     let files = chosen.weights.iter().map(whole).collect::<Option<Vec<PathBuf>>>();
     Ok(AdapterFiles {
         name: shown(&weights.source),
@@ -45,18 +52,23 @@ pub(super) fn of_path(path: &Path, weights: &InputWeights, paths: &Paths) -> Res
     })
 }
 
+/// Whether a path leads to something that may be read.
+pub(super) fn is_there(path: &Path, paths: &Paths) -> bool {
+    matches!(paths.find(path), Found::At(_))
+}
+
 const NOTHING: &str = "there is no such folder in it";
+const MISSING: &str = "there is no such file or folder there";
 
 /// Whether there is such a file is told to nobody who may not read it.
 fn refused(paths: &Paths) -> Trouble {
     let said = match paths {
-        Paths::Any => "there is no such file or folder",
+        Paths::Any => MISSING,
         Paths::Below(folders) if folders.is_empty() => {
-            "paths are not read here: the owner of this server has named no folders ([adapters] folders)"
+            "paths are not read here: the owner of this server has named no folders ([adapters] folders in scumble.toml)"
         }
         Paths::Below(_) => {
-            "nothing that may be read: only what is in the folders that the owner of this server has named ([adapters] \
-             folders)"
+            "this is not in a folder that the owner of this server has named ([adapters] folders in scumble.toml)"
         }
     };
     Trouble::named(At::Path, said)
@@ -87,23 +99,59 @@ fn listed(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Where a path leads.
+enum Found {
+    /// Through all links, here.
+    At(PathBuf),
+    /// Nowhere, and whoever asks may know that.
+    Missing,
+    /// To what is not theirs, whether there is such a thing or not.
+    Outside,
+}
+
 impl Paths {
-    /// Where a path leads, if that may be read. What is not absolute is looked for in each folder.
-    fn find(&self, path: &Path) -> Option<PathBuf> {
-        match self {
-            Self::Any => path.canonicalize().ok(),
-            Self::Below(_) if path.is_absolute() => self.allowed(path),
-            Self::Below(folders) => folders.iter().find_map(|folder| self.allowed(&folder.join(path))),
+    /// Where a path leads. What is not absolute is looked for in each folder.
+    fn find(&self, path: &Path) -> Found {
+        let Self::Below(folders) = self else { return self.allowed(path) };
+        // the way up would be walked before anybody knows where it ends
+        if path.components().any(|part| part == Component::ParentDir) {
+            return Found::Outside;
         }
+        if path.is_absolute() {
+            return self.allowed(path);
+        }
+        let mut found = Found::Outside;
+        for folder in folders {
+            match self.allowed(&folder.join(path)) {
+                at @ Found::At(_) => return at,
+                Found::Missing => found = Found::Missing,
+                Found::Outside => {}
+            }
+        }
+        found
     }
 
-    /// Where a path leads through all links, if that may be read.
-    fn allowed(&self, path: &Path) -> Option<PathBuf> {
-        let whole = path.canonicalize().ok()?;
-        let is_below = |folder: &PathBuf| folder.canonicalize().is_ok_and(|folder| whole.starts_with(folder));
-        match self {
-            Self::Any => Some(whole),
-            Self::Below(folders) => folders.iter().any(is_below).then_some(whole),
+    /// Where a path without `..` leads through all links. What does not begin with one of the folders is not looked at.
+    fn allowed(&self, path: &Path) -> Found {
+        let Self::Below(folders) = self else {
+            return path.canonicalize().map_or(Found::Missing, Found::At);
+        };
+        let whole: Vec<PathBuf> = folders.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
+        if !folders.iter().chain(&whole).any(|folder| path.starts_with(folder)) {
+            return Found::Outside;
         }
+        let is_inside = |path: &Path| whole.iter().any(|folder| path.starts_with(folder));
+        // the nearest that is there decides whether one may know that the rest is not
+        for (steps, ancestor) in path.ancestors().enumerate() {
+            if ancestor.symlink_metadata().is_err() {
+                continue;
+            }
+            return match ancestor.canonicalize() {
+                Ok(found) if is_inside(&found) && steps == 0 => Found::At(found),
+                Ok(found) if is_inside(&found) => Found::Missing,
+                Ok(_) | Err(_) => Found::Outside,
+            };
+        }
+        Found::Outside
     }
 }

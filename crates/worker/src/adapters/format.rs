@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use serde_json::Value;
+use super::head::end_of_tensors;
 
 /// A kind of file that an adapter may be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub(super) enum Named {
 const OTHERS: &[&str] =
     &["ckpt", "gguf", "h5", "msgpack", "npz", "onnx", "pkl", "pt", "pth", "safetensors.index.json", "zip"];
 
-/// The longest head of a safetensors file.
-const HEAD_MAX: u64 = 100 * 1024 * 1024;
+/// The longest head of a safetensors file, in bytes, as the engine takes it.
+const HEAD_MAX: u64 = 32 * 1024 * 1024;
 
 impl Format {
     /// Which of these is allowed, in a sentence.
@@ -102,12 +102,7 @@ pub(super) fn is_whole(path: &Path, format: Format) -> std::io::Result<bool> {
             if size > HEAD_MAX || size.saturating_add(8) > length {
                 return Ok(false);
             }
-            let head: Value = match serde_json::from_reader(file.take(size)) {
-                Ok(head) => head,
-                Err(_) => return Ok(true),
-            };
-            let ends = head.as_object().into_iter().flat_map(|tensors| tensors.values());
-            let end = ends.filter_map(|tensor| tensor["data_offsets"][1].as_u64()).max().unwrap_or(0);
+            let Some(end) = end_of_tensors(file.take(size)) else { return Ok(true) };
             Ok(size.saturating_add(8).saturating_add(end) <= length)
         }
     }

@@ -47,7 +47,7 @@ impl Adapters {
             .partition(|path| path.strip_prefix(&prefix).is_some_and(|rest| !rest.contains('/')));
         let here: Vec<String> = here.into_iter().map(|path| path[prefix.len()..].to_owned()).collect();
         let wanted = file.as_ref().map(|(file, at)| (file.as_str(), *at));
-        let chosen = choose(&here, wanted, weights.pickles, &elsewhere)?;
+        let chosen = choose(&here, wanted, weights, &elsewhere)?;
         let base = format!("{}/{owner}/{name}/resolve/{}", self.config.hub.address(), encoded(&listing.commit, false));
         let (mut files, mut held) =
             (AdapterFiles { name: shown(&weights.source), ..AdapterFiles::default() }, Vec::new());
@@ -93,7 +93,7 @@ impl Adapters {
         let revision = encoded(revision, false);
         let url = format!("{}/api/models/{owner}/{name}/revision/{revision}", self.config.hub.address());
         let got = self.fetched(&self.remote(&url, LIST_BYTES, false), watch).await;
-        let got = got.map_err(|trouble| trouble.of_repository(owner, name))?;
+        let got = got.map_err(|trouble| trouble.of_repository(owner, name, repository.or_path.as_deref()))?;
         let nonsense = || Trouble::unread("the hub's list of this repository's files cannot be read");
         let text = tokio::fs::read(&got.path).await.map_err(|_| nonsense())?;
         let list: Value = serde_json::from_slice(&text).map_err(|_| nonsense())?;

@@ -10,8 +10,12 @@ mod download;
 mod folder;
 mod format;
 mod given;
+mod head;
 mod hub;
+mod part;
+mod room;
 mod source;
+mod sweep;
 mod trouble;
 
 use std::fmt;
@@ -57,7 +61,13 @@ impl Adapters {
 
     /// Whether what is named has to be fetched from elsewhere.
     pub(crate) fn is_far(&self, source: &str) -> bool {
-        matches!(Source::parse(source, &self.config), Ok(Source::Url(_) | Source::Repository(_)))
+        match Source::parse(source, &self.config) {
+            Ok(Source::Url(_)) => true,
+            Ok(Source::Repository(repository)) => {
+                repository.or_path.is_none_or(|path| !folder::is_there(path.as_ref(), &self.config.paths))
+            }
+            Ok(Source::Data | Source::Kept | Source::Path(_)) | Err(_) => false,
+        }
     }
 }
 
@@ -79,16 +89,67 @@ fn shown(text: &str) -> String {
     if is_data(text) || text.starts_with(scumble_api::FILE_SCHEME) {
         return "the data URI".to_owned();
     }
-    // what is behind a question mark may be a signature
-    let text = if text.contains("://") { text.split('?').next().unwrap_or_default() } else { text };
+    let text = unsigned(text.trim());
     match text.char_indices().nth(LENGTH) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", escaped(&text[..end])),
+        None => escaped(&text),
     }
+}
+
+/// A URL without what may be a secret: what is behind a question mark may be a signature, and what is before an at sign a
+/// password. Other text as it is.
+fn unsigned(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once(':').filter(|(scheme, rest)| is_web(scheme) || rest.starts_with("//"))
+    else {
+        return text.to_owned();
+    };
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let host = rest.trim_start_matches(['/', '\\']);
+    let slashes = &rest[..rest.len() - host.len()];
+    let (host, path) = host.find(['/', '\\']).map_or((host, ""), |at| host.split_at(at));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    format!("{scheme}:{slashes}{host}{path}")
+}
+
+fn is_web(scheme: &str) -> bool {
+    ["http", "https"].iter().any(|web| scheme.trim().eq_ignore_ascii_case(web))
+}
+
+/// Text for people, whoever has written it: signs that move the cursor, or turn the direction of what stands around them,
+/// are written by their numbers.
+fn escaped(text: &str) -> String {
+    let is_turning = |c: char| matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || is_turning(c) { escaped.extend(c.escape_unicode()) } else { escaped.push(c) }
+    }
+    escaped
 }
 
 /// Whether text is a data URI.
 fn is_data(text: &str) -> bool {
     const DATA: &str = "data:";
     text.trim_start().get(..DATA.len()).is_some_and(|start| start.eq_ignore_ascii_case(DATA))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_holds_no_secret_and_turns_nothing_around() {
+        for (text, expected) in [
+            ("https://far.example/a.safetensors?sig=s3cret#x", "https://far.example/a.safetensors"),
+            ("HTTP:far.example/a?sig=s3cret", "HTTP:far.example/a"),
+            ("https://me:s3cret@far.example/a@b", "https://far.example/a@b"),
+            ("owner/name", "owner/name"),
+            ("C:\\a?b", "C:\\a?b"),
+            (" a\u{202e}b\n\u{1b}[2J ", "a\\u{202e}b\\u{a}\\u{1b}[2J"),
+            ("data:;base64,AA==", "the data URI"),
+            ("", ""),
+        ] {
+            assert_eq!(shown(text), expected, "{text:?}");
+        }
+        assert_eq!(shown(&"ä".repeat(300)).chars().count(), 201);
+    }
 }

@@ -33,6 +33,8 @@ pub(super) struct Repository {
     pub(super) revision: String,
     /// A file or a folder in it, where one was named.
     pub(super) inside: Option<String>,
+    /// As it was written, where that may as well mean a path.
+    pub(super) or_path: Option<String>,
 }
 
 /// What is read where no revision is named.
@@ -67,6 +69,11 @@ impl Source {
         let url = scumble_fetch::check_target(text, true)?;
         let ours = [config.hub.address(), Hub::PUBLIC];
         let inside = ours.iter().find_map(|hub| url.as_str().strip_prefix(hub)?.strip_prefix('/'));
+        // what such a URL means depends on who reads it
+        if inside.is_some() && hides(text) {
+            let said = "slashes, dots and backslashes of a hub's URLs have to be written as they are, without %";
+            return Err(Trouble::named(At::Path, said));
+        }
         match inside.and_then(Repository::of_url) {
             Some(repository) => Ok(Self::Repository(repository)),
             None => Ok(Self::Url(url)),
@@ -93,7 +100,8 @@ impl Repository {
         let inside = inside.map(|path| path.trim_end_matches('/')).filter(|path| !path.is_empty());
         let fine = is_name(owner) && is_name(name) && inside.is_none_or(is_inside);
         let (owner, name, revision) = (owner.to_owned(), name.to_owned(), MAIN.to_owned());
-        fine.then(|| Self { owner, name, revision, inside: inside.map(str::to_owned) })
+        let or_path = Some(text.to_owned());
+        fine.then(|| Self { owner, name, revision, inside: inside.map(str::to_owned), or_path })
     }
 
     /// What follows the hub's address: `owner/name`, `owner/name/resolve/revision/folder/file`.
@@ -102,17 +110,31 @@ impl Repository {
         let decoded = percent_decoded(path)?;
         let mut parts = path.splitn(5, '/');
         let (owner, name) = (parts.next()?, parts.next()?);
-        let Some(place) = parts.next().filter(|place| !place.is_empty()) else { return Self::parse(&decoded) };
+        let Some(place) = parts.next().filter(|place| !place.is_empty()) else {
+            return Self::parse(&decoded).map(|this| Self { or_path: None, ..this });
+        };
         let revision = percent_decoded(parts.next().filter(|_| PLACES.contains(&place))?)?;
         let inside = parts.next().map(percent_decoded).map_or(Some(None), |inside| inside.map(Some))?;
         let inside = inside.filter(|path| !path.is_empty());
         let fine = is_name(owner) && is_name(name) && is_inside(&revision) && inside.as_deref().is_none_or(is_inside);
-        fine.then(|| Self { owner: owner.to_owned(), name: name.to_owned(), revision, inside })
+        let (owner, name) = (owner.to_owned(), name.to_owned());
+        fine.then(|| Self { owner, name, revision, inside, or_path: None })
     }
 }
 
+/// Whether a URL's path hides what parts it: `%2F`, `%2E`, `%5C`. The hub's own pages write one kind of revision so.
+fn hides(text: &str) -> bool {
+    let path = text.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+    let is_request = |part: &str| {
+        let number = part.strip_prefix("refs%2fpr%2f");
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let mut parts = path.split('/').filter(|part| !is_request(part));
+    parts.any(|part| ["%2f", "%2e", "%5c", "%25"].iter().any(|hidden| part.contains(hidden)))
+}
+
 /// As the hub allows names.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     (1..=96).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with(['.', '-']) && !text.contains("..")
 }
@@ -153,6 +175,7 @@ mod tests {
             name: "na.me".into(),
             revision: revision.into(),
             inside: inside.map(str::to_owned),
+            or_path: None,
         })
     }
 
@@ -172,7 +195,13 @@ mod tests {
             ),
             ("https://huggingface.co/owner/na.me/blob/refs%2Fpr%2F1/x/a.bin", "refs/pr/1", Some("x/a.bin")),
         ] {
-            assert_eq!(read(text), Ok(repository(revision, inside)), "{text}");
+            let Ok(Source::Repository(found)) = read(text) else { panic!("{text}: {:?}", read(text)) };
+            assert_eq!(found.or_path.is_none(), text.contains("://"), "{text}");
+            assert_eq!(
+                Source::Repository(Repository { or_path: None, ..found }),
+                repository(revision, inside),
+                "{text}"
+            );
         }
     }
 
@@ -192,6 +221,16 @@ mod tests {
         }
         assert_eq!(read("data:application/octet-stream;base64,AA=="), Ok(Source::Data));
         assert_eq!(read("scumble-file:b/00/input"), Ok(Source::Kept));
+        for hiding in [
+            "https://huggingface.co/owner/na.me/resolve/main/..%2f..%2Fx",
+            "https://huggingface.co/owner%2fna.me/resolve/main/x",
+            "https://huggingface.co/owner/na.me/resolve/main/%2e%2E/%2e%2e/x/y/resolve/main/z.safetensors",
+            "https://huggingface.co/owner/na.me/resolve/main/a%5cb.safetensors",
+            "https://huggingface.co/owner/na.me/resolve/main/a%252fb.safetensors",
+            "https://huggingface.co/owner/na.me/resolve/refs%2Fpr%2F1%2f..%2f..%2fmain/b.safetensors",
+        ] {
+            assert!(read(hiding).is_err(), "{hiding}: {:?}", read(hiding));
+        }
         for wrong in ["", "  ", "name", "owner/..", "o/n/../x", "o/n//x", "ftp://a/b", "o w/n", "http://[::1"] {
             assert!(read(wrong).is_err(), "{wrong}: {:?}", read(wrong));
         }

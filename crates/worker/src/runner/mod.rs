@@ -213,7 +213,7 @@ pub enum RunError {
     #[error("cancelled")]
     Cancelled,
     /// The input is not for this model.
-    #[error("the input does not fit this model: {}", ErrorAnswer::invalid(.0).message())]
+    #[error("{}", ErrorAnswer::invalid(.0).message())]
     Invalid(Vec<Problem>),
     /// Nothing here can answer the endpoint, or what should is broken; the text says what to do.
     #[error("{0}")]
