@@ -88,6 +88,11 @@ pub trait Observer {
     fn remark(&self, sentence: &str) {
         let _ = sentence;
     }
+
+    /// The same, of something that the caller should look at: where it differs from what was asked.
+    fn warn(&self, sentence: &str) {
+        self.remark(sentence);
+    }
 }
 
 /// Watches nothing.

@@ -156,7 +156,7 @@ fn what_is_wrong_with_a_file_is_said() {
             &["two names of one module"],
         ),
         (with(vec![(key("lora_A.default.weight"), t(&[2, 64]))]), &["say the same thing twice"]),
-        ((0..10_000).map(|i| (format!("x.{i}.alpha"), t(&[]))).collect(), &["holds 10000 tensors", "at most"]),
+        ((0..10_000).map(|i| (format!("x.{i}.alpha"), t(&[]))).collect(), &["holds more than", "tensors", "the most"]),
         (vec![("x".repeat(100_000), t(&[]))], &["xxx…"]),
     ];
     let folder = tempfile::tempdir().unwrap();
@@ -295,6 +295,111 @@ fn the_second_of_two_is_blamed_as_the_second() {
         Err(Error::Adapter { field, name, .. }) => assert_eq!((field[1].as_str(), &*name), ("1", "absent")),
         other => panic!("{other:?}"),
     }
+}
+
+/// The whole of a matrix in a factor of one number, in factors between which whole matrices would lie, and in more numbers
+/// than the matrix has.
+#[test]
+fn files_that_would_take_more_than_they_say_are_cheap_or_refused() {
+    let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(Variant::Dev));
+    let mut g = Generator::new(5);
+    let path = folder.path().join("x");
+    let picture = |tensors: &[(&str, &Tensor)]| {
+        draw(&*pipeline, &with_loras(Variant::Dev, vec![lora_file(tensors).write(&path, 1.0)])).remove(0)
+    };
+    let q = "lora_unet_double_blocks_0_img_attn_proj";
+    let name = |end: &str| format!("{q}.{end}");
+    let (a, b) = (noise(&mut g, &[64, 2]), noise(&mut g, &[2, 64]));
+    let one = Tensor::ones((1, 1), DType::F32, &Device::Cpu).unwrap();
+    let pair = picture(&[(&name("lora_up.weight"), &a), (&name("lora_down.weight"), &b)]);
+    let kron = picture(&[(&name("lokr_w1"), &one), (&name("lokr_w2_a"), &a), (&name("lokr_w2_b"), &b)]);
+    assert!(largest_difference(&pair, &kron) <= 1);
+    // one row times one column, in either order
+    let (row, column) = (noise(&mut g, &[1, 64]), noise(&mut g, &[64, 1]));
+    let outer = picture(&[(&name("lora_up.weight"), &column), (&name("lora_down.weight"), &row)]);
+    for (left, right) in [(&row, &column), (&column, &row)] {
+        assert!(largest_difference(&outer, &picture(&[(&name("lokr_w1"), left), (&name("lokr_w2"), right)])) <= 1);
+    }
+}
+
+#[test]
+fn a_lora_that_is_mostly_for_another_model_is_refused() {
+    let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(Variant::Dev));
+    let mut tensors = loras::sets(Variant::Dev).remove(0).files["kohya"].tensors.clone();
+    let known = tensors.len();
+    let one = Tensor::new(1f32, &Device::Cpu).unwrap();
+    let add = |tensors: &mut std::collections::BTreeMap<String, Tensor>, from: usize, to: usize| {
+        tensors.extend((from..to).map(|i| (format!("lora_unet_single_blocks_{}_linear1.alpha", i + 100), one.clone())));
+    };
+    add(&mut tensors, 0, known);
+    let half = LoraFile::of(tensors.clone()).write(&folder.path().join("half"), 1.0);
+    let remarks = Remarks::default();
+    drawn(&*pipeline, &with_loras(Variant::Dev, vec![half]), &remarks).unwrap();
+    let remarks = remarks.all();
+    let named = remarks[0].matches("lora_unet_single_blocks_").count();
+    assert!(remarks[0].contains(&format!("{known} of the {} tensors", 2 * known)), "{remarks:?}");
+    assert_eq!(named, known.min(20), "{remarks:?}");
+    add(&mut tensors, known, known + 1);
+    let problem = refused(&*pipeline, LoraFile::of(tensors).write(&folder.path().join("most"), 1.0));
+    for fact in
+        [&format!("{} of its {} tensors", known + 1, 2 * known + 1), "lora_unet_single_blocks_100_linear1.alpha"]
+    {
+        assert!(problem.contains(fact), "{problem}: {fact}");
+    }
+}
+
+#[test]
+fn one_file_named_often_is_one_change_of_the_summed_scale() {
+    let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(Variant::Dev));
+    let file = loras::sets(Variant::Dev).remove(0).files["peft"].write(&folder.path().join("x"), 1.0);
+    let at = |scales: &[f64]| {
+        let loras = scales.iter().map(|scale| Lora { scale: *scale, ..file.clone() }).collect();
+        draw(&*pipeline, &with_loras(Variant::Dev, loras)).remove(0)
+    };
+    assert_eq!(at(&[0.25, 0.5]), at(&[0.75]));
+    assert_eq!(at(&[1.0, -1.0]), draw(&*pipeline, &with_loras(Variant::Dev, Vec::new())).remove(0));
+}
+
+#[test]
+fn numbers_that_overflow_are_the_callers_and_name_what_brought_them() {
+    let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(Variant::Dev));
+    let good = loras::sets(Variant::Dev).remove(0).files["peft"].write(&folder.path().join("good"), 0.0);
+    let t = |shape: &[usize]| (Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap() * 3e38).unwrap();
+    let q = "transformer.transformer_blocks.0.attn.to_q";
+    let (down, up) = (t(&[2, 64]), t(&[64, 2]));
+    let file = lora_file(&[(&format!("{q}.lora_A.weight"), &down), (&format!("{q}.lora_B.weight"), &up)]);
+    let huge = file.write(&folder.path().join("huge"), 1.0);
+    match drawn(&*pipeline, &with_loras(Variant::Dev, vec![good, huge]), &Unobserved) {
+        Err(Error::Adapter { field, name, problem }) => {
+            assert_eq!((field.join("."), &*name), ("loras.1.path".to_owned(), "huge"));
+            assert!(problem.contains("overflow") && problem.contains("leave it out"), "{problem}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn files_that_say_too_much_or_the_same_twice_are_refused() {
+    let (folder, pipeline) = (tempfile::tempdir().unwrap(), open(Variant::Dev));
+    let path = folder.path().join("x");
+    let good = || LoraFile::of(loras::sets(Variant::Dev).remove(0).files["peft"].tensors.clone());
+    let notes = |bytes: usize| {
+        let mut file = good();
+        file.metadata.insert("lora_adapter_metadata".into(), format!("{{ \"x\": \"{}\" }}", "{".repeat(bytes)));
+        file.write(&path, 1.0)
+    };
+    assert!(refused(&*pipeline, notes(2 << 20)).contains("lora_adapter_metadata"));
+    assert!(refused(&*pipeline, notes(9 << 20)).contains("its header claims"));
+    drawn(&*pipeline, &with_loras(Variant::Dev, vec![notes(100_000)]), &Unobserved).unwrap();
+    // two shards with the same names
+    let mut lora = good().write(&path, 1.0);
+    lora.files.weights.push(good().write(&folder.path().join("y"), 1.0).files.weights[0].clone());
+    assert!(refused(&*pipeline, lora).contains("in another of the files as well"));
+    // more numbers than what they change
+    let alpha = "transformer.transformer_blocks.0.attn.to_q";
+    let large = Tensor::zeros((2, 200_000), DType::F32, &Device::Cpu).unwrap();
+    let file = lora_file(&[(&format!("{alpha}.lora_A.weight"), &large)]);
+    assert!(refused(&*pipeline, file.write(&path, 1.0)).contains("hold 400000 numbers"));
 }
 
 // ------------------------------------------------------------------------------------------------- helpers

@@ -458,6 +458,8 @@ fn numbers_that_mean_nothing_are_refused_before_anything_is_loaded() {
     };
     for (ip, field) in [
         (IpAdapter { scale: f64::INFINITY, ..ip.clone() }, "scale"),
+        (IpAdapter { scale: 1e300, ..ip.clone() }, "scale"),
+        (IpAdapter { scale: f64::NAN, ..ip.clone() }, "scale"),
         (IpAdapter { mask_threshold: 1.5, ..ip.clone() }, "mask_threshold"),
         (IpAdapter { picture: nothing.clone(), ..ip.clone() }, "image_url"),
         (IpAdapter { mask: Some(nothing), ..ip }, "mask_image_url"),
@@ -465,6 +467,150 @@ fn numbers_that_mean_nothing_are_refused_before_anything_is_loaded() {
         let call = Call { ip_adapter: Some(ip), ..Variant::Sd35.call() };
         refused(pipeline.generate(&call, &Context { observer: &Unobserved, trace: None }), &["ip_adapter", field]);
     }
+}
+
+#[test]
+fn networks_larger_than_any_are_refused_before_they_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = open();
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+    let run = |call: Call, at: &[&str]| {
+        refused(pipeline.generate(&call, &Context { observer: &Unobserved, trace: None }), at)
+    };
+    let ip = ip_adapter(folder.path());
+    let follow = |ip: IpAdapter, at: &[&str]| run(Call { ip_adapter: Some(ip), steps: 1, ..Variant::Sd35.call() }, at);
+    let mut tensors = adapters::ip_adapter();
+    tensors.insert("image_proj.latents".into(), zeros(&[1, 24_000, 64]));
+    let files = adapters::write_files(folder.path(), "i.safetensors", &tensors, None, None);
+    let said = follow(IpAdapter { files, ..ip.clone() }, &["ip_adapter", "path"]);
+    assert!(said.contains("queries = 24000") && said.contains("at most 1024"), "{said}");
+    let mut tensors = adapters::image_encoder();
+    tensors.insert("embeddings.position_embedding.weight".into(), zeros(&[100 * 100, 24]));
+    let encoder = adapters::write_files(folder.path(), "e.safetensors", &tensors, None, None);
+    let said = follow(IpAdapter { encoder, ..ip.clone() }, &["ip_adapter", "image_encoder_path"]);
+    assert!(said.contains("patches = 10000") && said.contains("at most 4096"), "{said}");
+    // numbers of configurations
+    for (key, value) in [("layer_norm_eps", -1e300), ("layer_norm_eps", 0.0), ("layer_norm_eps", 1.0)] {
+        let mut config = adapters::image_encoder_config();
+        config[key] = value.into();
+        let name = "e.safetensors";
+        let encoder = adapters::write_files(folder.path(), name, &adapters::image_encoder(), Some(&config), None);
+        let said = follow(IpAdapter { encoder, ..ip.clone() }, &["ip_adapter", "image_encoder_path"]);
+        assert!(said.contains(key), "{said}");
+    }
+    for (key, value) in [
+        ("image_std", serde_json::json!([0.5, 1e-320, 0.5])),
+        ("image_mean", serde_json::json!([0.5, 0.5, 1e300])),
+        ("rescale_factor", 1e308.into()),
+        ("rescale_factor", 0.into()),
+    ] {
+        let mut preprocessor = adapters::preprocessor_config();
+        preprocessor[key] = value;
+        let (name, config) = ("e.safetensors", adapters::image_encoder_config());
+        let tensors = adapters::image_encoder();
+        let encoder = adapters::write_files(folder.path(), name, &tensors, Some(&config), Some(&preprocessor));
+        let said = follow(IpAdapter { encoder, ..ip.clone() }, &["ip_adapter", "image_encoder_path"]);
+        assert!(said.contains(key), "{said}");
+    }
+    // more tensors than any network
+    let many: Tensors = (0..20_000).map(|i| (format!("t.{i}"), zeros(&[]))).collect();
+    let files = adapters::write_files(folder.path(), "c.safetensors", &many, None, None);
+    let said = run(with_control(controlnet(files)), &["controlnet", "path"]);
+    assert!(said.contains("more than 16384 tensors"), "{said}");
+    // the same name in two shards
+    let mut files = adapters::write_controlnet(folder.path());
+    files.weights.push(
+        adapters::write_files(folder.path(), "c.safetensors", &adapters::controlnet(), None, None).weights.remove(0),
+    );
+    let said = run(with_control(controlnet(files)), &["controlnet", "path"]);
+    assert!(said.contains("in another of the files as well"), "{said}");
+}
+
+#[test]
+fn networks_of_other_models_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = open();
+    let said = |files: AdapterFiles| {
+        let call = with_control(controlnet(files));
+        refused(pipeline.generate(&call, &Context { observer: &Unobserved, trace: None }), &["controlnet", "path"])
+    };
+    // more blocks than the model's four
+    let mut tensors = adapters::controlnet();
+    for i in 2..5 {
+        for (name, tensor) in adapters::controlnet() {
+            for part in ["transformer_blocks.0.", "controlnet_blocks.0."] {
+                if let Some(rest) = name.strip_prefix(part) {
+                    tensors.insert(format!("{}{i}.{rest}", part.trim_end_matches("0.")), tensor.clone());
+                }
+            }
+        }
+    }
+    let deep = said(adapters::write_files(folder.path(), "c.safetensors", &tensors, None, None));
+    assert!(deep.contains("another model") && deep.contains("5 blocks"), "{deep}");
+    // the model itself
+    let model = tiny::of(Variant::Sd35).tempdir();
+    let weights = vec![model.path().join("transformer/diffusion_pytorch_model.safetensors")];
+    let base = said(AdapterFiles { weights, ..AdapterFiles::default() });
+    assert!(base.contains("a model itself") && base.contains("no ControlNet"), "{base}");
+}
+
+/// Within a step: between the layers of the encoder and of the resampler, between blocks of the ControlNet and of the model.
+#[test]
+fn whoever_cancels_is_heard_between_blocks() {
+    /// Counts how often it is asked, and cancels at the n-th time.
+    #[derive(Default)]
+    struct Asked {
+        seen: Mutex<Vec<Option<Stage>>>,
+        cancel_at: Option<usize>,
+    }
+    impl Observer for Asked {
+        fn stage(&self, stage: Stage) -> Control {
+            self.seen.lock().unwrap().push(Some(stage));
+            Control::Continue
+        }
+        fn ask(&self) -> Control {
+            let mut seen = self.seen.lock().unwrap();
+            seen.push(None);
+            let asked = seen.iter().filter(|stage| stage.is_none()).count();
+            if self.cancel_at == Some(asked) { Control::Cancel } else { Control::Continue }
+        }
+    }
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut call = with_control(ControlNet { end: 1.0, ..controlnet(adapters::write_controlnet(folder.path())) });
+    call.ip_adapter = Some(ip_adapter(other.path()));
+    call.steps = 1;
+    let pipeline = open();
+    let run = |observer: &Asked| pipeline.generate(&call, &Context { observer, trace: None });
+    let whole = Asked::default();
+    run(&whole).unwrap();
+    let seen = whole.seen.into_inner().unwrap();
+    let asked = |after: Stage, before: Stage| {
+        let start = seen.iter().rposition(|stage| *stage == Some(after)).unwrap();
+        seen[start..].iter().take_while(|stage| **stage != Some(before)).filter(|stage| stage.is_none()).count()
+    };
+    // two layers of the encoder, of which the last is not computed; then four of the resampler, two and four blocks
+    assert_eq!(asked(Stage::Load, Stage::TextEncode), 2, "{seen:?}");
+    assert_eq!(asked(Stage::Denoise, Stage::Decode), 4 + 2 + 4, "{seen:?}");
+    for cancel_at in 1..=12 {
+        let result = run(&Asked { cancel_at: Some(cancel_at), ..Asked::default() });
+        assert!(matches!(result, Err(Error::Cancelled)), "{cancel_at}: {result:?}");
+    }
+}
+
+#[test]
+fn an_adapter_that_overflows_is_blamed_and_the_model_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = open();
+    let mut tensors = adapters::controlnet();
+    let huge = (Tensor::ones(64, DType::F32, &Device::Cpu).unwrap() * 3e38).unwrap();
+    tensors.insert("controlnet_blocks.0.bias".into(), huge);
+    let call = with_control(ControlNet {
+        scale: 1e3,
+        ..controlnet(adapters::write_files(folder.path(), "c.safetensors", &tensors, None, None))
+    });
+    let result = pipeline.generate(&call, &Context { observer: &Unobserved, trace: None });
+    let said = refused(result, &["controlnet", "path"]);
+    assert!(said.contains("overflow"), "{said}");
 }
 
 // ------------------------------------------------------------------------------------------- loading, keeping

@@ -168,7 +168,9 @@ fn a_size_beyond_the_models_positions_is_the_callers_to_mend() {
         let size = json!({ "image_size": { "width": 1920, "height": 1072 } });
         let problem = refused(run(folder.path(), endpoint, &size, None));
         assert_eq!(problem["loc"], json!(["body", "image_size"]), "{problem}");
-        assert!(problem["msg"].as_str().unwrap().contains("at most"), "{problem}");
+        let said = problem["msg"].as_str().unwrap();
+        // the field's name is in loc
+        assert!(said.starts_with("Must be at most") && !said.contains("image_size"), "{problem}");
     }
 }
 
@@ -185,6 +187,21 @@ fn what_overflows_is_told_with_its_remedy() {
             assert_eq!(answer.status, 500);
         }
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn loading_is_announced_where_something_is_loaded() {
+    let folder = tiny::of(Variant::AuraFlow).tempdir();
+    let body = json!({ "prompt": "a cat", "image_size": { "width": 96, "height": 64 }, "num_inference_steps": 20 });
+    let input = find(AURA_FLOW).unwrap().parse(&body, Scope::Local).unwrap();
+    let local = Local::new(Model { source: Source::Folder(folder.path().into()), precision: exact(None) });
+    for loads in [1, 0] {
+        let ear = Ear::default();
+        local.draw(&Request::new(&input, Vec::new(), 7, 1), &ear, None).unwrap();
+        let stages = ear.stages.into_inner().unwrap();
+        assert_eq!(stages.iter().filter(|stage| **stage == Stage::Load).count(), loads, "{stages:?}");
+        assert!(stages.contains(&Stage::Decode));
     }
 }
 
@@ -265,10 +282,13 @@ fn scale(file: &Path, name: &str, by: f32) {
 #[derive(Default)]
 struct Ear {
     log: Mutex<Vec<String>>,
+    stages: Mutex<Vec<Stage>>,
 }
 
 impl Watch for Ear {
-    fn stage(&self, _: Stage) {}
+    fn stage(&self, stage: Stage) {
+        self.stages.lock().unwrap().push(stage);
+    }
     fn step(&self, _: usize, _: usize, _: &dyn Fn() -> Option<Pixels>) {}
     fn log(&self, message: &str) {
         self.log.lock().unwrap().push(message.to_owned());

@@ -143,7 +143,7 @@ pub(super) const fn acceleration(words: &'static [&'static str], default: &'stat
         "acceleration",
         words,
         default,
-        "How often what the model computed for one step is used again for the next, where the two are alike: faster, and \
+        "How often a step takes over work from the step before, where the two are alike: faster, and \
          the picture differs a little. none computes all of them.",
     )
 }

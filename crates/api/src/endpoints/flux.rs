@@ -16,7 +16,7 @@ const SPEEDS: &[&str] = &["none", "regular", "high"];
 
 /// With so few steps no two of them are alike.
 const SCHNELL_SPEED: Field = Field {
-    help: "How often what the model computed for one step is used again for the next: only high does, which is faster and \
+    help: "How often a step takes over work from the step before: only high does, which is faster and \
            changes the picture. With so few steps, none and regular are the same.",
     ..acceleration(SPEEDS, "regular")
 };

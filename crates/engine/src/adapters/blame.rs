@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::AdapterFiles;
+use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::weights::Config;
 
@@ -59,6 +60,27 @@ impl Blame<'_> {
             other => other,
         }
     }
+}
+
+/// What went wrong in a call: where numbers overflowed and it has adapters, those are the first to suspect, and they are the
+/// caller's.
+pub(crate) fn suspected(error: Error, call: &Call) -> Error {
+    let Error::NotFinite { place, dtype } = &error else { return error };
+    let loras = call.loras.iter().enumerate().filter(|(_, lora)| lora.scale != 0.0);
+    let loras = loras.map(|(i, lora)| (vec!["loras".to_owned(), i.to_string(), "path".to_owned()], &lora.files.name));
+    let path = |field: &str| vec![field.to_owned(), "path".to_owned()];
+    let control = call.controlnet.iter().filter(|control| control.scale != 0.0);
+    let control = control.map(|control| (path("controlnet"), &control.files.name));
+    let picture = call.ip_adapter.iter().filter(|ip| ip.scale != 0.0);
+    let picture = picture.map(|ip| (path("ip_adapter"), &ip.files.name));
+    let suspects: Vec<_> = loras.chain(control).chain(picture).collect();
+    let Some((field, name)) = suspects.first() else { return error };
+    let others: Vec<&str> = suspects.iter().skip(1).map(|(_, name)| name.as_str()).collect();
+    let with = if others.is_empty() { "with it".to_owned() } else { format!("with it and {}", others.join(", ")) };
+    let seen = format!("{with} the model's numbers overflow ({place}, in {})", dtype.as_str());
+    let remedy = "leave it out or lower its scale. Only if that does not help, the model itself is at fault";
+    Blame { field: &field.iter().map(String::as_str).collect::<Vec<_>>(), name, what: "" }
+        .problem(format!("{seen}; {remedy}"))
 }
 
 /// A file's own name.

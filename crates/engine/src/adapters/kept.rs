@@ -1,6 +1,7 @@
 //! An adapter that stays loaded for the next call.
 
-use std::path::PathBuf;
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -12,8 +13,37 @@ pub(crate) struct Kept<T> {
     slot: Mutex<Option<(Identity, Arc<T>)>>,
 }
 
-/// Which files something was loaded from: their paths, lengths and times.
-pub(crate) type Identity = Vec<(PathBuf, u64, Option<SystemTime>)>;
+/// Which files something was loaded from.
+pub(crate) type Identity = Vec<FileIdentity>;
+
+/// What tells a file from another one at the same place.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct FileIdentity {
+    path: PathBuf,
+    length: u64,
+    modified: Option<SystemTime>,
+    /// Where the system knows that: device, number, and when anything of it was last changed, which nobody can set back.
+    system: Option<[i128; 4]>,
+}
+
+impl FileIdentity {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let file = std::fs::metadata(path)?;
+        let (length, modified, system) = (file.len(), file.modified().ok(), system(&file));
+        Ok(Self { path: path.to_owned(), length, modified, system })
+    }
+}
+
+#[cfg(unix)]
+fn system(file: &Metadata) -> Option<[i128; 4]> {
+    use std::os::unix::fs::MetadataExt;
+    Some([file.dev().into(), file.ino().into(), file.ctime().into(), file.ctime_nsec().into()])
+}
+
+#[cfg(not(unix))]
+fn system(_: &Metadata) -> Option<[i128; 4]> {
+    None
+}
 
 impl<T> Default for Kept<T> {
     fn default() -> Self {
@@ -43,9 +73,7 @@ impl AdapterFiles {
     pub(crate) fn identity(&self) -> Result<Identity> {
         let files = self.weights.iter().chain(&self.config).chain(&self.preprocessor);
         let identity = files.map(|path| {
-            let file = std::fs::metadata(path);
-            let file = file.map_err(|e| Error::Unreadable { path: path.clone(), reason: e.to_string() })?;
-            Ok((path.clone(), file.len(), file.modified().ok()))
+            FileIdentity::of(path).map_err(|e| Error::Unreadable { path: path.clone(), reason: e.to_string() })
         });
         identity.collect()
     }
@@ -58,7 +86,7 @@ mod tests {
     #[test]
     fn the_last_one_stays_and_a_failure_leaves_nothing() -> Result<()> {
         let kept = Kept::<u8>::default();
-        let identity = |name: &str| vec![(PathBuf::from(name), 1, None)];
+        let identity = |name: &str| vec![FileIdentity { path: name.into(), length: 1, modified: None, system: None }];
         let never = || -> Result<u8> { Err(Error::Cancelled) };
         assert_eq!(*kept.get(identity("a"), || Ok(1))?, 1);
         assert_eq!(*kept.get(identity("a"), never)?, 1);
@@ -67,5 +95,24 @@ mod tests {
         assert!(kept.get(identity("c"), never).is_err());
         assert_eq!(*kept.get(identity("a"), || Ok(4))?, 4, "and so is what was there before a failure");
         Ok(())
+    }
+
+    /// Of the same length and time as the one that was there before.
+    #[cfg(unix)]
+    #[test]
+    #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+    fn another_file_in_the_place_of_one_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, new) = (folder.path().join("a"), folder.path().join("b"));
+        let time = SystemTime::UNIX_EPOCH;
+        for (path, text) in [(&path, "one"), (&new, "two")] {
+            std::fs::write(path, text).unwrap();
+            std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+        }
+        let files = AdapterFiles { weights: vec![path.clone()], ..AdapterFiles::default() };
+        let before = files.identity().unwrap();
+        assert_eq!(before, files.identity().unwrap());
+        std::fs::rename(&new, &path).unwrap();
+        assert_ne!(before, files.identity().unwrap());
     }
 }

@@ -8,7 +8,7 @@ pub(crate) mod lora;
 
 use std::path::PathBuf;
 
-pub(crate) use blame::Blame;
+pub(crate) use blame::{Blame, suspected};
 pub(crate) use kept::Kept;
 
 use crate::pixels::Pixels;

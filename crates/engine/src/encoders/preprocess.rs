@@ -7,6 +7,9 @@ use crate::picture::Filter;
 use crate::pixels::Pixels;
 use crate::weights::Config;
 
+/// What a byte may be multiplied by, and what may be taken from it or divide it: beyond that, numbers overflow.
+const LARGEST: f64 = 1e3;
+
 /// How a picture is made fit for an encoder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preprocess {
@@ -66,8 +69,15 @@ impl Preprocess {
             mean = config.numbers_or("image_mean", own.mean)?;
             deviation = config.numbers_or("image_std", own.deviation)?;
         }
-        if let Some(zero) = deviation.iter().find(|value| **value == 0.0) {
-            return Err(config.unsupported("image_std", zero, "numbers other than 0"));
+        let known = |key: &str, value: f64, fits: bool, supported: &str| {
+            if fits { Ok(()) } else { Err(config.unsupported(key, value, supported)) }
+        };
+        known("rescale_factor", factor, factor > 0.0 && factor <= LARGEST, "above 0, at most 1000")?;
+        for value in mean {
+            known("image_mean", value, value.abs() <= LARGEST, "-1000 to 1000")?;
+        }
+        for value in deviation {
+            known("image_std", value, (1.0 / LARGEST..=LARGEST).contains(&value), "0.001 to 1000")?;
         }
         Ok(Self { width, height, filter, factor, mean, deviation })
     }

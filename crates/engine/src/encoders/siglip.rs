@@ -6,11 +6,21 @@ use candle_core::{DType, Tensor};
 use super::block::{Block, BlockSizes, EncoderActivation};
 use crate::error::{Error, Result};
 use crate::nn::Linear;
+use crate::observer::Observer;
 use crate::weights::{Config, Loose, Named, Weights};
 
 /// The tower that the adapters of Stable Diffusion 3.5 are trained with: its width, heads and pictures do not follow from
 /// the shapes of its tensors.
 const SO400M: (usize, usize, usize) = (1152, 16, 384);
+
+/// Sizes far above those of every published tower (1536 wide, 40 layers, 32² patches of 16 pixels): one pass takes as many
+/// steps as these say.
+const WIDEST: usize = 4096;
+const MOST_LAYERS: usize = 64;
+const MOST_PATCHES: usize = 64 * 64;
+const LARGEST_PATCH: usize = 64;
+/// What is added to variances is at most this.
+const LARGEST_EPS: f64 = 0.1;
 
 /// Sizes of a SigLIP vision tower.
 #[derive(Clone, Debug)]
@@ -42,22 +52,26 @@ impl SiglipConfig {
             Some(config) => config.size_or(key, otherwise),
             None => Ok(otherwise),
         };
-        let hidden = files.size("embeddings.patch_embedding.bias", 0)?;
-        let patch = files.size("embeddings.patch_embedding.weight", 2)?;
-        let grid = files.size("embeddings.position_embedding.weight", 0)?.isqrt();
+        let hidden = files.size_within("embeddings.patch_embedding.bias", 0, "width", WIDEST)?;
+        let patch = files.size_within("embeddings.patch_embedding.weight", 2, "pixels of a patch", LARGEST_PATCH)?;
+        let patches = files.size_within("embeddings.position_embedding.weight", 0, "patches", MOST_PATCHES)?;
+        let grid = patches.isqrt();
         let (so400m, heads, image) = SO400M;
         let usual = if hidden == so400m { heads } else { hidden / 64 };
         let side = if image / patch == grid { image } else { grid * patch };
         let layers = files.count(|i| format!("encoder.layers.{i}.layer_norm1.weight"));
         let this = Self {
             hidden,
-            intermediate: files.size("encoder.layers.0.mlp.fc1.weight", 0)?,
-            layers: size("num_hidden_layers", layers)?,
+            intermediate: files.size_within("encoder.layers.0.mlp.fc1.weight", 0, "width inside", 8 * WIDEST)?,
+            layers: files.within("layers", size("num_hidden_layers", layers)?, MOST_LAYERS)?,
             heads: size("num_attention_heads", usual)?,
             image: size("image_size", side)?,
             patch,
             eps: inner.as_ref().map_or(Ok(1e-6), |config| config.number_or("layer_norm_eps", 1e-6))?,
         };
+        if let Some(config) = inner.as_ref().filter(|_| !(this.eps > 0.0 && this.eps <= LARGEST_EPS)) {
+            return Err(config.unsupported("layer_norm_eps", this.eps, &format!("above 0, at most {LARGEST_EPS}")));
+        }
         if let Some(config) = &inner {
             let activation = config.text_or("hidden_act", "gelu_pytorch_tanh");
             if activation != "gelu_pytorch_tanh" {
@@ -128,11 +142,12 @@ impl SiglipVision {
     /// `hidden_states[-2]` of a picture `[1, 3, image, image]`: `[1, grid², hidden]`, without a norm.
     ///
     /// # Errors
-    /// A device out of memory.
-    pub fn forward(&self, picture: &Tensor) -> Result<Tensor> {
+    /// [`Error::Cancelled`] where the observer says so between layers; a device out of memory.
+    pub fn forward(&self, picture: &Tensor, observer: &dyn Observer) -> Result<Tensor> {
         let rows = patches(picture, self.config.grid(), self.config.patch)?;
         let mut x = self.patches.forward(&rows)?.broadcast_add(&self.positions.unsqueeze(0)?)?;
         for block in &self.blocks {
+            observer.ask().check()?;
             x = block.forward(&x, None)?;
         }
         Ok(x)

@@ -9,6 +9,7 @@ mod streams;
 
 use candle_core::Device;
 
+use crate::adapters;
 use crate::call::{Call, Sizes};
 use crate::error::{Error, Result};
 use crate::observer::Observer;
@@ -112,11 +113,28 @@ fn checked(checkpoint: Checkpoint, class: Option<&str>) -> Result<Checkpoint> {
 
 fn load(checkpoint: &Checkpoint, precision: &Precision) -> Result<Box<dyn Pipeline>> {
     match find(checkpoint.class()) {
-        Some(family) => (family.open)(checkpoint, precision),
+        Some(family) => Ok(Box::new(Told((family.open)(checkpoint, precision)?))),
         None => {
             let known = FAMILIES.iter().map(|family| family.class).collect();
             Err(Error::UnknownPipeline { folder: checkpoint.root(), class: checkpoint.class().into(), known })
         }
+    }
+}
+
+/// A pipeline that tells what a call's adapters do from what is wrong with the model.
+struct Told(Box<dyn Pipeline>);
+
+impl Pipeline for Told {
+    fn generate(&self, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
+        self.0.generate(call, context).map_err(|error| adapters::suspected(error, call))
+    }
+
+    fn sizes(&self) -> Sizes {
+        self.0.sizes()
+    }
+
+    fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {
+        self.0.unknown_words(prompt)
     }
 }
 

@@ -5,11 +5,15 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::bytes::Look;
+
 /// Names and places of all entries, which lie apart from each other.
-type Entries<'a> = BTreeMap<&'a str, Range<usize>>;
+type Entries = BTreeMap<String, Range<usize>>;
 
 /// More than any model has tensors.
-const MOST_ENTRIES: u64 = 1 << 16;
+const MOST_ENTRIES: u64 = 1 << 14;
+/// Bytes of a table of contents: that many entries need less.
+const LONGEST_DIRECTORY: usize = 8 << 20;
 
 const END: [u8; 4] = *b"PK\x05\x06";
 const END_64: [u8; 4] = *b"PK\x06\x06";
@@ -23,16 +27,20 @@ const ELSEWHERE: u64 = u32::MAX as u64;
 ///
 /// # Errors
 /// What is wrong with the archive, or what it has that torch never writes.
-pub(super) fn entries(bytes: &[u8]) -> Result<Entries<'_>, String> {
-    let (count, mut at) = directory(bytes)?;
-    let directory = at;
+pub(super) fn entries<L: Look + ?Sized>(file: &L) -> Result<Entries, String> {
+    let (count, directory) = directory(file)?;
+    if file.length().saturating_sub(directory) > LONGEST_DIRECTORY {
+        return Err("its table of contents is damaged".into());
+    }
+    let listing = file.look(directory..file.length()).ok_or("its table of contents is damaged")?;
     let mut entries = BTreeMap::new();
     let mut taken = Vec::new();
+    let mut at = 0;
     for _ in 0..count {
-        let (entry, next) = Listed::read(bytes, at)?;
-        let local = entry.locate(bytes, directory)?;
+        let (entry, next) = Listed::read(&listing, at)?;
+        let local = entry.locate(file, directory)?;
         taken.push((local.start..local.data.end, entry.name));
-        if entries.insert(entry.name, local.data).is_some() {
+        if entries.insert(entry.name.to_owned(), local.data).is_some() {
             return Err(format!("it holds {} twice", shown(entry.name)));
         }
         at = next;
@@ -45,20 +53,23 @@ pub(super) fn entries(bytes: &[u8]) -> Result<Entries<'_>, String> {
 }
 
 /// How many entries are listed, and from where on.
-fn directory(bytes: &[u8]) -> Result<(u64, usize), String> {
+fn directory<L: Look + ?Sized>(file: &L) -> Result<(u64, usize), String> {
     let cut = || "it is cut short: its table of contents is missing".to_owned();
-    let farthest = bytes.len().saturating_sub(22 + usize::from(u16::MAX));
+    // with the longest comment, and the locator before it
+    let first = file.length().saturating_sub(20 + 22 + usize::from(u16::MAX));
+    let tail = file.look(first..file.length()).ok_or_else(cut)?;
     let is_end = |at: &usize| {
-        let comment = number(bytes, at + 20, 2).and_then(|length| usize::try_from(length).ok());
-        has(bytes, *at, END) && comment.is_some_and(|length| at + 22 + length == bytes.len())
+        let comment = number(&tail, at + 20, 2).and_then(|length| usize::try_from(length).ok());
+        has(&tail, *at, END) && comment.is_some_and(|length| at + 22 + length == tail.len())
     };
-    let end = (farthest..bytes.len().saturating_sub(21)).rev().find(is_end).ok_or_else(cut)?;
-    let wide = end.checked_sub(20).filter(|at| has(bytes, *at, LOCATOR_64));
+    let end = (0..tail.len().saturating_sub(21)).rev().find(is_end).ok_or_else(cut)?;
+    let wide = end.checked_sub(20).filter(|at| has(&tail, *at, LOCATOR_64));
     let (count, start) = if let Some(locator) = wide {
-        let record = place(bytes, locator + 8, 8).filter(|at| has(bytes, *at, END_64)).ok_or_else(cut)?;
-        (number(bytes, record + 32, 8), place(bytes, record + 48, 8))
+        let record = place(&tail, locator + 8, 8).and_then(|at| file.look(at..at.checked_add(56)?));
+        let record = record.filter(|record| has(record, 0, END_64)).ok_or_else(cut)?;
+        (number(&record, 32, 8), place(&record, 48, 8))
     } else {
-        (number(bytes, end + 10, 2), place(bytes, end + 16, 4))
+        (number(&tail, end + 10, 2), place(&tail, end + 16, 4))
     };
     let (count, start) = count.zip(start).ok_or_else(cut)?;
     if count > MOST_ENTRIES {
@@ -108,11 +119,12 @@ impl<'a> Listed<'a> {
     }
 
     /// Finds the entry itself, which must end before the table of contents begins.
-    fn locate(&self, bytes: &[u8], directory: usize) -> Result<Local, String> {
+    fn locate<L: Look + ?Sized>(&self, file: &L, directory: usize) -> Result<Local, String> {
         let find = || {
-            let start = usize::try_from(self.offset).ok().filter(|at| has(bytes, *at, LOCAL))?;
-            let (name, extra) = (place(bytes, start + 26, 2)?, place(bytes, start + 28, 2)?);
-            let named = bytes.get(start + 30..start + 30 + name)? == self.name.as_bytes();
+            let start = usize::try_from(self.offset).ok()?;
+            let header = file.look(start..start.checked_add(30)?).filter(|header| has(header, 0, LOCAL))?;
+            let (name, extra) = (place(&header, 26, 2)?, place(&header, 28, 2)?);
+            let named = *file.look(start + 30..start + 30 + name)? == *self.name.as_bytes();
             let data = start + 30 + name + extra;
             let end = data.checked_add(usize::try_from(self.size).ok()?)?;
             (named && end <= directory).then_some(Local { start, data: data..end })

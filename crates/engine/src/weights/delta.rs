@@ -59,8 +59,21 @@ impl Delta {
                 let (rows, columns) = (up.dims()[0], down.dims()[1]);
                 down.elem_count() + up.elem_count() <= rows * columns
             }
-            Self::Kron { .. } => true,
+            Self::Kron { left, right, .. } => {
+                let [a, b, c, d] = sides(left, right);
+                let between = Order::of([a, b, c, d]).between;
+                left.elem_count() + right.elem_count() + between <= (a * c * b * d).max(2 * (a * c + b * d))
+            }
             Self::Hadamard { .. } | Self::Whole(_) => false,
+        }
+    }
+
+    /// How many numbers it holds.
+    pub fn numbers(&self) -> usize {
+        match self {
+            Self::Pair { down: a, up: b } | Self::Kron { left: a, right: b, .. } => a.elem_count() + b.elem_count(),
+            Self::Hadamard { a, b } => a.iter().chain(b).map(Tensor::elem_count).sum(),
+            Self::Whole(all) => all.elem_count(),
         }
     }
 
@@ -143,15 +156,44 @@ impl Delta {
     }
 }
 
-/// x kron(left, right)ᵀ without the product of the two: first `right` on every piece of a row of x, then `left` across the
-/// pieces.
+/// In which order a vector is multiplied with the two factors of a Kronecker product.
+struct Order {
+    /// Whether `right` comes first.
+    right_first: bool,
+    /// Numbers between the two, for one vector: never more than the mean of rows and columns.
+    between: usize,
+}
+
+impl Order {
+    /// For a left factor `[a, b]` and a right one `[c, d]`, the order with fewer numbers on the way: in the other one, a
+    /// row times a column would take as many as the whole matrix for every vector.
+    fn of([a, b, c, d]: [usize; 4]) -> Self {
+        let (right, left) = (b.saturating_mul(c), a.saturating_mul(d));
+        Self { right_first: right <= left, between: right.min(left) }
+    }
+}
+
+fn sides(left: &Tensor, right: &Tensor) -> [usize; 4] {
+    let side = |t: &Tensor, i: usize| t.dims().get(i).copied().unwrap_or(1);
+    [side(left, 0), side(left, 1), side(right, 0), side(right, 1)]
+}
+
+/// x kron(left, right)ᵀ without the product of the two: one factor on every piece of a row of x, then the other.
 fn kron_product(x: &Tensor, left: &Tensor, right: &Tensor, rows: &[(usize, usize)]) -> Result<Tensor> {
-    let ((a, b), (c, d)) = (left.dims2()?, right.dims2()?);
+    let [a, b, c, d] = sides(left, right);
     let n = x.dim(0)?;
-    let inner = x.contiguous()?.reshape((n * b, d))?.matmul(&right.t()?)?.reshape((n, b, c))?;
-    let across = inner.transpose(1, 2)?.contiguous()?.reshape((n * c, b))?.matmul(&left.t()?)?;
-    let all = across.reshape((n, c, a))?.transpose(1, 2)?.contiguous()?.reshape((n, a * c))?;
-    select(&all, D::Minus1, rows)
+    let across = |x: Tensor, pieces: usize| -> Result<Tensor> {
+        let turned = x.transpose(1, 2)?.contiguous()?.reshape((n * pieces, b))?.matmul(&left.t()?)?;
+        Ok(turned.reshape((n, pieces, a))?.transpose(1, 2)?.contiguous()?)
+    };
+    let all = if Order::of([a, b, c, d]).right_first {
+        let inner = x.contiguous()?.reshape((n * b, d))?.matmul(&right.t()?)?.reshape((n, b, c))?;
+        across(inner, c)?
+    } else {
+        let inner = across(x.contiguous()?.reshape((n, b, d))?, d)?;
+        inner.reshape((n * a, d))?.matmul(&right.t()?)?
+    };
+    select(&all.reshape((n, a * c))?, D::Minus1, rows)
 }
 
 fn select(t: &Tensor, dim: impl candle_core::shape::Dim + Copy, ranges: &[(usize, usize)]) -> Result<Tensor> {
@@ -189,11 +231,13 @@ mod tests {
         let forms = [
             Delta::Pair { down: noise(&[3, 20])?, up: noise(&[24, 3])? },
             Delta::Kron { left: noise(&[4, 5])?, right: noise(&[6, 4])?, rows: vec![(0, 24)] },
+            Delta::Kron { left: noise(&[1, 20])?, right: noise(&[24, 1])?, rows: vec![(0, 24)] },
+            Delta::Kron { left: noise(&[24, 1])?, right: noise(&[1, 20])?, rows: vec![(0, 24)] },
             loha(&mut noise, 2)?,
             loha(&mut noise, 7)?,
             Delta::Whole(noise(&[24, 20])?),
         ];
-        assert!(matches!((&forms[2], &forms[3]), (Delta::Pair { .. }, Delta::Hadamard { .. })));
+        assert!(matches!((&forms[4], &forms[5]), (Delta::Pair { .. }, Delta::Hadamard { .. })));
         let x = noise(&[5, 20])?;
         for form in forms {
             let whole = form.whole()?;
@@ -205,6 +249,25 @@ mod tests {
             assert!(close(&swapped.product(&x)?, &x.matmul(&expected.t()?)?)?, "{form:?}");
             assert!(close(&swapped.rows(&[(5, 3)])?.whole()?, &expected.narrow(0, 5, 3)?)?, "{form:?}");
         }
+        Ok(())
+    }
+
+    /// In the wrong order, 3072 columns times 3072 rows would be between the factors for every token.
+    #[test]
+    fn no_order_of_factors_takes_more_than_vectors_do() -> Result<()> {
+        for [a, b, c, d] in
+            [[1, 3072, 3072, 1], [3072, 1, 1, 3072], [64, 48, 48, 64], [1, 1, 3072, 3072], [8, 1, 2, 4000]]
+        {
+            let between = Order::of([a, b, c, d]).between;
+            assert!(2 * between <= a * c + b * d, "{between} between [{a}, {b}] and [{c}, {d}]");
+        }
+        let ones = |shape: (usize, usize)| Tensor::ones(shape, DType::F32, &Device::Cpu);
+        let bomb = Delta::Kron { left: ones((1, 3072))?, right: ones((3072, 1))?, rows: vec![(0, 3072)] };
+        assert!(bomb.is_small());
+        // 38 GB in the other order
+        let product = bomb.product(&ones((1024, 3072))?)?;
+        assert_eq!(product.dims(), [1024, 3072]);
+        assert_eq!(product.max_all()?.to_scalar::<f32>()?, 3072.0);
         Ok(())
     }
 }

@@ -216,7 +216,7 @@ impl Weights {
         let extra: BTreeSet<&str> = shards.names().filter(|n| !asked.contains_key(*n) && !ignore(n)).collect();
         let Some(first) = extra.first() else { return Ok(()) };
         let error = |name: &str, count: usize| {
-            let file = shards.find(name).map_or_else(|| shards.listing.clone(), |(path, ..)| path.to_owned());
+            let file = shards.find(name).map_or_else(|| shards.listing.clone(), |(path, _)| path.to_owned());
             Error::ExtraTensors { file, count, first: name.to_owned() }
         };
         let Some(findings) = &self.shared.findings else { return Err(error(first, extra.len())) };
@@ -240,7 +240,7 @@ impl Weights {
 
     fn read(&self, shards: &Shards, full: &str, shape: &Shape, dtype: Option<DType>) -> Result<Tensor> {
         let missing = || Error::MissingTensor { file: shards.listing.clone(), name: full.to_owned() };
-        let (path, info, bytes) = shards.find(full).ok_or_else(missing)?;
+        let (path, info) = shards.find(full).ok_or_else(missing)?;
         if info.shape != shape.dims() {
             return Err(Error::Misshapen {
                 file: path.to_owned(),
@@ -262,7 +262,7 @@ impl Weights {
             DType::F16 => DType::BF16,
             other => other,
         });
-        let tensor = Tensor::from_raw_buffer(bytes, stored, shape.dims(), &Device::Cpu)?;
+        let tensor = Tensor::from_raw_buffer(&shards.bytes(full)?, stored, shape.dims(), &Device::Cpu)?;
         Ok(tensor.to_dtype(wanted)?.to_device(device)?)
     }
 

@@ -54,12 +54,33 @@ impl Loose {
     /// One dimension of a tensor, as a size that the rest of a model can be measured by: 1 … 2²⁴.
     pub(crate) fn size(&self, name: &str, dimension: usize) -> Result<usize> {
         let missing = || Error::MissingTensor { file: self.shards.listing.clone(), name: name.to_owned() };
-        let (path, info, _) = self.shards.find(name).ok_or_else(missing)?;
+        let (path, info) = self.shards.find(name).ok_or_else(missing)?;
         let size = info.shape.get(dimension).filter(|size| (1..=1 << 24).contains(*size));
         size.copied().ok_or_else(|| Error::Damaged {
             path: path.to_owned(),
             reason: format!("tensor {name} has the impossible shape {:?}", info.shape),
         })
+    }
+
+    /// One dimension of a tensor, where a model of any use has at most so many of `what`.
+    ///
+    /// # Errors
+    /// As [`Loose::size`], and [`Error::Unsupported`] for more.
+    pub(crate) fn size_within(&self, name: &str, dimension: usize, what: &str, most: usize) -> Result<usize> {
+        let size = self.size(name, dimension)?;
+        self.within(what, size, most)
+    }
+
+    /// A number of something in these files, where a model of any use has at most so many.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for more.
+    pub(crate) fn within(&self, what: &str, size: usize, most: usize) -> Result<usize> {
+        if size <= most {
+            return Ok(size);
+        }
+        let (path, supported) = (self.listing(), format!("at most {most}"));
+        Err(Error::Unsupported { path, key: what.to_owned(), value: size.to_string(), supported })
     }
 
     /// How many blocks there are: whether `name(0)`, `name(1)`, … is in the files.

@@ -6,9 +6,11 @@
 //! Files of adapters lie beside checkpoints, in safetensors or as torch saves them, under names of their own.
 
 mod archive;
+pub(crate) mod bytes;
 mod config;
 mod delta;
 mod findings;
+pub(crate) mod header;
 mod held;
 mod loose;
 mod overlay;

@@ -1,41 +1,17 @@
-//! Files of tensors, mapped into memory and checked before anything is read from them.
+//! Files of tensors, checked before anything is read from them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use safetensors::SafeTensors;
 use safetensors::tensor::TensorInfo;
 
+use super::bytes::Bytes;
 use super::config::Config;
+use super::header::{self, Contents, LONGEST_HEADER, LONGEST_OWN_HEADER, Limits};
 use super::loose::Named;
 use super::torch;
 use crate::error::{Error, Result};
-
-/// A file's contents: mapped, or part of the program.
-pub(crate) enum Bytes {
-    Mapped(memmap2::Mmap),
-    Static(&'static [u8]),
-}
-
-impl Bytes {
-    /// Maps a file for reading.
-    #[expect(unsafe_code, reason = "memory-mapping is how 24 GB of weights are opened in milliseconds")]
-    pub(crate) fn map(path: &Path) -> Result<Self> {
-        let unreadable = |e: std::io::Error| Error::Unreadable { path: path.to_owned(), reason: e.to_string() };
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        // SAFETY: the map is read-only and private to this value. A file that another process cuts short while it is
-        // mapped would fault on access; like every program that maps weights, we ask owners not to do that.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(unreadable)?;
-        Ok(Self::Mapped(map))
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Static(bytes) => bytes,
-        }
-    }
-}
 
 struct Shard {
     path: PathBuf,
@@ -53,44 +29,78 @@ pub(crate) struct Shards {
     notes: HashMap<String, String>,
 }
 
-/// What is in one file.
-struct Contents {
-    tensors: Vec<(String, TensorInfo)>,
-    notes: HashMap<String, String>,
-}
+/// More than any network that is an adapter has tensors.
+const MOST_TENSORS: usize = 1 << 14;
 
 impl Shards {
-    /// Safetensors files.
-    pub(crate) fn open(listing: PathBuf, files: Vec<(PathBuf, Bytes)>) -> Result<Self> {
-        Self::read(listing, files, safetensors_of)
+    /// Safetensors files of a checkpoint.
+    pub(super) fn open(listing: PathBuf, files: Vec<(PathBuf, Bytes)>) -> Result<Self> {
+        let limits = Limits { header: LONGEST_OWN_HEADER, tensors: usize::MAX };
+        let mut this = Self::empty(listing);
+        for (path, bytes) in files {
+            let contents = header::read(&bytes, limits);
+            // in a checkpoint the last of two counts
+            this.add(path, bytes, contents)?;
+        }
+        Ok(this)
     }
 
-    /// Files of any kind that holds tensors, told apart by their first bytes.
+    /// Safetensors files of an adapter, which hold at most so many tensors.
+    pub(crate) fn open_adapter(listing: PathBuf, files: Vec<(PathBuf, Bytes)>, most: usize) -> Result<Self> {
+        Self::of_adapter(listing, files, |bytes| header::read(bytes, Limits { header: LONGEST_HEADER, tensors: most }))
+    }
+
+    /// Files of an adapter, of any kind that holds tensors, told apart by their first bytes.
     pub(super) fn open_any(listing: PathBuf, files: &[PathBuf]) -> Result<Self> {
-        let mapped = files.iter().map(|path| Ok((path.clone(), Bytes::map(path)?)));
-        Self::read(listing, mapped.collect::<Result<_>>()?, |bytes| {
+        let opened = files.iter().map(|path| Ok((path.clone(), Bytes::open(path)?)));
+        Self::of_adapter(listing, opened.collect::<Result<_>>()?, |bytes| {
             if torch::is_archive(bytes) {
                 Ok(Contents { tensors: torch::tensors(bytes)?, notes: HashMap::new() })
             } else {
-                safetensors_of(bytes)
+                header::read(bytes, Limits { header: LONGEST_HEADER, tensors: MOST_TENSORS })
             }
         })
     }
 
-    fn read(
+    fn of_adapter(
         listing: PathBuf,
         files: Vec<(PathBuf, Bytes)>,
-        contents: impl Fn(&[u8]) -> std::result::Result<Contents, String>,
+        contents: impl Fn(&Bytes) -> std::result::Result<Contents, String>,
     ) -> Result<Self> {
-        let mut this = Self { listing, files: Vec::new(), tensors: HashMap::new(), notes: HashMap::new() };
-        for (index, (path, bytes)) in files.into_iter().enumerate() {
-            let found = contents(bytes.as_slice());
-            let found = found.map_err(|reason| Error::Damaged { path: path.clone(), reason })?;
-            this.tensors.extend(found.tensors.into_iter().map(|(name, info)| (name, (index, info))));
-            this.notes.extend(found.notes);
-            this.files.push(Shard { path, bytes });
+        let mut this = Self::empty(listing);
+        for (path, bytes) in files {
+            let found = contents(&bytes);
+            if let Some(twice) = this.add(path.clone(), bytes, found)? {
+                let reason = format!("its tensor {twice} is in another of the files as well");
+                return Err(Error::Damaged { path, reason });
+            }
         }
         Ok(this)
+    }
+
+    fn empty(listing: PathBuf) -> Self {
+        Self { listing, files: Vec::new(), tensors: HashMap::new(), notes: HashMap::new() }
+    }
+
+    /// Adds a file; says which of its tensors, if any, an earlier one has too.
+    fn add(
+        &mut self,
+        path: PathBuf,
+        bytes: Bytes,
+        contents: std::result::Result<Contents, String>,
+    ) -> Result<Option<String>> {
+        let Contents { tensors, notes } = contents.map_err(|reason| Error::Damaged { path: path.clone(), reason })?;
+        let index = self.files.len();
+        let mut twice = None;
+        for (name, info) in tensors {
+            if self.tensors.contains_key(&name) {
+                twice = Some(name.clone());
+            }
+            self.tensors.insert(name, (index, info));
+        }
+        self.notes.extend(notes);
+        self.files.push(Shard { path, bytes });
+        Ok(twice)
     }
 
     /// The same tensors under other names, some of them cut into blocks of rows.
@@ -130,12 +140,22 @@ impl Shards {
         self.notes.get(key).map(String::as_str)
     }
 
-    /// File, description and bytes of a tensor.
-    pub(crate) fn find(&self, name: &str) -> Option<(&Path, &TensorInfo, &[u8])> {
+    /// File and description of a tensor.
+    pub(crate) fn find(&self, name: &str) -> Option<(&Path, &TensorInfo)> {
         let (index, info) = self.tensors.get(name)?;
-        let shard = &self.files[*index];
+        Some((&self.files[*index].path, info))
+    }
+
+    /// The bytes of a tensor.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`]; [`Error::Unreadable`] for a file that cannot be read any more.
+    pub(crate) fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        let missing = || Error::MissingTensor { file: self.listing.clone(), name: name.to_owned() };
+        let (index, info) = self.tensors.get(name).ok_or_else(missing)?;
+        let Shard { path, bytes } = &self.files[*index];
         let (start, end) = info.data_offsets;
-        Some((&shard.path, info, &shard.bytes.as_slice()[start..end]))
+        bytes.get(start..end).map_err(|e| Error::Unreadable { path: path.clone(), reason: e.to_string() })
     }
 }
 
@@ -153,21 +173,6 @@ fn rows(info: &TensorInfo, names: Vec<String>) -> Option<Vec<(String, TensorInfo
         (name, part)
     };
     Some(names.into_iter().enumerate().map(part).collect())
-}
-
-/// What is in a safetensors file, with places counted from its first byte.
-fn safetensors_of(bytes: &[u8]) -> std::result::Result<Contents, String> {
-    // `deserialize` checks header, offsets and total length; a file cut short ends here, not in a page fault
-    SafeTensors::deserialize(bytes).map_err(|e| format!("it is not a valid safetensors file: {e}"))?;
-    let read = SafeTensors::read_metadata(bytes);
-    let (header, metadata) = read.map_err(|e| format!("its header is not valid: {e}"))?;
-    let data = header + 8;
-    let place = |(name, info): (String, &TensorInfo)| {
-        let (start, end) = info.data_offsets;
-        (name, TensorInfo { data_offsets: (data + start, data + end), ..info.clone() })
-    };
-    let tensors = metadata.tensors().into_iter().map(place).collect();
-    Ok(Contents { tensors, notes: metadata.metadata().clone().unwrap_or_default() })
 }
 
 /// The shard files that an index names, in order, each a plain file name.

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::bytes::Bytes;
 use super::config::Config;
 use super::findings::Findings;
 use super::held::{Precision, Weights};
-use super::shards::{self, Bytes, Shards};
+use super::shards::{self, Shards};
 use crate::error::{Error, Result};
 use crate::stages::{DIFFUSERS, TRANSFORMERS};
 

@@ -1,12 +1,18 @@
 //! Files that `torch.save` wrote: a zip archive of a pickle that describes tensors and of the storages with their numbers.
 
+use std::ops::Range;
+
 use safetensors::tensor::TensorInfo;
 
+use super::bytes::Look;
 use super::{archive, pickle};
 
+/// Bytes of the pickle that describes the tensors: a hundred for each are usual.
+const LONGEST_PROGRAM: usize = 8 << 20;
+
 /// Whether a file is such an archive, by its first bytes.
-pub(super) fn is_archive(bytes: &[u8]) -> bool {
-    bytes.starts_with(&archive::LOCAL)
+pub(super) fn is_archive<L: Look + ?Sized>(file: &L) -> bool {
+    file.look(0..4).is_some_and(|start| *start == archive::LOCAL)
 }
 
 /// Names, types and shapes of a file's tensors, with the places of their bytes in it. Nothing of the file is executed and
@@ -14,17 +20,23 @@ pub(super) fn is_archive(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// What is wrong with the file, or what it holds beyond tensors.
-pub(super) fn tensors(bytes: &[u8]) -> Result<Vec<(String, TensorInfo)>, String> {
-    let entries = archive::entries(bytes)?;
+pub(super) fn tensors<L: Look + ?Sized>(file: &L) -> Result<Vec<(String, TensorInfo)>, String> {
+    let entries = archive::entries(file)?;
     let mut programs = entries.iter().filter_map(|(name, place)| Some((name.strip_suffix("data.pkl")?, place)));
     let (Some((folder, program)), None) = (programs.next(), programs.next()) else {
         return Err("it is a zip archive, but not one that torch wrote: exactly one data.pkl is expected".into());
     };
-    let order = entries.get(&*format!("{folder}byteorder")).map(|place| &bytes[place.clone()]);
-    if order.is_some_and(|order| order != b"little") {
+    let unreadable = || "it cannot be read any more".to_owned();
+    let small = |place: &Range<usize>| {
+        let fits = place.len() <= LONGEST_PROGRAM;
+        if fits { file.look(place.clone()).ok_or_else(unreadable) } else { Err("its data.pkl is too long".into()) }
+    };
+    let order = entries.get(&*format!("{folder}byteorder")).map(small).transpose()?;
+    if order.is_some_and(|order| *order != *b"little") {
         return Err("its numbers are not little-endian".into());
     }
-    let described = pickle::tensors(&bytes[program.clone()])?;
+    let program = small(program)?;
+    let described = pickle::tensors(&program)?;
     let locate = |(name, tensor): (String, pickle::Pickled<'_>)| {
         let storage = entries.get(&*format!("{folder}data/{}", tensor.storage));
         let storage = storage.ok_or_else(|| format!("its storage {} is missing", tensor.storage))?;
@@ -118,7 +130,7 @@ mod tests {
                 for flipped in [1, 0x80, 0xff] {
                     let mut bytes = bytes.to_vec();
                     bytes[at] ^= flipped;
-                    for (_, info) in tensors(&bytes).unwrap_or_default() {
+                    for (_, info) in tensors(&bytes[..]).unwrap_or_default() {
                         assert!(info.data_offsets.0 <= info.data_offsets.1 && info.data_offsets.1 <= bytes.len());
                     }
                 }

@@ -290,7 +290,7 @@ impl From<scumble_engine::Error> for RunError {
         match error {
             scumble_engine::Error::Cancelled => Self::Cancelled,
             scumble_engine::Error::Parameter { name, problem } => {
-                Self::Invalid(vec![Problem::new(&[name], "value_error", format!("{name} {problem}"))])
+                Self::Invalid(vec![Problem::new(&[name], "value_error", sentence(&problem))])
             }
             scumble_engine::Error::Adapter { field, name, problem } => {
                 let loc: Vec<&str> = field.iter().map(String::as_str).collect();
@@ -307,4 +307,10 @@ impl From<scumble_engine::Error> for RunError {
             error => Self::Failed(error.to_string()),
         }
     }
+}
+
+/// What a caller reads behind the name of a field, which is not said again.
+fn sentence(problem: &str) -> String {
+    let mut rest = problem.chars();
+    rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
 }

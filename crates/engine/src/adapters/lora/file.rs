@@ -1,17 +1,13 @@
 //! The file of a LoRA: a stranger's, believed only after a look.
 
-use std::io::Read;
-use std::path::Path;
-
 use candle_core::{Device, Tensor};
 use safetensors::Dtype;
 
 use super::super::Lora;
 use crate::error::{Error, Result};
-use crate::weights::shards::{Bytes, Shards};
-
-/// Headers are this long at most, in bytes: some trainers write megabytes of notes into them.
-const LONGEST_HEADER: u64 = 32 << 20;
+use crate::weights::bytes::Bytes;
+use crate::weights::header::LONGEST_HEADER;
+use crate::weights::shards::Shards;
 
 /// An opened file, with what messages say of it.
 pub(super) struct File {
@@ -26,21 +22,20 @@ impl File {
     /// Opens the `index`-th LoRA of a call, which holds at most `most` tensors.
     pub(super) fn open(lora: &Lora, index: usize, most: usize) -> Result<Self> {
         let name = lora.files.name.clone();
-        let refuse = |problem: String| Err(refusal(index, &name, problem));
+        // the caller knows the name, not where the file lies
+        let told = |error: Error| match error {
+            Error::Unreadable { reason, .. } => refusal(index, &name, format!("the file cannot be read: {reason}")),
+            Error::Damaged { reason, .. } => refusal(index, &name, format!("the file is damaged: {reason}")),
+            other => other,
+        };
         let mut files = Vec::new();
         for path in &lora.files.weights {
-            match check_header(path).and_then(|()| Bytes::map(path).map_err(|e| e.to_string())) {
-                Ok(bytes) => files.push((path.clone(), bytes)),
-                Err(problem) => return refuse(problem),
-            }
+            let bytes = Bytes::open(path).map_err(told)?;
+            check_start(&bytes).map_err(|problem| refusal(index, &name, problem))?;
+            files.push((path.clone(), bytes));
         }
         let listing = lora.files.weights.first().cloned().unwrap_or_default();
-        let shards = match Shards::open(listing, files) {
-            Ok(shards) => shards,
-            // the caller knows the name, not where the file lies
-            Err(Error::Damaged { reason, .. }) => return refuse(format!("the file is damaged: {reason}")),
-            Err(other) => return Err(other),
-        };
+        let shards = Shards::open_adapter(listing, files, most).map_err(told)?;
         let this = Self { shards, index, name };
         match this.shards.names().count() {
             0 => Err(this.refuse("the file holds no tensors")),
@@ -75,15 +70,19 @@ impl File {
 
     /// The shape of a tensor that is there.
     pub(super) fn shape(&self, name: &str) -> Vec<usize> {
-        self.shards.find(name).map(|(_, info, _)| info.shape.clone()).unwrap_or_default()
+        self.shards.find(name).map(|(_, info)| info.shape.clone()).unwrap_or_default()
     }
 
     /// A tensor that is there, float32 on the CPU.
     pub(super) fn tensor(&self, name: &str) -> Result<Tensor> {
-        let Some((_, info, bytes)) = self.shards.find(name) else {
+        let Some((_, info)) = self.shards.find(name) else {
             return Err(self.refuse(format!("{name} is missing")));
         };
-        let values = numbers(info.dtype, bytes).ok_or_else(|| {
+        let bytes = self.shards.bytes(name).map_err(|error| match error {
+            Error::Unreadable { reason, .. } => self.refuse(format!("the file cannot be read: {reason}")),
+            other => other,
+        })?;
+        let values = numbers(info.dtype, &bytes).ok_or_else(|| {
             let types = "float32, bfloat16, float16 and float8 are read";
             self.refuse(format!("{name} has type {:?}; {types}", info.dtype))
         })?;
@@ -108,19 +107,12 @@ fn refusal(index: usize, name: &str, problem: String) -> Error {
 }
 
 /// A look at the first bytes, before anything is made of what they promise.
-fn check_header(path: &Path) -> std::result::Result<(), String> {
-    let mut start = [0; 9];
-    // opening a pipe would wait for somebody to write into it
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err("it is not a file".into());
-    }
-    let mut file = std::fs::File::open(path).map_err(|e| format!("the file cannot be read: {}", e.kind()))?;
-    file.read_exact(&mut start)
-        .map_err(|_| "the file is damaged: it is too short to be a safetensors file".to_owned())?;
-    let [length @ .., first] = start;
-    let length = u64::from_le_bytes(length);
-    match first {
-        b'{' if length <= LONGEST_HEADER => Ok(()),
+fn check_start(bytes: &Bytes) -> std::result::Result<(), String> {
+    let too_short = |_| "the file is damaged: it is too short to be a safetensors file".to_owned();
+    let start = bytes.get(0..9).map_err(too_short)?;
+    let length = start[..8].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    match start[8] {
+        b'{' if length <= LONGEST_HEADER as u64 => Ok(()),
         b'{' => Err(format!("the file is damaged: its header claims {length} bytes, {LONGEST_HEADER} are allowed")),
         _ => Err("it is not a safetensors file, the only kind that is read here; others can run code".into()),
     }

@@ -6,6 +6,8 @@ use super::file::File;
 use crate::error::Result;
 
 const KEY: &str = "lora_adapter_metadata";
+/// Bytes of it: an alpha for every module of a large model takes a tenth.
+const LONGEST: usize = 1 << 20;
 
 /// The configuration of a LoRA; empty where its header has none.
 pub(super) struct Metadata(Map<String, Value>);
@@ -13,6 +15,11 @@ pub(super) struct Metadata(Map<String, Value>);
 impl Metadata {
     pub(super) fn read(file: &File) -> Result<Self> {
         let Some(text) = file.metadata(KEY) else { return Ok(Self(Map::new())) };
+        if text.len() > LONGEST {
+            return Err(
+                file.refuse(format!("{KEY} in its header has {} bytes; at most {LONGEST} are read", text.len()))
+            );
+        }
         match serde_json::from_str(text) {
             Ok(Value::Object(values)) => Ok(Self(values)),
             _ => Err(file.refuse(format!("{KEY} in its header is not a JSON object"))),

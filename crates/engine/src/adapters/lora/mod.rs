@@ -3,6 +3,7 @@
 //! [`overlays`] opens the files of a call, finds the module behind every name (`keys`, `lookup`), reads what is said of it
 //! (`module`) and lays it down as changes of the model's tensors (`place`). The model itself is never touched.
 
+mod budget;
 mod file;
 mod keys;
 mod lookup;
@@ -10,11 +11,13 @@ mod metadata;
 mod module;
 mod place;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use lookup::{Part, TRANSFORMER};
 
+use self::budget::Budget;
 use self::file::File;
 use self::keys::{Role, readings, short};
 use self::lookup::{Lookup, Target};
@@ -39,8 +42,8 @@ const BLOCKS: &[(&str, &[&str])] = &[
     ("Stable Diffusion 1, 2 or XL", &["input_blocks", "output_blocks", "down_blocks", "up_blocks", "mid_block"]),
 ];
 
-/// How many names a message lists.
-const NAMED: usize = 3;
+/// How many names an error lists, and how many a remark.
+const NAMED: (usize, usize) = (3, 20);
 
 /// What a call's LoRAs change, for each part of the model; `None` where that is nothing.
 ///
@@ -56,7 +59,8 @@ pub(crate) fn overlays<const N: usize>(
     }
     let lookup = Lookup::new(parts);
     let mut overlays = std::array::from_fn(|_| Overlay::default());
-    for (index, lora) in loras.iter().enumerate() {
+    let mut budget = Budget::of(parts);
+    for (index, lora) in distinct(loras) {
         context.observer.ask().check()?;
         if !lora.scale.is_finite() {
             let field = vec!["loras".into(), index.to_string(), "scale".into()];
@@ -65,10 +69,25 @@ pub(crate) fn overlays<const N: usize>(
         }
         let asked: usize = parts.iter().map(|part| part.weights.asked().len()).sum();
         // the richest of dialects has eight tensors for a module
-        let file = File::open(lora, index, 8 * asked + 256)?;
-        apply(&file, lora.scale, parts, &lookup, &mut overlays, context)?;
+        let file = File::open(&lora, index, 8 * asked + 256)?;
+        apply(&file, lora.scale, parts, &lookup, &mut budget, &mut overlays, context)?;
     }
     Ok((!overlays.iter().all(Overlay::is_empty)).then_some(overlays))
+}
+
+/// The LoRAs of a call with their places in it; one that is named again is read once, and its scales are summed: every
+/// change is a multiple of its scale.
+fn distinct(loras: &[Lora]) -> Vec<(usize, Cow<'_, Lora>)> {
+    let mut distinct: Vec<(usize, Cow<'_, Lora>)> = Vec::new();
+    for (index, lora) in loras.iter().enumerate() {
+        // a scale that is no number is blamed at its own place
+        let same = distinct.iter_mut().find(|(_, first)| first.files.weights == lora.files.weights);
+        match same.filter(|_| lora.scale.is_finite()) {
+            Some((_, first)) => first.to_mut().scale += lora.scale,
+            None => distinct.push((index, Cow::Borrowed(lora))),
+        }
+    }
+    distinct
 }
 
 fn apply(
@@ -76,28 +95,43 @@ fn apply(
     scale: f64,
     parts: &[Part<'_>],
     lookup: &Lookup<'_>,
+    budget: &mut Budget,
     overlays: &mut [Overlay],
     context: &Context<'_>,
 ) -> Result<()> {
     let names = file.names();
     let (modules, strays) = sort(file, &names, lookup)?;
     check_strays(file, parts, &modules, &strays)?;
+    check_share(file, &names, &strays)?;
+    budget::check(file, &modules)?;
     let metadata = Metadata::read(file)?;
     for module in &modules {
         context.observer.ask().check()?;
         let part = &parts[module.target.part];
         let said = module.read(file, part.folder, &metadata)?;
+        budget.spend(file, &said)?;
         // a file is looked at even where it changes nothing
         if scale != 0.0 {
             place::place(said, module, scale, file, part.weights, &mut overlays[module.target.part])?;
         }
     }
     if !strays.is_empty() {
-        let (count, all, first) = (strays.len(), names.len(), listed(&strays));
+        let (count, all, first) = (strays.len(), names.len(), listed(&strays, NAMED.1));
         let sentence = format!("{count} of the {all} tensors have no place in this model and are left out: {first}");
-        context.observer.remark(&format!("LoRA {}: {sentence}", file.name()));
+        context.observer.warn(&format!("LoRA {}: {sentence}", file.name()));
     }
     Ok(())
+}
+
+/// Some names that mean nothing here are those of another version or of an encoder that is not there; most of them mean
+/// that the file is for another model.
+fn check_share(file: &File, names: &[&str], strays: &[&str]) -> Result<()> {
+    let (count, all) = (strays.len(), names.len());
+    if 2 * count <= all {
+        return Ok(());
+    }
+    let first = listed(strays, NAMED.0);
+    Err(file.refuse(format!("{count} of its {all} tensors have no place in this model, so it is for another: {first}")))
 }
 
 /// The modules that a file speaks of, and the names that mean none.
@@ -174,8 +208,26 @@ fn speaks_of(name: &str, word: &str) -> bool {
 }
 
 /// The first few of many names.
-fn listed(names: &[&str]) -> String {
-    let first: Vec<String> = names.iter().take(NAMED).map(|name| short(name)).collect();
-    let more = if names.len() > NAMED { ", …" } else { "" };
+fn listed(names: &[&str], most: usize) -> String {
+    let first: Vec<String> = names.iter().take(most).map(|name| short(name)).collect();
+    let more = if names.len() > most { ", …" } else { "" };
     format!("{}{more}", first.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::AdapterFiles;
+
+    #[test]
+    fn a_file_that_is_named_again_is_read_once() {
+        let lora = |path: &str, scale| {
+            let files = AdapterFiles { weights: vec![path.into()], ..AdapterFiles::default() };
+            Lora { files, scale }
+        };
+        let named = [lora("a", 1.0), lora("b", 0.5), lora("a", 0.25), lora("a", f64::NAN), lora("a", -1.0)];
+        let found: Vec<_> = distinct(&named).into_iter().map(|(i, lora)| (i, lora.scale)).collect();
+        assert_eq!(found[..2], [(0, 0.25), (1, 0.5)]);
+        assert!(found.len() == 3 && found[2].0 == 3 && found[2].1.is_nan(), "{found:?}");
+    }
 }

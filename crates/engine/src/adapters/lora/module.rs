@@ -12,6 +12,9 @@ use super::metadata::Metadata;
 use crate::error::{Error, Result};
 use crate::weights::Delta;
 
+/// Numbers that are few, whatever the matrix.
+const MOST_SMALL: usize = 1 << 16;
+
 /// The tensors of a file that speak of one module.
 pub(super) struct Module<'a> {
     /// Their names without their ends.
@@ -31,6 +34,15 @@ pub(super) struct Said {
     pub(super) diff: Option<Delta>,
     /// Lengths to bring rows or columns to, as the file has them: `[rows, 1]` or `[1, columns]`.
     pub(super) magnitude: Option<Tensor>,
+}
+
+impl Said {
+    /// How many numbers it holds.
+    pub(super) fn numbers(&self) -> usize {
+        let deltas = self.delta.iter().chain(&self.bias).chain(&self.diff);
+        let magnitude = self.magnitude.as_ref().map_or(0, Tensor::elem_count);
+        deltas.map(Delta::numbers).fold(magnitude, usize::saturating_add)
+    }
 }
 
 /// The three ways of writing a change in few numbers.
@@ -122,6 +134,12 @@ impl Reader<'_> {
         };
         let columns = input.saturating_mul(height).saturating_mul(width);
         self.check_rank(p)?;
+        // what comes of it is as wide as the matrix, and so high
+        if p > rows {
+            return Err(
+                self.refuse(&format!("has rank {p} in a convolution of {rows} channels; at most {rows} are of use"))
+            );
+        }
         self.check_product((rows, columns), up_rank == p && mid_rank == q, &[up, mid, down])?;
         // [p, place, q] · [q, in], then back to channel before place
         let places = self.file.tensor(mid)?.reshape((p, q, height * width))?.transpose(1, 2)?.contiguous()?;
@@ -151,6 +169,19 @@ impl Reader<'_> {
         let shape = (left.rows.saturating_mul(right.rows), left.columns.saturating_mul(right.columns));
         self.check_product(shape, true, &[left.keys[0], right.keys[0]])?;
         let factor = self.factor(right.rank.or(left.rank))?;
+        for (side, other) in [(&left, &right), (&right, &left)] {
+            // of one number and a product it is the product
+            if let ([a, b], 1) = (&side.keys[..], other.rows * other.columns) {
+                let up = self.flat(a)?.broadcast_mul(&self.multiplied(other)?)?;
+                return Ok((Delta::Pair { down: self.flat(b)?, up }, factor));
+            }
+            let (own, all) = (side.rows * side.columns, shape.0 * shape.1);
+            if side.rank.is_some() && own > all / 4 + MOST_SMALL {
+                let problem =
+                    "has a LoKr factor in two parts that is nearly as large as the matrix; a smaller one is of use";
+                return Err(self.refuse(problem));
+            }
+        }
         let delta = Delta::Kron {
             rows: vec![(0, left.rows * right.rows)],
             left: self.multiplied(&left)?,

@@ -147,7 +147,7 @@ impl AuraFlow {
         let predict = |index: usize, timestep: f32, latents: &Tensor| -> Result<Tensor> {
             let image = if is_guided(call) { stages::doubled(latents)? } else { latents.clone() };
             let level = Tensor::full(timestep / 1000.0, image.dim(0)?, &self.device)?.to_dtype(self.dtype)?;
-            let inputs = AuraInputs { image: &image, text, timestep: &level };
+            let inputs = AuraInputs { image: &image, text, timestep: &level, observer: context.observer };
             let velocity = self.predict(&inputs, index, canvas, context)?;
             if is_guided(call) { stages::guided_halves(&velocity, call.guidance) } else { Ok(velocity) }
         };

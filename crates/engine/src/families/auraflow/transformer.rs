@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::families::Probe;
 use crate::families::streams::{Heads, split};
 use crate::nn::{EmbedMlp, Linear, silu, sinusoid};
+use crate::observer::Observer;
 use crate::stages::{Canvas, crop_positions, pack, unpatch};
 use crate::weights::{Config, Weights};
 
@@ -98,6 +99,8 @@ pub struct AuraInputs<'a> {
     pub text: &'a Tensor,
     /// Noise level, 0 … 1, `[batch]`.
     pub timestep: &'a Tensor,
+    /// Asked before every block.
+    pub observer: &'a dyn Observer,
 }
 
 impl AuraTransformer {
@@ -146,6 +149,7 @@ impl AuraTransformer {
         let mut image = self.embed_image(inputs.image, canvas)?;
         let mut text = self.embed_text(inputs.text)?;
         for (i, block) in self.joint_blocks.iter().enumerate() {
+            inputs.observer.ask().check()?;
             (text, image) = block.forward(&text, &image, &condition)?;
             if let Some(probe) = probe {
                 probe(&format!("joint_transformer_blocks.{i}.out.0"), &text)?;
@@ -156,6 +160,7 @@ impl AuraTransformer {
         let mut joined = Tensor::cat(&[&text, &image], 1)?;
         drop((text, image));
         for (i, block) in self.single_blocks.iter().enumerate() {
+            inputs.observer.ask().check()?;
             joined = block.forward(&joined, &condition)?;
             if let Some(probe) = probe {
                 probe(&format!("single_transformer_blocks.{i}.out"), &joined)?;

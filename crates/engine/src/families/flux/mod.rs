@@ -218,6 +218,7 @@ impl Flux {
                 timestep: &canvas.per_image(noise_level(timestep, self.dtype), &self.device)?,
                 guidance: guidance.as_ref(),
                 rotary: &rotary,
+                observer: context.observer,
             };
             let velocity = self.predict(&inputs, caches[0].as_ref(), index, (rows, columns), context)?;
             let Some(negative) = negative else { return Ok(velocity) };
@@ -229,7 +230,10 @@ impl Flux {
         let latents = stages::walk(pack(&latents)?, sampler, context, &preview, &predict)?;
         if let Some(cache) = &caches[0] {
             let (reused, steps) = cache.reused();
-            context.observer.remark(&format!("acceleration: {reused} of {steps} steps were not computed in full"));
+            context.observer.remark(&match reused {
+                0 => "acceleration: no step was alike enough to take work over".to_owned(),
+                _ => format!("acceleration: {reused} of {steps} steps took over work from the step before"),
+            });
         }
         Ok(latents)
     }

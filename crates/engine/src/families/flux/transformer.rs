@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::families::Probe;
 use crate::families::streams::{EPS, split};
 use crate::nn::{Linear, Rotary, modulated_norm, silu};
+use crate::observer::Observer;
 use crate::stages::FirstBlock;
 use crate::weights::{Config, Weights};
 
@@ -116,6 +117,8 @@ pub struct FluxInputs<'a> {
     pub guidance: Option<&'a Tensor>,
     /// Angles of the text tokens, then the image tokens.
     pub rotary: &'a Rotary,
+    /// Asked before every block.
+    pub observer: &'a dyn Observer,
 }
 
 impl FluxTransformer {
@@ -164,15 +167,15 @@ impl FluxTransformer {
         let before = self.image_in.forward(inputs.image)?;
         let text = self.text_in.forward(inputs.text)?;
         let Some(cache) = cache.filter(|_| !self.double_blocks.is_empty()) else {
-            let image = self.blocks(0, text, before, &condition, inputs.rotary, probe)?;
+            let image = self.blocks(0, text, before, &condition, inputs, probe)?;
             return self.finish(&image, &condition);
         };
-        let (text, image) = self.double_block(0, &text, &before, &condition, inputs.rotary, probe)?;
+        let (text, image) = self.double_block(0, &text, &before, &condition, inputs, probe)?;
         let added = (&image - before)?;
         let image = match cache.rest(&added)? {
             Some(rest) => (image + rest)?,
             None => {
-                let after = self.blocks(1, text, image.clone(), &condition, inputs.rotary, probe)?;
+                let after = self.blocks(1, text, image.clone(), &condition, inputs, probe)?;
                 cache.remember(added, (&after - image)?);
                 after
             }
@@ -187,17 +190,18 @@ impl FluxTransformer {
         mut text: Tensor,
         mut image: Tensor,
         condition: &Tensor,
-        rotary: &Rotary,
+        inputs: &FluxInputs<'_>,
         probe: Option<Probe<'_>>,
     ) -> Result<Tensor> {
         for i in first..self.double_blocks.len() {
-            (text, image) = self.double_block(i, &text, &image, condition, rotary, probe)?;
+            (text, image) = self.double_block(i, &text, &image, condition, inputs, probe)?;
         }
         let tokens = text.dim(1)?;
         let mut joined = Tensor::cat(&[&text, &image], 1)?;
         drop((text, image));
         for (i, block) in self.single_blocks.iter().enumerate() {
-            joined = block.forward(&joined, condition, rotary)?;
+            inputs.observer.ask().check()?;
+            joined = block.forward(&joined, condition, inputs.rotary)?;
             if let Some(probe) = probe {
                 let (text, image) = split(&joined, tokens)?;
                 probe(&format!("single_transformer_blocks.{i}.out.0"), &text)?;
@@ -214,10 +218,11 @@ impl FluxTransformer {
         text: &Tensor,
         image: &Tensor,
         condition: &Tensor,
-        rotary: &Rotary,
+        inputs: &FluxInputs<'_>,
         probe: Option<Probe<'_>>,
     ) -> Result<(Tensor, Tensor)> {
-        let (text, image) = self.double_blocks[i].forward(text, image, condition, rotary)?;
+        inputs.observer.ask().check()?;
+        let (text, image) = self.double_blocks[i].forward(text, image, condition, inputs.rotary)?;
         if let Some(probe) = probe {
             probe(&format!("transformer_blocks.{i}.out.0"), &text)?;
             probe(&format!("transformer_blocks.{i}.out.1"), &image)?;

@@ -77,6 +77,17 @@ fn refuse_others(config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// Files that hold a whole model and no ControlNet: blocks that change the text, and what makes latents of tokens.
+fn refuse_models(files: &Loose, blame: &Blame<'_>) -> Result<()> {
+    let any = |parts: [&str; 2]| files.names().any(|name| parts.iter().any(|part| name.contains(part)));
+    if any(["joint_blocks.", "norm_out.linear."]) && !any(["controlnet_blocks.", "control_"]) {
+        let is = "it is a model itself (a transformer that draws), and no ControlNet";
+        return Err(blame
+            .problem(format!("{is}; its file belongs into the folder of a checkpoint. What fits is {}", blame.what)));
+    }
+    Ok(())
+}
+
 /// A ControlNet.
 pub struct Sd35ControlNet {
     condition: Condition,
@@ -110,6 +121,7 @@ impl Sd35ControlNet {
         blame: &Blame<'_>,
     ) -> Result<Self> {
         let tensors = Loose::open(&files.weights)?;
+        refuse_models(&tensors, blame)?;
         let config = files.config()?;
         let text = config.as_ref().and_then(|config| config.get("joint_attention_dim"));
         if text.is_some() || tensors.has("context_embedder.weight") {
@@ -130,6 +142,12 @@ impl Sd35ControlNet {
                     "it is made for another model: its {size} are {got} wide, those of this one {wanted}"
                 )));
             }
+        }
+        if config.blocks > base.blocks {
+            return Err(blame.problem(format!(
+                "it is made for another model: it has {} blocks, more than this one, which has {}",
+                config.blocks, base.blocks
+            )));
         }
         let weights = tensors.weights(precision);
         let network = Self::load(&config, &weights)?;
@@ -176,6 +194,7 @@ impl Sd35ControlNet {
         let mut x = image.broadcast_add(picture)?;
         let mut residuals = Vec::with_capacity(self.blocks.len());
         for (block, output) in self.blocks.iter().zip(&self.outputs) {
+            inputs.observer.ask().check()?;
             let modulation = block.modulation(&condition)?;
             let qkv = block.attention.project(&modulation.before_attention(&x)?)?;
             x = block.finish(&x, &attended(&qkv)?, &modulation)?;

@@ -12,8 +12,12 @@ use crate::adapters::{ControlNet, IpAdapter};
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::families::Context;
+use crate::observer::Observer;
 use crate::stages::Canvas;
 use crate::trace::Trace;
+
+/// How strongly a picture may be followed: 1 is much already.
+const STRONGEST: f64 = 10.0;
 
 /// The adapters of a call with what they were shown.
 #[derive(Default)]
@@ -63,8 +67,9 @@ pub(super) fn check(call: &Call) -> Result<()> {
         }
     }
     if let Some(IpAdapter { files, picture, mask, mask_threshold, scale, .. }) = &call.ip_adapter {
-        if !scale.is_finite() {
-            return refuse(["ip_adapter", "scale"], &files.name, "must be a finite number".into());
+        if !(-STRONGEST..=STRONGEST).contains(scale) {
+            let problem = format!("must be between -{STRONGEST} and {STRONGEST}, got {scale}");
+            return refuse(["ip_adapter", "scale"], &files.name, problem);
         }
         if !(0.0..=1.0).contains(mask_threshold) {
             let problem = format!("must be between 0 and 1, got {mask_threshold}");
@@ -130,7 +135,8 @@ impl Sd35 {
         }
         let encoder = self.adapters.image_encoder(self, ip, &adapter, context)?;
         let pixels = encoder.preprocess.apply(&ip.picture)?.to_device(&self.device)?;
-        let states = encoder.tower.forward(&pixels.to_dtype(encoder.tower.dtype())?)?.to_dtype(self.dtype)?;
+        let states = encoder.tower.forward(&pixels.to_dtype(encoder.tower.dtype())?, context.observer)?;
+        let states = states.to_dtype(self.dtype)?;
         if let Some(trace) = context.trace {
             trace.put("input.ip_pixel_values", &pixels)?;
             trace.put("ip_adapter.image_embeds", &states)?;
@@ -177,9 +183,14 @@ impl ControlGuide {
 
 impl PictureGuide {
     /// The adapter at a timestep.
-    pub(super) fn at(&self, timestep: f32, trace: Option<&Trace>) -> Result<PictureAttention<'_>> {
+    pub(super) fn at(
+        &self,
+        timestep: f32,
+        trace: Option<&Trace>,
+        observer: &dyn Observer,
+    ) -> Result<PictureAttention<'_>> {
         let timestep = Tensor::full(timestep, self.states.dim(0)?, self.states.device())?.to_dtype(DType::F32)?;
-        let (tokens, embedded) = self.adapter.picture(&self.states, &timestep)?;
+        let (tokens, embedded) = self.adapter.picture(&self.states, &timestep, observer)?;
         if let Some(trace) = trace {
             trace.put("step0.image_proj.out.0", &tokens)?;
             trace.put("step0.image_proj.out.1", &embedded)?;

@@ -10,6 +10,7 @@ use crate::adapters::{AdapterFiles, Blame};
 use crate::error::Result;
 use crate::families::streams::{EPS, Heads, Qkv};
 use crate::nn::{Linear, RmsNorm, modulated_norm, silu, split_heads};
+use crate::observer::Observer;
 use crate::weights::{Loose, Named, Precision, Weights};
 
 /// Sizes of an IP-Adapter.
@@ -116,8 +117,13 @@ impl Sd35IpAdapter {
 
     /// What the picture is at a timestep: its tokens `[batch, queries, width]` and the embedded timestep `[batch, hidden]`.
     /// `states` are the image encoder's, `[batch, tokens, width]`; `timestep` is `[batch]`.
-    pub(super) fn picture(&self, states: &Tensor, timestep: &Tensor) -> Result<(Tensor, Tensor)> {
-        self.resampler.forward(states, timestep)
+    pub(super) fn picture(
+        &self,
+        states: &Tensor,
+        timestep: &Tensor,
+        observer: &dyn Observer,
+    ) -> Result<(Tensor, Tensor)> {
+        self.resampler.forward(states, timestep, observer)
     }
 }
 

@@ -159,9 +159,16 @@ impl Sd35 {
         let predict = |index: usize, timestep: f32, latents: &Tensor| -> Result<Tensor> {
             let image = if is_guided(call) { stages::doubled(latents)? } else { latents.clone() };
             let times = Tensor::full(timestep, image.dim(0)?, &self.device)?;
-            let inputs = Sd35Inputs { image: &image, text: &text.sequence, pooled: &text.pooled, timestep: &times };
+            let inputs = Sd35Inputs {
+                image: &image,
+                text: &text.sequence,
+                pooled: &text.pooled,
+                timestep: &times,
+                observer: context.observer,
+            };
             let trace = context.first(index);
-            let picture = guides.picture.as_ref().map(|guide| guide.at(timestep, trace)).transpose()?;
+            let picture =
+                guides.picture.as_ref().map(|guide| guide.at(timestep, trace, context.observer)).transpose()?;
             let mut step = StepGuides { residuals: Vec::new(), picture: picture.as_ref() };
             if let Some(guide) = guides.control.as_ref().filter(|guide| guide.is_active(index, call.steps)) {
                 step.residuals = guide.residuals(&self.transformer.embed_image(&image, canvas)?, &inputs, trace)?;

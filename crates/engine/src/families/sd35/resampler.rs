@@ -5,10 +5,17 @@ use candle_core::{D, Tensor};
 use super::blocks::attended;
 use crate::error::{Error, Result};
 use crate::nn::{EmbedMlp, LayerNorm, Linear, gelu, silu, sinusoid, split_heads};
+use crate::observer::Observer;
 use crate::weights::{Loose, Weights};
 
 /// Width of a head, in every published adapter.
 const HEAD: usize = 64;
+/// Sizes far above those of every published adapter (64 queries, 4 layers, 1280 and 5120 wide): one pass takes as many steps
+/// as these say.
+const MOST_QUERIES: usize = 1024;
+const MOST_LAYERS: usize = 32;
+const WIDEST: usize = 8192;
+
 /// Added to variances.
 const EPS: f64 = 1e-5;
 
@@ -34,15 +41,19 @@ pub struct ResamplerConfig {
 impl ResamplerConfig {
     /// From shapes.
     pub(super) fn read(files: &Loose) -> Result<Self> {
-        let first = |name: &str| files.size(&format!("image_proj.layers.0.{name}.weight"), 0);
+        let first = |name: &str, what: &str, most: usize| {
+            files.size_within(&format!("image_proj.layers.0.{name}.weight"), 0, what, most)
+        };
+        let proj_in = |dimension, what: &str| files.size_within("image_proj.proj_in.weight", dimension, what, WIDEST);
+        let layers = files.count(|i| format!("image_proj.layers.{i}.ln0.weight"));
         let this = Self {
-            encoder: files.size("image_proj.proj_in.weight", 1)?,
-            hidden: files.size("image_proj.proj_in.weight", 0)?,
-            queries: files.size("image_proj.latents", 1)?,
-            layers: files.count(|i| format!("image_proj.layers.{i}.ln0.weight")),
-            inner: first("attn.to_q")?,
-            wide: first("ff.net.0.proj")?,
-            sinusoid: files.size("image_proj.time_embedding.linear_1.weight", 1)?,
+            encoder: proj_in(1, "width of the encoder's states")?,
+            hidden: proj_in(0, "width")?,
+            queries: files.size_within("image_proj.latents", 1, "queries", MOST_QUERIES)?,
+            layers: files.within("layers", layers, MOST_LAYERS)?,
+            inner: first("attn.to_q", "width of all heads", WIDEST)?,
+            wide: first("ff.net.0.proj", "width inside", 4 * WIDEST)?,
+            sinusoid: files.size_within("image_proj.time_embedding.linear_1.weight", 1, "width of times", WIDEST)?,
         };
         if !this.inner.is_multiple_of(HEAD) || !this.sinusoid.is_multiple_of(2) {
             let reason = format!("heads of {HEAD} do not fit its attention, {} wide", this.inner);
@@ -93,13 +104,19 @@ impl Resampler {
     }
 
     /// Tokens `[batch, queries, width]`, and the timestep that they were made at, embedded: `[batch, hidden]`.
-    pub(super) fn forward(&self, states: &Tensor, timestep: &Tensor) -> Result<(Tensor, Tensor)> {
+    pub(super) fn forward(
+        &self,
+        states: &Tensor,
+        timestep: &Tensor,
+        observer: &dyn Observer,
+    ) -> Result<(Tensor, Tensor)> {
         let timestep = sinusoid(timestep, self.config.sinusoid, 1.0)?.to_dtype(self.timestep.dtype())?;
         let timestep = self.timestep.forward(&timestep)?;
         let states = self.states_in.forward(states)?.broadcast_add(&timestep.unsqueeze(1)?)?;
         let condition = silu(&timestep)?;
         let mut x = self.queries.repeat((states.dim(0)?, 1, 1))?;
         for layer in &self.layers {
+            observer.ask().check()?;
             x = layer.forward(&x, &states, &condition)?;
         }
         Ok((self.norm_out.forward(&self.out.forward(&x)?)?, timestep))

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::families::Probe;
 use crate::families::streams::{EPS, Heads};
 use crate::nn::{Linear, modulated_norm};
+use crate::observer::Observer;
 use crate::stages::{Canvas, crop_positions, pack, unpatch};
 use crate::weights::{Config, Weights};
 
@@ -99,6 +100,8 @@ pub struct Sd35Inputs<'a> {
     pub pooled: &'a Tensor,
     /// 1000 times the noise level, `[batch]`, float32.
     pub timestep: &'a Tensor,
+    /// Asked before every block.
+    pub observer: &'a dyn Observer,
 }
 
 /// What adapters add to a step.
@@ -166,6 +169,7 @@ impl Sd35Transformer {
         let mut text = Some(self.text_in.forward(inputs.text)?);
         for (i, block) in self.blocks.iter().enumerate() {
             let Some(tokens) = &text else { break };
+            inputs.observer.ask().check()?;
             (image, text) = block.forward(&image, tokens, &condition, guides.picture.map(|picture| (picture, i)))?;
             if let Some(probe) = probe {
                 text.iter().try_for_each(|text| probe(&format!("transformer_blocks.{i}.out.0"), text))?;

@@ -51,8 +51,8 @@ impl Local {
         let observer = Bridge { watch, timer: Timer::default() };
         paste::check(request)?;
         let call = call::call(request, watch)?;
-        observer.stage(Stage::Load).check()?;
-        let pipeline = self.slot.pipeline(request.endpoint.pipeline(), &self.model)?;
+        let announce = || Ok(observer.stage(Stage::Load).check()?);
+        let pipeline = self.slot.pipeline(request.endpoint.pipeline(), &self.model, announce)?;
         remarks::unchecked(request, watch);
         remarks::unknown_words(request, &pipeline.unknown_words(&request.input.prompt)?, watch);
         let pixels = pipeline.generate(&call, &Context { observer: &observer, trace })?;
@@ -110,5 +110,9 @@ impl Observer for Bridge<'_> {
 
     fn remark(&self, sentence: &str) {
         self.watch.log(sentence);
+    }
+
+    fn warn(&self, sentence: &str) {
+        self.watch.warn(sentence);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use scumble_engine::Pipeline;
 use scumble_engine::families;
@@ -44,11 +44,28 @@ impl Residency {
 }
 
 impl Slot {
-    /// Loads once, however many jobs wait for it. `class` is the pipeline class that the endpoint needs.
-    pub(super) fn pipeline(&self, class: Option<&str>, model: &Model) -> Result<Arc<dyn Pipeline>, RunError> {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Loads once, however many jobs wait for it. `class` is the pipeline class that the endpoint needs; `announce` is called
+    /// where the caller has to wait for that.
+    pub(super) fn pipeline(
+        &self,
+        class: Option<&str>,
+        model: &Model,
+        announce: impl Fn() -> Result<(), RunError>,
+    ) -> Result<Arc<dyn Pipeline>, RunError> {
+        let (mut loaded, is_announced) = match self.loaded.try_lock() {
+            Ok(loaded) => (loaded, false),
+            Err(TryLockError::Poisoned(loaded)) => (loaded.into_inner(), false),
+            // another job loads it
+            Err(TryLockError::WouldBlock) => {
+                announce()?;
+                (self.loaded.lock().unwrap_or_else(PoisonError::into_inner), true)
+            }
+        };
         if let Some(pipeline) = &*loaded {
             return Ok(pipeline.clone());
+        }
+        if !is_announced {
+            announce()?;
         }
         let (source, precision) = (model.source.clone(), &width::precision(model)?);
         let pipeline: Arc<dyn Pipeline> = match class {
