@@ -41,8 +41,8 @@ pub fn other_size(request: &Request, drawn: &Drawn) -> Option<String> {
     let picture = drawn.pictures.first().filter(|_| !is_elsewhere)?;
     (picture.width != asked.width || picture.height != asked.height).then(|| {
         format!(
-            "the picture has {}x{} pixels in place of {}x{}: the sides of what this model draws are multiples of a \
-             number, and are rounded down to that",
+            "the picture has {}x{} pixels in place of {}x{}: this model draws sides that are multiples of a number of \
+             pixels, and rounds others down",
             picture.width, picture.height, asked.width, asked.height
         )
     })
