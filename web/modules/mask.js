@@ -1,7 +1,8 @@
 // The mask painter. Strokes are kept as what was done, so that they can be undone; the mask is drawn from them, in the
-// picture's own size, in pure black and white.
+// size of what it is of, in pure black and white. That is a picture in the form, or the result, which nobody has seen yet.
 
 import { $, $$, complain } from "./common.js";
+import { control } from "./form.js";
 import { pictureOf, put } from "./images.js";
 
 const dialog = $("#painter");
@@ -9,8 +10,11 @@ const canvas = $("#mask");
 const brush = $("#brush");
 const erase = $("#erase");
 
-/** What is being painted: the field, the picture, the strokes, where the keyboard's brush is. */
+/** What is being painted: the field, the picture if there is one, the strokes, where the keyboard's brush is. */
 let work;
+
+/** A canvas that every browser has. */
+const SIDE_MAX = 4096;
 
 /** Lets the mask fields in a part of the form be painted. */
 export function paintMasks(root) {
@@ -20,33 +24,74 @@ export function paintMasks(root) {
   }
 }
 
+const named = (name) => $(`.field[data-name="${CSS.escape(name)}"]`);
+
 async function open(field) {
-  const of = document.querySelector(`.field[data-name="${CSS.escape(field.dataset.of)}"]`);
+  const { of } = field.dataset;
   const note = $("[data-note]", field);
-  const address = of && (await pictureOf(of));
-  if (!address) {
-    note.textContent = "First choose the picture that the mask is for";
+  const picture = of && (await look(named(of)));
+  if (of && !picture) {
+    const chosen = control(named(of)).value;
+    note.textContent = chosen
+      ? "The picture that the mask is for cannot be shown"
+      : "First choose the picture that the mask is for";
     return;
   }
-  const picture = new Image();
-  picture.src = address;
-  try {
-    await picture.decode();
-  } catch {
-    note.textContent = "The picture that the mask is for cannot be shown";
-    return;
-  }
-  work = { field, picture, strokes: [], at: { x: picture.naturalWidth / 2, y: picture.naturalHeight / 2 } };
-  canvas.width = picture.naturalWidth;
-  canvas.height = picture.naturalHeight;
+  const { width, height } = picture ? sizeOf(picture) : await resultSize(field.closest("form"));
+  work = { field, picture, strokes: [], at: { x: width / 2, y: height / 2 } };
+  canvas.width = width;
+  canvas.height = height;
   const longest = Math.max(canvas.width, canvas.height);
   brush.max = String(Math.ceil(longest / 2));
   brush.value = String(Math.ceil(longest / 10));
-  $("#painter-help").textContent = `${$(".help", field)?.textContent ?? ""} Paint what it is about.`.trim();
+  const about = $("#painter-about");
+  about.hidden = false;
+  about.textContent = picture
+    ? "Paint over the part that is to be drawn anew. What you leave stays as it is."
+    : `The mask is of the result, which is not there yet: the empty canvas is as large, ${width} × ${height}. Paint the part that the mask is to mark.`;
+  $("#painter-help").textContent = $(".help", field)?.textContent ?? "";
   complain($("#painter-error"), "");
   draw();
   dialog.showModal();
   canvas.focus();
+}
+
+/** The picture that a field has, as far as it can be shown. */
+async function look(field) {
+  const address = field && (await pictureOf(field));
+  if (!address) return undefined;
+  const picture = new Image();
+  picture.src = address;
+  return picture.decode().then(
+    () => picture,
+    () => undefined,
+  );
+}
+
+const sizeOf = ({ naturalWidth, naturalHeight }) => ({ width: naturalWidth, height: naturalHeight });
+
+/** How large the result will be: as the form says, or as the picture that it follows, or as usual. */
+async function resultSize(form) {
+  const { like, ...usual } = form.dataset;
+  const chosen = $('.field[data-kind="size"] select', form);
+  const option = chosen?.selectedOptions[0]?.dataset;
+  const side = (name) => Number($(`.field[data-kind="size"] [data-side="${name}"]`, form)?.value);
+  const followed = like && !chosen?.value ? await look(used(named(like))) : undefined;
+  const sizes = [
+    chosen?.value === "custom" && { width: side("width"), height: side("height") },
+    option,
+    followed && sizeOf(followed),
+    usual,
+  ];
+  const pixels = ({ width, height }) => ({ width: Math.round(width), height: Math.round(height) });
+  const fits = ({ width, height }) => width >= 1 && height >= 1 && width <= SIDE_MAX && height <= SIDE_MAX;
+  return sizes.filter(Boolean).map(pixels).find(fits);
+}
+
+/** A field, unless the group around it is not in use. */
+function used(field) {
+  const use = field?.closest(".group")?.querySelector(":scope > .use input");
+  return use && !use.checked ? undefined : field;
 }
 
 /** The strokes on a canvas of their own: opaque where painted. */
@@ -76,7 +121,7 @@ function painted() {
 function draw() {
   const pen = canvas.getContext("2d");
   pen.clearRect(0, 0, canvas.width, canvas.height);
-  pen.drawImage(work.picture, 0, 0);
+  if (work.picture) pen.drawImage(work.picture, 0, 0);
   const tint = painted();
   const over = tint.getContext("2d");
   over.globalCompositeOperation = "source-in";

@@ -53,12 +53,14 @@ function begin() {
   if ($("#result").getBoundingClientRect().top > innerHeight * 0.7) $("#result").scrollIntoView({ behavior: "smooth" });
 }
 
-function stop(words) {
+/** Ends the run; what failed looks like it. */
+function stop(words, failed = false) {
   current = undefined;
   generate.removeAttribute("aria-disabled");
   $("#progress").hidden = true;
   view.preview.hidden = true;
   view.empty.hidden = !words;
+  view.empty.className = failed ? "error" : "empty";
   view.empty.textContent = words;
 }
 
@@ -71,7 +73,7 @@ function finish(end, input) {
   $("#after").hidden = false;
   if (!output.ok) {
     const words = failure(end);
-    stop(words);
+    stop(words, end.state !== "cancelled");
     $("#pictures").hidden = true;
     const problems = Array.isArray(output.detail) ? output.detail : [];
     const homeless = showProblems(form, problems);

@@ -51,10 +51,10 @@ pub enum Kind {
     Seed,
     /// A picture: its URL, or itself as a data URI.
     Image,
-    /// A black and white picture that says where, for the picture of another field: URL or data URI.
+    /// A black and white picture that says where, in a picture: URL or data URI.
     Mask {
-        /// That field.
-        of: &'static str,
+        /// The field beside it that has that picture; where there is none, it is the one that is made.
+        of: Option<&'static str>,
         /// The colour of the part that is meant.
         marks: Shade,
     },
@@ -135,6 +135,12 @@ impl Field {
     /// Whether a call without it is refused.
     pub const fn is_required(&self) -> bool {
         matches!(self.fill, Fill::Required)
+    }
+
+    /// Whether only fal itself can follow it. Programs know such fields, so documents have them; a form that is sent here
+    /// offers none.
+    pub fn only_at_fal(&self) -> bool {
+        self.name == "fill_image"
     }
 
     /// What stands there when a caller leaves it out, `false` and `0` too.

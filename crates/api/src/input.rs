@@ -12,9 +12,18 @@ use crate::image_size::ImageSize;
 pub struct Input {
     endpoint: &'static Endpoint,
     values: Map<String, Value>,
-    ignored: Ignored,
+    heard: Heard,
+}
+
+/// What of a caller's own words the values do not show any more.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heard {
+    /// Names that no field has.
+    pub(crate) ignored: Ignored,
     /// The size that was asked for and the one that the model draws instead.
-    scaled: Option<(ImageSize, ImageSize)>,
+    pub(crate) scaled: Option<(ImageSize, ImageSize)>,
+    /// Whether the caller asked for the safety checker: a default asks for nothing.
+    pub(crate) asks_checker: bool,
 }
 
 /// Names that an endpoint does not have: the first of them, and how many there are.
@@ -37,6 +46,10 @@ impl Ignored {
         Self { names: names.by_ref().take(Self::NAMES).map(short).collect(), more: names.count() }
     }
 }
+
+/// What is said to those who ask for the safety checker.
+const UNCHECKED: &str = "enable_safety_checker: this server has no checker; nothing is checked, and has_nsfw_concepts is \
+                         false for that reason";
 
 /// What all endpoints have in common, typed.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,13 +123,8 @@ pub struct InputPicture {
 
 impl Input {
     /// From values that validation made.
-    pub(crate) fn checked(
-        endpoint: &'static Endpoint,
-        values: Map<String, Value>,
-        ignored: Ignored,
-        scaled: Option<(ImageSize, ImageSize)>,
-    ) -> Self {
-        Self { endpoint, values, ignored, scaled }
+    pub(crate) fn checked(endpoint: &'static Endpoint, values: Map<String, Value>, heard: Heard) -> Self {
+        Self { endpoint, values, heard }
     }
 
     /// The endpoint it is for.
@@ -134,25 +142,28 @@ impl Input {
         Value::Object(self.values.clone())
     }
 
-    /// Names that the endpoint does not have: the first twenty, each cut after 64 characters.
+    /// Names that the endpoint does not have, by their paths: the first twenty, each cut after 64 characters.
     pub fn ignored(&self) -> &[String] {
-        &self.ignored.names
+        &self.heard.ignored.names
     }
 
     /// What the caller should know of how the input was read, in sentences for the job's log.
     pub fn notes(&self) -> Vec<String> {
         let id = self.endpoint.id;
-        let ignored = self.ignored.names.iter().map(|name| match self.endpoint.sibling_with(name) {
+        let Heard { ignored, scaled, asks_checker } = &self.heard;
+        let more = ignored.more;
+        let ignored = ignored.names.iter().map(|name| match self.endpoint.sibling_with(name) {
             Some(other) => format!("{id} has no field {name}; it was ignored ({} has it)", other.id),
             None => format!("{id} has no field {name}; it was ignored"),
         });
-        let more = self.ignored.more;
         let more = (more > 0).then(|| format!("…and {more} more fields that {id} does not have; they were ignored"));
-        let scaled = self.scaled.map(|(asked, drawn)| {
+        let scaled = scaled.map(|(asked, drawn)| {
             let text = |size: ImageSize| format!("{}x{}", size.width, size.height);
             format!("{id} does not draw {}; the picture is scaled to {}", text(asked), text(drawn))
         });
-        ignored.chain(more).chain(scaled).collect()
+        // of models that their makers run, the makers know
+        let unchecked = (*asks_checker && self.endpoint.family.maker().is_none()).then(|| UNCHECKED.to_owned());
+        ignored.chain(more).chain(scaled).chain(unchecked).collect()
     }
 
     /// The typed view of what endpoints have in common.

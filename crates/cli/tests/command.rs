@@ -299,3 +299,92 @@ fn shells_can_complete() {
         assert!(succeeded(&desk.scumble(&["completions", shell])).contains(word), "{shell}");
     }
 }
+
+#[test]
+fn weights_without_an_endpoint_are_refused() {
+    let desk = Desk::new();
+    tiny::of(Variant::Schnell).write(desk.path("weights"));
+    let words = ["--weights needs the endpoint", "scumble run ENDPOINT \"a lighthouse\" --weights DIR"];
+    desk.refuses(&["run", "a lighthouse", "--weights", "weights"], 2, &words);
+    // with the starter's own they are used
+    let named = ["run", "scumble/starter", "a red circle", "--weights", "nowhere"];
+    desk.refuses(&named, 3, &["nowhere"]);
+    let flags = ["--data-dir", "data", "--listen", "127.0.0.1:0", "--weights", "scumble/starter=nowhere"];
+    let doctor = desk.scumble(&[&["doctor"], &flags[..]].concat());
+    let said = String::from_utf8_lossy(&doctor.stdout);
+    assert!(said.contains("FAILS  weights    scumble/starter: nowhere"), "{said}");
+    desk.refuses(&[&["serve"], &flags[..]].concat(), 3, &["scumble/starter: nowhere"]);
+    let list = succeeded(&desk.scumble(&["models", "list", "--weights", "scumble/starter=nowhere"]));
+    let line = list.lines().find(|line| line.trim_start().starts_with("scumble/starter")).unwrap();
+    assert!(line.contains("Needs weights"), "{line}");
+}
+
+#[test]
+fn a_size_that_is_not_drawn_is_told() {
+    let desk = Desk::new();
+    let run = |size: &str| {
+        let size = format!("image_size={size}");
+        let out = desk.scumble(&["run", "a red circle", "-i", "num_inference_steps=1", "-i", &size, "-o", "a.png"]);
+        succeeded(&out);
+        let drawn = image::open(desk.path("a.png")).unwrap();
+        (format!("{}x{}", drawn.width(), drawn.height()), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let (drawn, said) = run("250×190");
+    assert!(drawn == "224x160" && said.contains("224x160 pixels in place of 250x190"), "{drawn} {said}");
+    let (drawn, said) = run("1024x512");
+    assert!(drawn == "512x256" && said.contains("does not draw 1024x512") && said.contains("512x256"), "{said}");
+    let (drawn, said) = run("128x64");
+    assert!(drawn == "128x64" && !said.contains("128x64"), "{said}");
+}
+
+#[test]
+fn values_of_the_wrong_form_are_told_in_the_form_that_is_typed() {
+    let desk = Desk::new();
+    let large = ["run", "fal-ai/stable-diffusion-v35-large", "a cat", "--weights", "w"];
+    let refused = |fields: &[&str], words: &[&str]| desk.refuses(&[&large, fields].concat(), 2, words);
+    refused(&["-i", "loras=x"], &[r#"loras: expected a list; type -i loras='[{"path": "x.safetensors"}]'"#]);
+    refused(&["-i", "controlnet=x"], &["controlnet: expected an object; type -i controlnet='{"]);
+    refused(&["-i", "image_size=huge"], &["image_size: expected a size such as 512x384 or {", "square_hd"]);
+    let twice = refused(&["-i", "image_siz=1"], &["did you mean image_size?"]);
+    assert_eq!(twice.matches("image_size").count(), 1, "{twice}");
+    tiny::of(Variant::Dev).write(desk.path("w"));
+    let picture = |value: &str, words: &[&str]| {
+        let field = format!("image_url={value}");
+        let args = ["run", "fal-ai/flux/dev/image-to-image", "a cat", "--weights", "w", "-i", &field];
+        let said = desk.refuses(&args, 2, words);
+        assert!(!said.contains("os error"), "{said}");
+    };
+    picture("nofile.png", &["image_url: ", "there is no file nofile.png"]);
+    picture("", &["image_url: ", "it is empty; give a path, a URL or a data URI"]);
+}
+
+#[test]
+fn weights_of_the_other_flux_are_told() {
+    let desk = Desk::new();
+    tiny::of(Variant::Schnell).write(desk.path("schnell"));
+    tiny::of(Variant::Dev).write(desk.path("dev"));
+    let quick =
+        ["-i", "image_size=64x64", "-i", "num_inference_steps=1", "-i", "max_sequence_length=16", "-o", "a.png"];
+    let run = |id: &str, folder: &str| {
+        let out = desk.scumble(&[&["run", id, "a cat", "--weights", folder], &quick[..]].concat());
+        succeeded(&out);
+        String::from_utf8_lossy(&out.stderr).into_owned()
+    };
+    let doctor = |id: &str, folder: &str| {
+        let weights = format!("{id}={folder}");
+        succeeded(&desk.scumble(&["doctor", "--listen", "127.0.0.1:0", "--data-dir", "d", "--weights", &weights]))
+    };
+    for (id, own, other, said) in [
+        (
+            "fal-ai/flux/dev",
+            "dev",
+            "schnell",
+            "without guidance, as FLUX.1 [schnell] is: guidance_scale counts for nothing",
+        ),
+        ("fal-ai/flux/schnell", "schnell", "dev", "with guidance, as FLUX.1 [dev] is"),
+    ] {
+        let line = format!("note   weights    {id}: these weights are of a model {said}");
+        assert!(run(id, other).contains(said) && doctor(id, other).contains(&line), "{id}: {}", doctor(id, other));
+        assert!(!run(id, own).contains("guidance") && !doctor(id, own).contains("guidance"), "{id}");
+    }
+}

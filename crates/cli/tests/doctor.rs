@@ -48,6 +48,14 @@ fn a_doctor_says_what_is_well_and_what_to_do() {
     // nothing but weights
     let weights = doctor(&["--listen", "127.0.0.1:0", "--weights", "fal-ai/flux/schnell=nope"]);
     assert_eq!(weights.status.code(), Some(3));
+    // weights of a model that the engine does not have
+    let none = doctor(&["--listen", "127.0.0.1:0", "--weights", "fal-ai/ideogram/v2=nope"]);
+    let said = String::from_utf8_lossy(&none.stdout);
+    assert!(said.contains("-      weights    not checked") && said.contains("FAILS  models"), "{said}");
+    assert!(
+        said.contains("up to 64 GiB of downloads") && said.contains("[adapters] folders in scumble.toml"),
+        "{said}"
+    );
     // what the settings forbid is found by both, with the same code
     let closed = ["--listen", "127.0.0.1:0", "--weights", "fal-ai/imagen4/preview=nope"];
     assert_eq!(doctor(&closed).status.code(), Some(2));
@@ -149,6 +157,7 @@ fn a_doctor_lists_every_tensor_that_is_wrong() {
     assert!(with("tensor transformer_blocks.2.norm1.linear.weight is missing") == 1, "{said}");
     assert!(with("tensor single_transformer_blocks.1.proj_mlp.bias does not belong to this model") == 1, "{said}");
     assert_eq!(with("transformer_blocks.2.") + with("single_transformer_blocks.1."), count, "{said}");
+    assert!(said.contains("more; all are listed below") && !said.contains("`scumble doctor`"), "{said}");
     // and serve, which says it in a line, tells where the list is
     let serve = ["serve", "--data-dir", "data", "--listen", "127.0.0.1:0", "--weights", &weights];
     desk.refuses(&serve, 3, &["is missing, and", "`scumble doctor` lists them all"]);

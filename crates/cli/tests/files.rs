@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use common::{Desk, succeeded};
-use scumble_testkit::tiny::{self, Variant};
+use scumble_testkit::tiny::{self, Variant, adapters, loras};
 use serde_json::json;
 
 const FILL: &str = "fal-ai/flux-lora-fill";
@@ -71,4 +71,51 @@ fn what_cannot_be_read_is_named_with_its_field() {
     );
     let misspelt = format!("loras={}", json!([{ "path": "x.safetensors", "weight": 1 }]));
     desk.refuses(&["run", "fal-ai/flux-lora", "x", "-i", &misspelt], 2, &["loras.0.weight"]);
+}
+
+/// The examples of docs/MODELS.md: what is typed runs as it stands there, in small, and what is sent is accepted.
+#[test]
+fn the_examples_of_the_document_work() {
+    let desk = Desk::new();
+    let folder = |name: &str| {
+        std::fs::create_dir_all(desk.path(name)).unwrap();
+        desk.path(name)
+    };
+    tiny::of(Variant::Sd35).write(desk.path("models/stable-diffusion-3.5-large"));
+    loras::sets(Variant::Sd35).remove(0).files["kohya"].write(&folder("adapters").join("watercolour.safetensors"), 1.0);
+    adapters::write_controlnet(&folder("adapters/canny"));
+    adapters::write_ip_adapter(&folder("adapters/ip-adapter"));
+    adapters::write_image_encoder(&folder("adapters/siglip"));
+    for name in ["edges.png", "style.png"] {
+        image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([x as u8 * 3, y as u8 * 3, 40]))
+            .save(desk.path(name))
+            .unwrap();
+    }
+    let document = include_str!("../../../docs/MODELS.md");
+    let blocks: Vec<&str> = document.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let mut pictures = Vec::new();
+    for block in blocks.iter().filter(|block| block.starts_with("scumble run")) {
+        let here = format!("{}/", desk.path("").display().to_string().trim_end_matches('/'));
+        let small = "-i num_inference_steps=1 -i image_size=64x64 --seed 7";
+        let typed =
+            block.replace("/models/", &format!("{here}models/")).replace("/adapters/", &format!("{here}adapters/"));
+        let typed = format!("{} {small}\n", typed.trim_end()).replacen("scumble", env!("CARGO_BIN_EXE_scumble"), 1);
+        let out = std::process::Command::new("sh").args(["-euc", &typed]).current_dir(&here).output().unwrap();
+        let path = succeeded(&out);
+        pictures.push(std::fs::read(desk.path(path.trim())).unwrap());
+    }
+    let count = pictures.len();
+    pictures.sort();
+    pictures.dedup();
+    assert!(count == 3 && pictures.len() == 3, "each of the adapters counts: {count}");
+    let mut sent = 0;
+    for block in blocks.iter().filter(|block| block.starts_with("curl")) {
+        let (_, rest) = block.split_once("/run/").unwrap();
+        let (id, body) = rest.split_once(" -d '").unwrap();
+        let body: serde_json::Value = serde_json::from_str(body.rsplit_once('\'').unwrap().0).unwrap();
+        let input = scumble_api::find(id).unwrap().parse(&body, scumble_api::Scope::Wire).unwrap();
+        assert_eq!(input.notes(), Vec::<String>::new(), "{id}");
+        sent += 1;
+    }
+    assert_eq!(sent, 3);
 }

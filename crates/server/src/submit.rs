@@ -45,6 +45,8 @@ pub(crate) struct Beside {
     pub(crate) like_picture: bool,
     /// What makes two calls the same, where that is not their input.
     pub(crate) said: Option<Value>,
+    /// What was not understood of it, for the job's log.
+    pub(crate) notes: Vec<String>,
     /// The number of this job among those of one call. Only the first can be refused because its key is busy: the
     /// others wait until the key has room.
     pub(crate) part: usize,
@@ -92,8 +94,8 @@ impl Call {
         let mut options = platform::options(from.headers, from.caller)?;
         options.retry.never = true;
         options.stream = self.stream;
-        options.notes = input.notes();
-        let Beside { encoding, clear_mask, like_picture, said, part } = &self.beside;
+        let Beside { encoding, clear_mask, like_picture, said, notes, part } = &self.beside;
+        options.notes = notes.iter().cloned().chain(input.notes()).collect();
         (options.encoding, options.clear_mask, options.like_picture) = (*encoding, *clear_mask, *like_picture);
         let once = platform::once(from.headers, self.endpoint.id, said.as_ref().unwrap_or(&self.body))?;
         let admission = Admission {

@@ -19,7 +19,7 @@ use crate::fetching;
 use crate::inputs::{GivenPicture, Inputs, as_large_as_given, cancelled};
 use crate::journal::{Journal, Pulse};
 use crate::outcome::{fresh_seed, save, unsave};
-use crate::runner::{Bill, Drawn, Request, RunError, Runner, Submitted, Watch};
+use crate::runner::{Bill, Drawn, Request, RunError, Runner, Submitted, Watch, other_size};
 use crate::work::Worker;
 
 /// How a lease ended.
@@ -205,6 +205,9 @@ async fn draw(
     let (job, watch) = (request.clone(), journal.clone());
     let run = AbortOnDropHandle::new(tokio::spawn(async move { runner.run(job, watch).await }));
     let drawn = within(limit, run, journal).await?;
+    if let Some(said) = other_size(&request, &drawn) {
+        journal.log(&said);
+    }
     Ok((request, encoding::encoded(drawn, options.encoding, &worker.config.memory).await?))
 }
 

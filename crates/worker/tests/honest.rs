@@ -74,7 +74,8 @@ async fn logs(server: &TestServer, endpoint: &str, input: &Value) -> Vec<(String
 async fn a_run_that_asked_for_the_checker_is_told_that_there_is_none() {
     let server = TestServer::standing_in(Setup::default()).await;
     for (input, told) in [
-        (json!({ "prompt": "x" }), true),
+        (json!({ "prompt": "x" }), false),
+        (json!({ "prompt": "x", "enable_safety_checker": null }), false),
         (json!({ "prompt": "x", "enable_safety_checker": true }), true),
         (json!({ "prompt": "x", "enable_safety_checker": false }), false),
     ] {
@@ -85,6 +86,33 @@ async fn a_run_that_asked_for_the_checker_is_told_that_there_is_none() {
     // an endpoint that has no such field is told nothing
     let logs = logs(&server, "fal-ai/aura-flow", &json!({ "prompt": "x" })).await;
     assert!(!logs.iter().any(|(_, message)| message.contains("checker")), "{logs:?}");
+}
+
+#[tokio::test]
+async fn the_log_names_fields_that_no_object_has() {
+    let server = TestServer::standing_in(Setup::default()).await;
+    let input = json!({ "prompt": "x", "loras": [{ "path": "a/b" }, { "path": "c/d", "weight": 2 }],
+                        "controlnet": { "path": "a/b", "control_image_url": "https://example.com/a.png", "scale": 1 },
+                        "image_size": { "width": 64, "heigth": 64 } });
+    let logs = logs(&server, "fal-ai/stable-diffusion-v35-large", &input).await;
+    for path in ["loras.1.weight", "controlnet.scale", "image_size.heigth"] {
+        let line = format!("fal-ai/stable-diffusion-v35-large has no field {path}; it was ignored");
+        assert!(logs.iter().any(|(_, message)| *message == line), "{path}: {logs:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_where_a_picture_is_of_another_size_than_asked() {
+    let server = TestServer::running(Setup::default(), starter()).await;
+    let drawn = async |width: u32, height: u32| {
+        let input = json!({ "prompt": "a red circle", "num_inference_steps": 1,
+                            "image_size": { "width": width, "height": height } });
+        let logs = logs(&server, "scumble/starter", &input).await;
+        logs.into_iter().find(|(_, message)| message.contains("in place of")).map(|(_, message)| message)
+    };
+    assert_eq!(drawn(128, 64).await, None);
+    let said = drawn(250, 190).await.unwrap_or_default();
+    assert!(said.contains("224x160") && said.contains("in place of 250x190"), "{said}");
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ pub(super) const fn choice(
 
 /// The mask over `image_url`; makers differ in which of its colours is painted anew.
 pub(super) const fn mask_url(marks: Shade, help: &'static str) -> Field {
-    Field { name: "mask_url", kind: Kind::Mask { of: "image_url", marks }, fill: Fill::Required, help }
+    Field { name: "mask_url", kind: Kind::Mask { of: Some("image_url"), marks }, fill: Fill::Required, help }
 }
 
 /// How many pictures of a model that runs here, one where nobody says.

@@ -72,7 +72,7 @@ const IP_ADAPTER: Shape = Shape {
         },
         Field {
             name: "mask_image_url",
-            kind: Kind::Mask { of: "image_url", marks: Shade::White },
+            kind: Kind::Mask { of: None, marks: Shade::White },
             fill: Fill::Nothing,
             help: "A mask of the picture that is made: white where the adapter acts. A URL or a data URI.",
         },
@@ -81,7 +81,7 @@ const IP_ADAPTER: Shape = Shape {
             name: "scale",
             kind: Kind::Number { min: f64::NEG_INFINITY, max: f64::INFINITY },
             fill: Fill::Required,
-            help: "How strongly the picture is followed.",
+            help: "How strongly the picture is followed: usually 0.5 to 1; 0 is not at all.",
         },
     ],
     apart: &[],

@@ -89,6 +89,9 @@ fn filling(field: &Field) -> String {
     }
 }
 
+/// A size in pixels, as the command line takes it.
+const PIXELS: &str = r#"WxH, or {"width": W, "height": H}, of which a side that is left out is 512"#;
+
 fn brief(text: &str) -> String {
     const LENGTH: usize = 32;
     match text.char_indices().nth(LENGTH) {
@@ -102,7 +105,7 @@ fn words(kind: &Kind) -> Option<Vec<String>> {
         Kind::Choice(words) => Some(words.iter().map(|w| (*w).to_owned()).collect()),
         Kind::ImageSize { .. } => {
             let presets = PRESETS.iter().map(|(name, width, height)| format!("{name} ({width}x{height})"));
-            Some(presets.chain([r#"{"width": W, "height": H}"#.to_owned()]).collect())
+            Some(presets.chain([PIXELS.to_owned()]).collect())
         }
         _ => None,
     }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::errors::OpenAiError;
 use super::names::{OpenAiAliases, OpenAiTask, Wanted, gives_base64};
-use super::words::{flag, text, whole};
+use super::words::{flag, notes, text, whole};
 use super::{count, format, pictures, sizes};
 use crate::answers::Answers;
 use crate::endpoint::Endpoint;
@@ -43,6 +43,8 @@ pub struct OpenAiCall {
     pub as_base64: bool,
     /// Where the answer is a stream: at most how many partial pictures.
     pub partials: Option<u64>,
+    /// Words that were not taken: lines for the log of the first job.
+    pub notes: Vec<String>,
     /// What is repeated in answers.
     pub said: OpenAiSaid,
 }
@@ -78,6 +80,9 @@ impl OpenAiCall {
         if let Some(prompt) = text(given, "prompt")? {
             input.insert("prompt".into(), prompt.into());
         }
+        if task == OpenAiTask::Vary {
+            pictures::vary(endpoint, &mut input);
+        }
         sizes::set(endpoint, given, &mut input)?;
         let encoding = format::set(endpoint, name, given, &mut input)?;
         let counts = count::of_jobs(endpoint, given)?;
@@ -90,6 +95,7 @@ impl OpenAiCall {
             encoding,
             like_picture: task != OpenAiTask::Generate && sizes::is_auto(given)?,
             as_base64: format::as_base64(name, given)?,
+            notes: notes(endpoint, given),
             partials: flag(given, "stream")?.then_some(partials),
             said: OpenAiSaid { size: word("size")?, quality: word("quality")?, in_full: gives_base64(name) },
         })
@@ -156,6 +162,18 @@ mod tests {
     }
 
     #[test]
+    fn words_that_are_not_theirs_are_named() {
+        let given = json!({ "model": "fal-ai/flux-lora-fill", "prompt": "x", "loras": "[]", "user": "u", "lora": 1 });
+        let notes = read(OpenAiTask::Edit, 1, given).expect("a call").notes;
+        let [has, has_not] = &notes[..] else { panic!("{notes:?}") };
+        assert!(has.contains("no loras;") && has.ends_with("POST /run/fal-ai/flux-lora-fill"), "{has}");
+        assert!(has_not.contains("no lora, nor has fal-ai/flux-lora-fill"), "{has_not}");
+        let many: Map<String, Value> = (0..500).map(|n| (format!("{}{n}", "k".repeat(99)), Value::Null)).collect();
+        let notes = read(OpenAiTask::Generate, 0, Value::Object(many)).expect("a call").notes;
+        assert!(notes.len() == 20 && notes.iter().all(|note| note.len() < 200), "{notes:?}");
+    }
+
+    #[test]
     fn pictures_go_where_the_endpoint_takes_them() {
         let given = |id: &str, urls: &[&str], mask: Option<&str>| {
             let mut call = read(OpenAiTask::Edit, urls.len(), json!({ "model": id, "prompt": "x" })).expect("a call");
@@ -168,6 +186,9 @@ mod tests {
         let masked = |mask: &str| json!({ "prompt": "x", "image_url": "a", "mask_url": mask });
         assert_eq!(given("fal-ai/flux-pro/v1/fill", &["a"], Some("m")), masked("m"));
         assert_eq!(given("fal-ai/flux-pro/v1/fill", &["a"], None), masked("a"), "where it is transparent");
+        let vary = |id: &str| read(OpenAiTask::Vary, 1, json!({ "model": id })).map(|call| call.inputs);
+        assert_eq!(vary("fal-ai/flux/dev/image-to-image"), Ok(vec![json!({ "prompt": "", "strength": 0.75 })]));
+        assert_eq!(vary("fal-ai/flux-pro/v1/redux"), Ok(vec![json!({})]));
         assert_eq!(read(OpenAiTask::Edit, 0, json!({})).map(|_| ()), Err((400, "image".into())));
     }
 }

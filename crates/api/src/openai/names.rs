@@ -18,9 +18,12 @@ const THEIRS: [&str; 3] = ["gpt-image", "chatgpt-image", "dall-e"];
 const BASE64: usize = 2;
 
 /// What answers edits, the best first, where several answer equally well.
-const EDITS: [&str; 7] = [
+const EDITS: [&str; 10] = [
     "fal-ai/omnigen-v2",
     "fal-ai/flux-pro/v1/fill",
+    "fal-ai/flux-lora-fill",
+    "fal-ai/flux/dev/image-to-image",
+    "fal-ai/flux-lora/image-to-image",
     "fal-ai/ideogram/v3/edit",
     "fal-ai/flux-pro/v1.1/redux",
     "fal-ai/flux-pro/v1/redux",
@@ -28,8 +31,13 @@ const EDITS: [&str; 7] = [
     "fal-ai/ideogram/v3/remix",
 ];
 /// The same for variations, which have no prompt.
-const VARIATIONS: [&str; 3] =
-    ["fal-ai/flux-pro/v1.1/redux", "fal-ai/flux-pro/v1/redux", "fal-ai/flux-pro/v1.1-ultra/redux"];
+const VARIATIONS: [&str; 5] = [
+    "fal-ai/flux-pro/v1.1/redux",
+    "fal-ai/flux-pro/v1/redux",
+    "fal-ai/flux-pro/v1.1-ultra/redux",
+    "fal-ai/flux/dev/image-to-image",
+    "fal-ai/flux-lora/image-to-image",
+];
 
 /// Which of OpenAI's three calls it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,6 +200,17 @@ mod tests {
         assert_eq!(id_of(Some("gpt-image-1"), Edit, 4, false, &cards), "400 image");
         assert_eq!(id_of(Some("dall-e-2"), Vary, 1, false, &cards), redux);
         assert_eq!(id_of(Some("dall-e-2"), Vary, 1, false, &[]), "fal-ai/flux-pro/v1.1/redux", "says what is missing");
+        // weights of the owner's go first, and a mask leads to what takes one
+        let (image, lora, lora_fill) =
+            ("fal-ai/flux/dev/image-to-image", "fal-ai/flux-lora/image-to-image", "fal-ai/flux-lora-fill");
+        let lack = || Answers::Nothing { lack: crate::answers::Lack::Key, advice: String::new() };
+        let mine = [(fill, lack()), (redux, Answers::Maker), (image, Answers::Here), (lora_fill, Answers::Here)];
+        for name in [None, Some("gpt-image-1")] {
+            assert_eq!(id_of(name, Edit, 1, false, &mine), image);
+            assert_eq!(id_of(name, Edit, 1, true, &mine), lora_fill);
+            assert_eq!(id_of(name, Vary, 1, false, &mine), image);
+        }
+        assert_eq!(id_of(None, Edit, 1, false, &[(lora, Answers::Here), (omnigen, Answers::StandIn)]), lora);
         // the owner's word for one of theirs holds where it can
         assert_eq!(id_of(Some("gpt-image-9"), Generate, 0, false, &far), dev);
         assert_eq!(id_of(Some("gpt-image-9"), Edit, 1, false, &cards), omnigen);

@@ -60,6 +60,20 @@ pub(super) fn nothing_takes(wanted: Wanted) -> OpenAiError {
     OpenAiError::invalid(Some(param), format!("No model here takes {what}; send fewer"))
 }
 
+/// How much of a picture changes in a variation of it: its subject stays.
+const VARIED: f64 = 0.75;
+
+/// What a variation says where an endpoint wants words: nothing, and that the picture decides.
+pub(super) fn vary(endpoint: &Endpoint, input: &mut Map<String, Value>) {
+    if endpoint.field("prompt").is_some_and(Field::is_required) {
+        input.entry("prompt").or_insert_with(|| "".into());
+    }
+    // makers mean different things by it
+    if endpoint.family.maker().is_none() && endpoint.field("strength").is_some() {
+        input.insert("strength".into(), VARIED.into());
+    }
+}
+
 /// Puts pictures and mask, each by its URL, into an input. Where a mask is needed and none was sent, the picture itself
 /// is one: it is painted anew where it is transparent.
 pub(super) fn give(endpoint: &Endpoint, input: &mut Map<String, Value>, pictures: &[String], mask_url: Option<&str>) {

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::errors::OpenAiError;
+use crate::endpoint::Endpoint;
 
 /// A value of a form as JSON would say it: numbers and yes or no where OpenAI's API has them, otherwise text.
 pub fn openai_form_value(name: &str, text: &str) -> Value {
@@ -16,6 +17,45 @@ pub fn openai_form_value(name: &str, text: &str) -> Value {
         _ => None,
     };
     read.unwrap_or_else(|| text.into())
+}
+
+/// All that OpenAI's image API knows, with or without effect here.
+const KNOWN: [&str; 18] = [
+    "model",
+    "prompt",
+    "n",
+    "size",
+    "quality",
+    "style",
+    "background",
+    "moderation",
+    "user",
+    "response_format",
+    "output_format",
+    "output_compression",
+    "input_fidelity",
+    "stream",
+    "partial_images",
+    "image",
+    "images",
+    "mask",
+];
+
+/// So many words are named, and so much of each.
+const NAMES: usize = 20;
+
+/// What the job's log says of words that OpenAI's API does not have: they are not taken, even where the endpoint has them.
+pub(super) fn notes(endpoint: &Endpoint, given: &Map<String, Value>) -> Vec<String> {
+    let id = endpoint.id;
+    let unknown = given.keys().filter(|name| !KNOWN.contains(&name.as_str()));
+    let note = |name: &String| {
+        let short = super::sizes::short(name);
+        match endpoint.field(name) {
+            Some(_) => format!("OpenAI's images API has no {short}; it was ignored. {id} has it: POST /run/{id}"),
+            None => format!("OpenAI's images API has no {short}, nor has {id}; it was ignored"),
+        }
+    };
+    unknown.take(NAMES).map(note).collect()
 }
 
 /// A text; `null` says nothing.

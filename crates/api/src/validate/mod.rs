@@ -3,6 +3,7 @@
 mod path;
 mod scalar;
 mod size;
+mod unknown;
 
 use serde_json::{Map, Value, json};
 
@@ -10,7 +11,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Problem;
 use crate::field::{Field, Fill, Kind, Scope, Shape};
 use crate::image_size::{SIDE_MAX, SizeLimits};
-use crate::input::{Ignored, Input};
+use crate::input::{Heard, Ignored, Input};
 use path::Path;
 pub(crate) use scalar::TEXT_MAX;
 
@@ -29,6 +30,8 @@ const LOCAL_FIELDS: &[Field] = &[
         help: "Text tokens that the T5 encoder reads.",
     },
 ];
+/// Whose default nobody has asked for.
+const SAFETY_CHECKER: &str = "enable_safety_checker";
 /// As if no seed was said.
 const RANDOM_SEED: i128 = -1;
 /// The most steps that a local run may take.
@@ -42,11 +45,14 @@ pub(crate) fn parse(endpoint: &'static Endpoint, body: &Value, scope: Scope) -> 
     let checker = Checker { scope, open: endpoint.family.maker().is_none() };
     let checked = checker.object(&fields, endpoint.input.apart, &Path::root(), body);
     let values = checked.map_err(|problems| wrapped(endpoint, body).map_or(problems, |problem| vec![problem]))?;
-    let known = |name: &String| fields.iter().any(|f| f.name == name);
-    let given = body.as_object().into_iter().flat_map(Map::keys);
-    let ignored = Ignored::of(given.filter(|name| !known(name)));
-    let scaled = size::scaled(body.get("image_size"), values.get("image_size"));
-    Ok(Input::checked(endpoint, values, ignored, scaled))
+    let unknown = body.as_object().map_or_else(Vec::new, |given| unknown::unknown(&fields, given));
+    let heard = Heard {
+        ignored: Ignored::of(unknown.iter()),
+        scaled: size::scaled(body.get("image_size"), values.get("image_size")),
+        asks_checker: body.get(SAFETY_CHECKER).is_some_and(|asked| !asked.is_null())
+            && values.get(SAFETY_CHECKER) == Some(&Value::Bool(true)),
+    };
+    Ok(Input::checked(endpoint, values, heard))
 }
 
 /// fal's clients take `{"input": …}` and send what is in it; who writes requests by hand may send the wrapper too.

@@ -9,7 +9,7 @@ use crate::settings::Settings;
 pub(super) fn check(settings: &Settings) -> Finding {
     let config = settings.worker.adapters.config();
     let kept = config.cache.as_ref().map_or_else(String::new, |folder| {
-        format!("; up to {:.0} GB of downloads are kept in {}", config.cache_bytes as f64 / 1e9, folder.display())
+        format!("; up to {} of downloads are kept in {}", size(config.cache_bytes), folder.display())
     });
     let Paths::Below(folders) = &config.paths else { return Finding::Well(format!("any path may be named{kept}")) };
     let missing: Vec<String> =
@@ -19,10 +19,21 @@ pub(super) fn check(settings: &Settings) -> Finding {
         return Finding::Fails(Failure::Usage(format!("{said} {}; make it, or leave it out", missing.join(", "))));
     }
     match folders.is_empty() {
-        true => Finding::Well(format!("no folders are named, so callers name no paths{kept}")),
+        true => Finding::Well(format!(
+            "callers may name repositories and URLs, and no paths: [adapters] folders in scumble.toml says which \
+             folders of this machine they may name{kept}"
+        )),
         false => {
             let list = folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ");
             Finding::Well(format!("callers may name what is in {list}{kept}"))
         }
     }
+}
+
+/// In the unit that divides it: what was set as 64 GiB is not told as 69 GB.
+fn size(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 6] =
+        [("GiB", 1 << 30), ("GB", 1_000_000_000), ("MiB", 1 << 20), ("MB", 1_000_000), ("KiB", 1 << 10), ("bytes", 1)];
+    let whole = UNITS.iter().find(|(_, unit)| bytes.is_multiple_of(*unit));
+    whole.map_or_else(String::new, |(name, unit)| format!("{} {name}", bytes / unit))
 }

@@ -123,13 +123,17 @@ pub(crate) async fn examine(settings: &Settings, purpose: Purpose) -> Examined {
     if settings.role != Role::Gateway {
         match Models::new(&settings.models) {
             Ok(models) => {
-                let (finding, details) = weights::check(&settings.models);
+                let (finding, details) = weights::check(&settings.models, purpose);
                 examined.add("weights", finding);
+                weights::swapped(&settings.models).into_iter().for_each(|odd| examined.add("weights", odd));
                 examined.details = details;
                 examined.add("models", models::check(&settings.models, &models));
                 examined.models = Some(Arc::new(models));
             }
-            Err(problem) => examined.add("models", Finding::Fails(Failure::Usage(problem))),
+            Err(problem) => {
+                examined.add("weights", Finding::Skipped("what answers which endpoint has to be mended first"));
+                examined.add("models", Finding::Fails(Failure::Usage(problem)));
+            }
         }
         examined.add("adapters", adapters::check(settings));
         examined.add("makers", makers::check(settings));

@@ -7,21 +7,27 @@ use scumble_api::Endpoint;
 use scumble_engine::families;
 use scumble_engine::weights::Source;
 use scumble_worker::ModelsConfig;
+use scumble_worker::runner::swapped_guidance;
 
-use super::{Details, Finding};
+use super::{Details, Finding, Purpose};
 use crate::failure::Failure;
 
 /// What was found, and where weights cannot be used everything that is wrong with them.
-pub(super) fn check(models: &ModelsConfig) -> (Finding, Vec<Details>) {
-    let mut folders: Vec<_> = models.models.iter().filter_map(|(id, own)| Some((id, own.weights.as_ref()?))).collect();
-    folders.sort();
+///
+/// Who looks finds the rest below the line; who starts a server is told where to look.
+pub(super) fn check(models: &ModelsConfig, purpose: Purpose) -> (Finding, Vec<Details>) {
+    let folders = folders(models);
+    let rest = match purpose {
+        Purpose::Look => "all are listed below",
+        Purpose::Start => DOCTOR,
+    };
     let (mut problems, mut details) = (Vec::new(), Vec::new());
     for (id, folder) in &folders {
         let wrong = all_wrong(id, folder);
-        let Some(said) = in_short(&wrong) else { continue };
+        let Some(said) = in_short(&wrong, rest) else { continue };
         problems.push(Failure::Weights(format!("{id}: {said}")));
         if wrong.len() > 1 {
-            details.push(Details { of: (*id).clone(), lines: wrong });
+            details.push(Details { of: (*id).to_owned(), lines: wrong });
         }
     }
     let finding = match Failure::of(problems) {
@@ -35,9 +41,29 @@ pub(super) fn check(models: &ModelsConfig) -> (Finding, Vec<Details>) {
     (finding, details)
 }
 
+/// Where all that is wrong can be read.
+const DOCTOR: &str = "`scumble doctor` lists them all";
+
+/// Folders that can be used, and hold another model of the same class than the endpoint's: their owner may mean it.
+pub(super) fn swapped(models: &ModelsConfig) -> Vec<Finding> {
+    let odd = |(id, folder): (&str, &Path)| {
+        let said = swapped_guidance(scumble_api::find(id)?, &Source::Folder(folder.to_owned()))?;
+        Some(Finding::Odd(format!("{id}: {said}")))
+    };
+    folders(models).into_iter().filter_map(odd).collect()
+}
+
+/// Endpoints and their folders, sorted.
+fn folders(models: &ModelsConfig) -> Vec<(&str, &Path)> {
+    let named = models.models.iter().filter_map(|(id, own)| Some((id.as_str(), own.weights.as_deref()?)));
+    let mut folders: Vec<_> = named.collect();
+    folders.sort();
+    folders
+}
+
 /// Why this endpoint cannot be answered from a folder of weights, if it cannot.
 pub(crate) fn unusable(id: &str, folder: &Path) -> Option<String> {
-    in_short(&all_wrong(id, folder))
+    in_short(&all_wrong(id, folder), DOCTOR)
 }
 
 fn all_wrong(id: &str, folder: &Path) -> Vec<String> {
@@ -45,11 +71,11 @@ fn all_wrong(id: &str, folder: &Path) -> Vec<String> {
     families::examine(class, Source::Folder(folder.to_owned())).iter().map(ToString::to_string).collect()
 }
 
-/// The first, and how many more there are.
-fn in_short(wrong: &[String]) -> Option<String> {
+/// The first, how many more there are, and where the rest is.
+fn in_short(wrong: &[String], rest: &str) -> Option<String> {
     let (first, more) = wrong.split_first()?;
     Some(match more.len() {
         0 => first.clone(),
-        more => format!("{first}, and {more} more; `scumble doctor` lists them all"),
+        more => format!("{first}, and {more} more; {rest}"),
     })
 }

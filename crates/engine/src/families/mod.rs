@@ -3,6 +3,7 @@
 pub mod auraflow;
 pub mod f_lite;
 pub mod flux;
+mod guided;
 pub mod names;
 pub mod sd35;
 mod streams;
@@ -16,6 +17,8 @@ use crate::observer::Observer;
 use crate::pixels::Pixels;
 use crate::trace::Trace;
 use crate::weights::{Checkpoint, Precision, Source};
+
+pub use guided::is_guided;
 
 /// Every family that this engine runs: the one list.
 pub const FAMILIES: &[Family] = &[flux::FAMILY, flux::FILL, sd35::FAMILY, auraflow::FAMILY, f_lite::FAMILY];

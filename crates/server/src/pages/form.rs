@@ -1,6 +1,6 @@
 //! An endpoint's form, made from the table: what each control shows, holds and says about itself.
 
-use scumble_api::{Endpoint, Field, ImageSize, Kind, PRESETS, Problem, Shade, SizeLimits};
+use scumble_api::{Endpoint, Field, ImageSize, Kind, PRESETS, Problem, Shade, SizeLimits, Sizing};
 use serde_json::{Map, Value, json};
 
 use super::labels::label;
@@ -10,16 +10,30 @@ use super::values::is_color;
 /// A form's fields as its template wants them: required ones first, otherwise in page order.
 pub(super) fn form(endpoint: &Endpoint, values: &Map<String, Value>, problems: &[Problem]) -> Vec<Value> {
     let problems = Told(problems);
-    let fields = endpoint.fields().iter();
+    let fields = endpoint.fields().iter().filter(|field| !field.only_at_fal());
     let (needed, free): (Vec<_>, Vec<_>) = fields.partition(|field| field.is_required());
     needed.into_iter().chain(free).map(|field| view(field, "", values.get(field.name), &problems)).collect()
+}
+
+/// How large a result is where the form does not say it: as a picture in one of its fields, or else in pixels.
+pub(super) fn usual_size(endpoint: &Endpoint) -> Value {
+    let like = endpoint.sizing.iter().find_map(|sizing| match sizing {
+        Sizing::Like(pointer) => Some(pointer.trim_start_matches('/').replace('/', ".")),
+        _ => None,
+    });
+    let fixed = endpoint.sizing.iter().find_map(|sizing| match sizing {
+        Sizing::Fixed(width, height) => Some((*width, *height)),
+        _ => None,
+    });
+    let (width, height) = fixed.unwrap_or((1024, 1024));
+    json!({ "like": like, "width": width, "height": height })
 }
 
 /// Problems that belong to no control.
 pub(super) fn elsewhere(endpoint: &Endpoint, problems: &[Problem]) -> Vec<String> {
     let strange = |problem: &&Problem| {
         let first = problem.loc.get(1).and_then(Value::as_str);
-        first.is_none_or(|name| endpoint.field(name).is_none())
+        first.and_then(|name| endpoint.field(name)).is_none_or(Field::only_at_fal)
     };
     problems.iter().filter(strange).map(|problem| problem.msg.clone()).collect()
 }
@@ -122,8 +136,10 @@ fn control(kind: &Kind, path: &str, shown: &Value, problems: &Told<'_>) -> Value
         Kind::Hex { digits } => base("hex", json!({ "value": text(), "digits": digits })),
         Kind::Image => base("image", json!({ "value": text() })),
         Kind::Mask { of, marks } => {
-            let beside = path.rsplit_once('.').map_or_else(|| (*of).to_owned(), |(before, _)| format!("{before}.{of}"));
-            base("mask", json!({ "value": text(), "of": beside, "ink": ink(*marks) }))
+            let around = path.rsplit_once('.').map_or_else(String::new, |(before, _)| format!("{before}."));
+            // a picture that is not made yet is in no field
+            let of = of.map_or_else(String::new, |of| format!("{around}{of}"));
+            base("mask", json!({ "value": text(), "of": of, "ink": ink(*marks) }))
         }
         Kind::ImageSize { min, max, area, step } => {
             let limits = SizeLimits { min: *min, max: *max, area: *area, step: *step };
@@ -213,6 +229,30 @@ mod tests {
             let view = view(mask, "", None, &Told(&[]));
             assert_eq!(says, [view["ink"].as_str().unwrap_or_default()], "{}", mask.help);
         }
+    }
+
+    #[test]
+    fn what_only_fal_can_follow_is_not_offered_and_its_problems_are_told_all_the_same() {
+        let endpoint = scumble_api::find("fal-ai/flux-lora-fill").expect("an endpoint");
+        let problem = Problem::new(&["fill_image"], "value_error", "It cannot be followed");
+        let form = form(endpoint, &Map::new(), std::slice::from_ref(&problem));
+        assert!(form.iter().all(|field| field["name"] != "fill_image") && endpoint.field("fill_image").is_some());
+        assert_eq!(elsewhere(endpoint, &[problem]), ["It cannot be followed"]);
+    }
+
+    #[test]
+    fn a_mask_names_the_picture_that_it_is_of_unless_that_is_the_result() {
+        let of = |id: &str, values: Value| {
+            let endpoint = scumble_api::find(id).expect("an endpoint");
+            let form = form(endpoint, values.as_object().expect("an object"), &[]);
+            let all = form.iter().chain(form.iter().filter_map(|field| field["fields"].as_array()).flatten());
+            all.filter(|field| field["kind"] == "mask").map(|field| field["of"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(of("fal-ai/flux-lora-fill", json!({})), ["image_url"]);
+        let large = "fal-ai/stable-diffusion-v35-large";
+        assert_eq!(of(large, json!({ "ip_adapter": {} })), [""], "not of the picture that is followed");
+        let usual = usual_size(scumble_api::find(large).expect("an endpoint"));
+        assert_eq!(usual, json!({ "like": "controlnet.control_image_url", "width": 1024, "height": 768 }));
     }
 
     #[test]

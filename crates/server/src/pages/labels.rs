@@ -5,6 +5,9 @@ use time::macros::format_description;
 
 /// `num_inference_steps` as `Number of inference steps`.
 pub(super) fn label(name: &str) -> String {
+    if name == "ip_adapter" {
+        return "IP-Adapter".to_owned();
+    }
     let words = name.split('_').map(|word| match word {
         "num" => "number of",
         "url" => "URL",
@@ -13,6 +16,7 @@ pub(super) fn label(name: &str) -> String {
         "ip" => "IP",
         "rgb" => "RGB",
         "cfg" => "CFG",
+        "lora" => "LoRA",
         "loras" => "LoRAs",
         "controlnet" => "ControlNet",
         word => word,
@@ -56,6 +60,7 @@ mod tests {
     fn names_become_words() {
         assert_eq!(label("num_inference_steps"), "Number of inference steps");
         assert_eq!(label("image_url"), "Image URL");
+        assert_eq!(["lora", "loras", "ip_adapter"].map(label), ["LoRA", "LoRAs", "IP-Adapter"]);
         assert_eq!(label("r"), "R");
         assert_eq!(label(""), "");
     }

@@ -130,6 +130,7 @@ async fn page(
         family => endpoint.family.title(),
         category => endpoint.category(),
         way => way,
+        usual_size => form::usual_size(endpoint),
         fields => form::form(endpoint, values, problems),
         problems => form::elsewhere(endpoint, problems),
         refused => problems.len(),

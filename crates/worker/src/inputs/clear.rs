@@ -22,7 +22,7 @@ impl Inputs {
         mut pictures: Vec<GivenPicture>,
     ) -> Result<Vec<GivenPicture>, RunError> {
         for field in endpoint.fields() {
-            let Kind::Mask { of, marks } = field.kind else { continue };
+            let Kind::Mask { of: Some(of), marks } = field.kind else { continue };
             let picture = pictures.iter().find(|picture| picture.path == [of]);
             let (size, url) = (picture.map(|picture| picture.size), picture.map(|picture| picture.url.clone()));
             let Some(mask) = pictures.iter_mut().find(|picture| picture.path == [field.name]) else { continue };

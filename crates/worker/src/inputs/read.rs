@@ -1,5 +1,6 @@
 //! From what a caller wrote to bytes.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -132,10 +133,19 @@ impl Inputs {
 
     /// A file that the owner names.
     async fn read_path(&self, path: &Path, max: u64) -> Result<Bytes, Unread> {
-        let unread = |error: std::io::Error| Unread::Path(format!("{}: {error}", path.display()));
+        if path.as_os_str().is_empty() {
+            return Err(Unread::Path("it is empty; give a path, a URL or a data URI, or leave it out".to_owned()));
+        }
+        let unread = |error: std::io::Error| {
+            Unread::Path(match error.kind() {
+                ErrorKind::NotFound => format!("there is no file {}", path.display()),
+                ErrorKind::PermissionDenied => format!("{} may not be read by this user", path.display()),
+                _ => format!("{}: {error}", path.display()),
+            })
+        };
         let size = tokio::fs::metadata(path).await.map_err(unread)?;
         if !size.is_file() {
-            return Err(Unread::Path(format!("{} is no file", path.display())));
+            return Err(Unread::Path(format!("{} is not a file", path.display())));
         }
         if size.len() > max {
             return Err(Unread::Fetch(scumble_fetch::Error::TooLarge { max }));
@@ -183,6 +193,13 @@ impl Unread {
     /// For people.
     pub(crate) fn reason(&self) -> String {
         match self {
+            Self::Fetch(scumble_fetch::Error::Malformed { reason }) => format!(
+                "this is not a URL ({reason}); give a URL that begins with https:// or http://, a data URI, or the URL of a \
+                 file that was uploaded here"
+            ),
+            Self::Fetch(error @ scumble_fetch::Error::Private { .. }) => {
+                format!("{error}: allow_private of [fetch] in its settings")
+            }
             Self::Fetch(error) => error.to_string(),
             Self::Forbidden => "it is not for the key of this request; use the key that it was stored with".to_owned(),
             Self::Ours => "the server cannot reach its files now; try again later".to_owned(),

@@ -26,6 +26,7 @@ pub(crate) use choice::{Choice, Choices};
 pub(crate) use local::Residency;
 pub use local::{Local, Model, refusals};
 pub(crate) use maker::Closed;
+pub use remarks::{other_size, swapped_guidance};
 pub use stand_in::StandIn;
 pub use timer::Timer;
 

@@ -1,23 +1,55 @@
 //! What the log of a job says of a request that does not get all it asks for.
 
-use scumble_api::{Family, STARTER_WORDS};
+use scumble_api::{Endpoint, Family, STARTER_WORDS, Size};
+use scumble_engine::families;
+use scumble_engine::weights::Source;
 
-use super::{Request, Watch};
+use super::{Drawn, Request, Watch};
 
 /// So many unknown words are named.
 const WORDS: usize = 20;
 /// Characters of one of them.
 const LENGTH: usize = 40;
 
-/// Says that nobody looks at the pictures, where the request wants that.
-pub(super) fn unchecked(request: &Request, watch: &dyn Watch) {
-    if request.values.get("enable_safety_checker").is_some_and(|asked| asked == true) {
-        watch.log(
-            "enable_safety_checker: this server has no checker; nothing is checked, and has_nsfw_concepts is false for \
-             that reason",
-        );
+/// That weights are of the other one of two models that share a class, where an endpoint is answered from them. Somebody may
+/// have trained one from the other, so it is no error.
+pub fn swapped_guidance(endpoint: &Endpoint, source: &Source) -> Option<String> {
+    let wants = match endpoint.family {
+        _ if endpoint.pipeline() == Some("FluxFillPipeline") => true,
+        Family::FluxDev => true,
+        Family::FluxSchnell => false,
+        _ => return None,
+    };
+    match (wants, families::is_guided(source)?) {
+        (true, false) => Some(
+            "these weights are of a model without guidance, as FLUX.1 [schnell] is: guidance_scale counts for nothing"
+                .to_owned(),
+        ),
+        (false, true) => Some(
+            "these weights are of a model with guidance, as FLUX.1 [dev] is: it needs more steps than this endpoint takes"
+                .to_owned(),
+        ),
+        _ => None,
     }
 }
+
+/// That the pictures are of another size than was asked, where a model here made them: its sides are multiples of
+/// something. What follows the size of a picture is not asked for by anybody.
+pub fn other_size(request: &Request, drawn: &Drawn) -> Option<String> {
+    let Size::Pixels(asked) = &request.input.size else { return None };
+    let is_elsewhere = drawn.stand_in || drawn.bill.is_some() || request.endpoint.field(ORIGINAL_SIZE).is_some();
+    let picture = drawn.pictures.first().filter(|_| !is_elsewhere)?;
+    (picture.width != asked.width || picture.height != asked.height).then(|| {
+        format!(
+            "the picture has {}x{} pixels in place of {}x{}: this model draws sides that are multiples of a number of \
+             pixels, and rounds others down",
+            picture.width, picture.height, asked.width, asked.height
+        )
+    })
+}
+
+/// Where this is asked, results are of the size of a picture.
+const ORIGINAL_SIZE: &str = "resize_to_original";
 
 /// Names the words of the prompt that the model cannot read.
 pub(super) fn unknown_words(request: &Request, words: &[String], watch: &dyn Watch) {

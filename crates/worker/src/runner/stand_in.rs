@@ -8,7 +8,7 @@ use image::ImageResult;
 use scumble_api::{Answers, Endpoint, ImageFormat, ImageSize, Size, SizeLimits};
 use scumble_engine::{Pixels, Stage};
 
-use super::{Drawn, Needs, Request, RunError, Runner, Timer, Watch, rehearsal, remarks};
+use super::{Drawn, Needs, Request, RunError, Runner, Timer, Watch, rehearsal};
 use crate::picture::Picture;
 
 /// So many pixels are drawn in less time than it takes to hand the work to another thread and back.
@@ -42,7 +42,6 @@ impl Runner for StandIn {
     async fn run(&self, request: Request, watch: Arc<dyn Watch>) -> Result<Drawn, RunError> {
         let timer = Timer::default();
         watch.log("stand-in: no model runs; the picture is a drawn card");
-        remarks::unchecked(&request, &*watch);
         timer.begin(Stage::Denoise);
         watch.stage(Stage::Denoise);
         let steps = request.input.steps.max(1) as usize;

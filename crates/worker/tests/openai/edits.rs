@@ -200,3 +200,50 @@ async fn a_call_that_is_said_twice_is_one() {
     assert_eq!(first["data"], again["data"]);
     assert_eq!(call("another hat", "6").await.status(), 400);
 }
+
+#[tokio::test]
+async fn edits_and_variations_go_to_what_answers_here() {
+    let listener = Listener::new();
+    let setup = Setup { server: roomy(), ..Setup::default() };
+    let (image, fill) = ("fal-ai/flux/dev/image-to-image", "fal-ai/flux-lora-fill");
+    let server = answering(setup, [(image, listener.runner()), (fill, listener.runner())]).await;
+    let png = file(&photo(32, 32), ImageFormat::Png);
+    let form = |model: Option<&'static str>| match model {
+        Some(model) => Form::new(&[("model", model), ("prompt", "a hat")]).file("image", &png),
+        None => Form::new(&[("prompt", "a hat")]).file("image", &png),
+    };
+    for model in [None, Some("gpt-image-1")] {
+        answer(form(model).sent(&server, EDITS), 200).await;
+        assert_eq!(listener.last().endpoint.id, image, "{model:?}");
+        let masked = form(model).file("mask", &file(&mask(32, 32), ImageFormat::Png));
+        answer(masked.sent(&server, EDITS), 200).await;
+        assert_eq!(listener.last().endpoint.id, fill, "{model:?}");
+    }
+    answer(Form::default().file("image", &png).sent(&server, VARIATIONS), 200).await;
+    let request = listener.last();
+    assert_eq!((request.endpoint.id, request.input.prompt.as_str()), (image, ""));
+    assert_eq!(request.values["strength"], 0.75);
+}
+
+#[tokio::test]
+async fn words_that_are_not_openais_are_named_in_the_log() {
+    let server = cards().await;
+    let png = file(&photo(32, 32), ImageFormat::Png);
+    let form = Form::new(&[("model", "fal-ai/flux-lora/image-to-image"), ("prompt", "a hat"), ("loras", "[]")]);
+    let sent = form.text("n", "5").file("image", &png).sent(&server, EDITS).send().await.unwrap();
+    assert_eq!(sent.status(), 200);
+    let filter = scumble_store::JobFilter { endpoint: None, state: None, key_id: None, before: None, limit: 100 };
+    let jobs = server.store.recent(&filter).await.unwrap();
+    assert_eq!(jobs.len(), 2, "four pictures, and one");
+    let mut lines = Vec::new();
+    for job in jobs {
+        let events = server.store.events(job.id, 0).await.unwrap();
+        lines.extend(events.into_iter().filter_map(|event| match event.kind {
+            scumble_store::EventKind::Log { message, .. } => Some(message),
+            _ => None,
+        }));
+    }
+    let told: Vec<&String> = lines.iter().filter(|line| line.contains("no loras; it was ignored")).collect();
+    assert_eq!(told.len(), 1, "once for a call: {lines:?}");
+    assert!(told[0].ends_with("POST /run/fal-ai/flux-lora/image-to-image"), "{told:?}");
+}

@@ -3,9 +3,10 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use scumble_api::{Endpoint, EndpointId, ErrorAnswer, Family, Field, Input, Kind, Scope};
+use scumble_api::{Endpoint, EndpointId, Family, Field, Input, Kind, Scope};
 use serde_json::{Map, Value};
 
+use super::problems;
 use crate::args::{Run, Seed};
 use crate::failure::Failure;
 use crate::meant;
@@ -23,6 +24,9 @@ const EVERYWHERE: [&str; 2] = ["image_size", "max_sequence_length"];
 /// What was typed, checked. A name that the endpoint does not have is a mistake here: nobody else's program depends on it.
 pub(super) fn read(args: &Run) -> Result<(&'static Endpoint, Input), Failure> {
     let (id, prompt) = endpoint_and_prompt(&args.words)?;
+    if args.weights.is_some() && args.words.first() != Some(&id) {
+        return Err(weights_of_nothing(prompt.as_deref()));
+    }
     let endpoint = scumble_api::find(&id).ok_or_else(|| unknown(&id, prompt.is_none()))?;
     if prompt.as_deref() == Some(STDIN) && args.input.as_deref() == Some(Path::new(STDIN)) {
         return Err(Failure::Usage("the prompt and --input cannot both come from stdin".into()));
@@ -55,7 +59,7 @@ pub(super) fn read(args: &Run) -> Result<(&'static Endpoint, Input), Failure> {
         unknown.push(format!("`scumble models show {id}` shows its fields"));
         return Err(Failure::Usage(format!("{id}: {}", unknown.join("; "))));
     }
-    let invalid = |problems: Vec<_>| Failure::Usage(ErrorAnswer::invalid(&problems).message());
+    let invalid = |found: Vec<_>| Failure::Usage(problems::said(endpoint, found));
     let input = endpoint.parse(&Value::Object(fields), Scope::Local).map_err(invalid)?;
     Ok((endpoint, input))
 }
@@ -85,6 +89,15 @@ fn unknown(id: &str, alone: bool) -> Failure {
         return Failure::Usage(said);
     }
     Failure::Usage(format!("{said}. If this is a prompt, name the endpoint too: scumble run scumble/starter {id:?}"))
+}
+
+/// A folder of weights, and no word about what is to be drawn with it.
+fn weights_of_nothing(prompt: Option<&str>) -> Failure {
+    let prompt = prompt.map_or_else(|| "PROMPT".to_owned(), |prompt| format!("{prompt:?}"));
+    Failure::Usage(format!(
+        "--weights needs the endpoint that is to be answered from them, such as fal-ai/flux/schnell: scumble run ENDPOINT \
+         {prompt} --weights DIR. `scumble models list` shows the endpoints"
+    ))
 }
 
 /// Nothing says what to draw.
@@ -158,7 +171,9 @@ fn find_unknown(
             Some(field) => find_unknown_in(&field.kind, &path, value, found),
             None if also.contains(&name.as_str()) => {}
             None => {
-                let names: Vec<&str> = known.iter().map(|field| field.name).chain(also.iter().copied()).collect();
+                let names: Vec<&str> = known.iter().map(|field| field.name).collect();
+                let others = also.iter().copied().filter(|name| !names.contains(name));
+                let names: Vec<&str> = others.chain(names.iter().copied()).collect();
                 let near = match name.as_str() {
                     // asked for so often that it is worth a line
                     "width" | "height" | "size" if names.contains(&"image_size") => vec!["image_size"],
@@ -243,5 +258,10 @@ mod tests {
             found,
             ["there is no field promt (did you mean prompt?)", "there is no field loras.0.scal (did you mean scale?)"]
         );
+        // what the endpoint has and the command line too is named once
+        let fill = scumble_api::find("fal-ai/flux-lora-fill").expect("an endpoint");
+        let mut found = Vec::new();
+        find_unknown(fill.fields(), &EVERYWHERE, "", json!({ "image": 1 }).as_object().expect("an object"), &mut found);
+        assert!(found[0].matches("image_size").count() == 1 && found[0].contains("image_url"), "{found:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! `scumble run`.
 
 mod input;
+mod problems;
 mod target;
 
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use scumble_api::{Input, MadePicture, Output};
 use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{DType, Trace, device};
-use scumble_worker::runner::{Drawn, Local, Model, Needs, Request, RunError, refusals};
+use scumble_worker::runner::{Drawn, Local, Model, Needs, Request, RunError, Watch, other_size, refusals};
 use scumble_worker::{Budget, GivenAdapter, GivenPicture, Inputs, advice, fresh_seed, source};
 
 use crate::args::{Dtype, Run};
@@ -38,6 +39,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     if !refused.is_empty() {
         return Err(RunError::Invalid(refused).into());
     }
+    input.notes().iter().for_each(|note| progress.log(note));
     request.input.format = wanted_format(args)?.unwrap_or(request.input.format);
     let asked = &request.input;
     let target = Target::choose(args, &asked.prompt, seed, asked.images, asked.format)?;
@@ -45,6 +47,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let trace = args.trace.is_some().then(Trace::new);
     (request.pictures, request.adapters) = runtime.block_on(files(args, &input, &progress))?;
     let drawn = draw(args, source, &request, &progress, trace.as_ref())?;
+    other_size(&request, &drawn).iter().for_each(|said| out::say(said));
     target.put(&drawn.pictures)?;
     if let (Some(trace), Some(path)) = (trace, &args.trace) {
         trace.save(path).map_err(|e| Failure::about("write", path, e))?;

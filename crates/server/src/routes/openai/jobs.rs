@@ -64,6 +64,7 @@ async fn put(
             clear_mask: with_pictures,
             like_picture: call.like_picture,
             said: repeatable.clone(),
+            notes: if part == 0 { call.notes.clone() } else { Vec::new() },
             part,
         };
         let one = Call { stream, beside, ..Call::new(call.endpoint, input.clone()) };

@@ -53,7 +53,9 @@ impl Local {
         let call = call::call(request, watch)?;
         let announce = || Ok(observer.stage(Stage::Load).check()?);
         let pipeline = self.slot.pipeline(request.endpoint.pipeline(), &self.model, announce)?;
-        remarks::unchecked(request, watch);
+        if let Some(said) = remarks::swapped_guidance(request.endpoint, &self.model.source) {
+            watch.warn(&said);
+        }
         remarks::unknown_words(request, &pipeline.unknown_words(&request.input.prompt)?, watch);
         let pixels = pipeline.generate(&call, &Context { observer: &observer, trace })?;
         let pixels = paste::finished(pixels, request, &call);
