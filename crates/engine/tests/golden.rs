@@ -22,7 +22,14 @@ fn is_not_computed(variant: Variant, name: &str) -> bool {
         "prompt.text_encoder.penultimate" => matches!(variant, Variant::Schnell | Variant::Dev | Variant::Fill),
         // what was given; and the picture's own latents, of which a fill of full strength takes nothing
         _ if name.starts_with("input.") || name.starts_with("vae.encode.0.") => true,
-        _ => name.ends_with("attention_mask") && variant != Variant::AuraFlow,
+        // CLIP sees its padding; so does T5, but not HiDream-I1's
+        _ if name.ends_with("attention_mask") => match variant {
+            Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => {
+                !(name.contains("tokenizer_3") || name.contains("tokenizer_4"))
+            }
+            _ => variant != Variant::AuraFlow,
+        },
+        _ => false,
     }
 }
 
@@ -63,6 +70,28 @@ fn sd35_agrees_with_diffusers_at_every_stage() {
 #[test]
 fn auraflow_agrees_with_diffusers_at_every_stage() {
     check(Variant::AuraFlow);
+}
+
+#[test]
+fn hidream_full_agrees_with_diffusers_at_every_stage() {
+    check(Variant::HiDreamFull);
+}
+
+#[test]
+fn hidream_dev_agrees_with_diffusers_at_every_stage() {
+    check(Variant::HiDreamDev);
+}
+
+#[test]
+fn hidream_fast_agrees_with_diffusers_at_every_stage() {
+    check(Variant::HiDreamFast);
+}
+
+/// 192×96 become 176×80, whose 55 tokens diffusers pads to 64: one of ours stands for nine.
+#[test]
+fn hidream_full_agrees_with_diffusers_where_it_pads() {
+    let call = Call { width: 192, height: 96, to_trained_area: true, ..Variant::HiDreamFull.call() };
+    check_call("hidream-full-nonsquare", Variant::HiDreamFull, &call);
 }
 
 /// Two LoRAs at once: one with alpha, one without, of different ranks.

@@ -13,9 +13,11 @@
 
 pub mod adapters;
 mod configs;
+mod hidream;
 pub mod loras;
 mod tokenizers;
 mod torch;
+mod trained;
 mod weights;
 
 use std::path::Path;
@@ -38,11 +40,26 @@ pub enum Variant {
     Sd35,
     /// AuraFlow: UMT5, guidance by two passes.
     AuraFlow,
+    /// HiDream-I1 Full: four text encoders, experts, guidance by two passes, UniPC.
+    HiDreamFull,
+    /// HiDream-I1 Dev: fewer steps, without guidance, with fresh noise at each.
+    HiDreamDev,
+    /// HiDream-I1 Fast: the fewest steps.
+    HiDreamFast,
 }
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Schnell, Self::Dev, Self::Fill, Self::Sd35, Self::AuraFlow];
+    pub const ALL: [Self; 8] = [
+        Self::Schnell,
+        Self::Dev,
+        Self::Fill,
+        Self::Sd35,
+        Self::AuraFlow,
+        Self::HiDreamFull,
+        Self::HiDreamDev,
+        Self::HiDreamFast,
+    ];
 
     /// Name of the variant, also of its folder of golden tensors.
     pub fn name(self) -> &'static str {
@@ -52,22 +69,31 @@ impl Variant {
             Self::Fill => "flux-fill",
             Self::Sd35 => "sd35",
             Self::AuraFlow => "auraflow",
+            Self::HiDreamFull => "hidream-full",
+            Self::HiDreamDev => "hidream-dev",
+            Self::HiDreamFast => "hidream-fast",
         }
     }
 
     /// The call that the golden tensors were recorded from.
     pub fn call(self) -> Call {
+        let (width, height) = if self.is_hidream() { (128, 128) } else { (96, 64) };
         Call {
-            prompt: "A cat holding a sign that says hello world, 3 red stars".into(),
-            negative: match self {
-                Self::Schnell | Self::Dev | Self::Fill => String::new(),
-                Self::Sd35 | Self::AuraFlow => "blurry, low quality".into(),
+            prompt: match self.is_hidream() {
+                true => trained::PROMPT.into(),
+                false => "A cat holding a sign that says hello world, 3 red stars".into(),
             },
-            width: 96,
-            height: 64,
+            negative: match self {
+                Self::Schnell | Self::Dev | Self::Fill | Self::HiDreamDev | Self::HiDreamFast => String::new(),
+                Self::Sd35 | Self::AuraFlow | Self::HiDreamFull => trained::NEGATIVE.into(),
+            },
+            width,
+            height,
+            to_trained_area: false,
             steps: 4,
             guidance: match self {
-                Self::Schnell => 0.0,
+                Self::Schnell | Self::HiDreamDev | Self::HiDreamFast => 0.0,
+                Self::HiDreamFull => 5.0,
                 Self::Dev | Self::AuraFlow => 3.5,
                 Self::Sd35 => 4.5,
                 Self::Fill => 30.0,
@@ -78,12 +104,16 @@ impl Variant {
             picture: (self == Self::Fill).then(|| picture(96, 64)),
             mask: (self == Self::Fill).then(|| mask(96, 64)),
             strength: 1.0,
-            max_sequence_length: Some(48),
+            max_sequence_length: (!self.is_hidream()).then_some(48),
             loras: Vec::new(),
             controlnet: None,
             ip_adapter: None,
             acceleration: Acceleration::None,
         }
+    }
+
+    fn is_hidream(self) -> bool {
+        matches!(self, Self::HiDreamFull | Self::HiDreamDev | Self::HiDreamFast)
     }
 }
 
@@ -132,7 +162,8 @@ impl Tiny {
         Self { shards, ..self }
     }
 
-    /// Gives SD3.5 and AuraFlow a table of positions of so many rows and columns, each of 16 pixels: enough for pictures of
+    /// Gives SD3.5 and AuraFlow a table of positions of so many rows and columns, each of 16 pixels, and HiDream-I1 room for as
+    /// many tokens: enough for pictures of
     /// the sizes that people ask for.
     pub fn side(self, cells: usize) -> Self {
         Self { side: Some(cells), ..self }
@@ -163,10 +194,13 @@ impl Tiny {
     fn transformer(&self) -> serde_json::Value {
         let mut config = configs::transformer(self.variant);
         if let Some((entry, value)) = self.side.and_then(|side| configs::side(self.variant, side)) {
-            config[entry] = value.into();
+            config[entry] = value;
         }
         if self.is_shallow {
             configs::depths(self.variant).iter().for_each(|entry| config[*entry] = 1.into());
+            if self.variant.is_hidream() {
+                config["llama_layers"] = hidream::layers_of_two_blocks();
+            }
         }
         config
     }

@@ -9,11 +9,11 @@ mod load;
 mod picture;
 mod reuse;
 
-pub(crate) use canvas::{Canvas, crop_positions, pack, unpack, unpatch};
+pub(crate) use canvas::{Canvas, crop_positions, pack, patch, unpack, unpatch};
 pub(crate) use decode::{decode, preview};
 pub(crate) use denoise::{begin, trace_input, walk};
 pub(crate) use encode::{ids_tensor, repeated, trace_texts};
 pub(crate) use guidance::{doubled, guided, guided_halves};
-pub(crate) use load::{DIFFUSERS, Held, TRANSFORMERS, instead_of_half, load_held, load_vae};
+pub(crate) use load::{DIFFUSERS, Held, TRANSFORMERS, instead_of_half, load, load_held, load_vae};
 pub(crate) use picture::{fitted, noised, sampled};
 pub(crate) use reuse::FirstBlock;
