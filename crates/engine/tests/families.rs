@@ -13,7 +13,7 @@ use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{Call, DType, Device, Error, Pixels, Tensor, Trace, Unobserved};
 use scumble_testkit::tiny::{self, Variant};
 
-const GUIDED: [Variant; 2] = [Variant::Sd35, Variant::AuraFlow];
+const GUIDED: [Variant; 3] = [Variant::Sd35, Variant::AuraFlow, Variant::HiDreamFull];
 
 // ------------------------------------------------------------------------------------------------- guidance
 
@@ -266,7 +266,7 @@ fn one_file_may_hold_several_types() {
 fn infinity_is_a_failure_that_names_the_remedy() {
     for variant in Variant::ALL {
         let transformer = "transformer/diffusion_pytorch_model.safetensors";
-        let said = overflowed(variant, transformer, &["proj_out.weight", "proj_out.bias"]);
+        let said = overflowed(variant, transformer, &["proj_out.weight", "proj_out.bias", "final_layer.linear.bias"]);
         assert!(said.contains("step 1 of 4") && said.contains("float32"), "{variant:?}: {said}");
         let vae = "vae/diffusion_pytorch_model.safetensors";
         let said = overflowed(variant, vae, &["decoder.conv_out.weight", "decoder.conv_out.bias"]);
@@ -319,6 +319,31 @@ fn what_a_family_cannot_follow_is_said() {
         (Variant::Sd35, "transformer/config.json", "num_layers", "0"),
         (Variant::Sd35, "text_encoder_2/config.json", "hidden_act", "\"relu\""),
         (Variant::Sd35, "scheduler/scheduler_config.json", "use_dynamic_shifting", "true"),
+        (Variant::HiDreamFull, "transformer/config.json", "patch_size", "1"),
+        (Variant::HiDreamFull, "transformer/config.json", "in_channels", "4"),
+        (Variant::HiDreamFull, "transformer/config.json", "llama_layers", "[0, 1, 2]"),
+        (Variant::HiDreamFull, "transformer/config.json", "llama_layers", "[0, 1, 2, 3]"),
+        (Variant::HiDreamFull, "transformer/config.json", "axes_dims_rope", "[8, 4, 2]"),
+        (Variant::HiDreamFull, "transformer/config.json", "axes_dims_rope", "[8, 8]"),
+        (Variant::HiDreamFull, "transformer/config.json", "num_activated_experts", "5"),
+        (Variant::HiDreamFull, "transformer/config.json", "num_activated_experts", "0"),
+        (Variant::HiDreamFull, "transformer/config.json", "max_resolution", "[0, 16]"),
+        (Variant::HiDreamFull, "transformer/config.json", "caption_channels", "[32, 24]"),
+        (Variant::HiDreamFull, "transformer/config.json", "text_emb_dim", "48"),
+        (Variant::HiDreamFull, "text_encoder/config.json", "max_position_embeddings", "77"),
+        (Variant::HiDreamFull, "text_encoder_4/config.json", "num_key_value_heads", "3"),
+        (Variant::HiDreamFull, "text_encoder_4/config.json", "attention_bias", "true"),
+        (Variant::HiDreamFull, "text_encoder_4/config.json", "hidden_act", "\"gelu\""),
+        (Variant::HiDreamFull, "text_encoder_4/config.json", "rope_scaling", "{\"rope_type\": \"yarn\"}"),
+        (Variant::HiDreamFull, "text_encoder_4/config.json", "rope_scaling", "{\"low_freq_factor\": 9}"),
+        (Variant::HiDreamFull, "scheduler/scheduler_config.json", "_class_name", "\"DDIMScheduler\""),
+        (Variant::HiDreamFull, "scheduler/scheduler_config.json", "solver_type", "\"bh1\""),
+        (Variant::HiDreamFull, "scheduler/scheduler_config.json", "solver_order", "3"),
+        (Variant::HiDreamFull, "scheduler/scheduler_config.json", "use_flow_sigmas", "false"),
+        (Variant::HiDreamFull, "scheduler/scheduler_config.json", "disable_corrector", "[0]"),
+        (Variant::HiDreamFull, "scheduler/scheduler_config.json", "flow_shift", "0"),
+        (Variant::HiDreamFast, "scheduler/scheduler_config.json", "use_dynamic_shifting", "true"),
+        (Variant::HiDreamFast, "scheduler/scheduler_config.json", "scale_factors", "[0.5, 1.0]"),
     ] {
         let folder = tiny::of(variant).tempdir();
         set(folder.path(), file, key, value);
@@ -331,12 +356,17 @@ fn what_a_family_cannot_follow_is_said() {
 #[test]
 fn an_examination_finds_all_that_is_wrong_and_reads_no_tensor() {
     for variant in Variant::ALL {
+        let last = match variant {
+            Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => {
+                ["final_layer.adaLN_modulation.1.weight", "final_layer.linear.weight"]
+            }
+            _ => ["norm_out.linear.weight", "proj_out.weight"],
+        };
         let folder = tiny::of(variant).tempdir();
         let examine = || families::examine(None, Source::Folder(folder.path().into()));
         assert!(examine().is_empty(), "{variant:?}");
         edit(&folder.path().join("transformer/diffusion_pytorch_model.safetensors"), |tensors| {
-            tensors.remove("proj_out.weight").unwrap();
-            tensors.remove("norm_out.linear.weight").unwrap();
+            last.iter().for_each(|name| drop(tensors.remove(*name).unwrap()));
         });
         edit(&folder.path().join("vae/diffusion_pytorch_model.safetensors"), |tensors| {
             let conv = tensors["decoder.conv_in.bias"].clone();
@@ -363,8 +393,8 @@ fn an_examination_finds_all_that_is_wrong_and_reads_no_tensor() {
                 "extra also.left",
                 "extra left.over",
                 "misshapen decoder.conv_in.bias",
-                "missing norm_out.linear.weight",
-                "missing proj_out.weight",
+                &format!("missing {}", last[0]),
+                &format!("missing {}", last[1]),
             ],
             "{variant:?}"
         );
