@@ -208,7 +208,8 @@ fn sd35_runs_without_t5() {
 /// Seen, in levels on average: bfloat16 1.1 (SD3.5) and 1.5 (AuraFlow), float16 0.2.
 #[test]
 fn reduced_types_stay_near_float32() {
-    for variant in GUIDED {
+    // HiDream-I1, most of which is never float16, has a test of its own
+    for variant in [Variant::Sd35, Variant::AuraFlow] {
         let folder = tiny::of(variant).tempdir();
         let picture = |dtype| draw(&*open_in(folder.path(), dtype).unwrap(), &variant.call()).remove(0);
         let exact = picture(Some(DType::F32));
@@ -320,7 +321,7 @@ fn what_a_family_cannot_follow_is_said() {
         (Variant::Sd35, "text_encoder_2/config.json", "hidden_act", "\"relu\""),
         (Variant::Sd35, "scheduler/scheduler_config.json", "use_dynamic_shifting", "true"),
         (Variant::HiDreamFull, "transformer/config.json", "patch_size", "1"),
-        (Variant::HiDreamFull, "transformer/config.json", "in_channels", "4"),
+        (Variant::HiDreamFull, "transformer/config.json", "out_channels", "4"),
         (Variant::HiDreamFull, "transformer/config.json", "llama_layers", "[0, 1, 2]"),
         (Variant::HiDreamFull, "transformer/config.json", "llama_layers", "[0, 1, 2, 3]"),
         (Variant::HiDreamFull, "transformer/config.json", "axes_dims_rope", "[8, 4, 2]"),
