@@ -45,7 +45,7 @@ pub enum Family {
     AuraFlow,
     /// Stable Diffusion 3.5 large.
     StableDiffusion35,
-    /// HiDream-I1, full or fast.
+    /// HiDream-I1: full, dev or fast.
     HiDream,
     /// OmniGen2.
     OmniGen2,

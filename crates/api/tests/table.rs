@@ -65,8 +65,8 @@ fn ids_are_unique_and_well_formed() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), ENDPOINTS.len());
-    // 13 pages and 12 siblings, FLUX dev and four of its family, and the starter
-    assert_eq!(ENDPOINTS.len(), 31);
+    // 13 pages and 12 siblings, FLUX dev and four of its family, HiDream-I1 dev, and the starter
+    assert_eq!(ENDPOINTS.len(), 32);
 }
 
 #[test]

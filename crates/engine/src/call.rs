@@ -15,6 +15,8 @@ pub struct Call {
     pub width: usize,
     /// Height in pixels; rounded down likewise.
     pub height: usize,
+    /// Whether the size is only a shape: the picture gets the area that the model was trained at, where it has one (HiDream-I1).
+    pub to_trained_area: bool,
     /// Denoising steps, at least 1.
     pub steps: usize,
     /// Guidance, in the model's own way: an input of the transformer (FLUX), or away from the negative prompt, in two

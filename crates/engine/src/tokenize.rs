@@ -60,11 +60,19 @@ impl ClipTokenizer {
     /// # Errors
     /// None in practice: byte-level BPE knows every text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        self.encode_to(text, Self::LENGTH)
+    }
+
+    /// The same with another length, for models with longer tables of positions.
+    ///
+    /// # Errors
+    /// As [`ClipTokenizer::encode`].
+    pub fn encode_to(&self, text: &str, length: usize) -> Result<Vec<u32>> {
         let encoding = self.inner.encode(text, false).map_err(bad_prompt)?;
         let mut ids = vec![self.start];
-        ids.extend(encoding.get_ids().iter().take(Self::LENGTH - 2));
+        ids.extend(encoding.get_ids().iter().take(length.saturating_sub(2)));
         ids.push(self.end);
-        ids.resize(Self::LENGTH, self.pad);
+        ids.resize(length, self.pad);
         Ok(ids)
     }
 }
@@ -82,13 +90,18 @@ fn read_merges(checkpoint: &Checkpoint, file: &str) -> Result<Merges> {
 }
 
 fn pad_token(checkpoint: &Checkpoint, folder: &str) -> Result<String> {
+    named_token(checkpoint, folder, "pad_token", END)
+}
+
+/// A special token by its role in `tokenizer_config.json`, where it is a text or an object that holds one.
+fn named_token(checkpoint: &Checkpoint, folder: &str, role: &str, usual: &str) -> Result<String> {
     let file = format!("{folder}/tokenizer_config.json");
     if !checkpoint.has(&file) {
-        return Ok(END.into());
+        return Ok(usual.into());
     }
     let config = checkpoint.config(&file)?;
-    let token = config.get("pad_token").and_then(|v| v.as_str().or_else(|| v.get("content")?.as_str()));
-    Ok(token.unwrap_or(END).to_owned())
+    let token = config.get(role).and_then(|v| v.as_str().or_else(|| v.get("content")?.as_str()));
+    Ok(token.unwrap_or(usual).to_owned())
 }
 
 /// How the text is cleaned and cut, and which tokens a prompt may spell out.
@@ -185,6 +198,47 @@ impl T5Tokenizer {
         ids.push(self.end);
         let real = ids.len();
         ids.resize(length, 0);
+        Ok((ids, real))
+    }
+}
+
+/// Llama 3's tokenizer: whatever `tokenizer.json` says, behind a token that begins the text.
+pub struct LlamaTokenizer {
+    inner: Tokenizer,
+    begin: u32,
+    pad: u32,
+}
+
+impl LlamaTokenizer {
+    /// Reads `tokenizer.json` and the names of two tokens in `tokenizer_config.json` from a folder such as `tokenizer_4`.
+    /// What ends a text there is what pads it here, on the right, as HiDream-I1 was trained.
+    ///
+    /// # Errors
+    /// Files that are absent or of another kind.
+    pub fn load(checkpoint: &Checkpoint, folder: &str) -> Result<Self> {
+        let file = format!("{folder}/tokenizer.json");
+        let damaged = |reason: String| Error::Damaged { path: checkpoint.path(&file), reason };
+        let mut inner = Tokenizer::from_bytes(checkpoint.read(&file)?).map_err(|e| damaged(e.to_string()))?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|e| damaged(e.to_string()))?;
+        let id = |role: &str, usual: &str| -> Result<u32> {
+            let token = named_token(checkpoint, folder, role, usual)?;
+            inner.token_to_id(&token).ok_or_else(|| damaged(format!("it has no {token}")))
+        };
+        let (begin, pad) = (id("bos_token", "<|begin_of_text|>")?, id("eos_token", "<|eot_id|>")?);
+        Ok(Self { inner, begin, pad })
+    }
+
+    /// Exactly `length` ids, and how many of them are the text's and its beginning; a longer text loses its tail.
+    ///
+    /// # Errors
+    /// A text that the model behind the file cannot encode.
+    pub fn encode_counted(&self, text: &str, length: usize) -> Result<(Vec<u32>, usize)> {
+        let encoding = self.inner.encode(text, false).map_err(bad_prompt)?;
+        let mut ids = vec![self.begin];
+        ids.extend(encoding.get_ids().iter().take(length.saturating_sub(1)));
+        let real = ids.len();
+        ids.resize(length, self.pad);
         Ok((ids, real))
     }
 }

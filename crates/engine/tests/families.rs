@@ -13,7 +13,7 @@ use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{Call, DType, Device, Error, Pixels, Tensor, Trace, Unobserved};
 use scumble_testkit::tiny::{self, Variant};
 
-const GUIDED: [Variant; 3] = [Variant::Sd35, Variant::AuraFlow, Variant::FLite];
+const GUIDED: [Variant; 4] = [Variant::Sd35, Variant::AuraFlow, Variant::FLite, Variant::HiDreamFull];
 
 // ------------------------------------------------------------------------------------------------- guidance
 
@@ -208,7 +208,8 @@ fn sd35_runs_without_t5() {
 /// Seen, in levels on average: bfloat16 1.1 (SD3.5), 1.5 (AuraFlow) and 1.2 (F-Lite), float16 0.3 or less.
 #[test]
 fn reduced_types_stay_near_float32() {
-    for variant in GUIDED {
+    // HiDream-I1, most of which is never float16, has a test of its own
+    for variant in [Variant::Sd35, Variant::AuraFlow, Variant::FLite] {
         let folder = tiny::of(variant).tempdir();
         let picture = |dtype| draw(&*open_in(folder.path(), dtype).unwrap(), &variant.call()).remove(0);
         let exact = picture(Some(DType::F32));
@@ -268,7 +269,8 @@ fn one_file_may_hold_several_types() {
 fn infinity_is_a_failure_that_names_the_remedy() {
     for variant in Variant::ALL {
         let transformer = format!("{}/diffusion_pytorch_model.safetensors", variant.network());
-        let said = overflowed(variant, &transformer, &["proj_out.weight", "proj_out.bias", "final_proj.weight"]);
+        let ends = ["proj_out.weight", "proj_out.bias", "final_proj.weight", "final_layer.linear.bias"];
+        let said = overflowed(variant, &transformer, &ends);
         assert!(said.contains("step 1 of 4") && said.contains("float32"), "{variant:?}: {said}");
         let vae = "vae/diffusion_pytorch_model.safetensors";
         let said = overflowed(variant, vae, &["decoder.conv_out.weight", "decoder.conv_out.bias"]);
@@ -332,6 +334,31 @@ fn what_a_family_cannot_follow_is_said() {
         (Variant::FLite, "dit_model/config.json", "rope_base", "0"),
         (Variant::FLite, "dit_model/config.json", "use_rope", "false"),
         (Variant::FLite, "text_encoder/config.json", "num_layers", "7"),
+        (Variant::HiDreamFull, "transformer/config.json", "patch_size", "1"),
+        (Variant::HiDreamFull, "transformer/config.json", "out_channels", "4"),
+        (Variant::HiDreamFull, "transformer/config.json", "llama_layers", "[0, 1, 2]"),
+        (Variant::HiDreamFull, "transformer/config.json", "llama_layers", "[0, 1, 2, 3]"),
+        (Variant::HiDreamFull, "transformer/config.json", "axes_dims_rope", "[8, 4, 2]"),
+        (Variant::HiDreamFull, "transformer/config.json", "axes_dims_rope", "[8, 8]"),
+        (Variant::HiDreamFull, "transformer/config.json", "num_activated_experts", "5"),
+        (Variant::HiDreamFull, "transformer/config.json", "num_activated_experts", "0"),
+        (Variant::HiDreamFull, "transformer/config.json", "max_resolution", "[0, 16]"),
+        (Variant::HiDreamFull, "transformer/config.json", "caption_channels", "[32, 24]"),
+        (Variant::HiDreamFull, "transformer/config.json", "text_emb_dim", "48"),
+        (Variant::HiDreamFull, "text_encoder/config.json", "max_position_embeddings", "77"),
+        (Variant::HiDreamFull, "text_encoder_4/config.json", "num_key_value_heads", "3"),
+        (Variant::HiDreamFull, "text_encoder_4/config.json", "attention_bias", "true"),
+        (Variant::HiDreamFull, "text_encoder_4/config.json", "hidden_act", "\"gelu\""),
+        (Variant::HiDreamFull, "text_encoder_4/config.json", "rope_scaling", "{\"rope_type\": \"yarn\"}"),
+        (Variant::HiDreamFull, "text_encoder_4/config.json", "rope_scaling", "{\"low_freq_factor\": 9}"),
+        (Variant::HiDreamFull, "scheduler/scheduler_config.json", "_class_name", "\"DDIMScheduler\""),
+        (Variant::HiDreamFull, "scheduler/scheduler_config.json", "solver_type", "\"bh1\""),
+        (Variant::HiDreamFull, "scheduler/scheduler_config.json", "solver_order", "3"),
+        (Variant::HiDreamFull, "scheduler/scheduler_config.json", "use_flow_sigmas", "false"),
+        (Variant::HiDreamFull, "scheduler/scheduler_config.json", "disable_corrector", "[0]"),
+        (Variant::HiDreamFull, "scheduler/scheduler_config.json", "flow_shift", "0"),
+        (Variant::HiDreamFast, "scheduler/scheduler_config.json", "use_dynamic_shifting", "true"),
+        (Variant::HiDreamFast, "scheduler/scheduler_config.json", "scale_factors", "[0.5, 1.0]"),
     ] {
         let folder = tiny::of(variant).tempdir();
         set(folder.path(), file, key, value);
@@ -349,6 +376,9 @@ fn an_examination_finds_all_that_is_wrong_and_reads_no_tensor() {
         assert!(examine().is_empty(), "{variant:?}");
         let last = match variant {
             Variant::FLite => ["final_modulation.1.weight", "final_proj.weight"],
+            Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => {
+                ["final_layer.adaLN_modulation.1.weight", "final_layer.linear.weight"]
+            }
             _ => ["norm_out.linear.weight", "proj_out.weight"],
         };
         edit(&folder.path().join(variant.network()).join("diffusion_pytorch_model.safetensors"), |tensors| {

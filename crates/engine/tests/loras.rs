@@ -16,7 +16,7 @@ use scumble_engine::{Control, DType, Error, Observer, Pixels, Stage, Tensor};
 use scumble_testkit::tiny::loras::{self, LoraFile};
 use scumble_testkit::tiny::{self, Variant};
 
-const WITH_LORAS: [Variant; 3] = [Variant::Dev, Variant::Sd35, Variant::AuraFlow];
+const WITH_LORAS: [Variant; 4] = [Variant::Dev, Variant::Sd35, Variant::AuraFlow, Variant::HiDreamFull];
 
 // ------------------------------------------------------------------------------------------------ dialects
 

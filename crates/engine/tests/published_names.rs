@@ -9,10 +9,13 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
-use scumble_engine::encoders::{ClipConfig, ClipText, SiglipConfig, SiglipVision, T5Config, T5Encoder};
+use scumble_engine::encoders::{
+    ClipConfig, ClipText, Llama, LlamaConfig, SiglipConfig, SiglipVision, T5Config, T5Encoder,
+};
 use scumble_engine::families::auraflow::{self, AuraConfig, AuraTransformer};
 use scumble_engine::families::f_lite::{FLiteConfig, FLiteTransformer};
 use scumble_engine::families::flux::{self, FluxConfig, FluxTransformer};
+use scumble_engine::families::hidream::{HiDreamConfig, HiDreamTransformer};
 use scumble_engine::families::names::{Names, Original};
 use scumble_engine::families::sd35::{
     self, ControlNetConfig, IpAdapterConfig, ResamplerConfig, Sd35Config, Sd35ControlNet, Sd35IpAdapter,
@@ -122,6 +125,40 @@ fn auraflow_autoencoder() {
 }
 
 #[test]
+fn hidream_transformer() {
+    let config = HiDreamConfig::read(&config(json!({}))).unwrap();
+    check("hidream-i1__transformer", |_| false, |w| HiDreamTransformer::load(&config, w).map(drop));
+}
+
+#[test]
+fn hidream_text_encoders() {
+    let long = |positions: usize| json!({ "eos_token_id": 2, "max_position_embeddings": positions });
+    let l = ClipConfig::read(&config(long(248))).unwrap();
+    check("hidream-i1__text_encoder", ClipText::ignores, |w| ClipText::load_projected(&l, w).map(drop));
+    let mut g = long(218);
+    for (key, value) in [
+        ("hidden_size", 1280),
+        ("intermediate_size", 5120),
+        ("num_attention_heads", 20),
+        ("num_hidden_layers", 32),
+        ("projection_dim", 1280),
+    ] {
+        g[key] = value.into();
+    }
+    g["hidden_act"] = "gelu".into();
+    let g = ClipConfig::read(&config(g)).unwrap();
+    check("hidream-i1__text_encoder_2", ClipText::ignores, |w| ClipText::load_projected(&g, w).map(drop));
+    let t5 = T5Config::read(&config(json!({}))).unwrap();
+    check("hidream-i1__text_encoder_3", T5Encoder::ignores, |w| T5Encoder::load(&t5, w).map(drop));
+}
+
+#[test]
+fn llama_3_1() {
+    let config = LlamaConfig::read(&config(json!({}))).unwrap();
+    check("hidream-i1__text_encoder_4", Llama::ignores, |w| Llama::load(&config, w).map(drop));
+}
+
+#[test]
 fn clip_l() {
     let config = ClipConfig::read(&config(json!({}))).unwrap();
     check("flux1__text_encoder", ClipText::ignores, |w| ClipText::load(&config, w).map(drop));
@@ -164,7 +201,7 @@ fn t5_xxl() {
     check("flux1__text_encoder_2", T5Encoder::ignores, |w| T5Encoder::load(&config, w).map(drop));
 }
 
-/// FLUX's and SD3.5's have the same shapes and other numbers.
+/// FLUX's, HiDream-I1's and SD3.5's have the same shapes and other numbers.
 #[test]
 fn autoencoder_of_sixteen_channels() {
     let published = json!({
@@ -179,6 +216,7 @@ fn autoencoder_of_sixteen_channels() {
     });
     let config = VaeConfig::read(&config(published)).unwrap();
     check("flux1__vae", |_| false, |w| Vae::load(&config, w).map(drop));
+    check("hidream-i1__vae", |_| false, |w| Vae::load(&config, w).map(drop));
 }
 
 // ---------------------------------------------------------------------------------------- publishers' own files

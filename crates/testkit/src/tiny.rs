@@ -14,9 +14,11 @@
 pub mod adapters;
 mod configs;
 mod corpus;
+mod hidream;
 pub mod loras;
 mod tokenizers;
 mod torch;
+mod trained;
 mod weights;
 
 use std::path::Path;
@@ -41,11 +43,27 @@ pub enum Variant {
     AuraFlow,
     /// F-Lite: the middle of T5, a transformer that looks at its text, guidance by two passes.
     FLite,
+    /// HiDream-I1 Full: four text encoders, experts, guidance by two passes, UniPC.
+    HiDreamFull,
+    /// HiDream-I1 Dev: fewer steps, without guidance, with fresh noise at each.
+    HiDreamDev,
+    /// HiDream-I1 Fast: the fewest steps.
+    HiDreamFast,
 }
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Schnell, Self::Dev, Self::Fill, Self::Sd35, Self::AuraFlow, Self::FLite];
+    pub const ALL: [Self; 9] = [
+        Self::Schnell,
+        Self::Dev,
+        Self::Fill,
+        Self::Sd35,
+        Self::AuraFlow,
+        Self::FLite,
+        Self::HiDreamFull,
+        Self::HiDreamDev,
+        Self::HiDreamFast,
+    ];
 
     /// Name of the variant, also of its folder of golden tensors.
     pub fn name(self) -> &'static str {
@@ -56,6 +74,9 @@ impl Variant {
             Self::Sd35 => "sd35",
             Self::AuraFlow => "auraflow",
             Self::FLite => "f-lite",
+            Self::HiDreamFull => "hidream-full",
+            Self::HiDreamDev => "hidream-dev",
+            Self::HiDreamFast => "hidream-fast",
         }
     }
 
@@ -69,20 +90,26 @@ impl Variant {
 
     /// The call that the golden tensors were recorded from.
     pub fn call(self) -> Call {
+        let (width, height) = if self.is_hidream() { (128, 128) } else { (96, 64) };
         Call {
             prompt: match self {
                 Self::FLite => corpus::PROMPT.into(),
+                Self::HiDreamFull | Self::HiDreamDev | Self::HiDreamFast => trained::PROMPT.into(),
                 _ => "A cat holding a sign that says hello world, 3 red stars".into(),
             },
             negative: match self {
-                Self::Schnell | Self::Dev | Self::Fill | Self::FLite => String::new(),
-                Self::Sd35 | Self::AuraFlow => "blurry, low quality".into(),
+                Self::Schnell | Self::Dev | Self::Fill | Self::FLite | Self::HiDreamDev | Self::HiDreamFast => {
+                    String::new()
+                }
+                Self::Sd35 | Self::AuraFlow | Self::HiDreamFull => trained::NEGATIVE.into(),
             },
-            width: 96,
-            height: 64,
+            width,
+            height,
+            to_trained_area: false,
             steps: 4,
             guidance: match self {
-                Self::Schnell => 0.0,
+                Self::Schnell | Self::HiDreamDev | Self::HiDreamFast => 0.0,
+                Self::HiDreamFull => 5.0,
                 Self::Dev | Self::AuraFlow => 3.5,
                 Self::Sd35 => 4.5,
                 Self::Fill => 30.0,
@@ -94,13 +121,17 @@ impl Variant {
             picture: (self == Self::Fill).then(|| picture(96, 64)),
             mask: (self == Self::Fill).then(|| mask(96, 64)),
             strength: 1.0,
-            max_sequence_length: (self != Self::FLite).then_some(48),
+            max_sequence_length: (self != Self::FLite && !self.is_hidream()).then_some(48),
             loras: Vec::new(),
             controlnet: None,
             ip_adapter: None,
             acceleration: Acceleration::None,
             apg: None,
         }
+    }
+
+    fn is_hidream(self) -> bool {
+        matches!(self, Self::HiDreamFull | Self::HiDreamDev | Self::HiDreamFast)
     }
 }
 
@@ -149,7 +180,8 @@ impl Tiny {
         Self { shards, ..self }
     }
 
-    /// Gives SD3.5 and AuraFlow a table of positions of so many rows and columns, each of 16 pixels: enough for pictures of
+    /// Gives SD3.5 and AuraFlow a table of positions of so many rows and columns, each of 16 pixels, and HiDream-I1 room for as
+    /// many tokens: enough for pictures of
     /// the sizes that people ask for.
     pub fn side(self, cells: usize) -> Self {
         Self { side: Some(cells), ..self }
@@ -181,10 +213,13 @@ impl Tiny {
     fn transformer(&self) -> serde_json::Value {
         let mut config = configs::transformer(self.variant);
         if let Some((entry, value)) = self.side.and_then(|side| configs::side(self.variant, side)) {
-            config[entry] = value.into();
+            config[entry] = value;
         }
         if self.is_shallow {
             configs::depths(self.variant).iter().for_each(|entry| config[*entry] = 1.into());
+            if self.variant.is_hidream() {
+                config["llama_layers"] = hidream::layers_of_two_blocks();
+            }
         }
         config
     }

@@ -276,10 +276,13 @@ mod tests {
             "fal-ai/f-lite/texture",
             "fal-ai/stable-diffusion-v35-large",
             "fal-ai/flux-pro/v1/fill",
+            "fal-ai/hidream-i1-full",
+            "fal-ai/hidream-i1-dev",
+            "fal-ai/hidream-i1-fast",
         ] {
             assert!(runs(id), "{id}");
         }
-        for id in ["fal-ai/hidream-i1-full", "fal-ai/flux-pro", "fal-ai/ideogram/v2", "fal-ai/omnigen-v2"] {
+        for id in ["fal-ai/flux-pro", "fal-ai/ideogram/v2", "fal-ai/omnigen-v2"] {
             assert!(!runs(id), "{id}");
         }
     }

@@ -34,6 +34,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     flux_lora::FILL,
     stable_diffusion::LARGE,
     hidream::FULL,
+    hidream::DEV,
     hidream::FAST,
     omnigen::V2,
     aura_flow::AURA_FLOW,

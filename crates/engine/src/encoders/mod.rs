@@ -2,12 +2,14 @@
 
 mod block;
 mod clip;
+mod llama;
 mod preprocess;
 mod siglip;
 mod t5;
 
 pub use block::EncoderActivation;
 pub use clip::{ClipConfig, ClipOutput, ClipText};
+pub use llama::{Llama, LlamaConfig, RopeScaling};
 pub use preprocess::Preprocess;
 pub use siglip::{SiglipConfig, SiglipVision};
 pub use t5::{T5Config, T5Encoder};

@@ -4,6 +4,7 @@ pub mod auraflow;
 pub mod f_lite;
 pub mod flux;
 mod guided;
+pub mod hidream;
 pub mod names;
 pub mod sd35;
 mod streams;
@@ -21,7 +22,8 @@ use crate::weights::{Checkpoint, Precision, Source};
 pub use guided::is_guided;
 
 /// Every family that this engine runs: the one list.
-pub const FAMILIES: &[Family] = &[flux::FAMILY, flux::FILL, sd35::FAMILY, auraflow::FAMILY, f_lite::FAMILY];
+pub const FAMILIES: &[Family] =
+    &[flux::FAMILY, flux::FILL, sd35::FAMILY, auraflow::FAMILY, f_lite::FAMILY, hidream::FAMILY];
 
 /// A family of models.
 #[derive(Debug)]
@@ -73,6 +75,15 @@ pub type Probe<'a> = &'a dyn Fn(&str, &candle_core::Tensor) -> Result<()>;
 /// The family of a pipeline class.
 pub fn find(class: &str) -> Option<&'static Family> {
     FAMILIES.iter().find(|family| family.class == class)
+}
+
+/// How many numbers all weights of a checkpoint hold, with those that stand beside it.
+///
+/// # Errors
+/// As [`Checkpoint::numbers`].
+pub fn numbers(checkpoint: &Checkpoint) -> Result<u64> {
+    let beside = if checkpoint.class() == hidream::FAMILY.class { hidream::numbers_beside(checkpoint)? } else { 0 };
+    Ok(checkpoint.numbers()? + beside)
 }
 
 /// Opens a checkpoint and loads the pipeline that its `model_index.json` names.

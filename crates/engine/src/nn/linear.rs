@@ -1,6 +1,6 @@
 //! Matrices and tables.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::error::Result;
 use crate::weights::{Delta, Weights};
@@ -55,6 +55,11 @@ impl Linear {
         self.matrix.dtype()
     }
 
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        self.matrix.device()
+    }
+
     /// `[.., input]` to `[.., output]`.
     ///
     /// # Errors
@@ -82,6 +87,12 @@ impl Matrix {
     fn dtype(&self) -> DType {
         match self {
             Self::Whole(weight) => weight.dtype(),
+        }
+    }
+
+    fn device(&self) -> &Device {
+        match self {
+            Self::Whole(weight) => weight.device(),
         }
     }
 

@@ -38,6 +38,32 @@ impl Rotary {
         Ok(Self { cos: Tensor::from_vec(cos, shape, device)?, sin: Tensor::from_vec(sin, shape, device)? })
     }
 
+    /// Angles of the positions 0 to `tokens` − 1 on one axis, one frequency for each pair; computed in float32, as language
+    /// models do.
+    ///
+    /// # Errors
+    /// A device out of memory.
+    pub fn of_line(tokens: usize, frequencies: &[f32], device: &Device) -> Result<Self> {
+        let angles = || (0..tokens).flat_map(|token| frequencies.iter().map(move |f| token as f32 * f));
+        let (cos, sin): (Vec<f32>, Vec<f32>) = (angles().map(f32::cos).collect(), angles().map(f32::sin).collect());
+        let shape = (tokens, frequencies.len());
+        Ok(Self { cos: Tensor::from_vec(cos, shape, device)?, sin: Tensor::from_vec(sin, shape, device)? })
+    }
+
+    /// Rotates pairs whose members are half a head apart in `[batch, heads, tokens, width]`, in float32: what language
+    /// models do.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn apply_halves(&self, x: &Tensor) -> Result<Tensor> {
+        let half = x.dim(3)? / 2;
+        let wide = x.to_dtype(DType::F32)?;
+        let (a, b) = (wide.narrow(3, 0, half)?, wide.narrow(3, half, half)?);
+        let first = (a.broadcast_mul(&self.cos)? - b.broadcast_mul(&self.sin)?)?;
+        let second = (b.broadcast_mul(&self.cos)? + a.broadcast_mul(&self.sin)?)?;
+        Ok(Tensor::cat(&[first, second], 3)?.to_dtype(x.dtype())?)
+    }
+
     /// Rotates neighbouring pairs of `[batch, heads, tokens, width]`, in float32.
     ///
     /// # Errors

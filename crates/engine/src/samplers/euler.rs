@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::Schedule;
+use super::{Sampler, Schedule, scaled};
 use crate::error::Result;
 
 /// A walk down a schedule, one step at a time.
@@ -31,42 +31,25 @@ impl Euler {
     pub fn level(&self) -> f32 {
         self.schedule.sigmas[self.next]
     }
+}
 
-    /// The levels.
-    pub fn schedule(&self) -> &Schedule {
+impl Sampler for Euler {
+    fn schedule(&self) -> &Schedule {
         &self.schedule
     }
 
-    /// Where the next step starts, counted from 0, and its timestep; none at the end.
-    pub fn now(&self) -> Option<(usize, f32)> {
-        Some((self.next, *self.schedule.timesteps.get(self.next)?))
+    fn place(&self) -> usize {
+        self.next
     }
 
     /// x + (σ₊ − σ) v, summed in float32, rounded to the type of `latents`. The product is rounded to the type of the
     /// model first, as the reference does.
-    ///
-    /// # Errors
-    /// Shapes that do not fit.
-    pub fn step(&mut self, latents: &Tensor, velocity: &Tensor) -> Result<Tensor> {
+    fn step(&mut self, latents: &Tensor, velocity: &Tensor) -> Result<Tensor> {
         let [here, there] = [self.schedule.sigmas[self.next], self.schedule.sigmas[self.next + 1]];
         let change = scaled(velocity, there - here)?.to_dtype(DType::F32)?;
         self.next += 1;
         Ok((latents.to_dtype(DType::F32)? + change)?.to_dtype(latents.dtype())?)
     }
-
-    /// The clean latents that the velocity at the next step points to: x − σ v.
-    ///
-    /// # Errors
-    /// Shapes that do not fit.
-    pub fn destination(&self, latents: &Tensor, velocity: &Tensor) -> Result<Tensor> {
-        Ok((latents - scaled(velocity, self.schedule.sigmas[self.next])?)?)
-    }
-}
-
-/// x times a float32 number, rounded once to the type of x; candle alone would round the number first, and so
-/// lengthen or shorten every step of a bfloat16 model.
-fn scaled(x: &Tensor, by: f32) -> Result<Tensor> {
-    Ok((x.to_dtype(DType::F32)? * f64::from(by))?.to_dtype(x.dtype())?)
 }
 
 #[cfg(test)]

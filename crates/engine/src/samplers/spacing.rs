@@ -52,9 +52,14 @@ impl FlowSpacing {
     /// # Errors
     /// A scheduler of another class, or with options that would change the numbers.
     pub fn read(config: &Config) -> Result<Self> {
-        let class = config.text_or("_class_name", "FlowMatchEulerDiscreteScheduler");
-        if class != "FlowMatchEulerDiscreteScheduler" {
-            return Err(config.unsupported("_class_name", class, "FlowMatchEulerDiscreteScheduler"));
+        Self::read_as(config, &["FlowMatchEulerDiscreteScheduler"])
+    }
+
+    /// From the configuration of a scheduler of one of these classes.
+    fn read_as(config: &Config, classes: &[&str]) -> Result<Self> {
+        let class = config.text_or("_class_name", classes[0]);
+        if !classes.contains(&class) {
+            return Err(config.unsupported("_class_name", class, classes[0]));
         }
         for option in [
             "invert_sigmas",
@@ -111,7 +116,12 @@ impl TrainedSpacing {
     /// # Errors
     /// As [`FlowSpacing::read`], and for levels that depend on the picture's size.
     pub fn read(config: &Config) -> Result<Self> {
-        match FlowSpacing::read(config)? {
+        Self::read_as(config, &["FlowMatchEulerDiscreteScheduler"])
+    }
+
+    /// From the configuration of a scheduler of one of these classes.
+    pub(super) fn read_as(config: &Config, classes: &[&str]) -> Result<Self> {
+        match FlowSpacing::read_as(config, classes)? {
             FlowSpacing { train_timesteps, shift: Shift::Static(shift) } => Ok(Self { train_timesteps, shift }),
             _ => Err(config.unsupported("use_dynamic_shifting", true, "false")),
         }
@@ -141,7 +151,7 @@ fn shifted(shift: f64, sigma: f32) -> f32 {
 }
 
 /// numpy's `linspace`, including how it rounds.
-fn linspace(start: f64, stop: f64, count: usize) -> Vec<f64> {
+pub(super) fn linspace(start: f64, stop: f64, count: usize) -> Vec<f64> {
     let step = (stop - start) / (count.max(2) - 1) as f64;
     let mut values: Vec<f64> = (0..count).map(|i| i as f64 * step + start).collect();
     if count > 1 {

@@ -68,6 +68,14 @@ pub(crate) fn unpatch(tokens: &Tensor, canvas: Canvas) -> Result<Tensor> {
     Ok(latents.reshape((batch, channels, height, width))?)
 }
 
+/// The inverse of [`unpatch`], for any batch.
+pub(crate) fn patch(latents: &Tensor) -> Result<Tensor> {
+    let (batch, channels, height, width) = latents.dims4()?;
+    let cells = latents.reshape(&[batch, channels, height / 2, 2, width / 2, 2])?;
+    let tokens = cells.permute(vec![0, 2, 4, 3, 5, 1])?;
+    Ok(tokens.reshape((batch, height * width / 4, 4 * channels))?)
+}
+
 /// The middle of a square table of positions `[1, side², width]`: `[1, rows · columns, width]`, from `top` and `left` on.
 pub(crate) fn crop_positions(
     table: &Tensor,

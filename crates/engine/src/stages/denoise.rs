@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::families::Context;
 use crate::observer::Step;
 use crate::pixels::Pixels;
-use crate::samplers::{Euler, Schedule};
+use crate::samplers::{Sampler, Schedule};
 use crate::trace::Trace;
 
 /// Writes down where the walk starts.
@@ -21,13 +21,13 @@ pub(crate) fn begin(context: &Context<'_>, noise: &Tensor, schedule: &Schedule) 
 /// checked, the observer is asked, and `preview` draws where the step leads if it wants to see that.
 pub(crate) fn walk(
     mut latents: Tensor,
-    mut sampler: Euler,
+    mut sampler: impl Sampler,
     context: &Context<'_>,
     preview: &dyn Fn(&Tensor) -> Result<Pixels>,
     predict: &dyn Fn(usize, f32, &Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let levels = sampler.schedule().timesteps.len();
-    let first = sampler.now().map_or(levels, |(index, _)| index);
+    let first = sampler.place();
     let total = levels - first;
     while let Some((place, timestep)) = sampler.now() {
         let index = place - first;
@@ -37,6 +37,7 @@ pub(crate) fn walk(
         finite(&latents, || format!("in the latents after step {} of {total}", index + 1))?;
         if let Some(trace) = context.trace {
             trace.put(&format!("step{index}.latents"), &latents)?;
+            sampler.drawn().map_or(Ok(()), |noise| trace.put(&format!("noise.step{index}"), noise))?;
         }
         let preview = || preview(&destination);
         context.observer.step(&Step::new(index + 1, total, &preview)).check()?;

@@ -9,7 +9,7 @@ mod load;
 mod picture;
 mod reuse;
 
-pub(crate) use canvas::{Canvas, crop_positions, pack, unpack, unpatch};
+pub(crate) use canvas::{Canvas, crop_positions, pack, patch, unpack, unpatch};
 pub(crate) use decode::{decode, preview};
 pub(crate) use denoise::{begin, trace_input, walk};
 pub(crate) use encode::{ids_tensor, repeated, trace_texts};

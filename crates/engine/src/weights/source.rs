@@ -117,6 +117,21 @@ impl Checkpoint {
         Ok(sum)
     }
 
+    /// How many numbers the weights of one component hold.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::weights`].
+    pub(crate) fn numbers_of(&self, component: &str, base: &str) -> Result<u64> {
+        Ok(self.shards(component, base)?.numbers())
+    }
+
+    /// A folder that stands beside this checkpoint's, for a part that its repository leaves out; looked at as this one is.
+    pub(crate) fn beside(&self, name: &str) -> Option<Self> {
+        let Source::Folder(folder) = &self.source else { return None };
+        let other = folder.parent()?.join(name);
+        other.is_dir().then(|| Self { source: Source::Folder(other), ..self.clone() })
+    }
+
     /// Whether the checkpoint has this file.
     pub fn has(&self, file: &str) -> bool {
         match &self.source {

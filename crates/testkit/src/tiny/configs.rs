@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{File, Variant, corpus, tokenizers};
+use super::{File, Variant, corpus, hidream, tokenizers};
 
 /// Width of FLUX's CLIP and T5 states, which the transformer's configuration repeats.
 const CLIP_WIDTH: usize = 32;
@@ -26,6 +26,7 @@ pub(super) fn of(variant: Variant) -> Vec<File> {
         Variant::Sd35 => sd35(),
         Variant::AuraFlow => auraflow(),
         Variant::FLite => f_lite(),
+        Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => hidream::configs(variant),
     };
     files.into_iter().map(|(name, value)| (name.to_owned(), pretty(&value))).collect()
 }
@@ -37,15 +38,19 @@ pub(super) fn transformer(variant: Variant) -> Value {
         Variant::Sd35 => sd35_transformer(),
         Variant::AuraFlow => auraflow_transformer(),
         Variant::FLite => f_lite_transformer(),
+        Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => hidream::transformer(),
     }
 }
 
 /// The entry of a table of positions with so many rows and columns, where there is one.
-pub(super) fn side(variant: Variant, side: usize) -> Option<(&'static str, usize)> {
+pub(super) fn side(variant: Variant, side: usize) -> Option<(&'static str, Value)> {
     match variant {
-        Variant::Sd35 => Some(("pos_embed_max_size", side)),
+        Variant::Sd35 => Some(("pos_embed_max_size", side.into())),
         // counted in entries here
-        Variant::AuraFlow => Some(("pos_embed_max_size", side * side)),
+        Variant::AuraFlow => Some(("pos_embed_max_size", (side * side).into())),
+        Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => {
+            Some(("max_resolution", json!([2 * side, 2 * side])))
+        }
         Variant::Schnell | Variant::Dev | Variant::Fill | Variant::FLite => None,
     }
 }
@@ -53,7 +58,12 @@ pub(super) fn side(variant: Variant, side: usize) -> Option<(&'static str, usize
 /// The entries that say how many blocks of each kind there are.
 pub(super) fn depths(variant: Variant) -> &'static [&'static str] {
     match variant {
-        Variant::Schnell | Variant::Dev | Variant::Fill => &["num_layers", "num_single_layers"],
+        Variant::Schnell
+        | Variant::Dev
+        | Variant::Fill
+        | Variant::HiDreamFull
+        | Variant::HiDreamDev
+        | Variant::HiDreamFast => &["num_layers", "num_single_layers"],
         Variant::Sd35 => &["num_layers"],
         Variant::AuraFlow => &["num_mmdit_layers", "num_single_dit_layers"],
         Variant::FLite => &["depth"],
@@ -156,7 +166,7 @@ fn f_lite() -> Vec<(&'static str, Value)> {
 
 const SCHEDULER: &str = "FlowMatchEulerDiscreteScheduler";
 
-fn model_index(class: &str, parts: &[(&str, &str)]) -> Value {
+pub(super) fn model_index(class: &str, parts: &[(&str, &str)]) -> Value {
     let mut index = json!({ "_class_name": class, "_diffusers_version": "0.30.0" });
     for (name, class) in parts {
         let library = if name.starts_with('t') && !name.starts_with("tr") { "transformers" } else { "diffusers" };
@@ -328,6 +338,7 @@ pub(super) fn vae(variant: Variant) -> Value {
         Variant::Schnell | Variant::Dev | Variant::Fill | Variant::FLite => (16, 0.3611, json!(0.1159), false),
         Variant::Sd35 => (16, 1.5305, json!(0.0609), false),
         Variant::AuraFlow => (4, 0.13025, Value::Null, true),
+        Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => return hidream::vae(),
     };
     let (blocks, groups, sample) = match variant {
         Variant::FLite => ([8, 16, 16, 16], 4, 128),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use scumble_engine::adapters::{AdapterFiles, Lora};
-use scumble_engine::families::names::Names;
+use scumble_engine::families::names::{Names, Original, Part};
 use scumble_engine::families::{auraflow, flux, sd35};
 use scumble_engine::rng::Generator;
 use scumble_engine::{Result, Tensor};
@@ -112,13 +112,24 @@ pub fn sets(variant: Variant) -> Vec<Set> {
     sets::sets(variant).expect("tensors of these sizes")
 }
 
-fn names(variant: Variant) -> &'static Names {
-    match variant {
+/// The publisher's names of a transformer's tensors.
+fn originals(variant: Variant, shapes: &BTreeMap<String, Vec<usize>>) -> BTreeMap<String, Original> {
+    let names: &Names = match variant {
         Variant::Schnell | Variant::Dev | Variant::Fill => &flux::NAMES,
         Variant::Sd35 => &sd35::NAMES,
         Variant::AuraFlow => &auraflow::NAMES,
         Variant::FLite => unreachable!("it takes no LoRAs"),
-    }
+        // diffusers took over its publisher's
+        Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => {
+            return shapes.iter().map(as_it_is).collect();
+        }
+    };
+    names.originals(shapes)
+}
+
+fn as_it_is((name, shape): (&String, &Vec<usize>)) -> (String, Original) {
+    let parts = vec![Part { name: name.clone(), rows: shape[0] }];
+    (name.clone(), Original { shape: shape.clone(), parts, swapped: false })
 }
 
 fn component(variant: Variant, folder: &str) -> Component {

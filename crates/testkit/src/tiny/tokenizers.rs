@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::configs::pretty;
-use super::{File, Variant, corpus};
+use super::{File, Variant, corpus, hidream};
 
 /// The words that are one token each.
 const WORDS: [&str; 21] = [
@@ -25,13 +25,23 @@ pub(super) fn of(variant: Variant) -> Vec<File> {
         Variant::Sd35 => [clip("tokenizer", END), clip("tokenizer_2", "!"), t5("tokenizer_3")].concat(),
         Variant::AuraFlow => llama("tokenizer"),
         Variant::FLite => corpus::t5("tokenizer"),
+        Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => hidream::tokenizers(),
     }
 }
 
 /// The files of CLIP's tokenizer.
 fn clip(folder: &str, pad: &str) -> Vec<File> {
-    let vocab = clip_vocab();
-    let merges: Vec<String> = clip_merges().iter().map(|(a, b)| format!("{a} {b}")).collect();
+    clip_files(folder, pad, &clip_vocab(), &clip_merges())
+}
+
+/// The same with another vocabulary.
+pub(super) fn clip_files(
+    folder: &str,
+    pad: &str,
+    vocab: &Map<String, Value>,
+    merges: &[(String, String)],
+) -> Vec<File> {
+    let merges: Vec<String> = merges.iter().map(|(a, b)| format!("{a} {b}")).collect();
     let added = [pad, START, END].map(|token| (vocab[token].to_string(), added(token, token == START)));
     let config = json!({
         "add_prefix_space": false,
@@ -46,7 +56,7 @@ fn clip(folder: &str, pad: &str) -> Vec<File> {
         "unk_token": END,
     });
     vec![
-        (format!("{folder}/vocab.json"), Value::Object(vocab).to_string()),
+        (format!("{folder}/vocab.json"), Value::Object(vocab.clone()).to_string()),
         (format!("{folder}/merges.txt"), format!("#version: 0.2\n{}\n", merges.join("\n"))),
         (format!("{folder}/tokenizer_config.json"), pretty(&config)),
     ]
@@ -67,7 +77,7 @@ pub(super) fn clip_vocab() -> Map<String, Value> {
 }
 
 /// The printable stand-ins that byte-level BPE uses for the 256 bytes, in vocabulary order.
-fn bytes() -> impl Iterator<Item = char> {
+pub(super) fn bytes() -> impl Iterator<Item = char> {
     let printable = ('!'..='~').chain('¡'..='¬').chain('®'..='ÿ');
     printable.chain(('\u{100}'..).take(256 - 94 - 12 - 82))
 }

@@ -15,7 +15,7 @@ use scumble_engine::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
 use super::configs::SD35_BASE;
-use super::{Variant, configs, corpus, write};
+use super::{Variant, configs, corpus, hidream, write};
 
 /// The weights of one folder of a pipeline.
 pub(super) struct Component {
@@ -28,6 +28,8 @@ pub(super) struct Component {
     prefix: &'static str,
     /// Names in files and shapes: whatever the engine asks for.
     pub(super) shapes: Shapes,
+    /// What its tensors hold: from what seeds them, the parameter's name and the shape.
+    fill: fn(&str, &str, &[usize]) -> Vec<f32>,
 }
 
 /// Names and shapes.
@@ -46,6 +48,9 @@ impl Component {
             Variant::Sd35 => Self::sd35(transformer),
             Variant::AuraFlow => Self::auraflow(transformer),
             Variant::FLite => Self::f_lite(transformer),
+            Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => {
+                hidream::components(variant, transformer)
+            }
         }
     }
 
@@ -92,12 +97,17 @@ impl Component {
         ]
     }
 
-    fn diffusers(folder: &'static str, tag: &'static str, shapes: Shapes) -> Self {
-        Self { folder, base: "diffusion_pytorch_model", tag, prefix: "", shapes }
+    pub(super) fn diffusers(folder: &'static str, tag: &'static str, shapes: Shapes) -> Self {
+        Self { folder, base: "diffusion_pytorch_model", tag, prefix: "", shapes, fill }
     }
 
-    fn transformers(folder: &'static str, tag: &'static str, shapes: Shapes) -> Self {
-        Self { folder, base: "model", tag, prefix: "", shapes }
+    pub(super) fn transformers(folder: &'static str, tag: &'static str, shapes: Shapes) -> Self {
+        Self { folder, base: "model", tag, prefix: "", shapes, fill }
+    }
+
+    /// The same with other numbers.
+    pub(super) fn filled_by(self, fill: fn(&str, &str, &[usize]) -> Vec<f32>) -> Self {
+        Self { fill, ..self }
     }
 
     /// Its tensors, float32.
@@ -131,7 +141,7 @@ impl Component {
             tag if tag.starts_with("fl.") => {
                 fill_with(&format!("{tag}/{parameter}"), shape, &corpus::spread(parameter, shape))
             }
-            tag => fill(&format!("{tag}/{parameter}"), parameter, shape),
+            tag => (self.fill)(&format!("{tag}/{parameter}"), parameter, shape),
         };
         let tensor = Tensor::from_vec(values, shape, &Device::Cpu).and_then(|t| t.to_dtype(dtype));
         tensor.expect("as many values as the shape says")
@@ -164,6 +174,26 @@ fn fill_with(seed: &str, shape: &[usize], scale: &dyn Fn(f32) -> f32) -> Vec<f32
     values.into_iter().map(scale).collect()
 }
 
+/// The same by another rule, that of the tensors recorded later: tables are normal, gains and biases vary more.
+pub(super) fn recorded(seed: &str, name: &str, shape: &[usize]) -> Vec<f32> {
+    let mut values = Generator::new(crc(seed)).randn(shape.iter().product());
+    let has = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+    let inputs: usize = shape[1..].iter().product();
+    let scale: Box<dyn Fn(f32) -> f32> = if has(&["embed_tokens", "shared.", "token_embedding"]) {
+        Box::new(|x| x)
+    } else if has(&["position_embedding", "relative_attention_bias"]) {
+        Box::new(|x| 0.5 * x)
+    } else if name.ends_with(".bias") {
+        Box::new(|x| 0.1 * x)
+    } else if shape.len() == 1 {
+        Box::new(|x| 1.0 + 0.2 * x)
+    } else {
+        Box::new(move |x| x / (inputs as f64).sqrt() as f32)
+    };
+    values.iter_mut().for_each(|x| *x = scale(*x));
+    values
+}
+
 /// Sines and cosines of the column, then of the row, of every place of a square; `base` is the side of the pictures in
 /// whose measure places are counted.
 fn waves(side: usize, base: usize, width: usize) -> Vec<f32> {
@@ -180,20 +210,24 @@ fn clip(value: &Value) -> Shapes {
     asked(value, |config, w| ClipText::load(&ClipConfig::read(config)?, w).map(drop))
 }
 
-fn projected_clip(value: &Value) -> Shapes {
+pub(super) fn projected_clip(value: &Value) -> Shapes {
     asked(value, |config, w| ClipText::load_projected(&ClipConfig::read(config)?, w).map(drop))
 }
 
-fn t5(value: &Value) -> Shapes {
+pub(super) fn t5(value: &Value) -> Shapes {
     asked(value, |config, w| T5Encoder::load(&T5Config::read(config)?, w).map(drop))
 }
 
 fn vae(variant: Variant) -> Shapes {
-    asked(&configs::vae(variant), |config, w| Vae::load(&VaeConfig::read(config)?, w).map(drop))
+    vae_of(&configs::vae(variant))
+}
+
+pub(super) fn vae_of(value: &Value) -> Shapes {
+    asked(value, |config, w| Vae::load(&VaeConfig::read(config)?, w).map(drop))
 }
 
 /// What a loader asks for.
-fn asked(value: &Value, load: impl FnOnce(&Config, &Weights) -> scumble_engine::Result<()>) -> Shapes {
+pub(super) fn asked(value: &Value, load: impl FnOnce(&Config, &Weights) -> scumble_engine::Result<()>) -> Shapes {
     asked_with(|w| load(&config(value), w))
 }
 

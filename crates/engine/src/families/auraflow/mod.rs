@@ -18,7 +18,7 @@ use crate::encoders::{T5Config, T5Encoder};
 use crate::error::Result;
 use crate::observer::Stage;
 use crate::pixels::Pixels;
-use crate::samplers::{Euler, TrainedSpacing};
+use crate::samplers::{Euler, Sampler, TrainedSpacing};
 use crate::stages::{self, Canvas, DIFFUSERS, Held, TRANSFORMERS, load_held, load_vae};
 use crate::tokenize::T5Tokenizer;
 use crate::vae::{Vae, VaeConfig};

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::families::Context;
 use crate::pixels::Pixels;
 use crate::rng::Generator;
-use crate::samplers::Euler;
+use crate::samplers::{Euler, Sampler};
 use crate::stages::{self, Canvas, pack};
 
 /// Where a fill starts from.

@@ -22,7 +22,7 @@ use crate::encoders::{ClipConfig, ClipText, T5Config, T5Encoder};
 use crate::error::Result;
 use crate::observer::Stage;
 use crate::pixels::Pixels;
-use crate::samplers::{Euler, FlowSpacing};
+use crate::samplers::{Euler, FlowSpacing, Sampler};
 use crate::stages::{self, Canvas, DIFFUSERS, FirstBlock, Held, TRANSFORMERS, load_held, load_vae, pack, unpack};
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::trace::Trace;

@@ -27,7 +27,7 @@ use crate::call::{Call, Sizes};
 use crate::error::Result;
 use crate::observer::Stage;
 use crate::pixels::Pixels;
-use crate::samplers::{Euler, TrainedSpacing};
+use crate::samplers::{Euler, Sampler, TrainedSpacing};
 use crate::stages::{self, Canvas, DIFFUSERS, Held, load_held, load_vae};
 use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Precision};

@@ -8,7 +8,7 @@ use scumble_engine::{Result, Tensor};
 
 use super::delta::{Delta, swap};
 use super::dialects::{DIALECTS, Dialect, FULL, NOT_AURAFLOW, Style, in_metadata, noted, written};
-use super::{LoraFile, Set, Tensors, component, names, transformer};
+use super::{LoraFile, Set, Tensors, component, originals, transformer};
 use crate::tiny::Variant;
 
 const TRANSFORMER: &str = "transformer/diffusion_pytorch_model.safetensors";
@@ -29,12 +29,28 @@ fn ends(variant: Variant) -> (&'static [&'static str], &'static [&'static str]) 
             &["modF.1", "modX.1", "modC.1", "modCX.1", "_linear", "t_embedder.mlp.0", "t_embedder.mlp.2"],
         ),
         Variant::FLite => (&[], &[]),
+        Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => (
+            &[
+                "attn1.to_q",
+                "attn1.to_k",
+                "attn1.to_v",
+                "attn1.to_out",
+                "_t",
+                "ff_t.w1",
+                "ff_t.w2",
+                "shared_experts.w3",
+                "experts.0.w1",
+                "experts.2.w2",
+                "experts.3.w3",
+            ],
+            &["gate", "adaLN_modulation.1", "x_embedder.proj", "final_layer.linear", "_embedder.linear_1"],
+        ),
     }
 }
 
 pub(super) fn sets(variant: Variant) -> Result<Vec<Set>> {
     let transformer = transformer(variant);
-    let (state, originals) = (transformer.tensors(), names(variant).originals(&transformer.shapes));
+    let (state, originals) = (transformer.tensors(), originals(variant, &transformer.shapes));
     let (usual, rare) = ends(variant);
     let all: Vec<&str> = usual.iter().chain(rare).copied().collect();
     let matrices = Matrices { state: &state, originals: &originals };
@@ -214,6 +230,8 @@ fn encoders(variant: Variant) -> Result<Vec<Set>> {
             &["lora_te_", "text_encoder.", "text_encoders.pile_t5xl.transformer."],
         )],
         Variant::FLite => &[],
+        // nobody trains them
+        Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => &[],
     };
     all.iter().map(|(folder, changes, prefixes)| encoder(variant, folder, changes, prefixes)).collect()
 }

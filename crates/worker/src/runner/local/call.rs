@@ -103,6 +103,7 @@ fn as_call(request: &Request, family: Option<&Engine>) -> Result<Call, RunError>
         negative: input.negative_prompt.clone(),
         width: size.width as usize,
         height: size.height as usize,
+        to_trained_area: false,
         steps,
         guidance,
         true_cfg,

@@ -1,7 +1,7 @@
 //! The number type that a model is computed in where its owner names none.
 
 use scumble_engine::weights::{Checkpoint, Precision};
-use scumble_engine::{DType, Error};
+use scumble_engine::{DType, Error, families};
 
 use super::Model;
 use crate::memory;
@@ -19,7 +19,7 @@ pub(super) fn precision(model: &Model) -> Result<Precision, Error> {
     if precision.dtype.is_some() || !precision.device.is_cpu() {
         return Ok(precision);
     }
-    let bytes = 4 * Checkpoint::open(model.source.clone())?.numbers()?;
+    let bytes = 4 * families::numbers(&Checkpoint::open(model.source.clone())?)?;
     Ok(Precision { dtype: fits(bytes, memory::total()).then_some(DType::F32), ..precision })
 }
 

@@ -1,0 +1,61 @@
+//! Llama 3.1, which HiDream-I1's repositories leave out: its licence has owners fetch it themselves.
+
+use crate::error::{Error, Result};
+use crate::stages::TRANSFORMERS;
+use crate::weights::Checkpoint;
+
+const FOLDER: &str = "text_encoder_4";
+const TOKENIZER: &str = "tokenizer_4";
+
+/// Folders beside the checkpoint's that may hold it, named as its repositories are.
+const BESIDE: [&str; 6] = [
+    "Meta-Llama-3.1-8B-Instruct",
+    "Llama-3.1-8B-Instruct",
+    "meta-llama-3.1-8b-instruct",
+    "llama-3.1-8b-instruct",
+    "Meta-Llama-3.1-8B",
+    "Llama-3.1-8B",
+];
+
+/// Where it is.
+pub(super) struct Brought {
+    /// The checkpoint itself, or a folder beside it.
+    pub(super) checkpoint: Checkpoint,
+    /// The folder of its weights in there.
+    pub(super) weights: &'static str,
+    /// The folder of its tokenizer in there.
+    pub(super) tokenizer: &'static str,
+}
+
+/// In the checkpoint, with its tokenizer in a folder of its own or beside the weights; or in a folder beside the
+/// checkpoint's.
+pub(super) fn find(checkpoint: &Checkpoint) -> Result<Brought> {
+    let has_config = |checkpoint: &Checkpoint, folder: &str| checkpoint.has(&format!("{folder}/config.json"));
+    if has_config(checkpoint, FOLDER) {
+        let apart = checkpoint.has(&format!("{TOKENIZER}/tokenizer.json"));
+        let tokenizer = if apart { TOKENIZER } else { FOLDER };
+        return Ok(Brought { checkpoint: checkpoint.clone(), weights: FOLDER, tokenizer });
+    }
+    let beside = BESIDE.iter().filter_map(|name| checkpoint.beside(name)).find(|other| has_config(other, "."));
+    let missing = || Error::Unreadable {
+        path: checkpoint.path(FOLDER),
+        reason: format!(
+            "HiDream-I1 reads prompts with Llama 3.1 8B Instruct, which its own repository leaves out. Put that model's \
+             config.json and weights into {FOLDER} and its tokenizer's files into {TOKENIZER}, or all of it into a folder \
+             {} beside this one",
+            BESIDE[0]
+        ),
+    };
+    Ok(Brought { checkpoint: beside.ok_or_else(missing)?, weights: ".", tokenizer: "." })
+}
+
+/// How many numbers it holds that the checkpoint's own account leaves out; none where it is not there.
+pub(crate) fn numbers_beside(checkpoint: &Checkpoint) -> Result<u64> {
+    let Ok(brought) = find(checkpoint) else { return Ok(0) };
+    let is_listed = checkpoint.config("model_index.json")?.keys().any(|key| key == FOLDER);
+    if is_listed && brought.weights == FOLDER {
+        Ok(0)
+    } else {
+        brought.checkpoint.numbers_of(brought.weights, TRANSFORMERS)
+    }
+}
