@@ -193,7 +193,8 @@ fn what_overflows_is_told_with_its_remedy() {
 #[test]
 fn loading_is_announced_where_something_is_loaded() {
     let folder = tiny::of(Variant::AuraFlow).tempdir();
-    let body = json!({ "prompt": "a cat", "image_size": { "width": 96, "height": 64 }, "num_inference_steps": 20 });
+    let mut body = json!({ "prompt": "a cat", "num_inference_steps": 20, "max_sequence_length": 48 });
+    body["image_size"] = json!({ "width": 96, "height": 64 });
     let input = find(AURA_FLOW).unwrap().parse(&body, Scope::Local).unwrap();
     let local = Local::new(Model { source: Source::Folder(folder.path().into()), precision: exact(None) });
     for loads in [1, 0] {

@@ -51,7 +51,7 @@ impl Local {
         let observer = Bridge { watch, timer: Timer::default() };
         paste::check(request)?;
         let call = call::call(request, watch)?;
-        let announce = || Ok(observer.stage(Stage::Load).check()?);
+        let announce = || observer.stage(Stage::Load).check().map_err(RunError::from);
         let pipeline = self.slot.pipeline(request.endpoint.pipeline(), &self.model, announce)?;
         if let Some(said) = remarks::swapped_guidance(request.endpoint, &self.model.source) {
             watch.warn(&said);

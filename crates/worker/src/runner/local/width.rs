@@ -47,14 +47,14 @@ mod tests {
         let folder = tiny::of(Variant::Sd35).dtype(DType::BF16).tempdir();
         let of = |dtype| {
             let precision = Precision { device: Device::Cpu, dtype };
-            precision_of(Model { source: Source::Folder(folder.path().into()), precision })
+            precision_of(&Model { source: Source::Folder(folder.path().into()), precision })
         };
         assert_eq!(of(Some(DType::BF16)), Some(DType::BF16));
         let expected = memory::total().map(|_| DType::F32);
         assert_eq!(of(None), expected, "a few megabytes fit");
     }
 
-    fn precision_of(model: Model) -> Option<DType> {
-        precision(&model).expect("a checkpoint").dtype
+    fn precision_of(model: &Model) -> Option<DType> {
+        precision(model).expect("a checkpoint").dtype
     }
 }
