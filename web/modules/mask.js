@@ -48,7 +48,7 @@ async function open(field) {
   about.hidden = false;
   about.textContent = picture
     ? "Paint over the part that is to be drawn anew. What you leave stays as it is."
-    : `The mask is of the result, which is not there yet: the empty canvas is as large, ${width} × ${height}. Paint the part that the mask is to mark.`;
+    : `The mask is of the result, which is not there yet: the empty canvas has its size, ${width} × ${height}. Paint the part that it marks.`;
   $("#painter-help").textContent = $(".help", field)?.textContent ?? "";
   complain($("#painter-error"), "");
   draw();

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 
 import { Place, eventually } from "../../shared/place.mjs";
-import { accessible, close, fits, shoot, visit } from "./browser.mjs";
+import { WIDTHS, accessible, close, fits, shoot, visit } from "./browser.mjs";
 
 const STARTER = "/models/scumble/starter";
 const LONG = "fal-ai/flux/schnell";
@@ -258,6 +258,47 @@ test("pictures go in by file, drop and paste, and masks are painted over them", 
   // a stroke of 100 by 40 with round ends
   const expected = 100 * 40 + Math.PI * 20 * 20;
   assert.ok(Math.abs(pixels.black - expected) < expected * 0.1, `${pixels.black} of about ${expected} pixels`);
+});
+
+test("a mask of the result is painted on an empty canvas of its size", async (t) => {
+  const page = await visit(t, server);
+  await page.goto("/models/fal-ai/stable-diffusion-v35-large");
+  const group = page.locator('.field[data-name="ip_adapter"]');
+  await group.getByText("Use it").click();
+  // the picture that is followed is another one
+  await group.locator('.field[data-name="ip_adapter.image_url"] input[type="text"]').fill(`${server.url}/none.png`);
+  const opened = async () => {
+    await page.getByRole("button", { name: "Paint the mask" }).click();
+    await page.locator("#mask").waitFor();
+    const size = await page.locator("#mask").evaluate(({ width, height }) => [width, height]);
+    const said = await page.locator("#painter-about").textContent();
+    assert.ok(said.includes(`of the result`) && said.includes(`${size[0]} × ${size[1]}`), said);
+    await page.getByRole("button", { name: "Close", exact: true }).click();
+    return size;
+  };
+  assert.deepEqual(await opened(), [1024, 768]);
+  await field(page, "image_size").selectOption("portrait_16_9");
+  assert.deepEqual(await opened(), [576, 1024]);
+  await field(page, "image_size").selectOption("custom");
+  await page.getByLabel("Width", { exact: true }).fill("320");
+  await page.getByLabel("Height", { exact: true }).fill("200");
+  assert.deepEqual(await opened(), [320, 200]);
+  await page.getByRole("button", { name: "Paint the mask" }).click();
+  await page.locator("#mask").focus();
+  await page.keyboard.press("Space");
+  await page.getByRole("button", { name: "Use this mask" }).click();
+  await group.getByText("mask.png is uploaded").waitFor();
+  page.expected("404");
+});
+
+test("on a phone no field's name is broken within a word", async (t) => {
+  const page = await visit(t, server, { size: WIDTHS.phone });
+  await page.goto("/models/fal-ai/stable-diffusion-v35-large");
+  for (const use of await page.locator(".use").all()) await use.click();
+  const broken = await page.evaluate(() =>
+    [...document.querySelectorAll(".field .name code")].filter((code) => code.getClientRects().length && code.offsetHeight > 24).map((code) => code.textContent),
+  );
+  assert.deepEqual(broken, []);
 });
 
 test("a mask can be painted by keyboard, undone, inverted", async (t) => {

@@ -167,6 +167,11 @@ async fn a_url_is_read_within_the_limits() {
     let problem = closed.refused(&format!("{url}/a.png")).await;
     assert_eq!(problem.kind, "file_download_error");
     assert!(problem.msg.contains("not on the public internet"), "{}", problem.msg);
+    assert!(problem.msg.contains("allow_private of [fetch]"), "{}", problem.msg);
+    for path in ["/etc/hostname", "a.png"] {
+        let problem = closed.refused(path).await;
+        assert!(problem.msg.contains("a data URI, or the URL of a file that was uploaded here"), "{}", problem.msg);
+    }
 }
 
 #[tokio::test]
