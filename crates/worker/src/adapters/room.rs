@@ -171,6 +171,9 @@ impl Reserved {
         if more == 0 || self.room.clone().try_add(self, more) {
             return Ok(());
         }
+        if self.bytes.saturating_add(more) > self.room.limit {
+            return Err(Trouble::never_fits(self.room.limit));
+        }
         let room = self.room.clone();
         let mut extra = Self { room: room.clone(), bytes: 0, unwritten: 0 };
         let added = tokio::task::spawn_blocking(move || room.add(&mut extra, more).map(|()| extra)).await;
