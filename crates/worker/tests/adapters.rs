@@ -506,6 +506,9 @@ async fn names_of_a_hub_cannot_turn_a_message_around() {
     let desk = Desk::new(&hub.url);
     let (_, said) = desk.refused(FLUX, lora("owner/name")).await;
     assert!(said.contains("a\\u{202e}b\\u{1b}[2J.safetensors, c.safetensors"), "{said}");
+    // where there is a field for it, it is named
+    assert!(said.contains("name one of them behind this path"), "{said}");
+    let (_, said) = desk.refused("fal-ai/hidream-i1-full", lora("owner/name")).await;
     assert!(said.contains("name one of them in weight_name"), "{said}");
 }
 

@@ -118,7 +118,10 @@ impl Room {
     /// Removes what was left behind, and what was not used for longest, until so many more bytes are within the limit.
     fn sweep(&self, more: u64) {
         let _sweeping = self.sweeping();
-        let (reserved, files) = (self.sums().reserved, self.sums().files);
+        let (reserved, files) = {
+            let sums = self.sums();
+            (sums.reserved, sums.files)
+        };
         let bytes = self.limit.saturating_sub(reserved).saturating_sub(more);
         // some more than need be, so that the next file need not sweep again
         let files = if files >= FILES { FILES - FILES / 8 } else { FILES - 1 };
@@ -167,6 +170,9 @@ impl Reserved {
         let more = with_meta(bytes).saturating_sub(self.bytes);
         if more == 0 || self.room.clone().try_add(self, more) {
             return Ok(());
+        }
+        if self.bytes.saturating_add(more) > self.room.limit {
+            return Err(Trouble::never_fits(self.room.limit));
         }
         let room = self.room.clone();
         let mut extra = Self { room: room.clone(), bytes: 0, unwritten: 0 };

@@ -118,7 +118,7 @@ impl Repository {
         let inside = inside.filter(|path| !path.is_empty());
         let fine = is_name(owner) && is_name(name) && is_inside(&revision) && inside.as_deref().is_none_or(is_inside);
         let (owner, name) = (owner.to_owned(), name.to_owned());
-        fine.then(|| Self { owner, name, revision, inside, or_path: None })
+        fine.then_some(Self { owner, name, revision, inside, or_path: None })
     }
 }
 
