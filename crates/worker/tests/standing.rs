@@ -29,7 +29,7 @@ fn readme_counts_as_the_table_does() {
         format!("{} draws at once", counted["here"]),
         format!("{} draw with weights of yours", counted["needs-weights"]),
         format!("{} are closed models", counted["needs-key"]),
-        format!("{} wait for models that the engine cannot run yet", counted["not-yet"]),
+        format!("and {} wait", counted["not-yet"]),
     ] {
         assert!(readme.contains(&said), "README does not say: {said}");
     }
