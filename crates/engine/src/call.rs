@@ -97,6 +97,11 @@ impl Call {
         Ok(())
     }
 
+    /// Whether a second pass leads away from the negative prompt, in models that are guided so.
+    pub(crate) fn is_guided(&self) -> bool {
+        self.guidance > 1.0
+    }
+
     /// The number of text tokens, where a model takes up to `most`.
     ///
     /// # Errors

@@ -154,7 +154,7 @@ impl Pipeline for Told {
 
 impl<'a> Context<'a> {
     /// The trace, where this is the first step.
-    fn first(&self, index: usize) -> Option<&'a Trace> {
+    pub(crate) fn first(&self, index: usize) -> Option<&'a Trace> {
         self.trace.filter(|_| index == 0)
     }
 }

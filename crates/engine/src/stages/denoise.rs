@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::error::{Error, Result};
-use crate::families::Context;
+use crate::families::{Context, Probe};
 use crate::observer::Step;
 use crate::pixels::Pixels;
 use crate::samplers::{Sampler, Schedule};
@@ -43,6 +43,22 @@ pub(crate) fn walk(
         context.observer.step(&Step::new(index + 1, total, &preview)).check()?;
     }
     Ok(latents)
+}
+
+/// What a transformer says at a step, by `forward`. At the first one it is written down, with what it is `given` and, where
+/// they are wanted, its blocks.
+pub(crate) fn predicted(
+    context: &Context<'_>,
+    index: usize,
+    given: impl FnOnce(&Trace) -> Result<()>,
+    forward: impl FnOnce(Option<Probe<'_>>) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let Some(trace) = context.first(index) else { return forward(None) };
+    given(trace)?;
+    let probe = |name: &str, tokens: &Tensor| trace.put(&format!("step0.{name}"), tokens);
+    let out = forward(trace.wants_blocks().then_some(&probe as _))?;
+    trace.put("step0.transformer.out", &out)?;
+    Ok(out)
 }
 
 /// Writes down what a transformer is given at the first step.

@@ -124,6 +124,17 @@ impl Config {
         }
     }
 
+    /// Makes sure that sizes here are those of other components: key, value, what it has to be, and what that is.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for the first that differs.
+    pub fn fits(&self, sizes: &[(&str, usize, usize, &str)]) -> Result<()> {
+        match sizes.iter().find(|(_, value, expected, _)| value != expected) {
+            Some((key, value, expected, what)) => Err(self.unsupported(key, value, &format!("{expected}, {what}"))),
+            None => Ok(()),
+        }
+    }
+
     /// The error for a value that this engine cannot follow.
     #[expect(clippy::needless_pass_by_value, reason = "callers hand over numbers and literals")]
     pub fn unsupported(&self, key: &str, value: impl ToString, supported: &str) -> Error {

@@ -21,6 +21,7 @@ use crate::pixels::Pixels;
 use crate::samplers::{Euler, Sampler, TrainedSpacing};
 use crate::stages::{self, Canvas, DIFFUSERS, Held, TRANSFORMERS, load_held, load_vae};
 use crate::tokenize::T5Tokenizer;
+use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Config, Precision};
 
@@ -115,7 +116,7 @@ impl AuraFlow {
     fn encode(&self, call: &Call, context: &Context<'_>) -> Result<Tensor> {
         context.observer.stage(Stage::TextEncode).check()?;
         let prompt = self.encode_text("prompt", &call.prompt, call, context)?;
-        if !is_guided(call) {
+        if !call.is_guided() {
             return Ok(prompt);
         }
         let negative = self.encode_text("negative", &call.negative, call, context)?;
@@ -145,26 +146,22 @@ impl AuraFlow {
         let sampler = Euler::new(self.spacing.levels(call.steps));
         stages::begin(context, &noise, sampler.schedule())?;
         let predict = |index: usize, timestep: f32, latents: &Tensor| -> Result<Tensor> {
-            let image = if is_guided(call) { stages::doubled(latents)? } else { latents.clone() };
+            let image = if call.is_guided() { stages::doubled(latents)? } else { latents.clone() };
             let level = Tensor::full(timestep / 1000.0, image.dim(0)?, &self.device)?.to_dtype(self.dtype)?;
             let inputs = AuraInputs { image: &image, text, timestep: &level, observer: context.observer };
-            let velocity = self.predict(&inputs, index, canvas, context)?;
-            if is_guided(call) { stages::guided_halves(&velocity, call.guidance) } else { Ok(velocity) }
+            let given = |trace: &Trace| {
+                stages::trace_input(
+                    trace,
+                    &[("hidden_states", &image), ("encoder_hidden_states", text), ("timestep", &level)],
+                )
+            };
+            let velocity =
+                stages::predicted(context, index, given, |probe| self.transformer.forward(&inputs, canvas, probe))?;
+            if call.is_guided() { stages::guided_halves(&velocity, call.guidance) } else { Ok(velocity) }
         };
         let preview = |latents: &Tensor| stages::preview(&self.vae, &latents.narrow(0, 0, 1)?);
         let latents = noise.to_dtype(self.dtype)?.to_device(&self.device)?;
         stages::walk(latents, sampler, context, &preview, &predict)
-    }
-
-    fn predict(&self, inputs: &AuraInputs<'_>, index: usize, canvas: Canvas, context: &Context<'_>) -> Result<Tensor> {
-        let Some(trace) = context.first(index) else { return self.transformer.forward(inputs, canvas, None) };
-        let parts =
-            [("hidden_states", inputs.image), ("encoder_hidden_states", inputs.text), ("timestep", inputs.timestep)];
-        stages::trace_input(trace, &parts)?;
-        let probe = |name: &str, tokens: &Tensor| trace.put(&format!("step0.{name}"), tokens);
-        let velocity = self.transformer.forward(inputs, canvas, trace.wants_blocks().then_some(&probe as _))?;
-        trace.put("step0.transformer.out", &velocity)?;
-        Ok(velocity)
     }
 }
 
@@ -186,21 +183,11 @@ impl Pipeline for AuraFlow {
     }
 }
 
-/// Whether a second pass leads away from the negative prompt.
-fn is_guided(call: &Call) -> bool {
-    call.guidance > 1.0
-}
-
 /// Makes sure that the components speak of the same widths.
 fn check_fit(file: &Config, transformer: &AuraConfig, vae: &VaeConfig, encoder: &T5Config) -> Result<()> {
-    for (key, value, expected, what) in [
+    file.fits(&[
         ("in_channels", transformer.in_channels, vae.latent_channels, "the latent channels"),
         ("out_channels", transformer.out_channels, vae.latent_channels, "the latent channels"),
         ("joint_attention_dim", transformer.text_width, encoder.d_model, "the width of text_encoder"),
-    ] {
-        if value != expected {
-            return Err(file.unsupported(key, value, &format!("{expected}, {what}")));
-        }
-    }
-    Ok(())
+    ])
 }

@@ -20,6 +20,7 @@ use crate::pixels::Pixels;
 use crate::samplers::Euler;
 use crate::stages::{self, Canvas, DIFFUSERS, TRANSFORMERS, load, load_vae};
 use crate::tokenize::T5Tokenizer;
+use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Config, Precision};
 
@@ -90,7 +91,7 @@ impl FLite {
     fn encode(&self, call: &Call, context: &Context<'_>) -> Result<Tensor> {
         context.observer.stage(Stage::TextEncode).check()?;
         let prompt = self.encode_text("prompt", &call.prompt, call, context)?;
-        if !is_guided(call) {
+        if !call.is_guided() {
             return Ok(prompt);
         }
         // no negative prompt is no text at all, not an empty one
@@ -116,27 +117,24 @@ impl FLite {
         stages::begin(context, &noise, &schedule)?;
         let levels = schedule.sigmas.clone();
         let predict = |index: usize, _: f32, latents: &Tensor| -> Result<Tensor> {
-            let image = if is_guided(call) { stages::doubled(latents)? } else { latents.clone() };
+            let image = if call.is_guided() { stages::doubled(latents)? } else { latents.clone() };
             let level = Tensor::full(levels[index], image.dim(0)?, &self.device)?.to_dtype(self.dtype)?;
             let inputs = FLiteInputs { image: &image, text, level: &level };
-            let towards = guided(self.predict(&inputs, index, canvas, context)?, call)?;
+            let given = |trace: &Trace| {
+                stages::trace_input(
+                    trace,
+                    &[("hidden_states", &image), ("encoder_hidden_states", text), ("timestep", &level)],
+                )
+            };
+            let both =
+                stages::predicted(context, index, given, |probe| self.transformer.forward(&inputs, canvas, probe))?;
+            let towards = guided(both, call)?;
             // the sampler wants to know where noise is
             Ok(towards.neg()?)
         };
         let preview = |latents: &Tensor| stages::preview(&self.vae, &latents.narrow(0, 0, 1)?);
         let latents = noise.to_dtype(self.dtype)?.to_device(&self.device)?;
         stages::walk(latents, Euler::new(schedule), context, &preview, &predict)
-    }
-
-    fn predict(&self, inputs: &FLiteInputs<'_>, index: usize, canvas: Canvas, context: &Context<'_>) -> Result<Tensor> {
-        let Some(trace) = context.first(index) else { return self.transformer.forward(inputs, canvas, None) };
-        let parts =
-            [("hidden_states", inputs.image), ("encoder_hidden_states", inputs.text), ("timestep", inputs.level)];
-        stages::trace_input(trace, &parts)?;
-        let probe = |name: &str, tokens: &Tensor| trace.put(&format!("step0.{name}"), tokens);
-        let towards = self.transformer.forward(inputs, canvas, trace.wants_blocks().then_some(&probe as _))?;
-        trace.put("step0.transformer.out", &towards)?;
-        Ok(towards)
     }
 }
 
@@ -160,15 +158,10 @@ impl Pipeline for FLite {
     }
 }
 
-/// Whether a second pass leads away from the negative prompt. The authors take it at 1 too, where it changes nothing.
-fn is_guided(call: &Call) -> bool {
-    call.guidance > 1.0
-}
-
 /// What two passes come to together.
 fn guided(both: Tensor, call: &Call) -> Result<Tensor> {
     match call.apg {
-        _ if !is_guided(call) => Ok(both),
+        _ if !call.is_guided() => Ok(both),
         Some(threshold) => stages::projected_halves(&both, call.guidance, threshold),
         None => stages::guided_halves(&both, call.guidance),
     }
@@ -184,13 +177,8 @@ fn used_blocks(file: &Config, encoder: &T5Config) -> Result<usize> {
 
 /// Makes sure that the components speak of the same widths.
 fn check_fit(file: &Config, transformer: &FLiteConfig, vae: &VaeConfig, encoder: &T5Config) -> Result<()> {
-    for (key, value, expected, what) in [
+    file.fits(&[
         ("in_channels", transformer.channels, vae.latent_channels, "the latent channels"),
         ("cross_attn_input_size", transformer.text_width, encoder.d_model, "the width of text_encoder"),
-    ] {
-        if value != expected {
-            return Err(file.unsupported(key, value, &format!("{expected}, {what}")));
-        }
-    }
-    Ok(())
+    ])
 }

@@ -220,7 +220,10 @@ impl Flux {
                 rotary: &rotary,
                 observer: context.observer,
             };
-            let velocity = self.predict(&inputs, caches[0].as_ref(), index, (rows, columns), context)?;
+            let given = |trace: &Trace| trace_inputs(trace, &inputs, (rows, columns));
+            let velocity = stages::predicted(context, index, given, |probe| {
+                self.transformer.forward(&inputs, caches[0].as_ref(), probe)
+            })?;
             let Some(negative) = negative else { return Ok(velocity) };
             let inputs = FluxInputs { text: &negative.sequence, pooled: &negative.pooled, ..inputs };
             let away = self.transformer.forward(&inputs, caches[1].as_ref(), None)?;
@@ -267,22 +270,6 @@ impl Flux {
         stages::begin(context, &noise, sampler.schedule())?;
         Ok((noise.to_dtype(self.dtype)?.to_device(&self.device)?, None))
     }
-
-    fn predict(
-        &self,
-        inputs: &FluxInputs<'_>,
-        cache: Option<&FirstBlock>,
-        index: usize,
-        grid: (usize, usize),
-        context: &Context<'_>,
-    ) -> Result<Tensor> {
-        let Some(trace) = context.first(index) else { return self.transformer.forward(inputs, cache, None) };
-        trace_inputs(trace, inputs, grid)?;
-        let probe = |name: &str, tokens: &Tensor| trace.put(&format!("step0.{name}"), tokens);
-        let velocity = self.transformer.forward(inputs, cache, trace.wants_blocks().then_some(&probe as _))?;
-        trace.put("step0.transformer.out", &velocity)?;
-        Ok(velocity)
-    }
 }
 
 impl Pipeline for Flux {
@@ -312,28 +299,18 @@ fn check_fit(file: &Config, transformer: &FluxConfig, vae: &VaeConfig, fills: bo
     } else {
         (packed, "four times the latent channels (text to image)")
     };
-    for (key, value, expected, what) in [
+    file.fits(&[
         ("in_channels", transformer.in_channels, inputs, what),
         ("out_channels", transformer.out_channels, packed, "four times the latent channels"),
-    ] {
-        if value != expected {
-            return Err(file.unsupported(key, value, &format!("{expected}, {what}")));
-        }
-    }
-    Ok(())
+    ])
 }
 
 /// Makes sure that transformer and text encoders speak of the same widths.
 fn check_texts(file: &Config, transformer: &FluxConfig, clip: &ClipConfig, t5: &T5Config) -> Result<()> {
-    for (key, value, expected, what) in [
+    file.fits(&[
         ("pooled_projection_dim", transformer.pooled_width, clip.hidden, "the width of text_encoder"),
         ("joint_attention_dim", transformer.text_width, t5.d_model, "the width of text_encoder_2"),
-    ] {
-        if value != expected {
-            return Err(file.unsupported(key, value, &format!("{expected}, {what}")));
-        }
-    }
-    Ok(())
+    ])
 }
 
 /// A timestep as σ, rounded where diffusers rounds it: the timestep to the model's type, then its thousandth.
@@ -347,17 +324,17 @@ fn noise_level(timestep: f32, dtype: DType) -> f32 {
 }
 
 fn trace_inputs(trace: &Trace, inputs: &FluxInputs<'_>, (rows, columns): (usize, usize)) -> Result<()> {
-    let put = |name: &str, tensor: &Tensor| trace.put(&format!("step0.transformer.in.{name}"), tensor);
-    put("hidden_states", inputs.image)?;
-    put("encoder_hidden_states", inputs.text)?;
-    put("pooled_projections", inputs.pooled)?;
-    put("timestep", inputs.timestep)?;
-    if let Some(guidance) = inputs.guidance {
-        put("guidance", guidance)?;
-    }
     let grid: Vec<f32> = (0..rows * columns).flat_map(|i| [0.0, (i / columns) as f32, (i % columns) as f32]).collect();
-    put("img_ids", &Tensor::from_vec(grid, (rows * columns, 3), &Device::Cpu)?)?;
-    put("txt_ids", &Tensor::zeros((inputs.text.dim(1)?, 3), DType::F32, &Device::Cpu)?)
+    let parts = [
+        ("hidden_states", inputs.image),
+        ("encoder_hidden_states", inputs.text),
+        ("pooled_projections", inputs.pooled),
+        ("timestep", inputs.timestep),
+        ("img_ids", &Tensor::from_vec(grid, (rows * columns, 3), &Device::Cpu)?),
+        ("txt_ids", &Tensor::zeros((inputs.text.dim(1)?, 3), DType::F32, &Device::Cpu)?),
+    ];
+    stages::trace_input(trace, &parts)?;
+    inputs.guidance.map_or(Ok(()), |guidance| stages::trace_input(trace, &[("guidance", guidance)]))
 }
 
 #[cfg(test)]

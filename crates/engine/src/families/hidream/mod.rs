@@ -25,6 +25,7 @@ use crate::pixels::Pixels;
 use crate::rng::Generator;
 use crate::samplers::{Lcm, Sampler, Schedule, TrainedSpacing, UniPc, UniPcSpacing};
 use crate::stages::{self, Canvas, DIFFUSERS, Held, load_held, load_vae};
+use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Config, Precision};
 use text::{Text, TextEncoders};
@@ -81,11 +82,8 @@ impl HiDream {
         let transformer_file = checkpoint.config("transformer/config.json")?;
         let transformer_config = HiDreamConfig::read(&transformer_file)?;
         let vae_config = VaeConfig::read(&checkpoint.config("vae/config.json")?)?;
-        let (channels, latent) = (transformer_config.channels, vae_config.latent_channels);
-        if channels != latent {
-            let wanted = format!("{latent}, the latent channels");
-            return Err(transformer_file.unsupported("in_channels", channels, &wanted));
-        }
+        let channels = ("in_channels", transformer_config.channels, vae_config.latent_channels, "the latent channels");
+        transformer_file.fits(&[channels])?;
         let walk = Walk::read(&checkpoint.config("scheduler/scheduler_config.json")?)?;
         let encoders = TextEncoders::load(checkpoint, precision, &transformer_file, &transformer_config)?;
         // activations of the transformer leave float16's range as well
@@ -148,7 +146,7 @@ impl HiDream {
             Ok((self.transformer.captions(&t5, &llama)?, pooled))
         };
         let (prompt, pooled) = encode("prompt", &call.prompt)?;
-        if !is_guided(call) {
+        if !call.is_guided() {
             return Ok(Conditions { captions: Captions::joined(&[prompt], call.images)?, pooled });
         }
         let (negative, other) = encode("negative", &call.negative)?;
@@ -190,26 +188,21 @@ impl HiDream {
     ) -> Result<Tensor> {
         let places = self.transformer.places(canvas, text.captions.tokens()?)?;
         let predict = |index: usize, timestep: f32, latents: &Tensor| -> Result<Tensor> {
-            let image = if is_guided(call) { stages::doubled(latents)? } else { latents.clone() };
+            let image = if call.is_guided() { stages::doubled(latents)? } else { latents.clone() };
             let times = Tensor::full(timestep, image.dim(0)?, &self.device)?;
             let (captions, pooled) = (&text.captions, &text.pooled);
             let inputs = HiDreamInputs { image: &image, captions, pooled, timestep: &times };
-            let out = match context.first(index) {
-                None => self.transformer.forward(&inputs, &places, canvas, None)?,
-                Some(trace) => {
-                    let times =
-                        if matches!(self.walk, Walk::UniPc(_)) { times.to_dtype(DType::I64)? } else { times.clone() };
-                    stages::trace_input(trace, &[("timesteps", &times)])?;
-                    let probe = |name: &str, tokens: &Tensor| trace.put(&format!("step0.{name}"), tokens);
-                    let blocks = trace.wants_blocks().then_some(&probe as _);
-                    let out = self.transformer.forward(&inputs, &places, canvas, blocks)?;
-                    trace.put("step0.transformer.out", &out)?;
-                    out
-                }
+            let given = |trace: &Trace| {
+                // UniPC's timesteps are whole
+                let whole = matches!(self.walk, Walk::UniPc(_)).then(|| times.to_dtype(DType::I64)).transpose()?;
+                stages::trace_input(trace, &[("timesteps", whole.as_ref().unwrap_or(&times))])
             };
+            let out = stages::predicted(context, index, given, |probe| {
+                self.transformer.forward(&inputs, &places, canvas, probe)
+            })?;
             // it points from the noise to the data
             let velocity = out.neg()?;
-            if is_guided(call) { stages::guided_halves(&velocity, call.guidance) } else { Ok(velocity) }
+            if call.is_guided() { stages::guided_halves(&velocity, call.guidance) } else { Ok(velocity) }
         };
         let preview = |latents: &Tensor| stages::preview(&self.vae, &latents.narrow(0, 0, 1)?);
         stages::walk(latents, sampler, context, &preview, &predict)
@@ -246,11 +239,6 @@ impl Pipeline for HiDream {
     fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {
         self.encoders.unknown_words(prompt)
     }
-}
-
-/// Whether a second half of the batch leads away from the negative prompt.
-fn is_guided(call: &Call) -> bool {
-    call.guidance > 1.0
 }
 
 /// Width and height of a picture of the call's shape and nearly this area, multiples of `multiple` rounded down.

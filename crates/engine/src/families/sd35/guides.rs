@@ -141,7 +141,7 @@ impl Sd35 {
             trace.put("input.ip_pixel_values", &pixels)?;
             trace.put("ip_adapter.image_embeds", &states)?;
         }
-        let guided = super::is_guided(call);
+        let guided = call.is_guided();
         let states = if guided { Tensor::cat(&[&states.zeros_like()?, &states], 0)? } else { states };
         let on_device = |cells: Vec<f32>| -> Result<Tensor> {
             let count = cells.len();

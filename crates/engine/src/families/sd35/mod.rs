@@ -29,6 +29,7 @@ use crate::observer::Stage;
 use crate::pixels::Pixels;
 use crate::samplers::{Euler, Sampler, TrainedSpacing};
 use crate::stages::{self, Canvas, DIFFUSERS, Held, load_held, load_vae};
+use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Precision};
 use attach::Adapters;
@@ -77,13 +78,10 @@ impl Sd35 {
         let transformer_config = Sd35Config::read(&transformer_file)?;
         let vae_config = VaeConfig::read(&checkpoint.config("vae/config.json")?)?;
         let channels = vae_config.latent_channels;
-        for (key, value) in
-            [("in_channels", transformer_config.in_channels), ("out_channels", transformer_config.out_channels)]
-        {
-            if value != channels {
-                return Err(transformer_file.unsupported(key, value, &format!("{channels}, the latent channels")));
-            }
-        }
+        transformer_file.fits(&[
+            ("in_channels", transformer_config.in_channels, channels, "the latent channels"),
+            ("out_channels", transformer_config.out_channels, channels, "the latent channels"),
+        ])?;
         let none = |_: &str| false;
         let encoders = TextEncoders::load(checkpoint, precision, &transformer_file, &transformer_config)?;
         let transformer = load_held(checkpoint, "transformer", DIFFUSERS, precision, none, move |w| {
@@ -134,7 +132,7 @@ impl Sd35 {
             Ok(Text { sequence: each(&one.sequence)?, pooled: each(&one.pooled)? })
         };
         let prompt = encode("prompt", &call.prompt)?;
-        if !is_guided(call) {
+        if !call.is_guided() {
             return Ok(prompt);
         }
         let negative = encode("negative", &call.negative)?;
@@ -157,7 +155,7 @@ impl Sd35 {
         let sampler = Euler::new(self.spacing.levels(call.steps));
         stages::begin(context, &noise, sampler.schedule())?;
         let predict = |index: usize, timestep: f32, latents: &Tensor| -> Result<Tensor> {
-            let image = if is_guided(call) { stages::doubled(latents)? } else { latents.clone() };
+            let image = if call.is_guided() { stages::doubled(latents)? } else { latents.clone() };
             let times = Tensor::full(timestep, image.dim(0)?, &self.device)?;
             let inputs = Sd35Inputs {
                 image: &image,
@@ -173,34 +171,25 @@ impl Sd35 {
             if let Some(guide) = guides.control.as_ref().filter(|guide| guide.is_active(index, call.steps)) {
                 step.residuals = guide.residuals(&self.transformer.embed_image(&image, canvas)?, &inputs, trace)?;
             }
-            let velocity = self.predict(&inputs, &step, index, canvas, context)?;
-            if is_guided(call) { stages::guided_halves(&velocity, call.guidance) } else { Ok(velocity) }
+            let given = |trace: &Trace| {
+                stages::trace_input(
+                    trace,
+                    &[
+                        ("hidden_states", &image),
+                        ("encoder_hidden_states", &text.sequence),
+                        ("pooled_projections", &text.pooled),
+                        ("timestep", &times),
+                    ],
+                )
+            };
+            let velocity = stages::predicted(context, index, given, |probe| {
+                self.transformer.forward(&inputs, &step, canvas, probe)
+            })?;
+            if call.is_guided() { stages::guided_halves(&velocity, call.guidance) } else { Ok(velocity) }
         };
         let preview = |latents: &Tensor| stages::preview(&self.vae, &latents.narrow(0, 0, 1)?);
         let latents = noise.to_dtype(self.dtype)?.to_device(&self.device)?;
         stages::walk(latents, sampler, context, &preview, &predict)
-    }
-
-    fn predict(
-        &self,
-        inputs: &Sd35Inputs<'_>,
-        step: &StepGuides<'_>,
-        index: usize,
-        canvas: Canvas,
-        context: &Context<'_>,
-    ) -> Result<Tensor> {
-        let Some(trace) = context.first(index) else { return self.transformer.forward(inputs, step, canvas, None) };
-        let parts = [
-            ("hidden_states", inputs.image),
-            ("encoder_hidden_states", inputs.text),
-            ("pooled_projections", inputs.pooled),
-            ("timestep", inputs.timestep),
-        ];
-        stages::trace_input(trace, &parts)?;
-        let probe = |name: &str, tokens: &Tensor| trace.put(&format!("step0.{name}"), tokens);
-        let velocity = self.transformer.forward(inputs, step, canvas, trace.wants_blocks().then_some(&probe as _))?;
-        trace.put("step0.transformer.out", &velocity)?;
-        Ok(velocity)
     }
 }
 
@@ -220,9 +209,4 @@ impl Pipeline for Sd35 {
     fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {
         self.encoders.unknown_words(prompt)
     }
-}
-
-/// Whether a second pass leads away from the negative prompt.
-fn is_guided(call: &Call) -> bool {
-    call.guidance > 1.0
 }

@@ -67,10 +67,8 @@ impl TextEncoders {
         let (l, l_config) = Clip::load(checkpoint, precision, "text_encoder", "tokenizer")?;
         let (g, g_config) = Clip::load(checkpoint, precision, "text_encoder_2", "tokenizer_2")?;
         let pooled = l_config.projection + g_config.projection;
-        if transformer.pooled_width != pooled {
-            let wanted = format!("{pooled}, the projections of text_encoder and text_encoder_2 together");
-            return Err(file.unsupported("pooled_projection_dim", transformer.pooled_width, &wanted));
-        }
+        let what = "the projections of text_encoder and text_encoder_2 together";
+        file.fits(&[("pooled_projection_dim", transformer.pooled_width, pooled, what)])?;
         let states = l_config.hidden + g_config.hidden;
         if transformer.text_width < states {
             let wanted = format!("at least {states}, the widths of text_encoder and text_encoder_2 together");
@@ -162,10 +160,8 @@ impl Clip {
 impl T5 {
     fn load(checkpoint: &Checkpoint, precision: &Precision, file: &Config, transformer: &Sd35Config) -> Result<Self> {
         let config = T5Config::read(&checkpoint.config("text_encoder_3/config.json")?)?;
-        if transformer.text_width != config.d_model {
-            let wanted = format!("{}, the width of text_encoder_3", config.d_model);
-            return Err(file.unsupported("joint_attention_dim", transformer.text_width, &wanted));
-        }
+        let width = ("joint_attention_dim", transformer.text_width, config.d_model, "the width of text_encoder_3");
+        file.fits(&[width])?;
         // T5-XXL overflows in float16; bfloat16 has its range
         let wide = stages::instead_of_half(precision, DType::BF16);
         let model = load_held(checkpoint, "text_encoder_3", TRANSFORMERS, &wide, T5Encoder::ignores, move |w| {
