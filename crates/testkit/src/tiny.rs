@@ -13,7 +13,6 @@
 
 pub mod adapters;
 mod configs;
-mod corpus;
 mod hidream;
 pub mod loras;
 mod tokenizers;
@@ -93,8 +92,7 @@ impl Variant {
         let (width, height) = if self.is_hidream() { (128, 128) } else { (96, 64) };
         Call {
             prompt: match self {
-                Self::FLite => corpus::PROMPT.into(),
-                Self::HiDreamFull | Self::HiDreamDev | Self::HiDreamFast => trained::PROMPT.into(),
+                Self::FLite | Self::HiDreamFull | Self::HiDreamDev | Self::HiDreamFast => trained::PROMPT.into(),
                 _ => "A cat holding a sign that says hello world, 3 red stars".into(),
             },
             negative: match self {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{File, Variant, corpus, hidream, tokenizers};
+use super::{File, Variant, hidream, tokenizers, trained};
 
 /// Width of FLUX's CLIP and T5 states, which the transformer's configuration repeats.
 const CLIP_WIDTH: usize = 32;
@@ -251,7 +251,7 @@ fn encoder(class: &str, kind: &str, width: usize, vocab: usize, end: usize) -> V
 }
 
 pub(super) fn f_lite_t5() -> Value {
-    let mut config = encoder("T5EncoderModel", "t5", F_LITE_T5_WIDTH, corpus::t5_pieces().len(), 1);
+    let mut config = encoder("T5EncoderModel", "t5", F_LITE_T5_WIDTH, trained::t5_pieces().len(), 1);
     config["num_heads"] = 3.into();
     config["num_layers"] = 9.into();
     config

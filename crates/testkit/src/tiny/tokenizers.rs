@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::configs::pretty;
-use super::{File, Variant, corpus, hidream};
+use super::{File, Variant, hidream, trained};
 
 /// The words that are one token each.
 const WORDS: [&str; 21] = [
@@ -24,7 +24,7 @@ pub(super) fn of(variant: Variant) -> Vec<File> {
         Variant::Schnell | Variant::Dev | Variant::Fill => [clip("tokenizer", END), t5("tokenizer_2")].concat(),
         Variant::Sd35 => [clip("tokenizer", END), clip("tokenizer_2", "!"), t5("tokenizer_3")].concat(),
         Variant::AuraFlow => llama("tokenizer"),
-        Variant::FLite => corpus::t5("tokenizer"),
+        Variant::FLite => trained::t5("tokenizer"),
         Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => hidream::tokenizers(),
     }
 }
@@ -180,16 +180,14 @@ pub(super) fn llama_vocab() -> Map<String, Value> {
 /// The files of T5's tokenizer.
 fn t5(folder: &str) -> Vec<File> {
     let pieces = t5_pieces();
-    let special = || pieces.iter().enumerate().filter(|(_, (piece, _))| piece.starts_with('<'));
-    let listed: Vec<Value> = special()
-        .map(|(id, (piece, _))| {
-            let mut entry = added(piece, false);
-            entry["id"] = id.into();
-            entry
-        })
-        .collect();
+    let special = pieces.iter().enumerate().filter(|(_, (piece, _))| piece.starts_with('<'));
+    let normalizer = json!({ "type": "Sequence", "normalizers": [
+        { "type": "NFKC" },
+        { "type": "Strip", "strip_left": false, "strip_right": true },
+        { "type": "Replace", "pattern": { "Regex": " {2,}" }, "content": SPACE },
+    ]});
     let config = json!({
-        "added_tokens_decoder": Map::from_iter(special().map(|(id, (piece, _))| (id.to_string(), added(piece, false)))),
+        "added_tokens_decoder": Map::from_iter(special.map(|(id, (piece, _))| (id.to_string(), added(piece, false)))),
         "eos_token": "</s>",
         "extra_ids": 10,
         "legacy": false,
@@ -199,35 +197,42 @@ fn t5(folder: &str) -> Vec<File> {
         "unk_token": "<unk>",
     });
     vec![
-        (format!("{folder}/tokenizer.json"), pretty(&t5_tokenizer(&listed, &pieces))),
+        (format!("{folder}/tokenizer.json"), pretty(&t5_tokenizer(&pieces, &normalizer, &spaces()))),
         (format!("{folder}/tokenizer_config.json"), pretty(&config)),
     ]
 }
 
-fn t5_tokenizer(added_tokens: &[Value], pieces: &[(String, f64)]) -> Value {
-    let spaces = json!({ "type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": true });
+/// A `tokenizer.json` of T5's kind.
+pub(super) fn t5_tokenizer(pieces: &[(String, f64)], normalizer: &Value, pre_tokenizer: &Value) -> Value {
+    let special = pieces.iter().enumerate().filter(|(_, (piece, _))| piece.starts_with('<'));
+    let added_tokens = special.map(|(id, (piece, _))| {
+        let mut entry = added(piece, false);
+        entry["id"] = id.into();
+        entry
+    });
     let part = |id: &str| json!({ "Sequence": { "id": id, "type_id": 0 } });
     let end = json!({ "SpecialToken": { "id": "</s>", "type_id": 0 } });
     json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
-        "added_tokens": added_tokens,
-        "normalizer": { "type": "Sequence", "normalizers": [
-            { "type": "NFKC" },
-            { "type": "Strip", "strip_left": false, "strip_right": true },
-            { "type": "Replace", "pattern": { "Regex": " {2,}" }, "content": SPACE },
-        ]},
-        "pre_tokenizer": spaces,
+        "added_tokens": added_tokens.collect::<Vec<Value>>(),
+        "normalizer": normalizer,
+        "pre_tokenizer": pre_tokenizer,
         "post_processor": {
             "type": "TemplateProcessing",
             "single": [part("A"), end],
             "pair": [part("A"), end, part("B"), end],
             "special_tokens": { "</s>": { "id": "</s>", "ids": [1], "tokens": ["</s>"] } },
         },
-        "decoder": spaces,
+        "decoder": spaces(),
         "model": { "type": "Unigram", "unk_id": 2, "vocab": pieces, "byte_fallback": false },
     })
+}
+
+/// The sign for a space, before every word.
+pub(super) fn spaces() -> Value {
+    json!({ "type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": true })
 }
 
 /// Pieces and their scores: special ones, words, characters, and T5's extra ids counted down.

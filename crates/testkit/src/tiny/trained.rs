@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::File;
 use super::configs::pretty;
-use super::tokenizers::{SPACE, added, bytes, clip_files};
+use super::tokenizers::{SPACE, added, bytes, clip_files, spaces, t5_tokenizer};
 
 /// The prompt that golden tensors were recorded with, and what was to be kept out.
 pub(super) const PROMPT: &str = "A red fox holding a sign that says \"Hello, café 42!\" in the snow.";
@@ -103,36 +103,8 @@ fn llama_merges() -> Vec<(String, String)> {
 
 /// The files of T5's tokenizer.
 pub(super) fn t5(folder: &str) -> Vec<File> {
-    let pieces = t5_pieces();
-    let special: Vec<Value> = pieces
-        .iter()
-        .enumerate()
-        .filter(|(_, (piece, _))| piece.starts_with('<'))
-        .map(|(id, (piece, _))| {
-            let mut entry = added(piece, false);
-            entry["id"] = id.into();
-            entry
-        })
-        .collect();
-    let spaces = json!({ "type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": true });
-    let part = |id: &str| json!({ "Sequence": { "id": id, "type_id": 0 } });
-    let end = json!({ "SpecialToken": { "id": "</s>", "type_id": 0 } });
-    let tokenizer = json!({
-        "version": "1.0",
-        "truncation": null,
-        "padding": null,
-        "added_tokens": special,
-        "normalizer": null,
-        "pre_tokenizer": { "type": "Sequence", "pretokenizers": [{ "type": "WhitespaceSplit" }, spaces] },
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [part("A"), end],
-            "pair": [part("A"), end, part("B"), end],
-            "special_tokens": { "</s>": { "id": "</s>", "ids": [1], "tokens": ["</s>"] } },
-        },
-        "decoder": spaces,
-        "model": { "type": "Unigram", "unk_id": 2, "vocab": pieces, "byte_fallback": false },
-    });
+    let words = json!({ "type": "Sequence", "pretokenizers": [{ "type": "WhitespaceSplit" }, spaces()] });
+    let tokenizer = t5_tokenizer(&t5_pieces(), &Value::Null, &words);
     let config = json!({
         "eos_token": "</s>",
         "extra_ids": T5_EXTRA,

@@ -15,7 +15,7 @@ use scumble_engine::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
 use super::configs::SD35_BASE;
-use super::{Variant, configs, corpus, hidream, write};
+use super::{Variant, configs, hidream, write};
 
 /// The weights of one folder of a pipeline.
 pub(super) struct Component {
@@ -91,9 +91,9 @@ impl Component {
         let transformer =
             asked(transformer, |config, w| FLiteTransformer::load(&FLiteConfig::read(config)?, w).map(drop));
         vec![
-            Self::diffusers("dit_model", "fl.dit", transformer),
-            Self::transformers("text_encoder", "fl.t5", t5(&configs::f_lite_t5())),
-            Self::diffusers("vae", "fl.vae", vae(Variant::FLite)),
+            Self::diffusers("dit_model", "fl.dit", transformer).filled_by(recorded),
+            Self::transformers("text_encoder", "fl.t5", t5(&configs::f_lite_t5())).filled_by(recorded),
+            Self::diffusers("vae", "fl.vae", vae(Variant::FLite)).filled_by(recorded),
         ]
     }
 
@@ -138,9 +138,6 @@ impl Component {
         let values = match self.tag {
             // no parameter in Python: it is computed when the model is made
             "sd35" if name == "pos_embed.pos_embed" => waves(shape[1].isqrt(), SD35_BASE, shape[2]),
-            tag if tag.starts_with("fl.") => {
-                fill_with(&format!("{tag}/{parameter}"), shape, &corpus::spread(parameter, shape))
-            }
             tag => (self.fill)(&format!("{tag}/{parameter}"), parameter, shape),
         };
         let tensor = Tensor::from_vec(values, shape, &Device::Cpu).and_then(|t| t.to_dtype(dtype));
@@ -176,22 +173,22 @@ fn fill_with(seed: &str, shape: &[usize], scale: &dyn Fn(f32) -> f32) -> Vec<f32
 
 /// The same by another rule, that of the tensors recorded later: tables are normal, gains and biases vary more.
 pub(super) fn recorded(seed: &str, name: &str, shape: &[usize]) -> Vec<f32> {
-    let mut values = Generator::new(crc(seed)).randn(shape.iter().product());
     let has = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
-    let inputs: usize = shape[1..].iter().product();
-    let scale: Box<dyn Fn(f32) -> f32> = if has(&["embed_tokens", "shared.", "token_embedding"]) {
+    let inputs = shape.iter().skip(1).product::<usize>().max(1);
+    let scale: Box<dyn Fn(f32) -> f32> = if has(&["embed_tokens", "shared.", "token_embedding", "register_tokens"]) {
         Box::new(|x| x)
     } else if has(&["position_embedding", "relative_attention_bias"]) {
         Box::new(|x| 0.5 * x)
     } else if name.ends_with(".bias") {
         Box::new(|x| 0.1 * x)
+    } else if name.ends_with("lambda_param") {
+        Box::new(|x| 0.5 + 0.2 * x)
     } else if shape.len() == 1 {
         Box::new(|x| 1.0 + 0.2 * x)
     } else {
         Box::new(move |x| x / (inputs as f64).sqrt() as f32)
     };
-    values.iter_mut().for_each(|x| *x = scale(*x));
-    values
+    fill_with(seed, shape, &scale)
 }
 
 /// Sines and cosines of the column, then of the row, of every place of a square; `base` is the side of the pictures in
