@@ -15,7 +15,16 @@ fn main() {
     let tiny =
         side.first().map_or(tiny, |side| tiny.shallow().side(side.parse().expect("a number of rows and columns")));
     tiny.write(folder);
-    if let Some((_, file)) = loras::sets(variant).first().and_then(|set| set.files.iter().next()) {
+    if let Some(mut file) = loras::sets(variant).into_iter().find_map(|mut set| set.files.remove("peft")) {
+        if !side.is_empty() {
+            file.tensors.retain(|name, _| is_in_first_blocks(name));
+        }
         file.write(&Path::new(folder).join("lora.safetensors"), 1.0);
     }
+}
+
+/// Whether a shallow checkpoint has the module of this tensor.
+fn is_in_first_blocks(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('.').collect();
+    parts.windows(2).all(|pair| !pair[0].ends_with("blocks") || pair[1] == "0")
 }
