@@ -31,7 +31,7 @@ pub(super) enum Named {
 const OTHERS: &[&str] =
     &["ckpt", "gguf", "h5", "msgpack", "npz", "onnx", "pkl", "pt", "pth", "safetensors.index.json", "zip"];
 
-/// The longest head of a safetensors file, in bytes, as the engine takes it.
+/// The longest head of a safetensors file, in bytes: more than the engine takes, which says why it refuses one.
 const HEAD_MAX: u64 = 32 * 1024 * 1024;
 
 impl Format {

@@ -106,8 +106,6 @@ impl<'de> Deserialize<'de> for IsOffsets {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
 
     #[test]
@@ -156,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_head_of_many_megabytes_costs_little() {
-        let (began, before) = (Instant::now(), peak());
+        let before = peak();
         for (open, middle, close, expected) in [
             (r#"{"x":[[0]"#, ",[0]", "]}", Some(0)),
             (r#"{"x":{"data_offsets":[0,7]}"#, r#","x":{"data_offsets":[0,9]}"#, "}", Some(9)),
@@ -165,9 +163,7 @@ mod tests {
         ] {
             assert_eq!(end_of_tensors(head(open, middle, close)), expected, "{open}");
         }
-        // 2.6 GB and a minute, where all of it is kept
+        // 2.6 GB, where all of it is kept
         assert!(peak() - before < 400 * 1024, "{} KiB more", peak() - before);
-        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-        eprintln!("{} KiB more, {:?}", peak() - before, began.elapsed());
     }
 }
