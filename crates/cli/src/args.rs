@@ -203,7 +203,7 @@ pub(crate) struct Run {
     /// Where downloaded adapters are kept [default: $XDG_DATA_HOME/scumble].
     #[arg(long, env = "SCUMBLE_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// The path of a scumble.toml, whose `[fetch]` and `[adapters]` count here.
+    /// The path of a scumble.toml, whose `[fetch]`, `[adapters]` and `[prompts]` count here.
     #[arg(long, env = "SCUMBLE_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }

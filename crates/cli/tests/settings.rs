@@ -72,6 +72,13 @@ timeout_s = "30 min"
 fresh_s = 60
 hub = "https://hub.example"
 hub_token = "hf_x"
+[prompts]
+url = "http://127.0.0.1:11434/v1"
+model = "small"
+api_key = "k"
+deadline_s = "20 s"
+max_tokens = 300
+instruction = "Longer."
 [retention]
 results_s = "30 d"
 unkept_s = 600
@@ -150,6 +157,10 @@ fn mistakes_in_the_file_are_named() {
         ("[adapters]\nmax_bytes = \"much\"\n", &["[adapters] max_bytes", "much"]),
         ("[adapters]\nhub = \"huggingface.co\"\n", &["[adapters] hub", "https://"]),
         ("[adapters]\nfolders = [\"nowhere\"]\n", &["[adapters] folders", "nowhere"]),
+        ("[prompts]\nurl = \"http://a.test/v1\"\n", &["line 1", "model"]),
+        ("[prompts]\nurl = \"a.test\"\nmodel = \"m\"\n", &["[prompts] url", "https://"]),
+        ("[prompts]\nurl = \"http://a.test\"\nmodel = \"m\"\nmax_tokens = 0\n", &["[prompts] max_tokens"]),
+        ("[prompts]\nurl = \"http://a.test\"\nmodel = \"m\"\ndeadline_s = 0\n", &["[prompts] deadline_s", "above 0"]),
         ("[retention]\nresults_s = []\n", &["line 2", "number"]),
         ("[store]\nfree_bytes = \"some\"\n", &["[store] free_bytes", "some", "GiB"]),
         ("[server]\npublic_url = \"images.example.com\"\n", &["[server] public_url", "https://"]),

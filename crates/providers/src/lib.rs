@@ -1,4 +1,4 @@
-//! Closed models behind their makers' own APIs, with the owner's keys.
+//! Closed models behind their makers' own APIs, with the owner's keys, and the language model that makes prompts longer.
 //!
 //! [`Makers`] holds one of each for all jobs of a process; [`Maker`] is what they have in common: a [`Call`] goes in, a
 //! [`Made`] or a [`MakerError`] comes out. What the caller reads is fal's, field by field and error by error; a maker's
@@ -9,6 +9,7 @@
 //! Fetching what was made is free and is tried again.
 
 mod bfl;
+mod chat;
 mod core;
 mod fal;
 #[cfg(feature = "fuzz")]
@@ -24,6 +25,7 @@ mod settings;
 mod sizes;
 mod wire;
 
+pub use self::chat::{Chat, ChatSettings};
 pub use self::core::call::{Call, Made, MadeFile, Maker, Progress};
 pub use self::core::cost::Cost;
 pub use self::core::error::{MakerError, Refusal};

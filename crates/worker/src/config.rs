@@ -8,6 +8,7 @@ use scumble_store::{Limits, Retention};
 
 use crate::adapters::Adapters;
 use crate::faults::Faults;
+use crate::prompts::Prompts;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub fetch: FetchConfig,
     /// Finding adapters that callers name.
     pub adapters: Adapters,
+    /// Making prompts longer.
+    pub prompts: Prompts,
     /// What files and pixels that are held for jobs draw on; a gateway in this process draws on it too.
     pub memory: Budget,
     /// How long runs may take.
@@ -101,6 +104,7 @@ impl Default for Config {
             webhooks: WebhooksConfig::default(),
             fetch: FetchConfig::default(),
             adapters: Adapters::default(),
+            prompts: Prompts::default(),
             memory: Budget::default(),
             runs: RunLimits::default(),
             cleanup: Duration::from_secs(60),

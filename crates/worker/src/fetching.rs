@@ -1,4 +1,5 @@
-//! Jobs whose pictures and adapters are being read: beside the slots, so that a host that drips holds nobody's place.
+//! Jobs whose pictures and adapters are being read, and whose prompts are made longer: beside the slots, so that a host
+//! that drips holds nobody's place.
 //!
 //! So many jobs are read for at once, and so many of one caller; the others wait here in line, holding nothing but their
 //! lease. Callers without keys count as one. Who has too many jobs here gets no further ones for a while, and where there
@@ -7,13 +8,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use scumble_api::{Endpoint, Input, InputPicture, Scope};
+use scumble_api::{Endpoint, Input, InputPicture, InputWeights, Scope};
 use scumble_fetch::Source;
 use scumble_store::{Claim, Claimable, Lease};
 use tokio::sync::oneshot;
 
-use crate::adapters::Adapters;
+use crate::config::Config;
 use crate::models::Models;
+use crate::prompts;
 use crate::runner::Needs;
 
 /// Jobs that are read for at once.
@@ -70,9 +72,9 @@ pub(crate) struct Place {
 }
 
 impl Fetching {
-    /// A place for this job, if files have to be fetched for it.
-    pub(crate) fn place(&self, models: &Models, adapters: &Adapters, lease: &Lease) -> Option<Place> {
-        has_far_files(models, adapters, lease).then(|| self.enter(lease.job.key_id.clone()))
+    /// A place for this job, if somebody elsewhere has to be asked for it.
+    pub(crate) fn place(&self, models: &Models, config: &Config, lease: &Lease) -> Option<Place> {
+        needs_others(models, config, lease).then(|| self.enter(lease.job.key_id.clone()))
     }
 
     fn enter(&self, caller: Caller) -> Place {
@@ -151,13 +153,14 @@ fn lock(hall: &Mutex<Hall>) -> MutexGuard<'_, Hall> {
     hall.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn takes_files(endpoint: &Endpoint) -> bool {
-    endpoint.takes_pictures() || endpoint.takes_weights()
+/// Whether others may have to be asked for jobs of an endpoint.
+fn may_need_others(endpoint: &Endpoint) -> bool {
+    endpoint.takes_pictures() || endpoint.takes_weights() || prompts::can_be_asked(endpoint)
 }
 
-/// Of these endpoints those that never need files.
+/// Of these endpoints those that never need others.
 fn without_files(endpoints: &Claimable) -> Claimable {
-    let plain = scumble_api::ENDPOINTS.iter().filter(|endpoint| !takes_files(endpoint)).map(|endpoint| endpoint.id);
+    let plain = scumble_api::ENDPOINTS.iter().filter(|endpoint| !may_need_others(endpoint)).map(|endpoint| endpoint.id);
     let usual = |id: &&str| match endpoints {
         Claimable::All => true,
         Claimable::Only(list) => list.iter().any(|one| one == id),
@@ -165,18 +168,21 @@ fn without_files(endpoints: &Claimable) -> Claimable {
     Claimable::Only(plain.filter(usual).map(str::to_owned).collect())
 }
 
-/// Whether a job names pictures or adapters that have to be fetched from elsewhere before it can run.
-fn has_far_files(models: &Models, adapters: &Adapters, lease: &Lease) -> bool {
-    let Some(endpoint) = scumble_api::find(&lease.job.endpoint).filter(|endpoint| takes_files(endpoint)) else {
+/// Whether a job names pictures or adapters that have to be fetched from elsewhere before it can run, or asks for a longer
+/// prompt.
+fn needs_others(models: &Models, config: &Config, lease: &Lease) -> bool {
+    let Some(endpoint) = scumble_api::find(&lease.job.endpoint).filter(|endpoint| may_need_others(endpoint)) else {
         return false;
     };
     let runner = models.runner(endpoint);
-    let is_far = |input: &Input| {
+    let asks = |input: &Input| {
         let far = |picture: InputPicture| matches!(Source::parse(&picture.url), Ok(Source::Url(_)));
         let pictures = runner.needs() == Needs::Every && input.pictures().into_iter().any(far);
-        pictures || (runner.loads_adapters() && input.weights().iter().any(|weights| adapters.is_far(&weights.source)))
+        let far = |weights: InputWeights| config.adapters.is_far(&weights.source);
+        let adapters = runner.loads_adapters() && input.weights().into_iter().any(far);
+        pictures || adapters || (runner.draws_prompts() && config.prompts.are_asked(input))
     };
-    endpoint.parse(&lease.job.input, Scope::Wire).is_ok_and(|input| is_far(&input))
+    endpoint.parse(&lease.job.input, Scope::Wire).is_ok_and(|input| asks(&input))
 }
 
 #[cfg(test)]

@@ -48,6 +48,8 @@ pub(crate) struct Ready {
     runner: Arc<dyn Runner>,
     pictures: Vec<GivenPicture>,
     adapters: Vec<GivenAdapter>,
+    /// The prompt to draw, where it is not the caller's.
+    prompt: Option<String>,
     /// Values of the input that are other than they are stored, and where.
     as_sent: Vec<(Vec<String>, String)>,
 }
@@ -89,7 +91,7 @@ impl Begun {
         }
     }
 
-    /// Checks the input, and reads its pictures and adapters.
+    /// Checks the input, reads its pictures and adapters, and has its prompt made longer.
     pub(crate) async fn ready(&self, worker: &Worker) -> std::result::Result<Ready, RunError> {
         let endpoint = scumble_api::find(&self.lease.job.endpoint)
             .ok_or_else(|| RunError::Unavailable(format!("there is no endpoint {}", self.lease.job.endpoint)))?;
@@ -108,9 +110,13 @@ impl Begun {
             true => inputs.adapters(&checked, &*self.journal).await?,
             false => Vec::new(),
         };
+        let prompt = match runner.draws_prompts() {
+            true => worker.config.prompts.longer(&checked, &*self.journal).await?,
+            false => None,
+        };
         // of several runners one may load and the other send
         let as_sent = inputs.weights_as_sent(&checked).await?;
-        Ok(Ready { checked, runner, pictures, adapters, as_sent })
+        Ok(Ready { checked, runner, pictures, adapters, prompt, as_sent })
     }
 
     /// A place among those that run, unless nobody wants the run any more.
@@ -180,7 +186,7 @@ async fn draw(
     journal: &Arc<Journal>,
     ready: Ready,
 ) -> std::result::Result<(Request, Drawn), RunError> {
-    let Ready { checked, runner, pictures, adapters, as_sent } = ready;
+    let Ready { checked, runner, pictures, adapters, prompt, as_sent } = ready;
     let id = checked.endpoint().id;
     let options = JobOptions::of(&lease.job.options);
     let ignored = options.ignored.into_iter().map(|name| format!("{id} has no field {name}; it was ignored"));
@@ -198,6 +204,9 @@ async fn draw(
         as_large_as_given(&mut request);
     }
     request.adapters = adapters;
+    if let Some(prompt) = prompt {
+        request.input.prompt = prompt;
+    }
     request.put(as_sent);
     request.resume = submitted_before(worker, lease).await?;
     let limit = worker.config.runs.of(id).map(|limit| (limit, "[worker] run_s"));

@@ -147,7 +147,7 @@ impl Slot {
                 None => None,
             };
             let Some((lease, changes)) = self.next(&drain).await else { break };
-            let beside = self.fetching.place(&self.worker.models, &self.worker.config.adapters, &lease);
+            let beside = self.fetching.place(&self.worker.models, &self.worker.config, &lease);
             drop(turn);
             match beside {
                 Some(place) => self.fetch(lease, changes, (&drain, &stop), place),

@@ -22,7 +22,8 @@ pub(super) const AURA_FLOW: Endpoint = Endpoint {
             boolean(
                 "expand_prompt",
                 true,
-                "Whether the prompt is made longer first; the answer says which prompt was used.",
+                "Whether the prompt is made longer first, where this server has a language model for it; the answer says which prompt \
+                 was used.",
             ),
         ],
         apart: &[],

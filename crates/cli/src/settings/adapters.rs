@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use scumble_worker::{Adapters, AdaptersConfig, FetchConfig, Hub, Paths};
+use scumble_worker::{Adapters, AdaptersConfig, FetchConfig, Hub, Paths, Prompts};
 
 use super::file::{AdaptersSection, File, Token};
-use super::{fetch_config, place, secret, units};
+use super::{fetch_config, place, prompts, secret, units};
 use crate::failure::Failure;
 
 /// The folder in the data dir that holds what was downloaded.
@@ -14,10 +14,12 @@ const CACHE: &str = "adapters";
 /// What the public hub's own programs read.
 const TOKEN: &str = "HF_TOKEN";
 
-/// What `scumble run` needs of the settings: how pictures and adapters are read that the owner names.
+/// What `scumble run` needs of the settings: how pictures and adapters are read that the owner names, and who makes prompts
+/// longer.
 pub(crate) struct Sources {
     pub(crate) fetch: FetchConfig,
     pub(crate) adapters: Adapters,
+    pub(crate) prompts: Prompts,
 }
 
 impl Sources {
@@ -31,7 +33,7 @@ impl Sources {
         // without a home nothing is kept, and what needs that says so
         let cache = place::data_dir(data_dir).ok().map(|folder| folder.join(CACHE));
         let adapters = Adapters::new(AdaptersConfig { paths: Paths::Any, cache, allow_private: true, ..settings });
-        Ok(Self { fetch, adapters })
+        Ok(Self { fetch, adapters, prompts: prompts::open(file.prompts)? })
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) struct File {
     pub(super) fetch: FetchSection,
     pub(super) adapters: AdaptersSection,
     pub(super) retention: RetentionSection,
+    pub(super) prompts: Option<PromptsSection>,
     pub(super) models: HashMap<String, ModelSection>,
     pub(super) openai: OpenAiSection,
     pub(super) providers: scumble_worker::makers::Settings,
@@ -152,6 +153,18 @@ impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Token(…)")
     }
+}
+
+/// The language model that makes prompts longer.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PromptsSection {
+    pub(super) url: String,
+    pub(super) model: String,
+    pub(super) api_key: Option<Token>,
+    pub(super) deadline_s: Option<Quantity>,
+    pub(super) max_tokens: Option<u32>,
+    pub(super) instruction: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

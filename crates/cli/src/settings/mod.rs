@@ -9,6 +9,7 @@ mod makers;
 mod models;
 mod place;
 mod plain;
+mod prompts;
 pub(crate) mod secret;
 mod tls;
 mod units;
@@ -107,6 +108,8 @@ impl Settings {
                 faults: args.fault.clone().unwrap_or_default(),
                 adapters,
                 memory,
+                // with --replay nothing is sent to anybody
+                prompts: prompts::open(file.prompts.filter(|_| args.replay.is_none()))?,
                 ..worker_config(file.worker, &file.limits, &file.webhooks, &file.fetch, &file.retention)?
             },
         })

@@ -29,6 +29,10 @@ impl Runner for Choices {
         if every { Needs::Every } else { Needs::Near }
     }
 
+    fn draws_prompts(&self) -> bool {
+        self.choices.iter().any(|choice| choice.runner.draws_prompts())
+    }
+
     fn loads_adapters(&self) -> bool {
         self.choices.iter().any(|choice| choice.runner.loads_adapters())
     }

@@ -188,6 +188,11 @@ pub trait Runner: Send + Sync {
         false
     }
 
+    /// Whether it draws a prompt as it is: then somebody else makes it longer where an input asks for that.
+    fn draws_prompts(&self) -> bool {
+        false
+    }
+
     /// What of an input it cannot follow, found out before anything is fetched for it.
     fn refuses(&self, _input: &Input) -> Vec<Problem> {
         Vec::new()

@@ -12,7 +12,7 @@ use scumble_api::{Input, MadePicture, Output};
 use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{DType, Trace, device};
 use scumble_worker::runner::{Drawn, Local, Model, Needs, Request, RunError, Watch, other_size, refusals};
-use scumble_worker::{Budget, GivenAdapter, GivenPicture, Inputs, advice, fresh_seed, source};
+use scumble_worker::{Budget, Inputs, advice, fresh_seed, source};
 
 use crate::args::{Dtype, Run};
 use crate::failure::Failure;
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let target = Target::choose(args, &asked.prompt, seed, asked.images, asked.format)?;
     let screen = args.show.map(Screen::find).transpose()?;
     let trace = args.trace.is_some().then(Trace::new);
-    (request.pictures, request.adapters) = runtime.block_on(files(args, &input, &progress))?;
+    runtime.block_on(prepare(args, &input, &mut request, &progress))?;
     let drawn = draw(args, source, &request, &progress, trace.as_ref())?;
     other_size(&request, &drawn).iter().for_each(|said| out::say(said));
     target.put(&drawn.pictures)?;
@@ -61,16 +61,17 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     }
 }
 
-/// The pictures and adapters that the input names: paths, URLs, data URIs, repositories.
-async fn files(
-    args: &Run,
-    input: &Input,
-    progress: &Progress,
-) -> Result<(Vec<GivenPicture>, Vec<GivenAdapter>), Failure> {
-    let Sources { fetch, adapters } = Sources::read(args.config.as_deref(), args.data_dir.as_deref())?;
+/// Reads the pictures and adapters that the input names (paths, URLs, data URIs, repositories), and has the prompt made
+/// longer.
+async fn prepare(args: &Run, input: &Input, request: &mut Request, progress: &Progress) -> Result<(), Failure> {
+    let Sources { fetch, adapters, prompts } = Sources::read(args.config.as_deref(), args.data_dir.as_deref())?;
     let inputs = Inputs::local(fetch, Budget::new(MEMORY), adapters);
-    let pictures = inputs.given(input, Needs::Every, progress).await?;
-    Ok((pictures, inputs.adapters(input, progress).await?))
+    request.pictures = inputs.given(input, Needs::Every, progress).await?;
+    request.adapters = inputs.adapters(input, progress).await?;
+    if let Some(prompt) = prompts.longer(input, progress).await? {
+        request.input.prompt = prompt;
+    }
+    Ok(())
 }
 
 /// What pictures of one input may take while they are read.

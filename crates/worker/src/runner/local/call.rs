@@ -9,10 +9,17 @@ use serde_json::{Map, Value};
 use super::super::{Request, RunError, Watch};
 use crate::inputs::{InputImage, InputPixels};
 
-/// Fields that others see to: how pictures are stored and given back, whether they are looked at, and what is done with
-/// what the engine has made.
-const ELSEWHERE: &[&str] =
-    &["output_format", "sync_mode", "enable_safety_checker", "safety_tolerance", "paste_back", "resize_to_original"];
+/// Fields that others see to: what becomes of the prompt first, how pictures are stored and given back, whether they are
+/// looked at, and what is done with what the engine has made.
+const ELSEWHERE: &[&str] = &[
+    "expand_prompt",
+    "output_format",
+    "sync_mode",
+    "enable_safety_checker",
+    "safety_tolerance",
+    "paste_back",
+    "resize_to_original",
+];
 
 /// What a picture as large as one that was given is held to.
 const LIMITS: SizeLimits = SizeLimits { min: 16, max: 1 << 14, area: 4_194_304, step: 16 };
@@ -71,10 +78,6 @@ fn refusal(field: Option<&Field>, name: &str, value: &Value) -> Option<Problem> 
 
 fn remark(endpoint: &Endpoint, name: &str, value: &Value) -> Option<String> {
     match (name, value) {
-        ("expand_prompt", Value::Bool(true)) => {
-            Some("expand_prompt: no language model is here to make the prompt longer; it is used as it is".to_owned())
-        }
-        ("expand_prompt", _) => None,
         ("acceleration", Value::String(how)) => (how == "high")
             .then(|| "acceleration: this model computes every step in full, whatever is asked".to_owned()),
         // what stands there unless somebody says otherwise is nobody's wish

@@ -71,6 +71,10 @@ impl Runner for Local {
         true
     }
 
+    fn draws_prompts(&self) -> bool {
+        true
+    }
+
     fn refuses(&self, input: &Input) -> Vec<Problem> {
         call::refusals(input)
     }
