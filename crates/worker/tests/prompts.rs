@@ -58,10 +58,13 @@ enum Does {
     LeadsAway(String),
 }
 
+/// The key and the body of a question.
+type Heard = (Option<String>, Value);
+
 #[derive(Clone)]
 struct Model {
     does: Does,
-    heard: Arc<Mutex<Vec<(Option<String>, Value)>>>,
+    heard: Arc<Mutex<Vec<Heard>>>,
     address: SocketAddr,
 }
 
@@ -90,7 +93,7 @@ impl Model {
         .unwrap()
     }
 
-    fn asked(&self) -> Vec<(Option<String>, Value)> {
+    fn asked(&self) -> Vec<Heard> {
         self.heard.lock().unwrap().clone()
     }
 }
