@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Scumble against diffusers: the same checkpoint, seed and parameters give the same picture.
+"""Scumble against diffusers: the same checkpoint, seed and parameters give the same picture. F-Lite, which diffusers has not, is
+compared with the computation in f_lite.py, and tokenizers that sentencepiece made with sentencepiece.
 
 Every case makes a tiny random checkpoint, lets diffusers (float32, CPU, generator on the CPU) and the `scumble` binary
 draw from it, and compares everything on the way: token ids, noise and schedule bit for bit, embeddings, the first step
@@ -8,7 +9,7 @@ and every step's latents within rounding, pictures within one level. The starter
     python test_parity.py            # all cases
     python test_parity.py -k tiles   # some
 
-SCUMBLE_BIN names another binary than target/release/scumble.
+SCUMBLE_BIN names another binary than target/release/scumble, and IDS_BIN another than target/release/examples/ids.
 """
 
 import copy
@@ -31,7 +32,11 @@ from diffusers import FluxPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
+import f_lite
+import hidream
 import make_reference
+import pieces
+import small
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("SCUMBLE_BIN", ROOT / "target/release/scumble")
@@ -43,7 +48,8 @@ LEVELS = 1
 EXACT = ("noise.first_draw", "schedule.sigmas", "schedule.timesteps", "prompt.tokenizer.input_ids",
          "prompt.tokenizer_2.input_ids", "prompt.tokenizer_3.input_ids", "negative.tokenizer.input_ids",
          "negative.tokenizer_2.input_ids", "negative.tokenizer_3.input_ids", "step0.transformer.in.txt_ids",
-         "step0.transformer.in.img_ids")
+         "step0.transformer.in.img_ids", "prompt.tokenizer_4.input_ids", "negative.tokenizer_4.input_ids",
+         "prompt.tokenizer_4.attention_mask", "negative.tokenizer_4.attention_mask")
 SD35 = "fal-ai/stable-diffusion-v35-large"
 # How a call is written on the command line.
 FIELDS = {
@@ -206,6 +212,63 @@ class Parity(unittest.TestCase):
         call = Call(seed=51, steps=20, guidance=6.0, width=192, height=16, images=2)
         self.from_tiny("auraflow", "fal-ai/aura-flow", call)
 
+    # ------------------------------------------------------------------------------------------------- HiDream-I1
+    def test_hidream_full_as_it_is_used(self):
+        self.hidream("full", Call(prompt=small.PROMPT, negative=small.NEGATIVE, steps=50, guidance=5.0, width=128, height=128))
+
+    def test_hidream_dev_and_fast_as_they_are_used(self):
+        self.hidream("dev", Call(prompt=small.PROMPT, seed=71, steps=28, width=128, height=128))
+        self.hidream("fast", Call(prompt=small.PROMPT, seed=2**64 - 1, steps=16, width=128, height=128))
+
+    def test_hidream_draws_several_pictures_of_other_shapes(self):
+        self.hidream("full", Call(prompt=small.PROMPT, negative="", seed=72, guidance=3.0, width=192, height=80, images=3))
+        self.hidream("full", Call(prompt="a dog", seed=73, steps=1, guidance=1.0, width=16, height=16))
+        self.hidream("fast", Call(prompt="a dog", seed=74, steps=3, width=64, height=240, images=2))
+        larger = {"max_resolution": [28, 28]}
+        self.hidream("dev", Call(prompt="a dog", seed=75, steps=2, width=224, height=208, tiny={"sizes": larger}))
+
+    def test_hidream_with_words_that_no_vocabulary_has(self):
+        odd, long = "  Ünïcödé 猫, 3×4 = 12! 🦊  a Cat's\thello  ", "the red fox of the artist in the snow " * 60
+        for seed, (prompt, negative) in enumerate([("", ""), (odd, long), (long, odd), (long, "")], start=76):
+            call = Call(prompt=prompt, negative=negative, seed=seed, steps=2, guidance=5.0, width=96, height=160)
+            self.hidream("full", call)
+
+    def test_hidream_with_other_architectures(self):
+        deep = {"num_layers": 1, "num_single_layers": 3, "num_attention_heads": 3, "num_routed_experts": 6,
+                "num_activated_experts": 3, "attention_head_dim": 24, "axes_dims_rope": [8, 8, 8],
+                "llama_layers": [4, 0, 2, 3], "caption_channels": [32, 48], "text_emb_dim": 56}
+        texts = {"clip_l": (32, 48, 3, 4, 248, 24), "clip_g": (24, 64, 2, 2, 218, 32), "t5": (32, 8, 64, 3, 4),
+                 "llama": (48, 80, 5, 6, 3)}
+        call = Call(prompt=small.PROMPT, negative="a dog", seed=81, steps=6, guidance=7.5, width=112, height=128)
+        self.hidream("full", replace(call, tiny={"sizes": deep, "texts": texts, "tag": "deep."}))
+        one = {"num_routed_experts": 2, "num_activated_experts": 1}
+        self.hidream("dev", replace(call, negative=None, guidance=None, tiny={"sizes": one, "tag": "one."}))
+        all_of_them = {"num_routed_experts": 3, "num_activated_experts": 3}
+        self.hidream("fast", replace(call, negative=None, guidance=None, tiny={"sizes": all_of_them, "tag": "all."}))
+
+    # ----------------------------------------------------------------------------------------------------- F-Lite
+    def test_f_lite_as_it_is_used(self):
+        call = Call(prompt=small.PROMPT, steps=28, guidance=3.5)
+        self.f_lite("standard", call)
+        self.f_lite("texture", replace(call, seed=91, negative=small.NEGATIVE, tiny={"tag": "texture."}))
+
+    def test_f_lite_with_other_sizes_texts_and_architectures(self):
+        odd, long = "  Ünïcödé 猫, 3×4 = 12! 🦊  a Cat's hello  ", "the red fox of the artist in the snow " * 60
+        self.f_lite("standard", Call(prompt=odd, negative=long, seed=92, guidance=6.0, width=208, height=48, images=2))
+        self.f_lite("standard", Call(prompt="", seed=93, steps=1, guidance=1.0, width=16, height=16))
+        self.f_lite("standard", Call(prompt=long, negative=odd, seed=94, steps=2, guidance=20.0, width=64, height=256))
+        wide = {"hidden_size": 96, "num_heads": 4, "depth": 2, "cross_attn_input_size": 32, "train_bias_and_rms": True,
+                "mlp_ratio": 3.0, "rope_base": 500}
+        tiny = {"sizes": wide, "t5": (32, 8, 48, 10, 4), "tag": "wide."}
+        self.f_lite("standard", Call(prompt="a dog", seed=95, steps=5, guidance=4.0, images=3, tiny=tiny))
+        self.f_lite("standard", Call(prompt="a dog", seed=96, steps=2, guidance=4.0, tiny={"sizes": {"residual_v": False}}))
+
+    # ------------------------------------------------------------------------------------------------- tokenizers
+    def test_sentencepiece_files_give_the_ids_of_sentencepiece(self):
+        with tempfile.TemporaryDirectory() as folder:
+            compared = pieces.compare(Path(folder), self)
+        print(f"sentencepiece: {compared} texts, all ids the same")
+
     # ---------------------------------------------------------------------------------------------- acceleration
     def test_steps_are_taken_over_as_first_block_caching_does(self):
         last = []
@@ -250,6 +313,23 @@ class Parity(unittest.TestCase):
             trace, pictures = draw(folder, endpoint, call, "--weights", made / "pipeline", more=fields)
             self.compare(call, reference, trace, pictures)
             return trace
+
+    def hidream(self, variant, call):
+        """The same for HiDream-I1, whose texts are as long as its endpoints have them."""
+        self.own(hidream, f"fal-ai/hidream-i1-{variant}", call, variant)
+
+    def f_lite(self, endpoint, call):
+        """The same for F-Lite."""
+        self.own(f_lite, f"fal-ai/f-lite/{endpoint}", call)
+
+    def own(self, family, endpoint, call, *variant):
+        """A module of its own writes the checkpoint and knows what is right."""
+        call = replace(call, max_sequence_length=None)
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder, "pipeline")
+            family.write(root, *variant, **call.tiny)
+            reference = family.record(root, call)
+            self.compare(call, reference, *draw(folder, endpoint, call, "--weights", root))
 
     def starter(self, call):
         """diffusers draws from the starter's files, Scumble from the same ones inside the binary, as users do."""

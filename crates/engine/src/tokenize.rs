@@ -1,5 +1,8 @@
 //! Text to token ids, from the files that published repositories carry.
 
+mod pieces;
+
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
@@ -11,6 +14,7 @@ use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
 
 use crate::error::{Error, Result};
 use crate::weights::Checkpoint;
+use pieces::Pieces;
 
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
@@ -125,36 +129,44 @@ fn clip_pre_tokenizer() -> tokenizers::Result<PreTokenizerWrapper> {
     Ok(tokenizers::pre_tokenizers::sequence::Sequence::new(vec![split.into(), bytes.into()]).into())
 }
 
-/// T5's and UMT5's tokenizer: whatever `tokenizer.json` says, cut and padded to a length that the caller chooses.
+/// Files of sentencepiece, as T5 and others name them.
+const PIECES: [&str; 2] = ["spiece.model", "tokenizer.model"];
+
+/// T5's and UMT5's tokenizer: whatever `tokenizer.json` says, or sentencepiece's own file where that is all there is; cut and
+/// padded to a length that the caller chooses.
 pub struct T5Tokenizer {
-    inner: Tokenizer,
+    inner: Words,
     end: u32,
-    /// What stands for text that the vocabulary lacks, where it has such a token.
-    unknown: Option<u32>,
     /// `model_max_length` of the configuration.
     pub max_length: usize,
 }
 
 impl T5Tokenizer {
-    /// Reads `tokenizer.json` and `tokenizer_config.json` from a folder such as `tokenizer_2`.
+    /// Reads `tokenizer.json`, or else `spiece.model` or `tokenizer.model`, and `tokenizer_config.json` from a folder such as
+    /// `tokenizer_2`.
     ///
     /// # Errors
     /// Files that are absent or of another kind.
     pub fn load(checkpoint: &Checkpoint, folder: &str) -> Result<Self> {
-        let file = format!("{folder}/tokenizer.json");
+        let named = |name: &str| format!("{folder}/{name}");
+        let whole = named("tokenizer.json");
+        let pieces = PIECES.map(named).into_iter().find(|file| checkpoint.has(file));
+        let file = pieces.filter(|_| !checkpoint.has(&whole)).unwrap_or(whole);
         let damaged = |reason: String| Error::Damaged { path: checkpoint.path(&file), reason };
-        let mut inner = Tokenizer::from_bytes(checkpoint.read(&file)?).map_err(|e| damaged(e.to_string()))?;
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(|e| damaged(e.to_string()))?;
-        let end = inner.token_to_id("</s>").ok_or_else(|| damaged("it has no </s>".into()))?;
+        let bytes = checkpoint.read(&file)?;
+        let inner = match file.ends_with(".json") {
+            true => Words::of_json(&bytes),
+            false => Pieces::read(&bytes).map(Words::Pieces),
+        };
+        let inner = inner.map_err(damaged)?;
+        let end = inner.id("</s>").ok_or_else(|| damaged("it has no </s>".into()))?;
         let config = format!("{folder}/tokenizer_config.json");
         let max_length = match checkpoint.has(&config) {
             // unset lengths are published as 10^30
             true => checkpoint.config(&config)?.number_or("model_max_length", 512.0)?.min(512.0) as usize,
             false => 512,
         };
-        let unknown = inner.token_to_id("<unk>");
-        Ok(Self { inner, end, unknown, max_length })
+        Ok(Self { inner, end, max_length })
     }
 
     /// The words of a text that the vocabulary lacks, wholly or in part, each once, in their order. What is no letter
@@ -163,15 +175,15 @@ impl T5Tokenizer {
     /// # Errors
     /// A text that the model behind the file cannot encode.
     pub fn unknown_words(&self, text: &str) -> Result<Vec<String>> {
-        let encoding = self.inner.encode(text, false).map_err(bad_prompt)?;
+        let (text, places) = self.inner.unknown(text)?;
         let (mut words, mut seen, mut done) = (Vec::new(), HashSet::new(), 0);
-        for (id, (start, end)) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
+        for (start, end) in places {
             let lacks = |part: &str| part.contains(char::is_alphanumeric);
-            if Some(*id) != self.unknown || *start < done || !text.get(*start..*end).is_some_and(lacks) {
+            if start < done || !text.get(start..end).is_some_and(lacks) {
                 continue;
             }
-            let begin = text[..*start].rfind(char::is_whitespace).map_or(0, |at| at + char_length(&text[at..]));
-            done = text[*end..].find(char::is_whitespace).map_or(text.len(), |at| end + at);
+            let begin = text[..start].rfind(char::is_whitespace).map_or(0, |at| at + char_length(&text[at..]));
+            done = text[end..].find(char::is_whitespace).map_or(text.len(), |at| end + at);
             let word = text[begin..done].trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
             if seen.insert(word.clone()) {
                 words.push(word);
@@ -193,12 +205,57 @@ impl T5Tokenizer {
     /// # Errors
     /// As [`T5Tokenizer::encode`].
     pub fn encode_counted(&self, text: &str, length: usize) -> Result<(Vec<u32>, usize)> {
-        let encoding = self.inner.encode(text, false).map_err(bad_prompt)?;
-        let mut ids: Vec<u32> = encoding.get_ids().iter().copied().take(length.saturating_sub(1)).collect();
+        let mut ids = self.inner.ids(text)?;
+        ids.truncate(length.saturating_sub(1));
         ids.push(self.end);
         let real = ids.len();
         ids.resize(length, 0);
         Ok((ids, real))
+    }
+}
+
+/// What cuts texts.
+enum Words {
+    Json(Box<Tokenizer>),
+    Pieces(Pieces),
+}
+
+impl Words {
+    fn of_json(bytes: &[u8]) -> std::result::Result<Self, String> {
+        let mut inner = Tokenizer::from_bytes(bytes).map_err(|e| e.to_string())?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|e| e.to_string())?;
+        Ok(Self::Json(Box::new(inner)))
+    }
+
+    fn id(&self, token: &str) -> Option<u32> {
+        match self {
+            Self::Json(inner) => inner.token_to_id(token),
+            Self::Pieces(pieces) => pieces.id(token),
+        }
+    }
+
+    fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(match self {
+            Self::Json(inner) => inner.encode(text, false).map_err(bad_prompt)?.get_ids().to_vec(),
+            Self::Pieces(pieces) => pieces.encode(text).ids,
+        })
+    }
+
+    /// The text as it was cut, and where in it the vocabulary has nothing.
+    fn unknown<'a>(&self, text: &'a str) -> Result<(Cow<'a, str>, Vec<(usize, usize)>)> {
+        let inner = match self {
+            Self::Json(inner) => inner,
+            Self::Pieces(pieces) => {
+                let encoded = pieces.encode(text);
+                return Ok((encoded.text.into(), encoded.unknown));
+            }
+        };
+        let encoding = inner.encode(text, false).map_err(bad_prompt)?;
+        let unknown = inner.token_to_id("<unk>");
+        let each = encoding.get_ids().iter().zip(encoding.get_offsets());
+        let places = each.filter(|(id, _)| Some(**id) == unknown).map(|(_, place)| *place).collect();
+        Ok((text.into(), places))
     }
 }
 

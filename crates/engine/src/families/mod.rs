@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::observer::Observer;
 use crate::pixels::Pixels;
 use crate::trace::Trace;
-use crate::weights::{Checkpoint, Precision, Source};
+use crate::weights::{Checkpoint, Evict, Precision, Source};
 
 pub use guided::is_guided;
 
@@ -67,6 +67,12 @@ pub trait Pipeline: Send + Sync {
     /// # Errors
     /// A text that its tokenizer cannot encode.
     fn unknown_words(&self, prompt: &str) -> Result<Vec<String>>;
+
+    /// Its text encoders, often half of its memory and idle while it draws: a memory budget may let them go between stages.
+    /// None where they are not apart from the rest.
+    fn encoders(&self) -> Option<&dyn Evict> {
+        None
+    }
 }
 
 /// Is told what a transformer's blocks make, by the names of golden files.
@@ -149,6 +155,10 @@ impl Pipeline for Told {
 
     fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {
         self.0.unknown_words(prompt)
+    }
+
+    fn encoders(&self) -> Option<&dyn Evict> {
+        self.0.encoders()
     }
 }
 

@@ -5,13 +5,11 @@ mod decoder;
 mod encoder;
 mod tiling;
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use candle_core::{DType, Tensor};
 
 use crate::error::Result;
 use crate::nn::Conv2d;
-use crate::weights::{Config, Weights};
+use crate::weights::{Config, Reloadable, Weights};
 use decoder::Decoder;
 use encoder::VaeEncoder;
 pub use tiling::Tiling;
@@ -94,14 +92,10 @@ pub struct Vae {
     config: VaeConfig,
     decoder: Decoder,
     post_quant: Option<Conv2d>,
-    /// Read when the first picture is encoded: most calls start from text alone.
-    encoder: Mutex<Option<Arc<VaeEncoder>>>,
-    /// Opens the files again for it: none stays mapped until then, since one that is cut short under its map ends the process.
-    reopen: Option<Reopen>,
+    /// Read when the first picture is encoded: most calls start from text alone. No file stays mapped until then, since one
+    /// that is cut short under its map ends the process.
+    encoder: Option<Reloadable<VaeEncoder>>,
 }
-
-/// Opens an autoencoder's files.
-type Reopen = Box<dyn Fn() -> Result<Weights> + Send + Sync>;
 
 impl Vae {
     /// Loads the decoder, and checks the names and shapes of the encoder; [`Vae::reopened_by`] says where that is.
@@ -114,8 +108,7 @@ impl Vae {
         Ok(Self {
             decoder: Decoder::load(config, &w.pp("decoder"))?,
             post_quant: config.post_quant_conv.then(post_quant).transpose()?,
-            encoder: Mutex::default(),
-            reopen: None,
+            encoder: None,
             config: config.clone(),
         })
     }
@@ -123,7 +116,8 @@ impl Vae {
     /// The same autoencoder, whose encoder is read from these weights when a picture is first encoded.
     #[must_use]
     pub fn reopened_by(self, reopen: impl Fn() -> Result<Weights> + Send + Sync + 'static) -> Self {
-        Self { reopen: Some(Box::new(reopen)), ..self }
+        let config = self.config.clone();
+        Self { encoder: Some(Reloadable::later(move || VaeEncoder::load(&config, &reopen()?))), ..self }
     }
 
     /// Sizes and factors.
@@ -170,20 +164,8 @@ impl Vae {
     /// # Errors
     /// Files that cannot be read any more, an autoencoder loaded for decoding only, or a device out of memory.
     pub fn encode(&self, image: &Tensor) -> Result<(Tensor, Tensor)> {
-        self.encoder()?.encode(image)
-    }
-
-    fn encoder(&self) -> Result<Arc<VaeEncoder>> {
-        let mut loaded = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(encoder) = &*loaded {
-            return Ok(encoder.clone());
-        }
-        let Some(reopen) = &self.reopen else {
-            return Err(candle_core::Error::Msg("this autoencoder was loaded for decoding only".into()).into());
-        };
-        let encoder = Arc::new(VaeEncoder::load(&self.config, &reopen()?)?);
-        *loaded = Some(encoder.clone());
-        Ok(encoder)
+        let only = || candle_core::Error::Msg("this autoencoder was loaded for decoding only".into());
+        self.encoder.as_ref().ok_or_else(only)?.get_unobserved()?.encode(image)
     }
 
     fn decode_whole(&self, z: &Tensor) -> Result<Tensor> {

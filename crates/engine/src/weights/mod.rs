@@ -15,6 +15,7 @@ mod held;
 mod loose;
 mod overlay;
 mod pickle;
+mod reloadable;
 pub(crate) mod shards;
 mod source;
 mod torch;
@@ -25,6 +26,8 @@ pub use held::{Precision, Weights};
 pub(crate) use loose::Loose;
 pub use loose::{Named, renamed};
 pub use overlay::{Change, Magnitude, Overlay};
+pub use reloadable::Evict;
+pub(crate) use reloadable::Reloadable;
 pub use source::{Checkpoint, EmbeddedFile, Source};
 #[cfg(feature = "fuzz")]
 pub use torch::count_tensors;

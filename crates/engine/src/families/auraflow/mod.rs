@@ -23,7 +23,7 @@ use crate::stages::{self, Canvas, DIFFUSERS, Held, TRANSFORMERS, load_held, load
 use crate::tokenize::T5Tokenizer;
 use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
-use crate::weights::{Checkpoint, Config, Precision};
+use crate::weights::{Checkpoint, Config, Evict, Precision, Reloadable, Weights};
 
 /// Text tokens that the released models were trained with.
 const TOKENS: usize = 256;
@@ -55,7 +55,7 @@ const ENCODER_PREFIXES: &[&str] = &["text_encoder.", "text_encoders.pile_t5xl.tr
 #[derive(Clone)]
 struct AuraFlow {
     tokenizer: Arc<T5Tokenizer>,
-    encoder: Held<T5Encoder>,
+    encoders: Reloadable<Held<T5Encoder>>,
     transformer: Held<AuraTransformer>,
     vae: Arc<Vae>,
     spacing: TrainedSpacing,
@@ -79,12 +79,15 @@ impl AuraFlow {
         let exact = stages::instead_of_half(precision, DType::F32);
         let vae = load_vae(checkpoint, &vae_config, &exact)?;
         let wide = stages::instead_of_half(precision, DType::BF16);
-        let encoder = load_held(checkpoint, "text_encoder", TRANSFORMERS, &wide, T5Encoder::ignores, move |w| {
-            T5Encoder::load(&encoder_config, w)
+        let again = checkpoint.clone();
+        let encoders = Reloadable::now(move || {
+            let config = encoder_config.clone();
+            let build = move |w: &Weights| T5Encoder::load(&config, w);
+            load_held(&again, "text_encoder", TRANSFORMERS, &wide, T5Encoder::ignores, build)
         })?;
         Ok(Self {
             tokenizer: Arc::new(T5Tokenizer::load(checkpoint, "tokenizer")?),
-            encoder,
+            encoders,
             dtype: transformer.dtype(),
             transformer,
             vae: Arc::new(vae),
@@ -93,40 +96,60 @@ impl AuraFlow {
         })
     }
 
-    /// The same model with the call's LoRAs, where they change anything.
-    fn changed(&self, call: &Call, context: &Context<'_>) -> Result<Option<Self>> {
+    /// The model and its text encoder with the call's LoRAs.
+    fn changed(&self, call: &Call, context: &Context<'_>) -> Result<(Self, Reloadable<Held<T5Encoder>>)> {
+        if call.loras.is_empty() {
+            return Ok((self.clone(), self.encoders.clone()));
+        }
+        let base = self.encoders.get(context.observer)?;
         let names = Some(&NAMES);
         let parts = [
             Part { folder: "transformer", weights: self.transformer.weights(), names, prefixes: lora::TRANSFORMER },
-            Part { folder: "text_encoder", weights: self.encoder.weights(), names: None, prefixes: ENCODER_PREFIXES },
+            Part { folder: "text_encoder", weights: base.weights(), names: None, prefixes: ENCODER_PREFIXES },
         ];
-        let Some([transformer, encoder]) = lora::overlays(&call.loras, &parts, context)? else { return Ok(None) };
-        let transformer = self.transformer.with(transformer)?;
-        Ok(Some(Self { transformer, encoder: self.encoder.with(encoder)?, ..self.clone() }))
+        let Some([transformer, encoder]) = lora::overlays(&call.loras, &parts, context)? else {
+            return Ok((self.clone(), self.encoders.using(base)));
+        };
+        let encoder = self.encoders.using(Arc::new(base.with(encoder)?));
+        Ok((Self { transformer: self.transformer.with(transformer)?, ..self.clone() }, encoder))
     }
 
-    fn draw(&self, canvas: Canvas, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
-        let text = self.encode(call, context)?;
+    fn draw(
+        &self,
+        encoder: Reloadable<Held<T5Encoder>>,
+        canvas: Canvas,
+        call: &Call,
+        context: &Context<'_>,
+    ) -> Result<Vec<Pixels>> {
+        let text = encoder.during(context.observer, |encoder| self.encode(encoder, call, context))?;
         let latents = self.denoise(canvas, &text, call, context)?;
         drop(text);
         stages::decode(&self.vae, &latents, context)
     }
 
     /// The states of the prompt for each picture; where guidance is on, those of the negative prompt before them.
-    fn encode(&self, call: &Call, context: &Context<'_>) -> Result<Tensor> {
+    fn encode(&self, encoder: &T5Encoder, call: &Call, context: &Context<'_>) -> Result<Tensor> {
         context.observer.stage(Stage::TextEncode).check()?;
-        let prompt = self.encode_text("prompt", &call.prompt, call, context)?;
+        let encode = |label, text| self.encode_text(encoder, label, text, call, context);
+        let prompt = encode("prompt", &call.prompt)?;
         if !call.is_guided() {
             return Ok(prompt);
         }
-        let negative = self.encode_text("negative", &call.negative, call, context)?;
+        let negative = encode("negative", &call.negative)?;
         Ok(Tensor::cat(&[negative, prompt], 0)?)
     }
 
-    fn encode_text(&self, label: &str, text: &str, call: &Call, context: &Context<'_>) -> Result<Tensor> {
+    fn encode_text(
+        &self,
+        encoder: &T5Encoder,
+        label: &str,
+        text: &str,
+        call: &Call,
+        context: &Context<'_>,
+    ) -> Result<Tensor> {
         let length = call.text_tokens(TOKENS, MOST_TOKENS)?;
         let (ids, real) = self.tokenizer.encode_counted(text, length)?;
-        let states = self.encoder.forward_masked(&ids, real)?;
+        let states = encoder.forward_masked(&ids, real)?;
         let mask: Vec<i64> = (0..length).map(|place| i64::from(place < real)).collect();
         let mask = Tensor::from_vec(mask, (1, length), &Device::Cpu)?;
         let parts = [
@@ -169,8 +192,8 @@ impl Pipeline for AuraFlow {
     fn generate(&self, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
         call.check()?;
         let canvas = Canvas::of(call, self.sizes(), self.vae.config())?;
-        let changed = self.changed(call, context)?;
-        changed.as_ref().unwrap_or(self).draw(canvas, call, context)
+        let (model, encoder) = self.changed(call, context)?;
+        model.draw(encoder, canvas, call, context)
     }
 
     fn sizes(&self) -> Sizes {
@@ -180,6 +203,10 @@ impl Pipeline for AuraFlow {
 
     fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {
         self.tokenizer.unknown_words(prompt)
+    }
+
+    fn encoders(&self) -> Option<&dyn Evict> {
+        Some(&self.encoders)
     }
 }
 

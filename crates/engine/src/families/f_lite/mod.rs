@@ -22,7 +22,7 @@ use crate::stages::{self, Canvas, DIFFUSERS, TRANSFORMERS, load, load_vae};
 use crate::tokenize::T5Tokenizer;
 use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
-use crate::weights::{Checkpoint, Config, Precision};
+use crate::weights::{Checkpoint, Config, Evict, Precision, Reloadable};
 
 /// Text tokens, padding with them: the model was trained with it and sees it.
 const TOKENS: usize = 512;
@@ -50,7 +50,7 @@ pub(super) const FAMILY: Family = Family {
 /// A loaded F-Lite.
 struct FLite {
     tokenizer: T5Tokenizer,
-    encoder: T5Encoder,
+    encoders: Reloadable<T5Encoder>,
     transformer: FLiteTransformer,
     vae: Vae,
     device: Device,
@@ -74,12 +74,15 @@ impl FLite {
         let vae = load_vae(checkpoint, &vae_config, precision)?;
         // T5-XXL overflows in float16; bfloat16 has its range
         let wide = stages::instead_of_half(precision, DType::BF16);
-        let encoder = load(checkpoint, "text_encoder", TRANSFORMERS, &wide, T5Encoder::ignores, |w| {
-            T5Encoder::load_first(&encoder_config, used, w)
+        let again = checkpoint.clone();
+        let encoders = Reloadable::now(move || {
+            load(&again, "text_encoder", TRANSFORMERS, &wide, T5Encoder::ignores, |w| {
+                T5Encoder::load_first(&encoder_config, used, w)
+            })
         })?;
         Ok(Self {
             tokenizer: T5Tokenizer::load(checkpoint, "tokenizer")?,
-            encoder,
+            encoders,
             dtype: transformer.dtype(),
             transformer,
             vae,
@@ -88,23 +91,31 @@ impl FLite {
     }
 
     /// The states of the prompt for each picture; where guidance is on, those of the negative prompt before them.
-    fn encode(&self, call: &Call, context: &Context<'_>) -> Result<Tensor> {
+    fn encode(&self, encoder: &T5Encoder, call: &Call, context: &Context<'_>) -> Result<Tensor> {
         context.observer.stage(Stage::TextEncode).check()?;
-        let prompt = self.encode_text("prompt", &call.prompt, call, context)?;
+        let encode = |label, text| self.encode_text(encoder, label, text, call, context);
+        let prompt = encode("prompt", &call.prompt)?;
         if !call.is_guided() {
             return Ok(prompt);
         }
         // no negative prompt is no text at all, not an empty one
         let negative = match &*call.negative {
             "" => prompt.zeros_like()?,
-            text => self.encode_text("negative", text, call, context)?,
+            text => encode("negative", text)?,
         };
         Ok(Tensor::cat(&[negative, prompt], 0)?)
     }
 
-    fn encode_text(&self, label: &str, text: &str, call: &Call, context: &Context<'_>) -> Result<Tensor> {
+    fn encode_text(
+        &self,
+        encoder: &T5Encoder,
+        label: &str,
+        text: &str,
+        call: &Call,
+        context: &Context<'_>,
+    ) -> Result<Tensor> {
         let ids = self.tokenizer.encode(text, call.text_tokens(TOKENS, TOKENS)?)?;
-        let states = self.encoder.forward(&ids)?;
+        let states = encoder.forward(&ids)?;
         let parts = [("tokenizer.input_ids", &stages::ids_tensor(&ids)?), ("text_encoder.hidden", &states)];
         stages::trace_texts(context, label, &parts)?;
         stages::repeated(&states, call.images, self.dtype)
@@ -142,7 +153,8 @@ impl Pipeline for FLite {
     fn generate(&self, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
         call.check()?;
         let canvas = Canvas::of(call, self.sizes(), self.vae.config())?;
-        let text = self.encode(call, context)?;
+        let encode = |encoder: &T5Encoder| self.encode(encoder, call, context);
+        let text = self.encoders.clone().during(context.observer, encode)?;
         let latents = self.denoise(canvas, &text, call, context)?;
         drop(text);
         stages::decode(&self.vae, &latents, context)
@@ -155,6 +167,10 @@ impl Pipeline for FLite {
 
     fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {
         self.tokenizer.unknown_words(prompt)
+    }
+
+    fn encoders(&self) -> Option<&dyn Evict> {
+        Some(&self.encoders)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::stages::{self, Canvas, DIFFUSERS, FirstBlock, Held, TRANSFORMERS, loa
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
-use crate::weights::{Checkpoint, Config, Precision};
+use crate::weights::{Checkpoint, Config, Evict, Precision, Reloadable};
 
 /// T5 tokens that the released models were trained with: guided ones (dev) and the distilled one (schnell).
 const TOKENS_GUIDED: usize = 512;
@@ -87,8 +87,7 @@ const T5_PREFIXES: &[&str] = &["text_encoder_2.", "text_encoders.t5xxl.transform
 struct Flux {
     clip_tokenizer: Arc<ClipTokenizer>,
     t5_tokenizer: Arc<T5Tokenizer>,
-    clip: Held<ClipText>,
-    t5: Held<T5Encoder>,
+    encoders: Reloadable<TextEncoders>,
     transformer: Held<FluxTransformer>,
     vae: Arc<Vae>,
     spacing: FlowSpacing,
@@ -97,6 +96,12 @@ struct Flux {
     dtype: DType,
     /// Whether it draws a part of a picture anew, and not a whole one.
     fills: bool,
+}
+
+/// The text encoders of a checkpoint.
+struct TextEncoders {
+    clip: Held<ClipText>,
+    t5: Held<T5Encoder>,
 }
 
 /// What the prompts became.
@@ -127,19 +132,12 @@ impl Flux {
             FluxTransformer::load(&transformer_config, w)
         })?;
         let vae = load_vae(checkpoint, &vae_config, precision)?;
-        let clip = load_held(checkpoint, "text_encoder", TRANSFORMERS, precision, ClipText::ignores, move |w| {
-            ClipText::load(&clip_config, w)
-        })?;
-        // T5-XXL overflows in float16; bfloat16 has its range
-        let wide = stages::instead_of_half(precision, DType::BF16);
-        let t5 = load_held(checkpoint, "text_encoder_2", TRANSFORMERS, &wide, T5Encoder::ignores, move |w| {
-            T5Encoder::load(&t5_config, w)
-        })?;
+        let (again, precise) = (checkpoint.clone(), precision.clone());
+        let encoders = Reloadable::now(move || TextEncoders::load(&again, &precise, &clip_config, &t5_config))?;
         Ok(Self {
             clip_tokenizer: Arc::new(ClipTokenizer::load(checkpoint, "tokenizer")?),
             t5_tokenizer: Arc::new(T5Tokenizer::load(checkpoint, "tokenizer_2")?),
-            clip,
-            t5,
+            encoders,
             dtype: transformer.dtype(),
             transformer,
             vae: Arc::new(vae),
@@ -149,41 +147,62 @@ impl Flux {
         })
     }
 
-    /// The same model with the call's LoRAs, where they change anything.
-    fn changed(&self, call: &Call, context: &Context<'_>) -> Result<Option<Self>> {
+    /// The model and its text encoders with the call's LoRAs.
+    fn changed(&self, call: &Call, context: &Context<'_>) -> Result<(Self, Reloadable<TextEncoders>)> {
+        if call.loras.is_empty() {
+            return Ok((self.clone(), self.encoders.clone()));
+        }
+        let base = self.encoders.get(context.observer)?;
         let names = Some(&NAMES);
         let parts = [
             Part { folder: "transformer", weights: self.transformer.weights(), names, prefixes: lora::TRANSFORMER },
-            Part { folder: "text_encoder", weights: self.clip.weights(), names: None, prefixes: CLIP_PREFIXES },
-            Part { folder: "text_encoder_2", weights: self.t5.weights(), names: None, prefixes: T5_PREFIXES },
+            Part { folder: "text_encoder", weights: base.clip.weights(), names: None, prefixes: CLIP_PREFIXES },
+            Part { folder: "text_encoder_2", weights: base.t5.weights(), names: None, prefixes: T5_PREFIXES },
         ];
-        let Some([transformer, clip, t5]) = lora::overlays(&call.loras, &parts, context)? else { return Ok(None) };
-        let transformer = self.transformer.with(transformer)?;
-        Ok(Some(Self { transformer, clip: self.clip.with(clip)?, t5: self.t5.with(t5)?, ..self.clone() }))
+        let Some([transformer, clip, t5]) = lora::overlays(&call.loras, &parts, context)? else {
+            return Ok((self.clone(), self.encoders.using(base)));
+        };
+        let encoders = TextEncoders { clip: base.clip.with(clip)?, t5: base.t5.with(t5)? };
+        let model = Self { transformer: self.transformer.with(transformer)?, ..self.clone() };
+        Ok((model, self.encoders.using(Arc::new(encoders))))
     }
 
-    fn draw(&self, canvas: Canvas, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
-        let texts = self.encode(call, context)?;
+    fn draw(
+        &self,
+        encoders: Reloadable<TextEncoders>,
+        canvas: Canvas,
+        call: &Call,
+        context: &Context<'_>,
+    ) -> Result<Vec<Pixels>> {
+        let texts = encoders.during(context.observer, |encoders| self.encode(encoders, call, context))?;
         let latents = self.denoise(canvas, &texts, call, context)?;
         drop(texts);
         stages::decode(&self.vae, &unpack(&latents, canvas)?, context)
     }
 
     /// The prompt, and the negative one where true guidance needs it.
-    fn encode(&self, call: &Call, context: &Context<'_>) -> Result<Texts> {
+    fn encode(&self, encoders: &TextEncoders, call: &Call, context: &Context<'_>) -> Result<Texts> {
         context.observer.stage(Stage::TextEncode).check()?;
-        let prompt = self.encode_text("prompt", &call.prompt, call, context)?;
-        let negative = || self.encode_text("negative", &call.negative, call, context);
+        let encode = |label, text| self.encode_text(encoders, label, text, call, context);
+        let prompt = encode("prompt", &call.prompt)?;
+        let negative = || encode("negative", &call.negative);
         Ok(Texts { prompt, negative: (call.true_cfg > 1.0).then(negative).transpose()? })
     }
 
-    fn encode_text(&self, label: &str, text: &str, call: &Call, context: &Context<'_>) -> Result<Text> {
+    fn encode_text(
+        &self,
+        encoders: &TextEncoders,
+        label: &str,
+        text: &str,
+        call: &Call,
+        context: &Context<'_>,
+    ) -> Result<Text> {
         let default = if self.transformer.config().guidance { TOKENS_GUIDED } else { TOKENS_SCHNELL };
         let length = call.text_tokens(default.min(self.t5_tokenizer.max_length), 512)?;
         let clip_ids = self.clip_tokenizer.encode(text)?;
         let t5_ids = self.t5_tokenizer.encode(text, length)?;
-        let clip = self.clip.forward(&clip_ids)?;
-        let sequence = self.t5.forward(&t5_ids)?;
+        let clip = encoders.clip.forward(&clip_ids)?;
+        let sequence = encoders.t5.forward(&t5_ids)?;
         let parts = [
             ("tokenizer.input_ids", &stages::ids_tensor(&clip_ids)?),
             ("tokenizer_2.input_ids", &stages::ids_tensor(&t5_ids)?),
@@ -276,8 +295,8 @@ impl Pipeline for Flux {
     fn generate(&self, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
         call.check()?;
         let canvas = Canvas::of(call, self.sizes(), self.vae.config())?;
-        let changed = self.changed(call, context)?;
-        changed.as_ref().unwrap_or(self).draw(canvas, call, context)
+        let (model, encoders) = self.changed(call, context)?;
+        model.draw(encoders, canvas, call, context)
     }
 
     fn sizes(&self) -> Sizes {
@@ -287,6 +306,25 @@ impl Pipeline for Flux {
     /// T5 is asked: CLIP's tokenizer cuts words that it lacks into bytes, and knows every byte.
     fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {
         self.t5_tokenizer.unknown_words(prompt)
+    }
+
+    fn encoders(&self) -> Option<&dyn Evict> {
+        Some(&self.encoders)
+    }
+}
+
+impl TextEncoders {
+    fn load(checkpoint: &Checkpoint, precision: &Precision, clip: &ClipConfig, t5: &T5Config) -> Result<Self> {
+        let (clip, t5) = (clip.clone(), t5.clone());
+        let clip = load_held(checkpoint, "text_encoder", TRANSFORMERS, precision, ClipText::ignores, move |w| {
+            ClipText::load(&clip, w)
+        })?;
+        // T5-XXL overflows in float16; bfloat16 has its range
+        let wide = stages::instead_of_half(precision, DType::BF16);
+        let t5 = load_held(checkpoint, "text_encoder_2", TRANSFORMERS, &wide, T5Encoder::ignores, move |w| {
+            T5Encoder::load(&t5, w)
+        })?;
+        Ok(Self { clip, t5 })
     }
 }
 

@@ -18,6 +18,7 @@ const BESIDE: [&str; 6] = [
 ];
 
 /// Where it is.
+#[derive(Clone)]
 pub(super) struct Brought {
     /// The checkpoint itself, or a folder beside it.
     pub(super) checkpoint: Checkpoint,

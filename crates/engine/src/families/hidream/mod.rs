@@ -27,8 +27,8 @@ use crate::samplers::{Lcm, Sampler, Schedule, TrainedSpacing, UniPc, UniPcSpacin
 use crate::stages::{self, Canvas, DIFFUSERS, Held, load_held, load_vae};
 use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
-use crate::weights::{Checkpoint, Config, Precision};
-use text::{Text, TextEncoders};
+use crate::weights::{Checkpoint, Config, Evict, Precision, Reloadable};
+use text::{Text, TextEncoders, Tokenizers};
 use transformer::{Captions, HiDreamInputs};
 
 pub(super) const FAMILY: Family = Family {
@@ -53,7 +53,8 @@ pub(super) const FAMILY: Family = Family {
 /// A loaded HiDream-I1. A clone shares everything.
 #[derive(Clone)]
 struct HiDream {
-    encoders: Arc<TextEncoders>,
+    tokenizers: Arc<Tokenizers>,
+    encoders: Reloadable<TextEncoders>,
     transformer: Held<HiDreamTransformer>,
     vae: Arc<Vae>,
     walk: Walk,
@@ -85,7 +86,11 @@ impl HiDream {
         let channels = ("in_channels", transformer_config.channels, vae_config.latent_channels, "the latent channels");
         transformer_file.fits(&[channels])?;
         let walk = Walk::read(&checkpoint.config("scheduler/scheduler_config.json")?)?;
-        let encoders = TextEncoders::load(checkpoint, precision, &transformer_file, &transformer_config)?;
+        let brought = brought::find(checkpoint)?;
+        let tokenizers = Arc::new(Tokenizers::load(checkpoint, &brought)?);
+        let (again, precise, sizes) = (checkpoint.clone(), precision.clone(), transformer_config.clone());
+        let encoders =
+            Reloadable::now(move || TextEncoders::load(&again, &brought, &precise, &transformer_file, &sizes))?;
         // activations of the transformer leave float16's range as well
         let wide = stages::instead_of_half(precision, DType::BF16);
         let none = |_: &str| false;
@@ -93,7 +98,8 @@ impl HiDream {
             HiDreamTransformer::load(&transformer_config, w)
         })?;
         Ok(Self {
-            encoders: Arc::new(encoders),
+            tokenizers,
+            encoders,
             dtype: transformer.dtype(),
             transformer,
             vae: Arc::new(load_vae(checkpoint, &vae_config, precision)?),
@@ -131,17 +137,18 @@ impl HiDream {
     }
 
     fn draw(&self, canvas: Canvas, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
-        let conditions = self.encode(call, context)?;
+        let encode = |encoders: &TextEncoders| self.encode(encoders, call, context);
+        let conditions = self.encoders.clone().during(context.observer, encode)?;
         let latents = self.denoise(canvas, &conditions, call, context)?;
         drop(conditions);
         stages::decode(&self.vae, &latents, context)
     }
 
     /// States of texts are dropped here: what the blocks read of them is computed once.
-    fn encode(&self, call: &Call, context: &Context<'_>) -> Result<Conditions> {
+    fn encode(&self, encoders: &TextEncoders, call: &Call, context: &Context<'_>) -> Result<Conditions> {
         context.observer.stage(Stage::TextEncode).check()?;
         let encode = |label: &str, text: &str| -> Result<(Captions, Tensor)> {
-            let Text { t5, llama, pooled } = self.encoders.encode(label, text, call, context)?;
+            let Text { t5, llama, pooled } = encoders.encode(&self.tokenizers, label, text, call, context)?;
             let pooled = stages::repeated(&pooled, call.images, self.dtype)?;
             Ok((self.transformer.captions(&t5, &llama)?, pooled))
         };
@@ -237,7 +244,11 @@ impl Pipeline for HiDream {
     }
 
     fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {
-        self.encoders.unknown_words(prompt)
+        self.tokenizers.unknown_words(prompt)
+    }
+
+    fn encoders(&self) -> Option<&dyn Evict> {
+        Some(&self.encoders)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::brought::{self, Brought};
+use super::brought::Brought;
 use super::config::HiDreamConfig;
 use crate::call::Call;
 use crate::encoders::{ClipConfig, ClipText, Llama, LlamaConfig, T5Config, T5Encoder};
@@ -28,39 +28,55 @@ pub(super) struct Text {
     pub(super) pooled: Tensor,
 }
 
-/// The encoders of a checkpoint: half of its memory, and idle while it draws. Nothing else holds their weights, so that
-/// they are free as soon as this is dropped, and [`TextEncoders::load`] brings them back.
-pub(super) struct TextEncoders {
-    clip_l: Clip,
-    clip_g: Clip,
-    t5: T5Encoder,
-    t5_tokenizer: T5Tokenizer,
-    llama: Llama,
-    llama_tokenizer: LlamaTokenizer,
+/// The tokenizers of a checkpoint.
+pub(super) struct Tokenizers {
+    clip_l: ClipTokenizer,
+    clip_g: ClipTokenizer,
+    t5: T5Tokenizer,
+    llama: LlamaTokenizer,
 }
 
-struct Clip {
-    tokenizer: ClipTokenizer,
-    model: ClipText,
-    projection: usize,
+/// The encoders of a checkpoint: half of its memory, and idle while it draws. Nothing else holds their weights.
+pub(super) struct TextEncoders {
+    clip_l: ClipText,
+    clip_g: ClipText,
+    t5: T5Encoder,
+    llama: Llama,
+}
+
+impl Tokenizers {
+    pub(super) fn load(checkpoint: &Checkpoint, brought: &Brought) -> Result<Self> {
+        Ok(Self {
+            clip_l: ClipTokenizer::load(checkpoint, "tokenizer")?,
+            clip_g: ClipTokenizer::load(checkpoint, "tokenizer_2")?,
+            t5: T5Tokenizer::load(checkpoint, "tokenizer_3")?,
+            llama: LlamaTokenizer::load(&brought.checkpoint, brought.tokenizer)?,
+        })
+    }
+
+    /// T5 is asked: the other tokenizers cut words that they lack into bytes, and know every byte.
+    pub(super) fn unknown_words(&self, text: &str) -> Result<Vec<String>> {
+        self.t5.unknown_words(text)
+    }
 }
 
 impl TextEncoders {
     pub(super) fn load(
         checkpoint: &Checkpoint,
+        brought: &Brought,
         precision: &Precision,
         file: &Config,
         transformer: &HiDreamConfig,
     ) -> Result<Self> {
-        let clip_l = Clip::load(checkpoint, precision, "text_encoder", "tokenizer")?;
-        let clip_g = Clip::load(checkpoint, precision, "text_encoder_2", "tokenizer_2")?;
-        let pooled = clip_l.projection + clip_g.projection;
+        let (clip_l, first) = load_clip(checkpoint, precision, "text_encoder")?;
+        let (clip_g, second) = load_clip(checkpoint, precision, "text_encoder_2")?;
+        let pooled = first + second;
         if transformer.pooled_width != pooled {
             let wanted = format!("{pooled}, the projections of text_encoder and text_encoder_2 together");
             return Err(file.unsupported("text_emb_dim", transformer.pooled_width, &wanted));
         }
         let t5_config = T5Config::read(&checkpoint.config("text_encoder_3/config.json")?)?;
-        let Brought { checkpoint: other, weights, tokenizer } = brought::find(checkpoint)?;
+        let Brought { checkpoint: other, weights, .. } = brought;
         let llama_config = LlamaConfig::read(&other.config(&format!("{weights}/config.json"))?)?;
         check_fit(file, transformer, &t5_config, &llama_config)?;
         // both overflow in float16; bfloat16 has their range
@@ -68,32 +84,32 @@ impl TextEncoders {
         let t5 = load(checkpoint, "text_encoder_3", TRANSFORMERS, &wide, T5Encoder::ignores, |w| {
             T5Encoder::load(&t5_config, w)
         })?;
-        let llama = load(&other, weights, TRANSFORMERS, &wide, Llama::ignores, |w| Llama::load(&llama_config, w))?;
-        Ok(Self {
-            clip_l,
-            clip_g,
-            t5,
-            t5_tokenizer: T5Tokenizer::load(checkpoint, "tokenizer_3")?,
-            llama,
-            llama_tokenizer: LlamaTokenizer::load(&other, tokenizer)?,
-        })
-    }
-
-    /// T5 is asked: the other tokenizers cut words that they lack into bytes, and know every byte.
-    pub(super) fn unknown_words(&self, text: &str) -> Result<Vec<String>> {
-        self.t5_tokenizer.unknown_words(text)
+        let llama = load(other, weights, TRANSFORMERS, &wide, Llama::ignores, |w| Llama::load(&llama_config, w))?;
+        Ok(Self { clip_l, clip_g, t5, llama })
     }
 
     /// One text.
-    pub(super) fn encode(&self, label: &str, text: &str, call: &Call, context: &Context<'_>) -> Result<Text> {
+    pub(super) fn encode(
+        &self,
+        tokenizers: &Tokenizers,
+        label: &str,
+        text: &str,
+        call: &Call,
+        context: &Context<'_>,
+    ) -> Result<Text> {
         let length = call.text_tokens(TOKENS, MOST_TOKENS)?;
-        let l = self.clip_l.encode(&format!("{label}.tokenizer"), text, length, context)?;
-        let g = self.clip_g.encode(&format!("{label}.tokenizer_2"), text, length, context)?;
-        let (ids, real) = self.t5_tokenizer.encode_counted(text, length)?;
+        let clip_ids = |tokenizer: &ClipTokenizer| tokenizer.encode_to(text, length.min(CLIP_TOKENS));
+        let ids = clip_ids(&tokenizers.clip_l)?;
+        trace_ids(context, &format!("{label}.tokenizer"), &ids, None)?;
+        let l = self.clip_l.forward(&ids)?.pooled;
+        let ids = clip_ids(&tokenizers.clip_g)?;
+        trace_ids(context, &format!("{label}.tokenizer_2"), &ids, None)?;
+        let g = self.clip_g.forward(&ids)?.pooled;
+        let (ids, real) = tokenizers.t5.encode_counted(text, length)?;
         trace_ids(context, &format!("{label}.tokenizer_3"), &ids, Some(real))?;
         let t5 = self.t5.forward_masked(&ids, real)?;
         context.observer.ask().check()?;
-        let (ids, real) = self.llama_tokenizer.encode_counted(text, length)?;
+        let (ids, real) = tokenizers.llama.encode_counted(text, length)?;
         trace_ids(context, &format!("{label}.tokenizer_4"), &ids, Some(real))?;
         let llama = self.llama.states(&ids, real)?;
         context.observer.ask().check()?;
@@ -106,26 +122,17 @@ impl TextEncoders {
     }
 }
 
-impl Clip {
-    fn load(checkpoint: &Checkpoint, precision: &Precision, folder: &str, words: &str) -> Result<Self> {
-        let file = checkpoint.config(&format!("{folder}/config.json"))?;
-        let config = ClipConfig::read(&file)?;
-        if config.positions < CLIP_TOKENS {
-            let wanted = format!("at least {CLIP_TOKENS}: HiDream-I1 has long CLIPs of its own");
-            return Err(file.unsupported("max_position_embeddings", config.positions, &wanted));
-        }
-        let model = load(checkpoint, folder, TRANSFORMERS, precision, ClipText::ignores, |w| {
-            ClipText::load_projected(&config, w)
-        })?;
-        Ok(Self { tokenizer: ClipTokenizer::load(checkpoint, words)?, model, projection: config.projection })
+/// A CLIP, and how wide its pooled text is.
+fn load_clip(checkpoint: &Checkpoint, precision: &Precision, folder: &str) -> Result<(ClipText, usize)> {
+    let file = checkpoint.config(&format!("{folder}/config.json"))?;
+    let config = ClipConfig::read(&file)?;
+    if config.positions < CLIP_TOKENS {
+        let wanted = format!("at least {CLIP_TOKENS}: HiDream-I1 has long CLIPs of its own");
+        return Err(file.unsupported("max_position_embeddings", config.positions, &wanted));
     }
-
-    /// The pooled text, `[1, projection]`.
-    fn encode(&self, name: &str, text: &str, length: usize, context: &Context<'_>) -> Result<Tensor> {
-        let ids = self.tokenizer.encode_to(text, length.min(CLIP_TOKENS))?;
-        trace_ids(context, name, &ids, None)?;
-        Ok(self.model.forward(&ids)?.pooled)
-    }
+    let model =
+        load(checkpoint, folder, TRANSFORMERS, precision, ClipText::ignores, |w| ClipText::load_projected(&config, w))?;
+    Ok((model, config.projection))
 }
 
 /// Makes sure that the components speak of the same widths and layers.

@@ -31,10 +31,10 @@ use crate::samplers::{Euler, Sampler, TrainedSpacing};
 use crate::stages::{self, Canvas, DIFFUSERS, Held, load_held, load_vae};
 use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
-use crate::weights::{Checkpoint, Precision};
+use crate::weights::{Checkpoint, Evict, Precision, Reloadable};
 use attach::Adapters;
 use guides::Guides;
-use text::{Text, TextEncoders};
+use text::{Text, TextEncoders, Tokenizers};
 use transformer::StepGuides;
 
 pub(super) const FAMILY: Family = Family {
@@ -60,7 +60,8 @@ pub(super) const FAMILY: Family = Family {
 /// A loaded Stable Diffusion 3.5. A clone shares everything.
 #[derive(Clone)]
 struct Sd35 {
-    encoders: TextEncoders,
+    tokenizers: Arc<Tokenizers>,
+    encoders: Reloadable<TextEncoders>,
     transformer: Held<Sd35Transformer>,
     vae: Arc<Vae>,
     spacing: TrainedSpacing,
@@ -83,12 +84,15 @@ impl Sd35 {
             ("out_channels", transformer_config.out_channels, channels, "the latent channels"),
         ])?;
         let none = |_: &str| false;
-        let encoders = TextEncoders::load(checkpoint, precision, &transformer_file, &transformer_config)?;
+        let tokenizers = Arc::new(Tokenizers::load(checkpoint)?);
+        let (again, precise, sizes) = (checkpoint.clone(), precision.clone(), transformer_config.clone());
+        let encoders = Reloadable::now(move || TextEncoders::load(&again, &precise, &transformer_file, &sizes))?;
         let transformer = load_held(checkpoint, "transformer", DIFFUSERS, precision, none, move |w| {
             Sd35Transformer::load(&transformer_config, w)
         })?;
         let vae = load_vae(checkpoint, &vae_config, precision)?;
         Ok(Self {
+            tokenizers,
             encoders,
             dtype: transformer.dtype(),
             transformer,
@@ -100,34 +104,46 @@ impl Sd35 {
         })
     }
 
-    /// The same model with the call's LoRAs, where they change anything.
-    fn changed(&self, call: &Call, context: &Context<'_>) -> Result<Option<Self>> {
+    /// The model and its text encoders with the call's LoRAs.
+    fn changed(&self, call: &Call, context: &Context<'_>) -> Result<(Self, Reloadable<TextEncoders>)> {
+        if call.loras.is_empty() {
+            return Ok((self.clone(), self.encoders.clone()));
+        }
+        let base = self.encoders.get(context.observer)?;
         let names = Some(&NAMES);
-        let [l, g, t5] = self.encoders.parts();
+        let [l, g, t5] = base.parts();
         let parts = [
             Part { folder: "transformer", weights: self.transformer.weights(), names, prefixes: lora::TRANSFORMER },
             l,
             g,
             t5,
         ];
-        let Some([transformer, texts @ ..]) = lora::overlays(&call.loras, &parts, context)? else { return Ok(None) };
-        let transformer = self.transformer.with(transformer)?;
-        Ok(Some(Self { transformer, encoders: self.encoders.with(texts)?, ..self.clone() }))
+        let Some([transformer, texts @ ..]) = lora::overlays(&call.loras, &parts, context)? else {
+            return Ok((self.clone(), self.encoders.using(base)));
+        };
+        let encoders = self.encoders.using(Arc::new(base.with(texts)?));
+        Ok((Self { transformer: self.transformer.with(transformer)?, ..self.clone() }, encoders))
     }
 
-    fn draw(&self, canvas: Canvas, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
+    fn draw(
+        &self,
+        encoders: Reloadable<TextEncoders>,
+        canvas: Canvas,
+        call: &Call,
+        context: &Context<'_>,
+    ) -> Result<Vec<Pixels>> {
         let guides = self.attach(canvas, call, context)?;
-        let text = self.encode(call, context)?;
+        let text = encoders.during(context.observer, |encoders| self.encode(encoders, call, context))?;
         let latents = self.denoise(canvas, &text, &guides, call, context)?;
         drop((text, guides));
         stages::decode(&self.vae, &latents, context)
     }
 
     /// The prompt for each picture; where guidance is on, the negative prompt before it.
-    fn encode(&self, call: &Call, context: &Context<'_>) -> Result<Text> {
+    fn encode(&self, encoders: &TextEncoders, call: &Call, context: &Context<'_>) -> Result<Text> {
         context.observer.stage(Stage::TextEncode).check()?;
         let encode = |label, text| -> Result<Text> {
-            let one = self.encoders.encode(label, text, call, context)?;
+            let one = encoders.encode(&self.tokenizers, label, text, call, context)?;
             let each = |states: &Tensor| stages::repeated(states, call.images, self.dtype);
             Ok(Text { sequence: each(&one.sequence)?, pooled: each(&one.pooled)? })
         };
@@ -197,8 +213,8 @@ impl Pipeline for Sd35 {
     fn generate(&self, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
         call.check()?;
         let canvas = Canvas::of(call, self.sizes(), self.vae.config())?;
-        let changed = self.changed(call, context)?;
-        changed.as_ref().unwrap_or(self).draw(canvas, call, context)
+        let (model, encoders) = self.changed(call, context)?;
+        model.draw(encoders, canvas, call, context)
     }
 
     fn sizes(&self) -> Sizes {
@@ -207,6 +223,10 @@ impl Pipeline for Sd35 {
     }
 
     fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {
-        self.encoders.unknown_words(prompt)
+        self.tokenizers.unknown_words(prompt)
+    }
+
+    fn encoders(&self) -> Option<&dyn Evict> {
+        Some(&self.encoders)
     }
 }
