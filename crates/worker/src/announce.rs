@@ -37,8 +37,8 @@ fn about(worker: &Worker) -> AboutWorker {
     // those that only wait for makers
     let far = if worker.models.far().is_empty() { 0 } else { worker.config.far_concurrency.max(1) };
     AboutWorker {
-        device: worker.models.device().to_owned(),
-        slots: worker.config.concurrency.max(1) + far,
+        device: worker.models.device(),
+        slots: worker.near_slots() + far,
         far_slots: far,
         answers: answers.collect(),
     }

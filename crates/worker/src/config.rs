@@ -17,7 +17,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 pub struct Config {
     /// The worker's name in leases: unique among the processes on one database.
     pub name: String,
-    /// Jobs at once. One is right for a CPU: a second job would only share the cores.
+    /// Jobs at once on each device. One is right for a CPU: a second job would only share the cores.
     pub concurrency: usize,
     /// Jobs at once that wait for makers far away, beside those.
     pub far_concurrency: usize,

@@ -2,6 +2,22 @@
 
 use std::path::Path;
 
+/// A share of the machine's memory, in hundredths, that weights may take: the rest is for what they compute and for others.
+const OF_MACHINE: u64 = 70;
+
+/// The same of what an owner gives to models.
+const OF_BUDGET: u64 = 85;
+
+/// What weights may take of what the owner gives to models, or of the machine's; `None` where nobody says how much there is.
+pub(crate) fn for_weights(owner: Option<u64>) -> Option<u64> {
+    owner.map(share).or_else(|| total().map(|bytes| bytes / 100 * OF_MACHINE))
+}
+
+/// What weights may take of this much: the rest is for what is computed with them.
+pub(crate) fn share(bytes: u64) -> u64 {
+    bytes / 100 * OF_BUDGET
+}
+
 /// Bytes: the machine's, or what its control group may have of it; `None` where the system does not say.
 pub(crate) fn total() -> Option<u64> {
     let machine = of_machine(&std::fs::read_to_string("/proc/meminfo").ok()?)?;

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use scumble_api::{Answers, ENDPOINTS, Endpoint, Family, Lack};
 use scumble_engine::DType;
-use scumble_engine::device;
-use scumble_engine::weights::{Precision, Source};
+use scumble_engine::weights::Source;
 use scumble_providers::{MakerId, Makers};
 
 use crate::runner::{
-    Choice, Choices, Closed, Drawn, Local, Model, Request, Residency, RunError, Runner, StandIn, Watch,
+    Choice, Choices, Closed, Drawn, Lanes, Local, Request, RunError, Runner, StandIn, Watch,
 };
 use crate::weights::starter;
 
@@ -33,8 +32,12 @@ pub struct ModelConfig {
 pub struct ModelsConfig {
     /// By endpoint id.
     pub models: HashMap<String, ModelConfig>,
-    /// Device name, `cpu` where absent.
-    pub device: Option<String>,
+    /// Names of devices, one lane each; `cpu` where there is none.
+    pub devices: Vec<String>,
+    /// What each of them may take for models, in bytes; a share of what the machine has where absent.
+    pub memory: Option<u64>,
+    /// Models that nobody has used for so long are let go; they stay where absent.
+    pub keep_alive: Option<Duration>,
     /// Cards stand in for endpoints that nothing else answers, after this time.
     pub stand_in: Option<Duration>,
     /// The makers of closed models.
@@ -44,8 +47,9 @@ pub struct ModelsConfig {
 /// A runner for each endpoint.
 pub struct Models {
     runners: HashMap<&'static str, Arc<dyn Runner>>,
-    /// What it computes on, as the owner names it.
-    device: String,
+    /// What it computes on.
+    lanes: Arc<Lanes>,
+    keep_alive: Option<Duration>,
     /// Endpoints that are answered far away: they wait for others, not for this machine.
     far: Vec<&'static str>,
     makers: Option<Arc<Makers>>,
@@ -64,14 +68,15 @@ impl Models {
         if let Some(id) = config.models.iter().filter(|(_, own)| own.weights.is_some()).map(|(id, _)| id).find(closed) {
             return Err(format!("{id} cannot be run from weights: the engine has no model for it"));
         }
-        let named = config.device.as_deref().unwrap_or("cpu");
-        let device = device(named).map_err(|e| e.to_string())?;
+        let lanes = match config.devices.is_empty() {
+            true => Lanes::open(&["cpu".to_owned()], config.memory)?,
+            false => Lanes::open(&config.devices, config.memory)?,
+        };
+        let lanes = Arc::new(lanes);
         let (mut runners, mut far) = (HashMap::new(), Vec::new());
-        let residency = Residency::default();
         for endpoint in ENDPOINTS {
             let own = config.models.get(endpoint.id).cloned().unwrap_or_default();
-            let precision = Precision { device: device.clone(), dtype: own.dtype };
-            let chosen = Routing { endpoint, own: &own, precision, config, residency: &residency }.choices()?;
+            let chosen = Routing { endpoint, own: &own, config, lanes: &lanes }.choices()?;
             if chosen.choices.iter().all(|choice| MakerId::parse(choice.name).is_some()) {
                 far.push(endpoint.id);
             }
@@ -83,7 +88,7 @@ impl Models {
             };
             runners.insert(endpoint.id, runner);
         }
-        Ok(Self { runners, device: named.to_owned(), far, makers: config.makers.clone() })
+        Ok(Self { runners, lanes, keep_alive: config.keep_alive, far, makers: config.makers.clone() })
     }
 
     /// The endpoints that only makers far away answer.
@@ -98,7 +103,7 @@ impl Models {
 
     /// With runners of one's own, for tests.
     pub fn with(runners: HashMap<&'static str, Arc<dyn Runner>>) -> Self {
-        Self { runners, device: "cpu".to_owned(), far: Vec::new(), makers: None }
+        Self { runners, lanes: Arc::default(), keep_alive: None, far: Vec::new(), makers: None }
     }
 
     /// What callers of this endpoint get: everything that says how an endpoint stands has it from here, in this process
@@ -108,8 +113,18 @@ impl Models {
     }
 
     /// What it computes on, as the owner names it.
-    pub(crate) fn device(&self) -> &str {
-        &self.device
+    pub(crate) fn device(&self) -> String {
+        self.lanes.names()
+    }
+
+    /// How many devices it computes on.
+    pub(crate) fn devices(&self) -> usize {
+        self.lanes.count()
+    }
+
+    /// Lets go of models that nobody has used for longer than the owner wants; how long that is, where it is said.
+    pub(crate) fn let_go_idle(&self) -> Option<Duration> {
+        self.keep_alive.inspect(|longest| self.lanes.let_go_idle(*longest))
     }
 
     /// What answers this endpoint.
@@ -122,9 +137,8 @@ impl Models {
 struct Routing<'a> {
     endpoint: &'static Endpoint,
     own: &'a ModelConfig,
-    precision: Precision,
     config: &'a ModelsConfig,
-    residency: &'a Residency,
+    lanes: &'a Arc<Lanes>,
 }
 
 impl Routing<'_> {
@@ -166,8 +180,7 @@ impl Routing<'_> {
 
     fn local(&self) -> Option<Choice> {
         let source = source(self.endpoint, self.own.weights.as_deref())?;
-        let model = Model { source, precision: self.precision.clone() };
-        Some(Choice { name: "local", runner: Arc::new(Local::among(self.residency, model)) })
+        Some(Choice { name: "local", runner: Arc::new(Local::among(self.lanes, source, self.own.dtype)) })
     }
 
     fn named(&self, name: &str) -> Result<Choice, String> {

@@ -54,7 +54,7 @@ impl Worker {
         let settling = AbortOnDropHandle::new(tokio::spawn(settle(self.clone(), closing.clone())));
         let mut slots = JoinSet::new();
         let (near, far) = self.shares();
-        let near = std::iter::repeat_n(near, self.config.concurrency.max(1));
+        let near = std::iter::repeat_n(near, self.near_slots());
         let far = far.into_iter().flat_map(|far| std::iter::repeat_n(far, self.config.far_concurrency.max(1)));
         if let Some(makers) = self.models.makers() {
             spent::recount(&self, makers).await;
@@ -65,7 +65,7 @@ impl Worker {
         let freed = watch::Sender::new(());
         let fetching = Fetching::default();
         let places = |count: usize| Arc::new(Semaphore::new(count.max(1)));
-        let (near_places, far_places) = (places(self.config.concurrency), places(self.config.far_concurrency));
+        let (near_places, far_places) = (places(self.near_slots()), places(self.config.far_concurrency));
         for (number, (endpoints, door)) in near.map(|endpoints| (endpoints, None)).chain(far).enumerate() {
             let slot = Slot {
                 worker: self.clone(),
@@ -92,6 +92,11 @@ impl Worker {
         if let Err(error) = settling.await {
             tracing::error!(%error, "the settling of small pictures ended unexpectedly");
         }
+    }
+
+    /// Jobs at once that compute here: so many on each device.
+    pub(crate) fn near_slots(&self) -> usize {
+        self.config.concurrency.max(1) * self.models.devices().max(1)
     }
 
     /// What slots for this machine take, and what slots that wait for makers take: a job that waits must not keep the

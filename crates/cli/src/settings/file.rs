@@ -74,6 +74,8 @@ pub(super) struct FilesSection {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct WorkerSection {
     pub(super) devices: Option<Vec<String>>,
+    pub(super) memory: Option<Quantity>,
+    pub(super) keep_alive_s: Option<Quantity>,
     pub(super) concurrency: Option<usize>,
     pub(super) far_concurrency: Option<usize>,
     pub(super) heartbeat_s: Option<Quantity>,

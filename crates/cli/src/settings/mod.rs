@@ -165,7 +165,7 @@ fn worker_config(
     fetch: &FetchSection,
     retention: &RetentionSection,
 ) -> Result<scumble_worker::Config, Failure> {
-    let WorkerSection { devices: _, concurrency, far_concurrency, heartbeat_s, max_attempts, max_crashes, run_s } =
+    let WorkerSection { devices: _, memory: _, keep_alive_s: _, concurrency, far_concurrency, heartbeat_s, max_attempts, max_crashes, run_s } =
         section;
     let default = scumble_worker::Config::default();
     Ok(scumble_worker::Config {

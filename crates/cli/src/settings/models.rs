@@ -9,6 +9,7 @@ use scumble_worker::makers::Makers;
 use scumble_worker::{ModelConfig, ModelsConfig};
 
 use super::file::{ModelSection, OneOrMore, WorkerSection};
+use super::units;
 use crate::failure::Failure;
 use crate::meant;
 
@@ -22,11 +23,9 @@ pub(super) fn config(
     if let Some(unknown) = sections.keys().find(|id| scumble_api::find(id).is_none()) {
         return Err(Failure::Usage(format!("[models.\"{unknown}\"]: {}", meant::no_endpoint(unknown))));
     }
-    let device = match worker.devices.as_deref() {
-        None | Some([]) => None,
-        Some([device]) => Some(device.clone()),
-        Some(_) => return Err(Failure::Usage("[worker] devices: only one device can be used for now".into())),
-    };
+    let devices = worker.devices.clone().unwrap_or_default();
+    let memory = units::bytes("[worker] memory", worker.memory.as_ref())?;
+    let keep_alive = units::seconds("[worker] keep_alive_s", worker.keep_alive_s.as_ref())?;
     let mut models: HashMap<String, ModelConfig> = sections
         .into_iter()
         .map(|(id, ModelSection { weights, dtype, provider })| {
@@ -37,5 +36,5 @@ pub(super) fn config(
     for (id, folder) in weights {
         models.entry(id.clone()).or_default().weights = Some(folder.clone());
     }
-    Ok(ModelsConfig { models, device, stand_in, makers: Some(makers) })
+    Ok(ModelsConfig { models, devices, memory, keep_alive, stand_in, makers: Some(makers) })
 }

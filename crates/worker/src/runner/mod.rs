@@ -23,7 +23,7 @@ use crate::adapters::GivenAdapter;
 use crate::inputs::GivenPicture;
 use crate::picture::Picture;
 pub(crate) use choice::{Choice, Choices};
-pub(crate) use local::Residency;
+pub(crate) use local::Lanes;
 pub use local::{Local, Model, refusals};
 pub(crate) use maker::Closed;
 pub use remarks::{other_size, swapped_guidance};

@@ -1,21 +1,25 @@
 //! The engine in this process.
 
 mod call;
+mod lanes;
 mod paste;
 mod residency;
 mod width;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use scumble_api::{Input, Problem};
 use scumble_engine::weights::{Precision, Source};
-use scumble_engine::{Context, Control, Observer, Pixels, Stage, Step, Trace};
+use scumble_engine::{Context, Control, DType, Device, Observer, Pipeline, Pixels, Stage, Step, Trace, families};
 
 use super::{Drawn, Request, RunError, Runner, Timer, Watch, remarks};
 use crate::picture::Picture;
 pub use call::refusals;
-pub(crate) use residency::Residency;
-use residency::Slot;
+use lanes::Lane;
+pub(crate) use lanes::Lanes;
+use residency::{InUse, Key, Plan, Wanted};
+use width::Width;
 
 /// Weights and how to compute with them.
 #[derive(Clone, Debug)]
@@ -27,20 +31,49 @@ pub struct Model {
 }
 
 /// A model that is loaded at its first job and stays warm.
+#[derive(Clone)]
 pub struct Local {
     model: Model,
-    slot: Slot,
+    key: Key,
+    lanes: Arc<Lanes>,
 }
 
 impl Local {
     /// Nothing is read yet.
     pub fn new(model: Model) -> Self {
-        Self::among(&Residency::default(), model)
+        let lanes = Arc::new(Lanes::one(model.precision.device.clone()));
+        Self::among(&lanes, model.source, model.precision.dtype)
     }
 
-    /// The same, sharing what is loaded with others on the same files.
-    pub(crate) fn among(residency: &Residency, model: Model) -> Self {
-        Self { slot: residency.slot(&model), model }
+    /// The same on these devices, sharing what is loaded there with others on the same files.
+    pub(crate) fn among(lanes: &Arc<Lanes>, source: Source, dtype: Option<DType>) -> Self {
+        let key = Key { files: files(&source), dtype: format!("{dtype:?}") };
+        // the lane has the device
+        let precision = Precision { device: Device::Cpu, dtype };
+        Self { model: Model { source, precision }, key, lanes: lanes.clone() }
+    }
+
+    /// The model, loaded where it is not there yet.
+    fn pipeline(
+        &self,
+        class: Option<&'static str>,
+        lane: &Lane,
+        watch: &dyn Watch,
+        announce: &dyn Fn() -> Result<(), RunError>,
+    ) -> Result<InUse, RunError> {
+        let plan = || {
+            let precision = Precision { device: lane.device.clone(), dtype: self.model.precision.dtype };
+            let model = Model { source: self.model.source.clone(), precision };
+            let Width { precision, bytes, encoders } = width::choose(&model, lane.residency.budget())?;
+            let load = move || -> Result<Arc<dyn Pipeline>, RunError> {
+                Ok(match class {
+                    Some(class) => families::open_as(class, model.source, &precision)?.into(),
+                    None => families::open(model.source, &precision)?.into(),
+                })
+            };
+            Ok(Plan { bytes, encoders, load: Box::new(load) })
+        };
+        lane.residency.model(&Wanted { key: &self.key, plan: &plan, watch, announce })
     }
 
     /// Draws on the calling thread: what `scumble run` does, and what [`Runner::run`] does on a thread of its own.
@@ -52,7 +85,9 @@ impl Local {
         paste::check(request)?;
         let call = call::call(request, watch)?;
         let announce = || observer.stage(Stage::Load).check().map_err(RunError::from);
-        let pipeline = self.slot.pipeline(request.endpoint.pipeline(), &self.model, announce)?;
+        let lane = self.lanes.place(&self.key);
+        let model = self.pipeline(request.endpoint.pipeline(), &lane, watch, &announce)?;
+        let pipeline = &*model.pipeline;
         if let Some(said) = remarks::swapped_guidance(request.endpoint, &self.model.source) {
             watch.warn(&said);
         }
@@ -80,9 +115,17 @@ impl Runner for Local {
     }
 
     async fn run(&self, request: Request, watch: Arc<dyn Watch>) -> Result<Drawn, RunError> {
-        let this = Self { model: self.model.clone(), slot: self.slot.clone() };
+        let this = self.clone();
         let task = tokio::task::spawn_blocking(move || this.draw(&request, &*watch, None));
         task.await.unwrap_or_else(|e| Err(RunError::Failed(format!("the engine stopped unexpectedly: {e}"))))
+    }
+}
+
+/// What stands for the files of weights: one folder may be named in several ways.
+fn files(source: &Source) -> PathBuf {
+    match source {
+        Source::Folder(folder) => folder.canonicalize().unwrap_or_else(|_| folder.clone()),
+        Source::Embedded { name, .. } => PathBuf::from(name),
     }
 }
 

@@ -1,0 +1,129 @@
+//! The devices of a process: one lane each, with models of its own. Jobs go where their model already is.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use scumble_engine::{Device, device};
+
+use super::residency::{Key, Residency};
+use crate::memory;
+
+/// The lanes of a process.
+#[derive(Default)]
+pub(crate) struct Lanes {
+    lanes: Vec<Lane>,
+    /// How many jobs each has.
+    jobs: Mutex<Vec<usize>>,
+}
+
+/// A device and the models that are loaded there.
+pub(super) struct Lane {
+    name: String,
+    pub(super) device: Device,
+    pub(super) residency: Residency,
+}
+
+/// A job's place in a lane, until it is dropped.
+pub(super) struct Place {
+    lanes: Arc<Lanes>,
+    index: usize,
+}
+
+impl Lanes {
+    /// A lane for each device by its name, in this order. `memory` is what the owner gives each device, in bytes; processors
+    /// that are named several times share it.
+    ///
+    /// # Errors
+    /// A device that this build does not reach.
+    pub(crate) fn open(names: &[String], memory: Option<u64>) -> Result<Self, String> {
+        let devices = names.iter().map(|name| device(name).map_err(|error| error.to_string()));
+        let devices = devices.collect::<Result<Vec<_>, _>>()?;
+        let processors = devices.iter().filter(|device| device.is_cpu()).count() as u64;
+        let lane = |(name, device): (&String, Device)| {
+            let budget = match device.is_cpu() {
+                true => memory::for_weights(memory).map(|bytes| bytes / processors.max(1)),
+                // what a card has is not asked yet
+                false => memory.map(memory::share),
+            };
+            Lane { name: name.clone(), device, residency: Residency::new(budget) }
+        };
+        let lanes: Vec<Lane> = names.iter().zip(devices).map(lane).collect();
+        let jobs = Mutex::new(vec![0; lanes.len()]);
+        Ok(Self { lanes, jobs })
+    }
+
+    /// One, for a single job.
+    pub(super) fn one(device: Device) -> Self {
+        let budget = if device.is_cpu() { memory::for_weights(None) } else { None };
+        let lane = Lane { name: String::new(), device, residency: Residency::new(budget) };
+        Self { lanes: vec![lane], jobs: Mutex::new(vec![0]) }
+    }
+
+    /// How many there are; none where runners are not ours.
+    pub(crate) fn count(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// The devices' names, for people.
+    pub(crate) fn names(&self) -> String {
+        self.lanes.iter().map(|lane| lane.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The lane with the fewest jobs; of several the one where the model is.
+    pub(super) fn place(self: &Arc<Self>, key: &Key) -> Place {
+        let mut jobs = self.jobs();
+        let rank = |index: &usize| (jobs[*index], !self.lanes[*index].residency.has(key));
+        let index = (0..self.lanes.len()).min_by_key(rank).unwrap_or_default();
+        jobs[index] += 1;
+        Place { lanes: self.clone(), index }
+    }
+
+    /// Lets go of models that nobody has used for so long.
+    pub(crate) fn let_go_idle(&self, longest: Duration) {
+        self.lanes.iter().for_each(|lane| lane.residency.let_go_idle(longest));
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::ops::Deref for Place {
+    type Target = Lane;
+
+    fn deref(&self) -> &Lane {
+        &self.lanes.lanes[self.index]
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.lanes.jobs()[self.index] -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_spread_over_free_lanes() -> Result<(), String> {
+        let lanes = Arc::new(Lanes::open(&["cpu".to_owned(), "cpu".to_owned()], None)?);
+        let key = Key { files: "a".into(), dtype: String::new() };
+        let (first, second) = (lanes.place(&key), lanes.place(&key));
+        assert_eq!([first.index, second.index], [0, 1]);
+        drop(first);
+        assert_eq!(lanes.place(&key).index, 0, "the one that is free");
+        assert_eq!((lanes.count(), lanes.names().as_str()), (2, "cpu, cpu"));
+        assert!(Lanes::open(&["cpu".to_owned(), "cuda:0".to_owned()], None).is_err(), "not in this build");
+        Ok(())
+    }
+
+    #[test]
+    fn processors_share_one_budget() -> Result<(), String> {
+        let names = |count: usize| vec!["cpu".to_owned(); count];
+        let of = |count| Ok::<_, String>(Lanes::open(&names(count), Some(1_000))?.lanes[0].residency.budget());
+        assert_eq!([of(1)?, of(2)?], [Some(850), Some(425)]);
+        Ok(())
+    }
+}
