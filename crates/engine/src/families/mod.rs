@@ -5,6 +5,7 @@ pub mod f_lite;
 pub mod flux;
 mod guided;
 pub mod hidream;
+pub(crate) mod layouts;
 pub mod names;
 pub mod sd35;
 mod streams;
