@@ -13,6 +13,7 @@
 
 pub mod adapters;
 mod configs;
+pub mod files;
 mod hidream;
 pub mod loras;
 mod tokenizers;

@@ -19,7 +19,7 @@ pub struct Footprint {
 /// As [`Checkpoint::weights`].
 pub fn footprint(checkpoint: &Checkpoint, precision: &Precision) -> Result<Footprint> {
     let beside = if checkpoint.class() == hidream::FAMILY.class { hidream::bytes_beside(checkpoint, precision)? } else { 0 };
-    let parts = checkpoint.bytes(precision)?;
+    let parts = checkpoint.takes(precision)?;
     let is_encoder = |name: &str| ["text_encoder", "mllm"].iter().any(|start| name.starts_with(start));
     let encoders = parts.iter().filter(|(name, _)| is_encoder(name)).map(|(_, bytes)| bytes).sum::<u64>() + beside;
     Ok(Footprint { bytes: parts.iter().map(|(_, bytes)| bytes).sum::<u64>() + beside, encoders })

@@ -3,8 +3,10 @@
 pub mod auraflow;
 pub mod f_lite;
 pub mod flux;
+mod footprint;
 mod guided;
 pub mod hidream;
+pub(crate) mod layouts;
 pub mod names;
 pub mod sd35;
 mod streams;
@@ -19,6 +21,7 @@ use crate::pixels::Pixels;
 use crate::trace::Trace;
 use crate::weights::{Checkpoint, Evict, Precision, Source};
 
+pub use footprint::{Footprint, footprint};
 pub use guided::is_guided;
 
 /// Every family that this engine runs: the one list.
@@ -81,15 +84,6 @@ pub type Probe<'a> = &'a dyn Fn(&str, &candle_core::Tensor) -> Result<()>;
 /// The family of a pipeline class.
 pub fn find(class: &str) -> Option<&'static Family> {
     FAMILIES.iter().find(|family| family.class == class)
-}
-
-/// How many numbers all weights of a checkpoint hold, with those that stand beside it.
-///
-/// # Errors
-/// As [`Checkpoint::numbers`].
-pub fn numbers(checkpoint: &Checkpoint) -> Result<u64> {
-    let beside = if checkpoint.class() == hidream::FAMILY.class { hidream::numbers_beside(checkpoint)? } else { 0 };
-    Ok(checkpoint.numbers()? + beside)
 }
 
 /// Opens a checkpoint and loads the pipeline that its `model_index.json` names.

@@ -1,6 +1,9 @@
 //! What publishers call the tensors of their own files: diffusers cuts fused matrices, renames and reorders.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use crate::weights::{Order, Piece};
 
 /// The names of one publisher, from those of diffusers.
 #[derive(Debug)]
@@ -96,9 +99,109 @@ impl Names {
         }
         found
     }
+
+    /// The tensors of diffusers behind those of a publisher's file, by name; `theirs` are names and shapes below a prefix. What
+    /// nobody knows keeps its name.
+    ///
+    /// In a fused matrix every part but the last has as many rows as the matrix has columns, and the last has the rest.
+    ///
+    /// # Errors
+    /// A fused tensor that cannot be cut so, in words.
+    pub(crate) fn pieces(
+        &self,
+        prefix: &str,
+        theirs: &BTreeMap<&str, &[usize]>,
+    ) -> Result<BTreeMap<String, Piece>, String> {
+        let last: Vec<Option<usize>> = self.blocks.iter().map(|blocks| blocks.last(theirs)).collect();
+        let mut found = BTreeMap::new();
+        for (name, shape) in theirs {
+            let Some(Found { entries, before, leaf, is_last }) = self.find(name, &last) else {
+                let piece = Piece { stored: format!("{prefix}{name}"), rows: None, order: Order::Same };
+                found.insert((*name).to_owned(), piece);
+                continue;
+            };
+            let cuts = cuts(entries.len(), name, shape, theirs)
+                .ok_or_else(|| format!("tensor {prefix}{name} of shape {shape:?} is not made of its usual parts"))?;
+            for (entry, rows) in entries.iter().zip(cuts) {
+                let order = if entry.is_swapped(is_last) { Order::Swapped } else { Order::Same };
+                let piece = Piece { stored: format!("{prefix}{name}"), rows, order };
+                found.insert(format!("{before}{}{leaf}", entry.ours), piece);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What a publisher's tensor holds.
+    fn find<'a>(&self, name: &'a str, last: &[Option<usize>]) -> Option<Found<'a>> {
+        let (before, entries, rest, is_last) = match self.blocks.iter().zip(last).find_map(|(b, l)| Some((b, l, b.cut(name)?))) {
+            Some((blocks, last, (number, rest))) => {
+                (format!("{}.{number}.", blocks.ours), blocks.parts, rest, Some(number) == *last)
+            }
+            None => (String::new(), self.top, name, false),
+        };
+        let (module, leaf) = rest.rfind('.').map_or((rest, ""), |dot| rest.split_at(dot));
+        [(rest, ""), (module, leaf)].into_iter().find_map(|(module, leaf)| {
+            let entries: Vec<&'static Entry> = entries.iter().filter(|entry| entry.theirs == module).collect();
+            (!entries.is_empty()).then(|| Found { entries, before: before.clone(), leaf, is_last })
+        })
+    }
+}
+
+/// What a publisher's tensor holds.
+struct Found<'a> {
+    /// Its parts, in the order of their rows.
+    entries: Vec<&'static Entry>,
+    /// Before the names of diffusers.
+    before: String,
+    /// `.weight`, `.bias` or nothing.
+    leaf: &'a str,
+    is_last: bool,
+}
+
+impl Blocks {
+    /// The number of the block that a publisher's tensor belongs to, and what it is called in there.
+    fn cut<'a>(&self, name: &'a str) -> Option<(usize, &'a str)> {
+        let (number, rest) = name.strip_prefix(self.theirs)?.strip_prefix('.')?.split_once('.')?;
+        Some((number.parse().ok()?, rest))
+    }
+
+    /// The last block of a file.
+    fn last(&self, theirs: &BTreeMap<&str, &[usize]>) -> Option<usize> {
+        theirs.keys().filter_map(|name| Some(self.cut(name)?.0)).max()
+    }
+}
+
+/// The rows of each of so many parts of a tensor; of the only one, nothing.
+fn cuts(
+    parts: usize,
+    name: &str,
+    shape: &[usize],
+    theirs: &BTreeMap<&str, &[usize]>,
+) -> Option<Vec<Option<Range<usize>>>> {
+    if parts == 1 {
+        return Some(vec![None]);
+    }
+    let columns = match name.strip_suffix(".bias") {
+        Some(module) => *theirs.get(&*format!("{module}.weight"))?.get(1)?,
+        None => *shape.get(1)?,
+    };
+    let rows = *shape.first()?;
+    let rest = (parts - 1).checked_mul(columns).filter(|before| *before < rows)?;
+    let ends = (1..parts).map(|part| part * columns).chain([rows]);
+    let starts = (0..parts - 1).map(|part| part * columns).chain([rest]);
+    Some(starts.zip(ends).map(|(start, end)| Some(start..end)).collect())
 }
 
 impl Entry {
+    /// Whether its halves are in the other order, in the last block or another.
+    fn is_swapped(&self, is_last: bool) -> bool {
+        match self.halves {
+            Halves::Same => false,
+            Halves::Swapped => true,
+            Halves::SwappedInLast => is_last,
+        }
+    }
+
     fn collect(
         &self,
         before: &str,
@@ -111,11 +214,7 @@ impl Entry {
             let name = format!("{before}{}{leaf}", self.ours);
             let Some(shape) = ours.get(&name) else { continue };
             let rows = shape.first().copied().unwrap_or(1);
-            let swapped = match self.halves {
-                Halves::Same => false,
-                Halves::Swapped => true,
-                Halves::SwappedInLast => is_last,
-            };
+            let swapped = self.is_swapped(is_last);
             let theirs = format!("{before_theirs}{}{leaf}", self.theirs);
             match found.get_mut(&theirs) {
                 Some(fused) => {

@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 use super::delta::Delta;
 use super::findings::Findings;
 use super::overlay::{Overlay, changed};
+use super::part::Part;
 use super::shards::Shards;
 use crate::error::{Error, Result};
 
@@ -20,6 +21,17 @@ pub struct Precision {
     /// The type they are converted to; `None` keeps the file's own type, but for float16, in which large models
     /// overflow: it becomes float32 on a CPU, where it would be slower and less exact, and bfloat16 elsewhere.
     pub dtype: Option<DType>,
+}
+
+impl Precision {
+    /// The type of a tensor that is stored in this one.
+    pub(super) fn becomes(&self, stored: DType) -> DType {
+        self.dtype.unwrap_or(match stored {
+            DType::F16 if self.device.is_cpu() => DType::F32,
+            DType::F16 => DType::BF16,
+            other => other,
+        })
+    }
 }
 
 /// The tensors of one component below a name prefix. Cheap to clone; all clones share one account.
@@ -46,6 +58,8 @@ struct Shared {
 #[derive(Clone)]
 enum Origin {
     Files(Arc<Shards>),
+    /// A component inside one file.
+    Part(Arc<Part>),
     /// Tensors that were read before; a graph over them shares their storage.
     Held(Arc<Held>),
     /// No files: every request is answered with zeros and recorded.
@@ -60,6 +74,10 @@ struct Held {
 impl Weights {
     pub(super) fn of(shards: Arc<Shards>, precision: &Precision) -> Self {
         Self::new(Origin::Files(shards), precision.clone(), false)
+    }
+
+    pub(super) fn of_part(part: Arc<Part>, precision: &Precision) -> Self {
+        Self::new(Origin::Part(part), precision.clone(), false)
     }
 
     /// Weights without files: every tensor exists, holds zeros and takes no memory. What a model asks for can be read
@@ -118,7 +136,7 @@ impl Weights {
     pub fn stored(&self, full: &str) -> Option<&Tensor> {
         match &self.shared.origin {
             Origin::Held(held) => held.tensors.get(full),
-            Origin::Files(_) | Origin::Recorder => None,
+            Origin::Files(_) | Origin::Part(_) | Origin::Recorder => None,
         }
     }
 
@@ -144,6 +162,7 @@ impl Weights {
     pub fn has(&self, name: &str) -> bool {
         match &self.shared.origin {
             Origin::Files(shards) => shards.find(&self.full(name)).is_some(),
+            Origin::Part(part) => part.has(&self.full(name)),
             Origin::Held(held) => held.tensors.contains_key(&self.full(name)),
             Origin::Recorder => false,
         }
@@ -191,13 +210,8 @@ impl Weights {
         self.asked_mut().insert(full.to_owned(), shape.dims().to_vec());
         let tensor = match &self.shared.origin {
             Origin::Recorder => self.zeros(shape, dtype)?,
-            Origin::Files(shards) => match (self.read(shards, full, shape, dtype), &self.shared.findings) {
-                (Err(wrong), Some(findings)) => {
-                    findings.add(wrong);
-                    self.zeros(shape, dtype)?
-                }
-                (read, _) => read?,
-            },
+            Origin::Files(shards) => self.found(self.read(shards, full, shape, dtype), shape, dtype)?,
+            Origin::Part(part) => self.found(self.read_part(part, full, shape, dtype), shape, dtype)?,
             Origin::Held(held) => held.get(full, shape, dtype)?,
         };
         if let Some(kept) = &self.shared.kept {
@@ -206,17 +220,37 @@ impl Weights {
         Ok(tensor)
     }
 
+    /// What was read; where all that is wrong is wanted, it is written down and zeros stand for what could not be read.
+    fn found(&self, read: Result<Tensor>, shape: &Shape, dtype: Option<DType>) -> Result<Tensor> {
+        match (read, &self.shared.findings) {
+            (Err(wrong), Some(findings)) => {
+                findings.add(wrong);
+                self.zeros(shape, dtype)
+            }
+            (read, _) => read,
+        }
+    }
+
     /// Ends the account: a tensor that nobody asked for and `ignore` does not excuse is an error.
     ///
     /// # Errors
     /// [`Error::ExtraTensors`].
     pub fn finish(&self, ignore: impl Fn(&str) -> bool) -> Result<()> {
-        let Origin::Files(shards) = &self.shared.origin else { return Ok(()) };
+        let origin = &self.shared.origin;
         let asked = self.asked_mut();
-        let extra: BTreeSet<&str> = shards.names().filter(|n| !asked.contains_key(*n) && !ignore(n)).collect();
+        let is_extra = |name: &&str| !asked.contains_key(*name) && !ignore(name);
+        let extra: BTreeSet<&str> = match origin {
+            Origin::Files(shards) => shards.names().filter(is_extra).collect(),
+            Origin::Part(part) => part.names().filter(is_extra).collect(),
+            Origin::Held(_) | Origin::Recorder => return Ok(()),
+        };
         let Some(first) = extra.first() else { return Ok(()) };
         let error = |name: &str, count: usize| {
-            let file = shards.find(name).map_or_else(|| shards.listing.clone(), |(path, _)| path.to_owned());
+            let file = match origin {
+                Origin::Files(shards) => shards.find(name).map(|(path, _)| path.to_owned()),
+                _ => None,
+            };
+            let file = file.unwrap_or_else(|| self.listing());
             Error::ExtraTensors { file, count, first: name.to_owned() }
         };
         let Some(findings) = &self.shared.findings else { return Err(error(first, extra.len())) };
@@ -233,6 +267,7 @@ impl Weights {
     pub fn listing(&self) -> PathBuf {
         match &self.shared.origin {
             Origin::Files(shards) => shards.listing.clone(),
+            Origin::Part(part) => part.path().to_owned(),
             Origin::Held(held) => held.listing.clone(),
             Origin::Recorder => PathBuf::from("(recorder)"),
         }
@@ -257,13 +292,14 @@ impl Weights {
             return self.zeros(shape, dtype);
         }
         let device = self.device();
-        let wanted = dtype.unwrap_or(match stored {
-            DType::F16 if device.is_cpu() => DType::F32,
-            DType::F16 => DType::BF16,
-            other => other,
-        });
+        let wanted = Precision { device: device.clone(), dtype }.becomes(stored);
         let tensor = Tensor::from_raw_buffer(&shards.bytes(full)?, stored, shape.dims(), &Device::Cpu)?;
         Ok(tensor.to_dtype(wanted)?.to_device(device)?)
+    }
+
+    fn read_part(&self, part: &Part, full: &str, shape: &Shape, dtype: Option<DType>) -> Result<Tensor> {
+        part.check(full, shape.dims())?;
+        if self.check_only { self.zeros(shape, dtype) } else { part.read(full, shape.dims(), dtype, self.device()) }
     }
 
     /// Zeros of any size in the storage of one number.
@@ -297,7 +333,7 @@ impl Held {
     }
 }
 
-fn stored_dtype(dtype: safetensors::Dtype) -> Option<DType> {
+pub(super) fn stored_dtype(dtype: safetensors::Dtype) -> Option<DType> {
     match dtype {
         safetensors::Dtype::F32 => Some(DType::F32),
         safetensors::Dtype::F16 => Some(DType::F16),

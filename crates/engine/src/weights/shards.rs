@@ -130,9 +130,16 @@ impl Shards {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// How many numbers all tensors hold.
-    pub(super) fn numbers(&self) -> u64 {
-        self.tensors.values().map(|(_, info)| info.shape.iter().product::<usize>() as u64).sum()
+    /// What all tensors take in memory, in bytes. One of a type that is not read takes what it takes in the file.
+    pub(super) fn takes(&self, precision: &Precision) -> u64 {
+        let takes = |info: &TensorInfo| {
+            let count = info.shape.iter().product::<usize>() as u64;
+            match stored_dtype(info.dtype) {
+                Some(stored) => count * precision.becomes(stored).size_in_bytes() as u64,
+                None => (info.data_offsets.1 - info.data_offsets.0) as u64,
+            }
+        };
+        self.tensors.values().map(|(_, info)| takes(info)).sum()
     }
 
     /// An entry of the free-form metadata of the files' headers.

@@ -1,6 +1,7 @@
 //! A pipeline on disk: diffusers' folder layout, or the same files embedded in the binary.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,8 +9,10 @@ use super::bytes::Bytes;
 use super::config::Config;
 use super::findings::Findings;
 use super::held::{Precision, Weights};
+use super::part::Part;
 use super::shards::{self, Shards};
 use crate::error::{Error, Result};
+use crate::families::layouts::{Assembled, Given};
 use crate::stages::{DIFFUSERS, TRANSFORMERS};
 
 /// A file that travels inside the binary: its path in the checkpoint, with `/`, and its bytes.
@@ -18,8 +21,10 @@ pub type EmbeddedFile = (&'static str, &'static [u8]);
 /// Where a checkpoint's files are.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// A folder in the diffusers layout.
+    /// A folder in the diffusers layout, or one file that holds a transformer and maybe more.
     Folder(PathBuf),
+    /// Components from several places.
+    Assembled(Assembly),
     /// Files of the same layout, linked into the program; the name stands for the folder in messages.
     Embedded {
         /// Shown where a folder's path would be.
@@ -29,11 +34,45 @@ pub enum Source {
     },
 }
 
+/// Weights in several places, as an owner names them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Assembly {
+    /// A diffusers folder, or a file that holds a transformer and maybe more.
+    pub weights: PathBuf,
+    /// A diffusers folder for what that lacks.
+    pub base: Option<PathBuf>,
+    /// Files or folders of single components, by their names in diffusers' layout; they count before all else.
+    pub components: BTreeMap<String, PathBuf>,
+}
+
+impl Source {
+    /// Where an owner says that weights are.
+    pub fn of(weights: PathBuf, base: Option<PathBuf>, components: BTreeMap<String, PathBuf>) -> Self {
+        match base.is_none() && components.is_empty() {
+            true => Self::Folder(weights),
+            false => Self::Assembled(Assembly { weights, base, components }),
+        }
+    }
+
+    /// What is to be put together, where it is not one folder.
+    fn assembly(&self) -> Option<Assembly> {
+        match self {
+            Self::Folder(path) if path.is_file() => {
+                Some(Assembly { weights: path.clone(), base: None, components: BTreeMap::new() })
+            }
+            Self::Assembled(assembly) => Some(assembly.clone()),
+            Self::Folder(_) | Self::Embedded { .. } => None,
+        }
+    }
+}
+
 /// An opened checkpoint: nothing but `model_index.json` has been read yet.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     source: Source,
     class: String,
+    /// Where components are that do not come from one folder.
+    assembled: Option<Arc<Assembled>>,
     /// Where tensors are looked at, not read: takes what is wrong with them.
     findings: Option<Findings>,
 }
@@ -42,14 +81,21 @@ impl Checkpoint {
     /// Opens a checkpoint and reads which pipeline class it holds.
     ///
     /// # Errors
-    /// [`Error::NotACheckpoint`] where there is no readable `model_index.json` with a `_class_name`.
+    /// [`Error::NotACheckpoint`] where there is no readable `model_index.json` with a `_class_name`; what is wrong with files
+    /// that hold components.
     pub fn open(source: Source) -> Result<Self> {
-        let mut this = Self { source, class: String::new(), findings: None };
+        let assembled = source.assembly().map(|assembly| Assembled::of(&assembly)).transpose()?.map(Arc::new);
+        let class = assembled.as_ref().map(|assembled| assembled.class().to_owned()).unwrap_or_default();
+        let mut this = Self { source, class, assembled, findings: None };
+        if this.assembled.is_some() {
+            return Ok(this);
+        }
         let refuse = |reason: &str| Error::NotACheckpoint { folder: this.root(), reason: reason.into() };
         if let Source::Folder(folder) = &this.source
             && !folder.is_dir()
         {
-            return Err(refuse(if folder.exists() { "it is a file, not a folder" } else { "there is no such folder" }));
+            let exists = folder.exists();
+            return Err(refuse(if exists { "it is neither a file nor a folder" } else { "there is no such file or folder" }));
         }
         if !this.has("model_index.json") {
             return Err(refuse("model_index.json is missing"));
@@ -81,13 +127,14 @@ impl Checkpoint {
     pub fn root(&self) -> PathBuf {
         match &self.source {
             Source::Folder(folder) => folder.clone(),
+            Source::Assembled(assembly) => assembly.weights.clone(),
             Source::Embedded { name, .. } => PathBuf::from(name),
         }
     }
 
     /// Where a file of the checkpoint is, for messages.
     pub fn path(&self, file: &str) -> PathBuf {
-        self.root().join(file)
+        self.assembled.as_ref().map_or_else(|| self.root().join(file), |assembled| assembled.path(file))
     }
 
     /// Whether `model_index.json` names a component of this name. One that was left out is absent, or `[null, null]`.
@@ -100,43 +147,54 @@ impl Checkpoint {
         Ok(named.is_some_and(|entry| !entry.iter().any(serde_json::Value::is_null)))
     }
 
-    /// How many numbers all its weights hold: what they take in memory is this times the size of one.
+    /// What the weights of each component take in memory, in bytes.
     ///
     /// # Errors
     /// As [`Checkpoint::weights`].
-    pub fn numbers(&self) -> Result<u64> {
+    pub(crate) fn takes(&self, precision: &Precision) -> Result<Vec<(String, u64)>> {
         let index = self.config("model_index.json")?;
-        let mut sum = 0;
+        let mut parts = Vec::new();
         for component in index.keys() {
+            if let Some(part) = self.part(component) {
+                parts.push((component.to_owned(), part?.takes(precision)));
+                continue;
+            }
             for base in [DIFFUSERS, TRANSFORMERS] {
                 if ["", ".index.json"].iter().any(|end| self.has(&format!("{component}/{base}.safetensors{end}"))) {
-                    sum += self.shards(component, base)?.numbers();
+                    parts.push((component.to_owned(), self.shards(component, base)?.takes(precision)));
                 }
             }
         }
-        Ok(sum)
+        Ok(parts)
     }
 
-    /// How many numbers the weights of one component hold.
+    /// What the weights of one component take in memory, in bytes.
     ///
     /// # Errors
     /// As [`Checkpoint::weights`].
-    pub(crate) fn numbers_of(&self, component: &str, base: &str) -> Result<u64> {
-        Ok(self.shards(component, base)?.numbers())
+    pub(crate) fn takes_of(&self, component: &str, base: &str, precision: &Precision) -> Result<u64> {
+        match self.part(component) {
+            Some(part) => Ok(part?.takes(precision)),
+            None => Ok(self.shards(component, base)?.takes(precision)),
+        }
     }
 
     /// A folder that stands beside this checkpoint's, for a part that its repository leaves out; looked at as this one is.
     pub(crate) fn beside(&self, name: &str) -> Option<Self> {
-        let Source::Folder(folder) = &self.source else { return None };
-        let other = folder.parent()?.join(name);
-        other.is_dir().then(|| Self { source: Source::Folder(other), ..self.clone() })
+        let other = match (&self.assembled, &self.source) {
+            (Some(assembled), _) => assembled.folder_beside(name)?,
+            (None, Source::Folder(folder)) => folder.parent()?.join(name),
+            (None, _) => return None,
+        };
+        other.is_dir().then(|| Self { source: Source::Folder(other), assembled: None, ..self.clone() })
     }
 
     /// Whether the checkpoint has this file.
     pub fn has(&self, file: &str) -> bool {
-        match &self.source {
-            Source::Folder(folder) => folder.join(file).is_file(),
-            Source::Embedded { files, .. } => files.iter().any(|(name, _)| *name == file),
+        match (&self.assembled, &self.source) {
+            (Some(assembled), _) => assembled.made(file).is_some() || assembled.locate(file).is_some(),
+            (None, Source::Embedded { files, .. }) => files.iter().any(|(name, _)| *name == file),
+            (None, _) => self.root().join(file).is_file(),
         }
     }
 
@@ -145,9 +203,13 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Unreadable`] with the file's path.
     pub fn read(&self, file: &str) -> Result<Cow<'static, [u8]>> {
-        match &self.source {
-            Source::Folder(folder) => read_file(&folder.join(file)).map(Cow::Owned),
-            Source::Embedded { .. } => self.embedded(file).map(Cow::Borrowed),
+        match (&self.assembled, &self.source) {
+            (Some(assembled), _) => match assembled.made(file) {
+                Some(made) => Ok(Cow::Owned(made.to_vec())),
+                None => read_file(&assembled.locate(file).ok_or_else(|| assembled.missing(file))?).map(Cow::Owned),
+            },
+            (None, Source::Embedded { .. }) => self.embedded(file).map(Cow::Borrowed),
+            (None, _) => read_file(&self.root().join(file)).map(Cow::Owned),
         }
     }
 
@@ -164,8 +226,20 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Unreadable`] where neither is there, [`Error::Damaged`] where a file is not what it should be.
     pub fn weights(&self, component: &str, base: &str, precision: &Precision) -> Result<Weights> {
-        let weights = Weights::of(Arc::new(self.shards(component, base)?), precision);
+        let weights = match self.part(component) {
+            Some(part) => Weights::of_part(Arc::new(part?), precision),
+            None => Weights::of(Arc::new(self.shards(component, base)?), precision),
+        };
         Ok(self.findings.as_ref().map_or_else(|| weights.clone(), |findings| weights.examined(findings)))
+    }
+
+    /// A component that is in a file with others, or of other names: opened for this one reading, so that no file stays mapped
+    /// that nobody reads.
+    fn part(&self, component: &str) -> Option<Result<Part>> {
+        match self.assembled.as_ref()?.given(component)? {
+            Given::File(part) => Some(part.open()),
+            Given::Folder(_) => None,
+        }
     }
 
     fn shards(&self, component: &str, base: &str) -> Result<Shards> {
@@ -180,9 +254,10 @@ impl Checkpoint {
     }
 
     fn map(&self, file: &str) -> Result<(PathBuf, Bytes)> {
-        let bytes = match &self.source {
-            Source::Folder(folder) => Bytes::map(&folder.join(file))?,
-            Source::Embedded { .. } => Bytes::Static(self.embedded(file)?),
+        let bytes = match (&self.assembled, &self.source) {
+            (Some(assembled), _) => Bytes::map(&assembled.locate(file).ok_or_else(|| assembled.missing(file))?)?,
+            (None, Source::Embedded { .. }) => Bytes::Static(self.embedded(file)?),
+            (None, _) => Bytes::map(&self.root().join(file))?,
         };
         Ok((self.path(file), bytes))
     }

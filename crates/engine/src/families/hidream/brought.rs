@@ -50,13 +50,13 @@ pub(super) fn find(checkpoint: &Checkpoint) -> Result<Brought> {
     Ok(Brought { checkpoint: beside.ok_or_else(missing)?, weights: ".", tokenizer: "." })
 }
 
-/// How many numbers it holds that the checkpoint's own account leaves out; none where it is not there.
-pub(crate) fn numbers_beside(checkpoint: &Checkpoint) -> Result<u64> {
+/// What it takes in memory that the checkpoint's own account leaves out, in bytes; nothing where it is not there.
+pub(crate) fn bytes_beside(checkpoint: &Checkpoint, precision: &Precision) -> Result<u64> {
     let Ok(brought) = find(checkpoint) else { return Ok(0) };
     let is_listed = checkpoint.config("model_index.json")?.keys().any(|key| key == FOLDER);
     if is_listed && brought.weights == FOLDER {
         Ok(0)
     } else {
-        brought.checkpoint.numbers_of(brought.weights, TRANSFORMERS)
+        brought.checkpoint.takes_of(brought.weights, TRANSFORMERS, precision)
     }
 }

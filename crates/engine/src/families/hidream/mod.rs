@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-pub(super) use brought::numbers_beside;
+pub(super) use brought::bytes_beside;
 pub use config::HiDreamConfig;
 pub use transformer::HiDreamTransformer;
 

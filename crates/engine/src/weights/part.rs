@@ -1,0 +1,206 @@
+//! A component inside one file: its tensors under the names that models ask for, whatever the file calls them and however it
+//! stores them. Each is read and decoded when it is asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::container::{Container, Entry};
+use super::encoding::{Encoding, READ};
+use super::scales::{self, Scale, Scales};
+use crate::error::{Error, Result};
+
+/// What a model's tensor is in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Its name there, with the prefix.
+    pub(crate) stored: String,
+    /// Its rows in there, where they are not all.
+    pub(crate) rows: Option<Range<usize>>,
+    /// How its rows are ordered there.
+    pub(crate) order: Order,
+}
+
+/// The order of rows in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// As models want them.
+    Same,
+    /// The second half comes first.
+    Swapped,
+    /// The halves of each of so many heads alternate.
+    Interleaved(usize),
+}
+
+/// A component of a file.
+pub(crate) struct Part {
+    file: Container,
+    pieces: BTreeMap<String, Piece>,
+    scales: Scales,
+    /// Names of the component that nobody knows.
+    strangers: BTreeSet<String>,
+}
+
+impl Part {
+    /// Tensors of a file below a prefix. `pieces` has them by the names that models use; what of the file is neither among
+    /// them nor `ignored` is a stranger.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where the file's scales are not understood.
+    pub(crate) fn new(
+        file: Container,
+        prefix: &str,
+        pieces: BTreeMap<String, Piece>,
+        ignored: impl Fn(&str) -> bool,
+    ) -> Result<Self> {
+        let scales = scales::read(&file, prefix)?;
+        let known: BTreeSet<&str> = pieces.values().map(|piece| piece.stored.as_str()).collect();
+        let strangers = file.names().filter(|name| {
+            let Some(bare) = name.strip_prefix(prefix) else { return false };
+            !known.contains(name) && !scales.helpers.contains(*name) && !ignored(bare)
+        });
+        let strangers = strangers.map(str::to_owned).collect();
+        let is_helper = |piece: &Piece| scales.helpers.contains(&piece.stored);
+        let pieces = pieces.into_iter().filter(|(_, piece)| !is_helper(piece)).collect();
+        Ok(Self { file, pieces, scales, strangers })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The names of its tensors, and those of strangers.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.pieces.keys().chain(&self.strangers).map(String::as_str)
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.pieces.contains_key(name)
+    }
+
+    /// What all tensors take in memory, in bytes.
+    pub(super) fn takes(&self, precision: &Precision) -> u64 {
+        let dtype = precision.dtype.unwrap_or_else(|| self.usual(&precision.device));
+        let shapes = self.pieces.keys().filter_map(|name| self.shape(name));
+        shapes.map(|shape| (shape.iter().product::<usize>() * dtype.size_in_bytes()) as u64).sum()
+    }
+
+    /// Names and shapes, as far as anything is known.
+    pub(crate) fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        self.pieces.keys().filter_map(|name| Some((name.clone(), self.shape(name)?))).collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let piece = self.pieces.get(name)?;
+        let mut shape = self.file.get(&piece.stored)?.shape.clone();
+        if let (Some(first), Some(rows)) = (shape.first_mut(), &piece.rows) {
+            *first = rows.len();
+        }
+        Some(shape)
+    }
+
+    /// The type that it is computed in where nobody names one: that of its matrices; what they are made of in fp8 or in blocks
+    /// needs more than float16 has room for.
+    fn usual(&self, device: &Device) -> DType {
+        let matrices = self.pieces.values().filter_map(|piece| self.file.get(&piece.stored));
+        let (mut half, mut small) = (false, false);
+        for entry in matrices.filter(|entry| entry.shape.len() > 1) {
+            match entry.encoding {
+                Encoding::Plain(DType::F32) => {}
+                Encoding::Plain(DType::F16) => half = true,
+                _ => small = true,
+            }
+        }
+        match (small, half && !device.is_cpu()) {
+            (false, false) => DType::F32,
+            _ => DType::BF16,
+        }
+    }
+
+    /// Makes sure that a tensor is there, is understood, and has this shape.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`], [`Error::Misshapen`], [`Error::Damaged`].
+    pub(super) fn check(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let missing = || Error::MissingTensor { file: self.path().to_owned(), name: name.to_owned() };
+        let (piece, found) = self.pieces.get(name).zip(self.shape(name)).ok_or_else(missing)?;
+        // writers drop units, and matrices were convolutions of one pixel once
+        let bare = |shape: &[usize]| shape.iter().copied().filter(|size| *size != 1).collect::<Vec<usize>>();
+        if bare(&found) != bare(shape) {
+            let (file, name) = (self.path().to_owned(), self.told(name, piece));
+            return Err(Error::Misshapen { file, name, expected: shape.to_vec(), got: found });
+        }
+        match self.file.get(&piece.stored).map(|entry| &entry.encoding) {
+            Some(Encoding::Unknown(kind)) => {
+                Err(self.file.damaged(format!("tensor {} has the type {kind}; {READ} are read", piece.stored)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A tensor that was checked.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] for a file that cannot be read any more, [`Error::Tensor`].
+    pub(super) fn read(&self, name: &str, shape: &[usize], dtype: Option<DType>, device: &Device) -> Result<Tensor> {
+        let missing = || Error::MissingTensor { file: self.path().to_owned(), name: name.to_owned() };
+        let piece = self.pieces.get(name).ok_or_else(missing)?;
+        let entry = self.file.get(&piece.stored).ok_or_else(missing)?;
+        let wanted = dtype.unwrap_or_else(|| self.usual(device));
+        let rows = entry.shape.first().copied().unwrap_or(1).max(1);
+        let wide = entry.count() / rows;
+        let range = piece.rows.clone().unwrap_or(0..rows);
+        let stored = self.values(piece, entry, &range, wide)?;
+        let ordered = ordered(&stored.reshape((range.len(), wide))?, piece.order)?;
+        Ok(ordered.to_dtype(wanted)?.reshape(shape)?.to_device(device)?)
+    }
+
+    /// The numbers of some rows, scaled, in the file's order.
+    fn values(&self, piece: &Piece, entry: &Entry, rows: &Range<usize>, wide: usize) -> Result<Tensor> {
+        let scale = self.scales.of.get(&piece.stored);
+        let (first, end) = (rows.start * wide, rows.end * wide);
+        let (values, bytes) = entry.encoding.unit().unwrap_or((1, 1));
+        if let (Encoding::Plain(dtype), None) = (&entry.encoding, scale) {
+            let raw = self.file.bytes(entry, first * bytes..end * bytes)?;
+            return Ok(Tensor::from_raw_buffer(&raw, *dtype, &[end - first], &Device::Cpu)?);
+        }
+        // blocks that lie across the cut are decoded whole
+        let (from, to) = (first / values, end.div_ceil(values));
+        let mut numbers = entry.encoding.decode(&self.file.bytes(entry, from * bytes..to * bytes)?);
+        numbers.truncate(end - from * values);
+        numbers.drain(..first - from * values);
+        match scale {
+            Some(Scale::Whole(factor)) => numbers.iter_mut().for_each(|number| *number *= factor),
+            Some(Scale::Rows(factors)) => {
+                let factors = factors.get(rows.clone()).unwrap_or_default();
+                let scaled = numbers.chunks_exact_mut(wide.max(1)).zip(factors);
+                scaled.for_each(|(row, factor)| row.iter_mut().for_each(|number| *number *= factor));
+            }
+            None => {}
+        }
+        Ok(Tensor::from_vec(numbers, end - first, &Device::Cpu)?)
+    }
+
+    /// A tensor for messages: by the name that the model knows, and by the file's.
+    fn told(&self, name: &str, piece: &Piece) -> String {
+        if piece.stored == name { name.to_owned() } else { format!("{} (of which {name} is made)", piece.stored) }
+    }
+}
+
+/// Rows in the order that models want.
+fn ordered(rows: &Tensor, order: Order) -> Result<Tensor> {
+    let (count, wide) = rows.dims2()?;
+    Ok(match order {
+        Order::Same => rows.clone(),
+        Order::Swapped => {
+            let half = count / 2;
+            Tensor::cat(&[rows.narrow(0, half, count - half)?, rows.narrow(0, 0, half)?], 0)?
+        }
+        Order::Interleaved(heads) => {
+            let turned = rows.reshape((heads, count / heads / 2, 2, wide))?.transpose(1, 2)?.contiguous()?;
+            turned.reshape((count, wide))?
+        }
+    })
+}

@@ -1,0 +1,385 @@
+//! Weights as owners have them: one file under its publisher's names, bundles, fp8, GGUF, components of their own. Every one
+//! draws, to the bit, what a diffusers folder with the same decoded numbers draws.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops and shows where")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use common::{drawn, lora_file, noise};
+use scumble_engine::families::names::Names;
+use scumble_engine::families::{self, auraflow, flux, sd35};
+use scumble_engine::rng::Generator;
+use scumble_engine::weights::{Precision, Source};
+use scumble_engine::{Call, DType, Device, Error, Pipeline, Result, Unobserved};
+use scumble_testkit::tiny::files::{self, Component, Format, Scales, Tensors, load, write_file};
+use scumble_testkit::tiny::{self, Variant};
+use tempfile::TempDir;
+
+// ------------------------------------------------------------------------------------------------- one file
+
+#[test]
+fn a_publishers_transformer_draws_what_its_folder_draws() {
+    for variant in [Variant::Schnell, Variant::Fill, Variant::Sd35, Variant::AuraFlow, Variant::HiDreamFast] {
+        let desk = Desk::new(variant);
+        for prefix in ["", "model.diffusion_model."] {
+            let file = desk.file("transformer.safetensors");
+            write_file(&file, Format::Plain(DType::F32), &[desk.transformer().under(prefix)]);
+            desk.is_same(&desk.over_base(&file), desk.folder.path());
+        }
+    }
+}
+
+#[test]
+fn a_file_in_diffusers_names_is_read_too() {
+    for variant in [Variant::Dev, Variant::Sd35, Variant::AuraFlow] {
+        let desk = Desk::new(variant);
+        let file = desk.file("whatever.bin");
+        let tensors = load(desk.folder.path(), "transformer");
+        write_file(&file, Format::Plain(DType::F32), &[Component::same(&tensors)]);
+        desk.is_same(&desk.over_base(&file), desk.folder.path());
+    }
+}
+
+/// Encoders and autoencoder come from the file: the base has no weights at all.
+#[test]
+fn a_bundle_needs_nothing_of_its_base_but_configurations_and_tokenizers() {
+    let encoders = |variant: Variant| -> &[(&str, &str)] {
+        match variant {
+            Variant::Sd35 => &[("text_encoder", "clip_l"), ("text_encoder_2", "clip_g"), ("text_encoder_3", "t5xxl")],
+            Variant::AuraFlow => &[("text_encoder", "pile_t5xl")],
+            _ => &[("text_encoder", "clip_l"), ("text_encoder_2", "t5xxl")],
+        }
+    };
+    for (variant, main, vae) in [
+        (Variant::Dev, "model.diffusion_model.", "vae."),
+        (Variant::Sd35, "model.diffusion_model.", "first_stage_model."),
+        (Variant::AuraFlow, "model.", "vae."),
+    ] {
+        let desk = Desk::new(variant);
+        let folder = desk.folder.path();
+        let mut parts = vec![
+            desk.transformer().under(main),
+            Component::autoencoder(&load(folder, "vae")).under(vae),
+        ];
+        for (name, short) in encoders(variant) {
+            let mut tensors = load(folder, name);
+            if *short == "clip_l" && variant == Variant::Dev {
+                // garbage that bundles have there
+                tensors.insert("text_projection.weight".into(), tensors["text_model.final_layer_norm.bias"].clone());
+            }
+            if *short == "t5xxl" {
+                tensors.insert("encoder.embed_tokens.weight".into(), tensors["shared.weight"].clone());
+            }
+            parts.push(Component::same(&tensors).under(&format!("text_encoders.{short}.transformer.")));
+        }
+        let scale = Tensors::from([("logit_scale".to_owned(), load(folder, "vae")["decoder.conv_out.bias"].clone())]);
+        parts.push(Component::same(&scale).under("text_encoders.clip_l."));
+        let file = desk.file("bundle.safetensors");
+        write_file(&file, Format::Plain(DType::F32), &parts);
+        desk.strip_base();
+        assert_eq!(families::examine(None, desk.over_base(&file)).len(), 0);
+        desk.is_same(&desk.over_base(&file), folder);
+    }
+}
+
+/// Schedules are published constants where no base has one; tokenizers may lie beside the file.
+#[test]
+fn what_a_file_lacks_may_come_piece_by_piece() {
+    let desk = Desk::new(Variant::Sd35);
+    let folder = desk.folder.path();
+    let file = desk.file("sd3.5.safetensors");
+    write_file(&file, Format::Plain(DType::F32), &[desk.transformer()]);
+    for name in ["tokenizer", "tokenizer_2", "tokenizer_3"] {
+        copy(&folder.join(name), &desk.file(name));
+    }
+    let vae = desk.file("vae.safetensors");
+    write_file(&vae, Format::Plain(DType::F32), &[Component::autoencoder(&load(folder, "vae"))]);
+    let components = ["vae", "text_encoder", "text_encoder_2", "text_encoder_3"].map(|name| (name, folder.join(name)));
+    desk.is_same(&of(&file, None, &components), folder);
+    // what is nowhere is said, and what to do
+    let error = refused(of(&file, None, &components[1..]));
+    assert!(error.contains("vae") && error.contains("--component vae=PATH") && error.contains("--weights-base"), "{error}");
+    std::fs::remove_dir_all(desk.file("tokenizer_2")).unwrap();
+    let error = refused(of(&file, None, &components));
+    assert!(error.contains("tokenizer_2") && error.contains("--weights-base"), "{error}");
+}
+
+// ---------------------------------------------------------------------------------------------- quantised
+
+#[test]
+fn every_encoding_draws_what_its_decoded_numbers_draw() {
+    let fp8 = [None, Some(Scales::Marked), Some(Scales::Bare), Some(Scales::Rows), Some(Scales::Layers), Some(Scales::Header)];
+    let formats = [Format::Plain(DType::BF16), Format::Plain(DType::F16), Format::Gguf].into_iter();
+    for format in formats.chain(fp8.map(Format::Fp8)) {
+        let desk = Desk::new(Variant::Sd35);
+        let file = desk.file("transformer");
+        let decoded = write_file(&file, format, &[desk.transformer()]);
+        let oracle = desk.with("transformer", &decoded[0]);
+        desk.is_same(&desk.over_base(&file), oracle.path());
+        assert_ne!(desk.draw(oracle.path()), desk.draw(desk.folder.path()), "{format:?} changes something");
+    }
+}
+
+#[test]
+fn quantised_transformers_of_every_family_are_read() {
+    for variant in [Variant::Dev, Variant::AuraFlow, Variant::HiDreamFast] {
+        for format in [Format::Gguf, Format::Fp8(Some(Scales::Marked))] {
+            let desk = Desk::new(variant);
+            let file = desk.file("transformer");
+            let decoded = write_file(&file, format, &[desk.transformer().under("model.diffusion_model.")]);
+            let oracle = desk.with("transformer", &decoded[0]);
+            desk.is_same(&desk.over_base(&file), oracle.path());
+        }
+    }
+}
+
+#[test]
+fn text_encoders_come_in_llama_cpps_names() {
+    for (variant, name) in [
+        (Variant::Schnell, "text_encoder_2"),
+        (Variant::AuraFlow, "text_encoder"),
+        (Variant::HiDreamFast, "text_encoder_3"),
+        (Variant::HiDreamFast, "text_encoder_4"),
+    ] {
+        let desk = Desk::new(variant);
+        let folder = desk.folder.path();
+        let tensors = load(folder, name);
+        let component = if name == "text_encoder_4" {
+            let heads = |entry| files::size(folder, name, entry);
+            Component::llama_cpp(&tensors, heads("num_attention_heads"), heads("num_key_value_heads"))
+        } else {
+            Component::t5_cpp(&tensors)
+        };
+        let file = desk.file("encoder.gguf");
+        let mut decoded = write_file(&file, Format::Gguf, &[component]).remove(0);
+        // what converters leave out
+        decoded.extend(tensors.into_iter().filter(|(name, _)| name.ends_with("embed_tokens.weight") && name.starts_with("encoder")));
+        let oracle = desk.with(name, &decoded);
+        let source = of(folder, None, &[(name, file)]);
+        desk.is_same(&source, oracle.path());
+    }
+}
+
+/// A LoRA over quantised weights is a LoRA over what they decode to.
+#[test]
+fn loras_are_merged_into_decoded_weights() {
+    let desk = Desk::new(Variant::Dev);
+    let file = desk.file("transformer.gguf");
+    let decoded = write_file(&file, Format::Gguf, &[desk.transformer()]);
+    let oracle = desk.with("transformer", &decoded[0]);
+    let mut generator = Generator::new(5);
+    let (down, up) = (noise(&mut generator, &[2, 64]), noise(&mut generator, &[192, 2]));
+    let lora = lora_file(&[
+        ("lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight", &down),
+        ("lora_unet_double_blocks_0_img_attn_qkv.lora_up.weight", &up),
+    ]);
+    let call = common::with_loras(Variant::Dev, vec![lora.write(&desk.file("lora.safetensors"), 1.0)]);
+    let drawn = |source: Source| draw_with(&*open(source).unwrap(), &call);
+    let changed = drawn(desk.over_base(&file));
+    assert_eq!(changed, drawn(Source::Folder(oracle.path().into())));
+    assert_ne!(changed, desk.draw(oracle.path()));
+}
+
+/// Where nobody names a type, all of a component is computed in one.
+#[test]
+fn files_with_many_types_are_computed_in_one() {
+    let desk = Desk::new(Variant::Dev);
+    let file = desk.file("transformer.gguf");
+    write_file(&file, Format::Gguf, &[desk.transformer()]);
+    let pipeline = families::open(desk.over_base(&file), &Precision { device: Device::Cpu, dtype: None }).unwrap();
+    drawn(&*pipeline, &desk.call(), &Unobserved).unwrap();
+}
+
+// ------------------------------------------------------------------------------------------------ refused
+
+#[test]
+fn wrong_files_say_what_was_found_and_what_is_expected() {
+    let desk = Desk::new(Variant::Schnell);
+    let file = desk.file("transformer.safetensors");
+    let plain = Format::Plain(DType::F32);
+    let says = |component: Component, format: Format, parts: &[&str]| {
+        write_file(&file, format, &[component]);
+        let error = refused(desk.over_base(&file));
+        assert!(error.contains("transformer.safetensors"), "{error}");
+        parts.iter().for_each(|part| assert!(error.contains(part), "{part:?} is not in {error:?}"));
+    };
+    says(desk.transformer().without("img_in"), plain, &["x_embedder.weight", "missing"]);
+    says(desk.transformer().without("single_blocks.1.linear2"), plain, &["single_transformer_blocks.1.proj_out", "missing"]);
+    says(Component::autoencoder(&load(desk.folder.path(), "vae")), plain, &["an autoencoder and no transformer"]);
+    let stray = Tensors::from([("zebra.weight".to_owned(), load(desk.folder.path(), "vae")["decoder.conv_out.bias"].clone())]);
+    says(Component::same(&stray), plain, &["no model", "zebra.weight"]);
+    // a scale that nobody knows
+    let mut odd = load(desk.folder.path(), "transformer");
+    odd.insert("proj_out.weight_scale_2".into(), odd["proj_out.bias"].clone());
+    says(Component::same(&odd), plain, &["proj_out.weight_scale_2", "does not belong"]);
+    // a scale of something that is no matrix there
+    odd.remove("proj_out.weight_scale_2");
+    odd.insert("zebra.weight_scale".into(), odd["proj_out.bias"].clone());
+    says(Component::same(&odd), plain, &["zebra.weight_scale", "zebra.weight", "missing"]);
+    // one layer whose scale is gone
+    write_file(&file, Format::Fp8(Some(Scales::Marked)), &[desk.transformer()]);
+    let renamed = edited(&file, |bytes| bytes, "double_blocks.0.img_mlp.0.scale_weight", "double_blocks.0.img_mlp.0.scale_zebra!");
+    assert!(renamed.contains("img_mlp.0"), "{renamed}");
+}
+
+#[test]
+fn other_kinds_of_files_are_told_apart() {
+    let desk = Desk::new(Variant::Schnell);
+    let file = desk.file("model.gguf");
+    write_file(&file, Format::Gguf, &[desk.transformer()]);
+    let whole = std::fs::read(&file).unwrap();
+    let says = |bytes: &[u8], part: &str| {
+        std::fs::write(&file, bytes).unwrap();
+        let error = refused(desk.over_base(&file));
+        assert!(error.contains(part) && error.contains("model.gguf"), "{part:?} is not in {error:?}");
+    };
+    says(&whole[..whole.len() - 1], "cut short");
+    says(&whole[..100], "cut short");
+    says(b"PK\x03\x04 and so on", "pickle");
+    says(b"\x80\x02}q\x00.", "pickle");
+    says(b"no weights at all", "safetensors");
+    // the last tensor's type is one that nobody reads
+    let at = whole.windows(9).rposition(|window| window == *b"linear2.w").unwrap() + "linear2.weight".len();
+    let mut unknown = whole.clone();
+    unknown[at + 4 + 16..at + 4 + 20].copy_from_slice(&23u32.to_le_bytes());
+    says(&unknown, "IQ4_XS");
+}
+
+#[test]
+fn components_must_be_what_they_are_named() {
+    let desk = Desk::new(Variant::Schnell);
+    let folder = desk.folder.path();
+    let vae = desk.file("ae.safetensors");
+    write_file(&vae, Format::Plain(DType::F32), &[Component::autoencoder(&load(folder, "vae"))]);
+    desk.is_same(&of(folder, None, &[("vae", vae.clone())]), folder);
+    let error = refused(of(folder, None, &[("text_encoder", vae.clone())]));
+    assert!(error.contains("holds an autoencoder; expected a CLIP text encoder"), "{error}");
+    let error = refused(of(folder, None, &[("text_encoder_4", vae)]));
+    assert!(error.contains("text_encoder_4") && error.contains("transformer, vae, text_encoder"), "{error}");
+    // another family's transformer
+    let other = Desk::new(Variant::Sd35);
+    let file = desk.file("sd35.safetensors");
+    write_file(&file, Format::Plain(DType::F32), &[other.transformer()]);
+    let error = refused(of(folder, None, &[("transformer", file.clone())]));
+    assert!(error.contains("StableDiffusion3Pipeline") && error.contains("FluxPipeline"), "{error}");
+    let error = refused(desk.over_base(&file));
+    assert!(error.contains("FluxPipeline") && error.contains("StableDiffusion3Pipeline"), "{error}");
+}
+
+// ------------------------------------------------------------------------------------------------- common
+
+/// A tiny folder, a base that lacks its transformer, and room for files.
+struct Desk {
+    variant: Variant,
+    folder: TempDir,
+    base: TempDir,
+    files: TempDir,
+}
+
+impl Desk {
+    fn new(variant: Variant) -> Self {
+        let folder = tiny::of(variant).tempdir();
+        let base = tempfile::tempdir().unwrap();
+        copy(folder.path(), base.path());
+        std::fs::remove_file(base.path().join("transformer/diffusion_pytorch_model.safetensors")).unwrap();
+        Self { variant, folder, base, files: tempfile::tempdir().unwrap() }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
+    fn transformer(&self) -> Component {
+        let tensors = load(self.folder.path(), "transformer");
+        match names(self.variant) {
+            Some(names) => Component::published(&tensors, names),
+            None => Component::same(&tensors),
+        }
+    }
+
+    fn over_base(&self, file: &Path) -> Source {
+        of(file, Some(self.base.path()), &[])
+    }
+
+    /// Takes all weights out of the base.
+    fn strip_base(&self) {
+        for folder in std::fs::read_dir(self.base.path()).unwrap().map(|entry| entry.unwrap().path()) {
+            for name in ["model.safetensors", "diffusion_pytorch_model.safetensors"] {
+                drop(std::fs::remove_file(folder.join(name)));
+            }
+        }
+    }
+
+    /// The folder with other tensors in a component.
+    fn with(&self, component: &str, tensors: &Tensors) -> TempDir {
+        let other = tempfile::tempdir().unwrap();
+        copy(self.folder.path(), other.path());
+        files::replace(other.path(), component, tensors);
+        other
+    }
+
+    fn call(&self) -> Call {
+        Call { steps: 2, ..self.variant.call() }
+    }
+
+    fn draw(&self, folder: &Path) -> Vec<u8> {
+        draw_with(&*open(Source::Folder(folder.into())).unwrap(), &self.call())
+    }
+
+    fn is_same(&self, source: &Source, folder: &Path) {
+        let pipeline = open(source.clone()).unwrap_or_else(|error| panic!("{:?} {source:?}: {error}", self.variant));
+        assert!(draw_with(&*pipeline, &self.call()) == self.draw(folder), "{:?} {source:?}", self.variant);
+    }
+}
+
+fn names(variant: Variant) -> Option<&'static Names> {
+    match variant {
+        Variant::Schnell | Variant::Dev | Variant::Fill => Some(&flux::NAMES),
+        Variant::Sd35 => Some(&sd35::NAMES),
+        Variant::AuraFlow => Some(&auraflow::NAMES),
+        _ => None,
+    }
+}
+
+fn of(weights: &Path, base: Option<&Path>, components: &[(&str, PathBuf)]) -> Source {
+    let components: BTreeMap<String, PathBuf> =
+        components.iter().map(|(name, path)| ((*name).to_owned(), path.clone())).collect();
+    Source::of(weights.to_owned(), base.map(Path::to_owned), components)
+}
+
+fn open(source: Source) -> Result<Box<dyn Pipeline>> {
+    families::open(source, &Precision { device: Device::Cpu, dtype: Some(DType::F32) })
+}
+
+/// Why weights cannot be used: the same for who loads and who only looks.
+fn refused(source: Source) -> String {
+    let error = open(source.clone()).err().expect("it is refused");
+    assert!(error.is_checkpoint() || matches!(error, Error::Tensor(_)), "{error}");
+    assert!(!families::examine(None, source).is_empty());
+    error.to_string()
+}
+
+/// Why a file cannot be used in which a name was exchanged.
+fn edited(file: &Path, _: impl Fn(Vec<u8>) -> Vec<u8>, old: &str, new: &str) -> String {
+    let mut bytes = std::fs::read(file).unwrap();
+    let at = bytes.windows(old.len()).position(|window| window == old.as_bytes()).unwrap();
+    bytes[at..at + old.len()].copy_from_slice(&new.as_bytes()[..old.len()]);
+    std::fs::write(file, bytes).unwrap();
+    let source = of(file, None, &[]);
+    families::examine(None, source).iter().map(ToString::to_string).collect()
+}
+
+fn draw_with(pipeline: &dyn Pipeline, call: &Call) -> Vec<u8> {
+    drawn(pipeline, call, &Unobserved).unwrap().rgb
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() { copy(&source, &target) } else { drop(std::fs::copy(source, target).unwrap()) }
+    }
+}
