@@ -26,7 +26,7 @@ mod trace;
 pub mod vae;
 pub mod weights;
 
-pub use call::{Acceleration, Call, Sizes};
+pub use call::{Acceleration, Call, Sizes, Solver};
 pub use candle_core::{DType, Device, Tensor};
 pub use device::{device, devices};
 pub use error::{Error, Result};

@@ -279,10 +279,11 @@ mod tests {
             "fal-ai/hidream-i1-full",
             "fal-ai/hidream-i1-dev",
             "fal-ai/hidream-i1-fast",
+            "fal-ai/omnigen-v2",
         ] {
             assert!(runs(id), "{id}");
         }
-        for id in ["fal-ai/flux-pro", "fal-ai/ideogram/v2", "fal-ai/omnigen-v2"] {
+        for id in ["fal-ai/flux-pro", "fal-ai/ideogram/v2"] {
             assert!(!runs(id), "{id}");
         }
     }

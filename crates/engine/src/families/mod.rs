@@ -6,6 +6,7 @@ pub mod flux;
 mod guided;
 pub mod hidream;
 pub mod names;
+pub mod omnigen2;
 pub mod sd35;
 mod streams;
 
@@ -23,7 +24,7 @@ pub use guided::is_guided;
 
 /// Every family that this engine runs: the one list.
 pub const FAMILIES: &[Family] =
-    &[flux::FAMILY, flux::FILL, sd35::FAMILY, auraflow::FAMILY, f_lite::FAMILY, hidream::FAMILY];
+    &[flux::FAMILY, flux::FILL, sd35::FAMILY, auraflow::FAMILY, f_lite::FAMILY, hidream::FAMILY, omnigen2::FAMILY];
 
 /// A family of models.
 #[derive(Debug)]
