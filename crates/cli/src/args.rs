@@ -269,6 +269,9 @@ pub(crate) struct Serve {
     /// Weights for an endpoint: a diffusers folder. May be given several times.
     #[arg(long, value_name = "ENDPOINT=DIR", value_parser = endpoint_dir)]
     pub(crate) weights: Vec<(String, PathBuf)>,
+    /// Load the model of this endpoint at the start, in the background. May be given several times.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub(crate) preload: Vec<String>,
     /// Answer endpoints that have no weights with drawn cards, after MS milliseconds.
     #[arg(long, env = "SCUMBLE_STAND_IN", value_name = "MS", num_args = 0..=1, default_missing_value = "0",
           require_equals = true, value_parser = milliseconds)]

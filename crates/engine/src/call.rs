@@ -33,6 +33,15 @@ pub struct Call {
     pub picture: Option<Pixels>,
     /// Where to change it: white is drawn anew.
     pub mask: Option<Pixels>,
+    /// The pictures that the prompt speaks of as image 1, image 2 and so on, for models that draw from several (OmniGen2).
+    pub pictures: Vec<Pixels>,
+    /// How closely those are followed: guidance away from what would be drawn without them, in a third pass per step; none
+    /// at 1 or below.
+    pub picture_guidance: f64,
+    /// The shares of the steps between which guidance is on, both included, for models that let callers say it (OmniGen2).
+    pub guided_steps: [f64; 2],
+    /// Who takes the steps, in models that let callers choose (OmniGen2).
+    pub solver: Solver,
     /// How far the picture is changed, above 0 and up to 1: the share of the steps that is taken.
     pub strength: f64,
     /// Text tokens of the longest text encoder; `None` for what the model was trained with.
@@ -62,6 +71,16 @@ pub enum Acceleration {
     High,
 }
 
+/// Who takes the steps from noise to picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Solver {
+    /// Straight on, as far as the next step.
+    #[default]
+    Euler,
+    /// DPM-Solver++ of order 2: bent as the step before says.
+    Dpm,
+}
+
 /// Which sizes a loaded model draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
@@ -83,8 +102,17 @@ impl Call {
         };
         at_least_one("num_inference_steps", self.steps)?;
         at_least_one("num_images", self.images)?;
-        if !(self.guidance.is_finite() && self.true_cfg.is_finite()) {
-            return Err(Error::Parameter { name: "guidance_scale", problem: "must be a finite number".into() });
+        let finite = |name, value: f64| match value.is_finite() {
+            true => Ok(()),
+            false => Err(Error::Parameter { name, problem: "must be a finite number".into() }),
+        };
+        finite("guidance_scale", self.guidance)?;
+        finite("guidance_scale", self.true_cfg)?;
+        finite("image_guidance_scale", self.picture_guidance)?;
+        for (name, share) in ["cfg_range_start", "cfg_range_end"].into_iter().zip(self.guided_steps) {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(Error::Parameter { name, problem: format!("must be 0 to 1, got {share}") });
+            }
         }
         if !(self.strength > 0.0 && self.strength <= 1.0) {
             let problem = format!("must be above 0 and at most 1, got {}", self.strength);

@@ -26,12 +26,12 @@ mod trace;
 pub mod vae;
 pub mod weights;
 
-pub use call::{Acceleration, Call, Sizes};
+pub use call::{Acceleration, Call, Sizes, Solver};
 pub use candle_core::{DType, Device, Tensor};
 pub use device::{device, devices};
 pub use error::{Error, Result};
 pub use families::{Context, Pipeline};
-pub use observer::{Control, Observer, Stage, Step, Unobserved};
+pub use observer::{Control, Observer, Reading, Stage, Step, Unobserved};
 pub use picture::Filter;
 pub use pixels::Pixels;
 pub use trace::Trace;

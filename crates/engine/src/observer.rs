@@ -95,6 +95,12 @@ pub trait Observer {
     }
 }
 
+/// Hears how the reading of weights goes on, and may stop it. Called on the thread that reads: be quick.
+pub trait Reading: Send + Sync {
+    /// So many bytes of weights have come into memory since the last time.
+    fn read(&self, bytes: u64) -> Control;
+}
+
 /// Watches nothing.
 pub struct Unobserved;
 

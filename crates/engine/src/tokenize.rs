@@ -4,6 +4,7 @@ mod pieces;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence};
@@ -273,17 +274,10 @@ impl LlamaTokenizer {
     /// # Errors
     /// Files that are absent or of another kind.
     pub fn load(checkpoint: &Checkpoint, folder: &str) -> Result<Self> {
-        let file = format!("{folder}/tokenizer.json");
-        let damaged = |reason: String| Error::Damaged { path: checkpoint.path(&file), reason };
-        let mut inner = Tokenizer::from_bytes(checkpoint.read(&file)?).map_err(|e| damaged(e.to_string()))?;
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(|e| damaged(e.to_string()))?;
-        let id = |role: &str, usual: &str| -> Result<u32> {
-            let token = named_token(checkpoint, folder, role, usual)?;
-            inner.token_to_id(&token).ok_or_else(|| damaged(format!("it has no {token}")))
-        };
+        let published = Published::read(checkpoint, folder)?;
+        let id = |role: &str, usual: &str| published.id(&named_token(checkpoint, folder, role, usual)?);
         let (begin, pad) = (id("bos_token", "<|begin_of_text|>")?, id("eos_token", "<|eot_id|>")?);
-        Ok(Self { inner, begin, pad })
+        Ok(Self { inner: published.inner, begin, pad })
     }
 
     /// Exactly `length` ids, and how many of them are the text's and its beginning; a longer text loses its tail.
@@ -297,6 +291,59 @@ impl LlamaTokenizer {
         let real = ids.len();
         ids.resize(length, self.pad);
         Ok((ids, real))
+    }
+}
+
+/// Qwen2's tokenizer: whatever `tokenizer.json` says. Nothing is put around a text: what talks to the model spells out the
+/// tokens that begin and end each turn.
+pub struct QwenTokenizer {
+    inner: Tokenizer,
+}
+
+impl QwenTokenizer {
+    /// Begins and ends a turn.
+    pub const TURN: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
+
+    /// Reads `tokenizer.json` from a folder such as `processor`.
+    ///
+    /// # Errors
+    /// A file that is absent or of another kind, or that would cut the tokens of a turn into pieces.
+    pub fn load(checkpoint: &Checkpoint, folder: &str) -> Result<Self> {
+        let published = Published::read(checkpoint, folder)?;
+        Self::TURN.iter().try_for_each(|token| published.id(token).map(drop))?;
+        Ok(Self { inner: published.inner })
+    }
+
+    /// At most `most` ids; a longer text loses its tail.
+    ///
+    /// # Errors
+    /// A text that the model behind the file cannot encode.
+    pub fn encode(&self, text: &str, most: usize) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode(text, false).map_err(bad_prompt)?;
+        Ok(encoding.get_ids().iter().copied().take(most).collect())
+    }
+}
+
+/// A `tokenizer.json` as it was published, but for padding and truncation: these are the caller's.
+struct Published {
+    path: PathBuf,
+    inner: Tokenizer,
+}
+
+impl Published {
+    fn read(checkpoint: &Checkpoint, folder: &str) -> Result<Self> {
+        let file = format!("{folder}/tokenizer.json");
+        let path = checkpoint.path(&file);
+        let damaged = |e: tokenizers::Error| Error::Damaged { path: path.clone(), reason: e.to_string() };
+        let mut inner = Tokenizer::from_bytes(checkpoint.read(&file)?).map_err(damaged)?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(damaged)?;
+        Ok(Self { path, inner })
+    }
+
+    fn id(&self, token: &str) -> Result<u32> {
+        let missing = || Error::Damaged { path: self.path.clone(), reason: format!("it has no {token}") };
+        self.inner.token_to_id(token).ok_or_else(missing)
     }
 }
 

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use common::{draw, edit, largest_difference, mean_difference, open, open_in, set};
 use scumble_engine::families::{self, Context};
-use scumble_engine::weights::{Checkpoint, Source};
-use scumble_engine::{Call, DType, Error, Tensor, Trace, Unobserved};
+use scumble_engine::weights::{Checkpoint, Precision, Source};
+use scumble_engine::{Call, DType, Device, Error, Tensor, Trace, Unobserved};
 use scumble_testkit::tiny::{self, Variant};
 
 const FULL: Variant = Variant::HiDreamFull;

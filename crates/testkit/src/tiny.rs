@@ -16,6 +16,7 @@ mod configs;
 pub mod files;
 mod hidream;
 pub mod loras;
+mod omnigen2;
 mod tokenizers;
 mod torch;
 mod trained;
@@ -23,7 +24,7 @@ mod weights;
 
 use std::path::Path;
 
-use scumble_engine::{Acceleration, Call, DType, Pixels};
+use scumble_engine::{Acceleration, Call, DType, Pixels, Solver};
 use tempfile::TempDir;
 
 use weights::Component;
@@ -49,11 +50,13 @@ pub enum Variant {
     HiDreamDev,
     /// HiDream-I1 Fast: the fewest steps.
     HiDreamFast,
+    /// OmniGen2: Qwen2.5-VL as a reader, given pictures, guidance by two passes or three.
+    OmniGen2,
 }
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Schnell,
         Self::Dev,
         Self::Fill,
@@ -63,6 +66,7 @@ impl Variant {
         Self::HiDreamFull,
         Self::HiDreamDev,
         Self::HiDreamFast,
+        Self::OmniGen2,
     ];
 
     /// Name of the variant, also of its folder of golden tensors.
@@ -77,6 +81,7 @@ impl Variant {
             Self::HiDreamFull => "hidream-full",
             Self::HiDreamDev => "hidream-dev",
             Self::HiDreamFast => "hidream-fast",
+            Self::OmniGen2 => "omnigen2",
         }
     }
 
@@ -93,14 +98,16 @@ impl Variant {
         let (width, height) = if self.is_hidream() { (128, 128) } else { (96, 64) };
         Call {
             prompt: match self {
-                Self::FLite | Self::HiDreamFull | Self::HiDreamDev | Self::HiDreamFast => trained::PROMPT.into(),
+                Self::FLite | Self::HiDreamFull | Self::HiDreamDev | Self::HiDreamFast | Self::OmniGen2 => {
+                    trained::PROMPT.into()
+                }
                 _ => "A cat holding a sign that says hello world, 3 red stars".into(),
             },
             negative: match self {
                 Self::Schnell | Self::Dev | Self::Fill | Self::FLite | Self::HiDreamDev | Self::HiDreamFast => {
                     String::new()
                 }
-                Self::Sd35 | Self::AuraFlow | Self::HiDreamFull => trained::NEGATIVE.into(),
+                Self::Sd35 | Self::AuraFlow | Self::HiDreamFull | Self::OmniGen2 => trained::NEGATIVE.into(),
             },
             width,
             height,
@@ -108,7 +115,7 @@ impl Variant {
             steps: 4,
             guidance: match self {
                 Self::Schnell | Self::HiDreamDev | Self::HiDreamFast => 0.0,
-                Self::HiDreamFull => 5.0,
+                Self::HiDreamFull | Self::OmniGen2 => 5.0,
                 Self::Dev | Self::AuraFlow => 3.5,
                 Self::Sd35 => 4.5,
                 Self::Fill => 30.0,
@@ -119,8 +126,12 @@ impl Variant {
             images: 1,
             picture: (self == Self::Fill).then(|| picture(96, 64)),
             mask: (self == Self::Fill).then(|| mask(96, 64)),
+            pictures: Vec::new(),
+            picture_guidance: 2.0,
+            guided_steps: [0.0, 1.0],
+            solver: Solver::Euler,
             strength: 1.0,
-            max_sequence_length: (self != Self::FLite && !self.is_hidream()).then_some(48),
+            max_sequence_length: (!matches!(self, Self::FLite | Self::OmniGen2) && !self.is_hidream()).then_some(48),
             loras: Vec::new(),
             controlnet: None,
             ip_adapter: None,

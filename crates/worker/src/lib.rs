@@ -25,6 +25,7 @@ mod run_one;
 pub mod runner;
 mod settle;
 mod spent;
+mod standby;
 mod webhooks;
 mod weights;
 mod work;

@@ -10,9 +10,7 @@ use scumble_engine::DType;
 use scumble_engine::weights::Source;
 use scumble_providers::{MakerId, Makers};
 
-use crate::runner::{
-    Choice, Choices, Closed, Drawn, Lanes, Local, Request, RunError, Runner, StandIn, Watch,
-};
+use crate::runner::{Choice, Choices, Closed, Drawn, Lanes, Local, Request, RunError, Runner, StandIn, Watch};
 use crate::weights::starter;
 
 /// What the owner configured for one endpoint.
@@ -38,6 +36,8 @@ pub struct ModelsConfig {
     pub memory: Option<u64>,
     /// Models that nobody has used for so long are let go; they stay where absent.
     pub keep_alive: Option<Duration>,
+    /// Endpoints whose models are loaded at the start.
+    pub preload: Vec<String>,
     /// Cards stand in for endpoints that nothing else answers, after this time.
     pub stand_in: Option<Duration>,
     /// The makers of closed models.
@@ -50,6 +50,7 @@ pub struct Models {
     /// What it computes on.
     lanes: Arc<Lanes>,
     keep_alive: Option<Duration>,
+    preload: Vec<&'static Endpoint>,
     /// Endpoints that are answered far away: they wait for others, not for this machine.
     far: Vec<&'static str>,
     makers: Option<Arc<Makers>>,
@@ -88,7 +89,8 @@ impl Models {
             };
             runners.insert(endpoint.id, runner);
         }
-        Ok(Self { runners, lanes, keep_alive: config.keep_alive, far, makers: config.makers.clone() })
+        let preload = config.preload.iter().map(|id| preloadable(id, config)).collect::<Result<_, _>>()?;
+        Ok(Self { runners, lanes, keep_alive: config.keep_alive, preload, far, makers: config.makers.clone() })
     }
 
     /// The endpoints that only makers far away answer.
@@ -103,7 +105,7 @@ impl Models {
 
     /// With runners of one's own, for tests.
     pub fn with(runners: HashMap<&'static str, Arc<dyn Runner>>) -> Self {
-        Self { runners, lanes: Arc::default(), keep_alive: None, far: Vec::new(), makers: None }
+        Self { runners, lanes: Arc::default(), keep_alive: None, preload: Vec::new(), far: Vec::new(), makers: None }
     }
 
     /// What callers of this endpoint get: everything that says how an endpoint stands has it from here, in this process
@@ -122,14 +124,35 @@ impl Models {
         self.lanes.count()
     }
 
-    /// Lets go of models that nobody has used for longer than the owner wants; how long that is, where it is said.
-    pub(crate) fn let_go_idle(&self) -> Option<Duration> {
-        self.keep_alive.inspect(|longest| self.lanes.let_go_idle(*longest))
+    /// Models that nobody has used for so long are let go.
+    pub(crate) fn keep_alive(&self) -> Option<Duration> {
+        self.keep_alive
+    }
+
+    /// Lets go of models that nobody has used for so long.
+    pub(crate) fn let_go_idle(&self, longest: Duration) {
+        self.lanes.let_go_idle(longest);
+    }
+
+    /// Endpoints whose models are loaded before anybody asks for them.
+    pub(crate) fn preloaded(&self) -> Vec<&'static Endpoint> {
+        self.preload.clone()
     }
 
     /// What answers this endpoint.
     pub fn runner(&self, endpoint: &Endpoint) -> Arc<dyn Runner> {
         self.runners.get(endpoint.id).cloned().unwrap_or_else(|| Arc::new(Advice))
+    }
+}
+
+/// An endpoint that can be loaded before anybody asks for it.
+fn preloadable(id: &str, config: &ModelsConfig) -> Result<&'static Endpoint, String> {
+    let unknown = || format!("there is no endpoint {id}; `scumble models list` shows those that there are");
+    let endpoint = scumble_api::find(id).ok_or_else(unknown)?;
+    let weights = config.models.get(id).and_then(|own| own.weights.as_deref());
+    match source(endpoint, weights) {
+        Some(_) => Ok(endpoint),
+        None => Err(format!("{id} cannot be loaded at the start: it has no weights here")),
     }
 }
 
@@ -292,10 +315,11 @@ mod tests {
             "fal-ai/hidream-i1-full",
             "fal-ai/hidream-i1-dev",
             "fal-ai/hidream-i1-fast",
+            "fal-ai/omnigen-v2",
         ] {
             assert!(runs(id), "{id}");
         }
-        for id in ["fal-ai/flux-pro", "fal-ai/ideogram/v2", "fal-ai/omnigen-v2"] {
+        for id in ["fal-ai/flux-pro", "fal-ai/ideogram/v2"] {
             assert!(!runs(id), "{id}");
         }
     }

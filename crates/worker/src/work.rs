@@ -20,6 +20,7 @@ use crate::models::Models;
 use crate::run_one::{Begun, Ending};
 use crate::settle::settle;
 use crate::spent;
+use crate::standby;
 use crate::webhooks::Deliverer;
 
 /// Runs of one slot that may still be on their way to the disk while the next job runs.
@@ -48,6 +49,8 @@ impl Worker {
         begin(&self).await;
         let _keeper = AbortOnDropHandle::new(tokio::spawn(housekeeping(self.clone(), drain.clone())));
         let _announcer = AbortOnDropHandle::new(tokio::spawn(announce(self.clone(), drain.clone())));
+        let _preloading = AbortOnDropHandle::new(tokio::spawn(standby::preload(self.models.clone(), drain.clone())));
+        let _idle = AbortOnDropHandle::new(tokio::spawn(standby::let_go_idle(self.models.clone())));
         let closing = CancellationToken::new();
         let delivering = Deliverer::new(&self).run(closing.clone(), stop.clone());
         let delivering = AbortOnDropHandle::new(tokio::spawn(delivering));

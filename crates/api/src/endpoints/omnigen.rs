@@ -29,7 +29,13 @@ pub(super) const V2: Endpoint = Endpoint {
                 fill: Fill::EmptyList,
                 help: "Up to three pictures to change or to draw from: URLs or data URIs.",
             },
-            local_size(Fill::Text("square_hd")),
+            Field {
+                help: "The size of the picture, up to four megapixels; a larger one is scaled down to that, its ratio kept. \
+                       What is not a multiple of 16, or has more pixels than 1024x1024, is drawn smaller and enlarged. With \
+                       exactly one input picture it has no effect: the result is as large as that one, reduced to at most \
+                       1024 pixels on a side.",
+                ..local_size(Fill::Text("square_hd"))
+            },
             steps(20, 50, 50),
             SEED,
             number("text_guidance_scale", (1.0, 8.0), 5.0, "How closely the picture follows the prompt."),

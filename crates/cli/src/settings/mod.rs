@@ -103,7 +103,7 @@ impl Settings {
                 free_bytes,
                 ..server_config(args, file.server, &file.limits)?
             },
-            models: models::config(file.models, &file.worker, &args.weights, args.stand_in, makers)?,
+            models: models::config(file.models, &file.worker, &args.weights, &args.preload, args.stand_in, makers)?,
             worker: scumble_worker::Config {
                 faults: args.fault.clone().unwrap_or_default(),
                 adapters,
@@ -165,8 +165,17 @@ fn worker_config(
     fetch: &FetchSection,
     retention: &RetentionSection,
 ) -> Result<scumble_worker::Config, Failure> {
-    let WorkerSection { devices: _, memory: _, keep_alive_s: _, concurrency, far_concurrency, heartbeat_s, max_attempts, max_crashes, run_s } =
-        section;
+    let WorkerSection {
+        devices: _,
+        memory: _,
+        keep_alive_s: _,
+        concurrency,
+        far_concurrency,
+        heartbeat_s,
+        max_attempts,
+        max_crashes,
+        run_s,
+    } = section;
     let default = scumble_worker::Config::default();
     Ok(scumble_worker::Config {
         concurrency: units::positive("[worker] concurrency", concurrency)?.unwrap_or(default.concurrency),

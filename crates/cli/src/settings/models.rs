@@ -17,6 +17,7 @@ pub(super) fn config(
     sections: HashMap<String, ModelSection>,
     worker: &WorkerSection,
     weights: &[(String, PathBuf)],
+    preload: &[String],
     stand_in: Option<Duration>,
     makers: Arc<Makers>,
 ) -> Result<ModelsConfig, Failure> {
@@ -36,5 +37,5 @@ pub(super) fn config(
     for (id, folder) in weights {
         models.entry(id.clone()).or_default().weights = Some(folder.clone());
     }
-    Ok(ModelsConfig { models, devices, memory, keep_alive, stand_in, makers: Some(makers) })
+    Ok(ModelsConfig { models, devices, memory, keep_alive, preload: preload.to_vec(), stand_in, makers: Some(makers) })
 }

@@ -18,7 +18,8 @@ pub struct Footprint {
 /// # Errors
 /// As [`Checkpoint::weights`].
 pub fn footprint(checkpoint: &Checkpoint, precision: &Precision) -> Result<Footprint> {
-    let beside = if checkpoint.class() == hidream::FAMILY.class { hidream::bytes_beside(checkpoint, precision)? } else { 0 };
+    let beside =
+        if checkpoint.class() == hidream::FAMILY.class { hidream::bytes_beside(checkpoint, precision)? } else { 0 };
     let parts = checkpoint.takes(precision)?;
     let is_encoder = |name: &str| ["text_encoder", "mllm"].iter().any(|start| name.starts_with(start));
     let encoders = parts.iter().filter(|(name, _)| is_encoder(name)).map(|(_, bytes)| bytes).sum::<u64>() + beside;

@@ -8,15 +8,18 @@ mod guided;
 pub mod hidream;
 pub(crate) mod layouts;
 pub mod names;
+pub mod omnigen2;
 pub mod sd35;
 mod streams;
+
+use std::sync::Arc;
 
 use candle_core::Device;
 
 use crate::adapters;
 use crate::call::{Call, Sizes};
 use crate::error::{Error, Result};
-use crate::observer::Observer;
+use crate::observer::{Observer, Reading};
 use crate::pixels::Pixels;
 use crate::trace::Trace;
 use crate::weights::{Checkpoint, Evict, Precision, Source};
@@ -26,7 +29,7 @@ pub use guided::is_guided;
 
 /// Every family that this engine runs: the one list.
 pub const FAMILIES: &[Family] =
-    &[flux::FAMILY, flux::FILL, sd35::FAMILY, auraflow::FAMILY, f_lite::FAMILY, hidream::FAMILY];
+    &[flux::FAMILY, flux::FILL, sd35::FAMILY, auraflow::FAMILY, f_lite::FAMILY, hidream::FAMILY, omnigen2::FAMILY];
 
 /// A family of models.
 #[derive(Debug)]
@@ -100,6 +103,19 @@ pub fn open(source: Source, precision: &Precision) -> Result<Box<dyn Pipeline>> 
 /// As [`open`], and [`Error::WrongPipeline`] for a checkpoint of another class.
 pub fn open_as(class: &str, source: Source, precision: &Precision) -> Result<Box<dyn Pipeline>> {
     load(&checked(Checkpoint::open(source)?, Some(class))?, precision)
+}
+
+/// The same, of any class where none is named, while somebody hears how the reading goes on and may stop it.
+///
+/// # Errors
+/// As [`open`] and [`open_as`], and [`Error::Cancelled`].
+pub fn open_heard(
+    class: Option<&str>,
+    source: Source,
+    precision: &Precision,
+    reading: Arc<dyn Reading>,
+) -> Result<Box<dyn Pipeline>> {
+    load(&checked(Checkpoint::open(source)?, class)?.heard_by(reading), precision)
 }
 
 /// What would keep [`open`] from loading a checkpoint: reads everything but the tensors themselves, of which names, shapes

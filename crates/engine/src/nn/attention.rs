@@ -66,6 +66,17 @@ pub fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor> {
     Ok(x.reshape((batch, tokens, heads, width / heads))?.transpose(1, 2)?.contiguous()?)
 }
 
+/// Keys or values whose heads serve several heads of queries each (Ainslie et al., 2023): each head of
+/// `[batch, heads, tokens, width]` so many times, one after the other.
+///
+/// # Errors
+/// A tensor of another rank, or a device out of memory.
+pub fn shared_heads(x: &Tensor, times: usize) -> Result<Tensor> {
+    let (batch, heads, tokens, width) = x.dims4()?;
+    let spread = x.unsqueeze(2)?.expand((batch, heads, times, tokens, width))?;
+    Ok(spread.reshape((batch, heads * times, tokens, width))?)
+}
+
 /// `[batch, heads, tokens, width]` to `[batch, tokens, heads · width]`.
 ///
 /// # Errors
@@ -79,6 +90,13 @@ pub fn join_heads(x: &Tensor) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::rng::Generator;
+
+    #[test]
+    fn heads_are_shared_by_neighbours() -> Result<()> {
+        let x = Tensor::new(&[[[[1f32]], [[2.0]]]], &candle_core::Device::Cpu)?;
+        assert_eq!(shared_heads(&x, 3)?.flatten_all()?.to_vec1::<f32>()?, [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]);
+        Ok(())
+    }
 
     #[test]
     fn blocks_kernel_and_bias_agree_with_the_plain_form() -> Result<()> {

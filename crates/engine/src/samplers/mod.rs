@@ -1,14 +1,19 @@
 //! Noise levels and the way down: how levels are spaced, and the solvers that go from one to the next.
 
+mod dpm;
 mod euler;
 mod lcm;
+mod leap;
+mod rising;
 mod spacing;
 mod unipc;
 
 use candle_core::{DType, Tensor};
 
+pub use dpm::DpmSolver;
 pub use euler::Euler;
 pub use lcm::Lcm;
+pub use rising::RisingSpacing;
 pub use spacing::{FlowSpacing, Schedule, TrainedSpacing};
 pub use unipc::{UniPc, UniPcSpacing};
 

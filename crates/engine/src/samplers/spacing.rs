@@ -42,7 +42,7 @@ pub enum Shift {
 pub struct Schedule {
     /// One level per step and a final 0.
     pub sigmas: Vec<f32>,
-    /// 1000 σ for each step.
+    /// What the network is told at each step: 1000 σ, or 1 − σ where time rises ([`RisingSpacing`](super::RisingSpacing)).
     pub timesteps: Vec<f32>,
 }
 

@@ -3,6 +3,7 @@
 
 use candle_core::{DType, Tensor};
 
+use super::leap::{Leap, predicted};
 use super::spacing::linspace;
 use super::{Sampler, Schedule};
 use crate::error::Result;
@@ -118,11 +119,12 @@ impl UniPc {
 
     /// The sample of this step, anew: from the one before, knowing what this step takes for clean.
     fn corrected(&self, past: &Past, clean: &Tensor) -> Result<Tensor> {
-        let leap = self.leap(self.next - 1, self.next);
+        let levels = &self.schedule.sigmas;
+        let leap = Leap::of(levels, self.next - 1);
         let news = (clean - &past.clean)?;
         let change = match &past.before {
             Some(before) if past.order == 2 => {
-                let r = self.lambda_ratio(self.next - 2, self.next - 1, leap.h);
+                let r = leap.past(levels, self.next - 1);
                 let [rho_1, rho_2] = leap.weights(r);
                 let bend = ((before - &past.clean)? / f64::from(r))?;
                 ((bend * f64::from(rho_1))? + (news * f64::from(rho_2))?)?
@@ -131,47 +133,9 @@ impl UniPc {
         };
         leap.to(&past.sample, &past.clean, Some(&change))
     }
-
-    /// The sample of the next step.
-    fn predicted(&self, sample: &Tensor, clean: &Tensor, before: Option<&Tensor>) -> Result<Tensor> {
-        let leap = self.leap(self.next, self.next + 1);
-        let Some(before) = before else { return leap.to(sample, clean, None) };
-        let r = self.lambda_ratio(self.next - 1, self.next, leap.h);
-        let change = ((before - clean)? * f64::from(0.5 / r))?;
-        leap.to(sample, clean, Some(&change))
-    }
-
-    fn leap(&self, from: usize, to: usize) -> Leap {
-        let (s, t) = (self.schedule.sigmas[from], self.schedule.sigmas[to]);
-        let h = lambda(t) - lambda(s);
-        Leap { ratio: t / s, alpha: 1.0 - t, h, phi: (-h).exp_m1() }
-    }
-
-    /// How far the step before was from this one, in logarithms of signal over noise, as a share of `h`; negative.
-    fn lambda_ratio(&self, before: usize, here: usize, h: f32) -> f32 {
-        (lambda(self.schedule.sigmas[before]) - lambda(self.schedule.sigmas[here])) / h
-    }
-}
-
-/// From one noise level to another.
-struct Leap {
-    ratio: f32,
-    alpha: f32,
-    h: f32,
-    phi: f32,
 }
 
 impl Leap {
-    /// `ratio` x − α φ (clean + change).
-    fn to(&self, x: &Tensor, clean: &Tensor, change: Option<&Tensor>) -> Result<Tensor> {
-        let by = f64::from(self.alpha * self.phi);
-        let base = ((x * f64::from(self.ratio))? - (clean * by)?)?;
-        Ok(match change {
-            Some(change) => (base - (change * by)?)?,
-            None => base,
-        })
-    }
-
     /// What the corrector of order 2 makes of the bend and of the news.
     fn weights(&self, r: f32) -> [f32; 2] {
         let hh = -self.h;
@@ -181,11 +145,6 @@ impl Leap {
         let rho_1 = (b_2 - b_1) / (r - 1.0);
         [rho_1, b_1 - rho_1]
     }
-}
-
-/// ln of signal over noise.
-fn lambda(sigma: f32) -> f32 {
-    (1.0 - sigma).ln() - sigma.ln()
 }
 
 impl Sampler for UniPc {
@@ -207,7 +166,8 @@ impl Sampler for UniPc {
         let left = self.schedule.timesteps.len() - self.next;
         let order = left.min(self.next + 1).min(2);
         let before = past.map(|past| past.clean);
-        let there = self.predicted(&sample, &clean, before.as_ref().filter(|_| order == 2))?;
+        let there =
+            predicted(&self.schedule.sigmas, self.next, &sample, &clean, before.as_ref().filter(|_| order == 2))?;
         self.past = Some(Past { sample, clean, before, order });
         self.next += 1;
         Ok(there.to_dtype(latents.dtype())?)

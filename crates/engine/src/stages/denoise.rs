@@ -55,10 +55,19 @@ pub(crate) fn predicted(
 ) -> Result<Tensor> {
     let Some(trace) = context.first(index) else { return forward(None) };
     given(trace)?;
-    let probe = |name: &str, tokens: &Tensor| trace.put(&format!("step0.{name}"), tokens);
-    let out = forward(trace.wants_blocks().then_some(&probe as _))?;
+    let probe = blocks(context, index);
+    let out = forward(probe.as_ref().map(|probe| probe as Probe<'_>))?;
     trace.put("step0.transformer.out", &out)?;
     Ok(out)
+}
+
+/// What writes down a transformer's blocks, where they are wanted of this step.
+pub(crate) fn blocks<'a>(
+    context: &Context<'a>,
+    index: usize,
+) -> Option<impl Fn(&str, &Tensor) -> Result<()> + use<'a>> {
+    let trace = context.first(index).filter(|trace| trace.wants_blocks())?;
+    Some(move |name: &str, tokens: &Tensor| trace.put(&format!("step0.{name}"), tokens))
 }
 
 /// Writes down what a transformer is given at the first step.

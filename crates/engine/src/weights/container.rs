@@ -47,7 +47,8 @@ impl Container {
         let bytes = Bytes::map(path)?;
         let start = bytes.get(0..bytes.len().min(4)).map(Cow::into_owned).unwrap_or_default();
         if torch::is_archive(&bytes) || start.starts_with(&[0x80]) {
-            let reason = "it is a pickle, which may hold programs: checkpoints are read from safetensors and GGUF files";
+            let reason =
+                "it is a pickle, which may hold programs: checkpoints are read from safetensors and GGUF files";
             return Err(damaged(reason.into()));
         }
         if start == gguf::MAGIC {

@@ -12,6 +12,7 @@ use super::overlay::{Overlay, changed};
 use super::part::Part;
 use super::shards::Shards;
 use crate::error::{Error, Result};
+use crate::observer::Reading;
 
 /// Where tensors go and in which type they are computed with.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub struct Weights {
     check_only: bool,
     /// What is changed on the way out.
     overlay: Option<Arc<Overlay>>,
+    /// Who hears how the reading goes on.
+    reading: Option<Arc<dyn Reading>>,
 }
 
 struct Shared {
@@ -89,7 +92,12 @@ impl Weights {
 
     fn new(origin: Origin, precision: Precision, check_only: bool) -> Self {
         let shared = Shared { origin, precision, asked: Mutex::default(), kept: None, findings: None };
-        Self { shared: Arc::new(shared), prefix: String::new(), check_only, overlay: None }
+        Self { shared: Arc::new(shared), prefix: String::new(), check_only, overlay: None, reading: None }
+    }
+
+    /// The same weights, whose reading somebody hears and may stop.
+    pub(super) fn heard_by(&self, reading: &Arc<dyn Reading>) -> Self {
+        Self { reading: Some(reading.clone()), ..self.clone() }
     }
 
     /// The same weights, to be looked at: requests are checked only, and what is wrong with a tensor is written down there,
@@ -214,10 +222,21 @@ impl Weights {
             Origin::Part(part) => self.found(self.read_part(part, full, shape, dtype), shape, dtype)?,
             Origin::Held(held) => held.get(full, shape, dtype)?,
         };
+        self.tell(&tensor)?;
         if let Some(kept) = &self.shared.kept {
             kept.lock().unwrap_or_else(PoisonError::into_inner).insert(full.to_owned(), tensor.clone());
         }
         Ok(tensor)
+    }
+
+    /// Tells how much came into memory.
+    fn tell(&self, tensor: &Tensor) -> Result<()> {
+        match (&self.reading, &self.shared.origin) {
+            (Some(reading), Origin::Files(_) | Origin::Part(_)) if !self.check_only => {
+                reading.read((tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64).check()
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What was read; where all that is wrong is wanted, it is written down and zeros stand for what could not be read.

@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::container::{Container, Entry};
 use super::encoding::{Encoding, READ};
+use super::held::Precision;
 use super::scales::{self, Scale, Scales};
 use crate::error::{Error, Result};
 

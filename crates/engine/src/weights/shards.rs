@@ -9,6 +9,7 @@ use safetensors::tensor::TensorInfo;
 use super::bytes::Bytes;
 use super::config::Config;
 use super::header::{self, Contents, LONGEST_HEADER, LONGEST_OWN_HEADER, Limits};
+use super::held::{Precision, stored_dtype};
 use super::loose::Named;
 use super::torch;
 use crate::error::{Error, Result};

@@ -13,6 +13,7 @@ use super::part::Part;
 use super::shards::{self, Shards};
 use crate::error::{Error, Result};
 use crate::families::layouts::{Assembled, Given};
+use crate::observer::Reading;
 use crate::stages::{DIFFUSERS, TRANSFORMERS};
 
 /// A file that travels inside the binary: its path in the checkpoint, with `/`, and its bytes.
@@ -75,6 +76,18 @@ pub struct Checkpoint {
     assembled: Option<Arc<Assembled>>,
     /// Where tensors are looked at, not read: takes what is wrong with them.
     findings: Option<Findings>,
+    /// Who hears how the reading goes on.
+    reading: Option<Heard>,
+}
+
+/// Whoever hears of a reading.
+#[derive(Clone)]
+struct Heard(Arc<dyn Reading>);
+
+impl std::fmt::Debug for Heard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Heard(…)")
+    }
 }
 
 impl Checkpoint {
@@ -86,7 +99,7 @@ impl Checkpoint {
     pub fn open(source: Source) -> Result<Self> {
         let assembled = source.assembly().map(|assembly| Assembled::of(&assembly)).transpose()?.map(Arc::new);
         let class = assembled.as_ref().map(|assembled| assembled.class().to_owned()).unwrap_or_default();
-        let mut this = Self { source, class, assembled, findings: None };
+        let mut this = Self { source, class, assembled, findings: None, reading: None };
         if this.assembled.is_some() {
             return Ok(this);
         }
@@ -95,7 +108,11 @@ impl Checkpoint {
             && !folder.is_dir()
         {
             let exists = folder.exists();
-            return Err(refuse(if exists { "it is neither a file nor a folder" } else { "there is no such file or folder" }));
+            return Err(refuse(if exists {
+                "it is neither a file nor a folder"
+            } else {
+                "there is no such file or folder"
+            }));
         }
         if !this.has("model_index.json") {
             return Err(refuse("model_index.json is missing"));
@@ -111,6 +128,12 @@ impl Checkpoint {
     #[must_use]
     pub fn examined(self) -> Self {
         Self { findings: Some(Findings::default()), ..self }
+    }
+
+    /// The same checkpoint, whose reading somebody hears and may stop.
+    #[must_use]
+    pub fn heard_by(self, reading: Arc<dyn Reading>) -> Self {
+        Self { reading: Some(Heard(reading)), ..self }
     }
 
     /// What was found wrong with tensors since, all of it.
@@ -230,6 +253,7 @@ impl Checkpoint {
             Some(part) => Weights::of_part(Arc::new(part?), precision),
             None => Weights::of(Arc::new(self.shards(component, base)?), precision),
         };
+        let weights = self.reading.as_ref().map_or_else(|| weights.clone(), |Heard(reading)| weights.heard_by(reading));
         Ok(self.findings.as_ref().map_or_else(|| weights.clone(), |findings| weights.examined(findings)))
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{File, Variant, hidream, tokenizers, trained};
+use super::{File, Variant, hidream, omnigen2, tokenizers, trained};
 
 /// Width of FLUX's CLIP and T5 states, which the transformer's configuration repeats.
 const CLIP_WIDTH: usize = 32;
@@ -27,6 +27,7 @@ pub(super) fn of(variant: Variant) -> Vec<File> {
         Variant::AuraFlow => auraflow(),
         Variant::FLite => f_lite(),
         Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => hidream::configs(variant),
+        Variant::OmniGen2 => omnigen2::configs(),
     };
     files.into_iter().map(|(name, value)| (name.to_owned(), pretty(&value))).collect()
 }
@@ -39,6 +40,7 @@ pub(super) fn transformer(variant: Variant) -> Value {
         Variant::AuraFlow => auraflow_transformer(),
         Variant::FLite => f_lite_transformer(),
         Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => hidream::transformer(),
+        Variant::OmniGen2 => omnigen2::transformer(),
     }
 }
 
@@ -51,7 +53,7 @@ pub(super) fn side(variant: Variant, side: usize) -> Option<(&'static str, Value
         Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => {
             Some(("max_resolution", json!([2 * side, 2 * side])))
         }
-        Variant::Schnell | Variant::Dev | Variant::Fill | Variant::FLite => None,
+        Variant::Schnell | Variant::Dev | Variant::Fill | Variant::FLite | Variant::OmniGen2 => None,
     }
 }
 
@@ -67,6 +69,7 @@ pub(super) fn depths(variant: Variant) -> &'static [&'static str] {
         Variant::Sd35 => &["num_layers"],
         Variant::AuraFlow => &["num_mmdit_layers", "num_single_dit_layers"],
         Variant::FLite => &["depth"],
+        Variant::OmniGen2 => &["num_layers", "num_refiner_layers"],
     }
 }
 
@@ -338,7 +341,9 @@ pub(super) fn vae(variant: Variant) -> Value {
         Variant::Schnell | Variant::Dev | Variant::Fill | Variant::FLite => (16, 0.3611, json!(0.1159), false),
         Variant::Sd35 => (16, 1.5305, json!(0.0609), false),
         Variant::AuraFlow => (4, 0.13025, Value::Null, true),
-        Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => return hidream::vae(),
+        Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast | Variant::OmniGen2 => {
+            return hidream::vae();
+        }
     };
     let (blocks, groups, sample) = match variant {
         Variant::FLite => ([8, 16, 16, 16], 4, 128),

@@ -106,7 +106,7 @@ fn golden_tensors(index: usize, rank: usize, alpha: Option<f32>) -> Result<Tenso
 /// # Panics
 /// Never, for the variants there are.
 pub fn sets(variant: Variant) -> Vec<Set> {
-    if variant == Variant::FLite {
+    if matches!(variant, Variant::FLite | Variant::OmniGen2) {
         return Vec::new();
     }
     sets::sets(variant).expect("tensors of these sizes")
@@ -118,7 +118,7 @@ fn originals(variant: Variant, shapes: &BTreeMap<String, Vec<usize>>) -> BTreeMa
         Variant::Schnell | Variant::Dev | Variant::Fill => &flux::NAMES,
         Variant::Sd35 => &sd35::NAMES,
         Variant::AuraFlow => &auraflow::NAMES,
-        Variant::FLite => unreachable!("it takes no LoRAs"),
+        Variant::FLite | Variant::OmniGen2 => unreachable!("they take no LoRAs"),
         // diffusers took over its publisher's
         Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => {
             return shapes.iter().map(as_it_is).collect();

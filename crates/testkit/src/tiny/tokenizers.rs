@@ -26,6 +26,7 @@ pub(super) fn of(variant: Variant) -> Vec<File> {
         Variant::AuraFlow => llama("tokenizer"),
         Variant::FLite => trained::t5("tokenizer"),
         Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => hidream::tokenizers(),
+        Variant::OmniGen2 => trained::qwen("processor"),
     }
 }
 

@@ -24,6 +24,17 @@ const T5_EXTRA: usize = 4;
 const CLIP_SPECIAL: [&str; 2] = ["<|startoftext|>", "<|endoftext|>"];
 const LLAMA_SPECIAL: [&str; 5] =
     ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"];
+/// Qwen2.5's, which stand behind its vocabulary.
+const QWEN_SPECIAL: [&str; 8] = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+];
 /// How Llama 3 cuts text before byte-pair encoding.
 const LLAMA_SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
@@ -49,37 +60,17 @@ fn clip_merges() -> Vec<(String, String)> {
 
 /// The files of Llama's tokenizer.
 pub(super) fn llama(folder: &str) -> Vec<File> {
-    let vocab = numbered(bytes().map(String::from).chain(llama_merges().into_iter().map(|(a, b)| a + &b)));
     let begin = LLAMA_SPECIAL[0];
-    let special: Vec<Value> = LLAMA_SPECIAL
-        .iter()
-        .enumerate()
-        .map(|(place, token)| {
-            let mut entry = added(token, false);
-            entry["id"] = (vocab.len() + place).into();
-            entry
-        })
-        .collect();
+    let id = llama_ids() - LLAMA_SPECIAL.len();
     let template = json!({
         "type": "TemplateProcessing",
         "single": [{ "SpecialToken": { "id": begin, "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
         "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 0 } }],
-        "special_tokens": { begin: { "id": begin, "ids": [vocab.len()], "tokens": [begin] } },
+        "special_tokens": { begin: { "id": begin, "ids": [id], "tokens": [begin] } },
     });
-    let byte_level = |trim: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": trim, "use_regex": false });
-    let split =
-        json!({ "type": "Split", "pattern": { "Regex": LLAMA_SPLIT }, "behavior": "Isolated", "invert": false });
-    let tokenizer = json!({
-        "version": "1.0",
-        "truncation": null,
-        "padding": null,
-        "added_tokens": special,
-        "normalizer": null,
-        "pre_tokenizer": { "type": "Sequence", "pretokenizers": [split, byte_level(true)] },
-        "post_processor": { "type": "Sequence", "processors": [byte_level(false), template] },
-        "decoder": byte_level(true),
-        "model": { "type": "BPE", "ignore_merges": true, "vocab": vocab, "merges": llama_merges() },
-    });
+    let mut tokenizer = byte_pairs(&LLAMA_SPECIAL, LLAMA_SPLIT);
+    tokenizer["model"]["ignore_merges"] = true.into();
+    tokenizer["post_processor"] = json!({ "type": "Sequence", "processors": [byte_level(false), template] });
     let config = json!({
         "bos_token": begin,
         "eos_token": LLAMA_SPECIAL[4],
@@ -95,6 +86,54 @@ pub(super) fn llama(folder: &str) -> Vec<File> {
 /// Ids of Llama's tokenizer.
 pub(super) fn llama_ids() -> usize {
     256 + llama_merges().len() + LLAMA_SPECIAL.len()
+}
+
+/// The files of Qwen2.5-VL's tokenizer: Llama's vocabulary with other special tokens, and single digits.
+pub(super) fn qwen(folder: &str) -> Vec<File> {
+    let mut tokenizer = byte_pairs(&QWEN_SPECIAL, &LLAMA_SPLIT.replace(r"\p{N}{1,3}", r"\p{N}"));
+    tokenizer["normalizer"] = json!({ "type": "NFC" });
+    let config = json!({
+        "eos_token": "<|im_end|>",
+        "model_max_length": 131_072,
+        "pad_token": QWEN_SPECIAL[0],
+        "tokenizer_class": "Qwen2Tokenizer",
+    });
+    vec![
+        (format!("{folder}/tokenizer.json"), pretty(&tokenizer)),
+        (format!("{folder}/tokenizer_config.json"), pretty(&config)),
+    ]
+}
+
+/// Ids of Qwen2.5-VL's tokenizer.
+pub(super) fn qwen_ids() -> usize {
+    256 + llama_merges().len() + QWEN_SPECIAL.len()
+}
+
+/// A `tokenizer.json` of bytes and the merges that were learned, with these tokens behind them.
+fn byte_pairs(special: &[&str], split: &str) -> Value {
+    let vocab = numbered(bytes().map(String::from).chain(llama_merges().into_iter().map(|(a, b)| a + &b)));
+    let entry = |(place, token): (usize, &&str)| {
+        let mut entry = added(token, false);
+        entry["id"] = (vocab.len() + place).into();
+        entry
+    };
+    let added_tokens: Vec<Value> = special.iter().enumerate().map(entry).collect();
+    let split = json!({ "type": "Split", "pattern": { "Regex": split }, "behavior": "Isolated", "invert": false });
+    json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": added_tokens,
+        "normalizer": null,
+        "pre_tokenizer": { "type": "Sequence", "pretokenizers": [split, byte_level(true)] },
+        "post_processor": null,
+        "decoder": byte_level(true),
+        "model": { "type": "BPE", "vocab": vocab, "merges": llama_merges() },
+    })
+}
+
+fn byte_level(trim: bool) -> Value {
+    json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": trim, "use_regex": false })
 }
 
 fn llama_merges() -> Vec<(String, String)> {

@@ -15,7 +15,7 @@ use scumble_engine::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
 use super::configs::SD35_BASE;
-use super::{Variant, configs, hidream, write};
+use super::{Variant, configs, hidream, omnigen2, write};
 
 /// The weights of one folder of a pipeline.
 pub(super) struct Component {
@@ -51,6 +51,7 @@ impl Component {
             Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => {
                 hidream::components(variant, transformer)
             }
+            Variant::OmniGen2 => omnigen2::components(transformer),
         }
     }
 
@@ -177,7 +178,7 @@ pub(super) fn recorded(seed: &str, name: &str, shape: &[usize]) -> Vec<f32> {
     let inputs = shape.iter().skip(1).product::<usize>().max(1);
     let scale: Box<dyn Fn(f32) -> f32> = if has(&["embed_tokens", "shared.", "token_embedding", "register_tokens"]) {
         Box::new(|x| x)
-    } else if has(&["position_embedding", "relative_attention_bias"]) {
+    } else if has(&["position_embedding", "relative_attention_bias", "image_index"]) {
         Box::new(|x| 0.5 * x)
     } else if name.ends_with(".bias") {
         Box::new(|x| 0.1 * x)

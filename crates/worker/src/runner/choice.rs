@@ -29,6 +29,10 @@ impl Runner for Choices {
         if every { Needs::Every } else { Needs::Near }
     }
 
+    fn preload(&self, endpoint: &'static Endpoint, watch: &dyn Watch) -> Option<Result<(), RunError>> {
+        self.choices.iter().find_map(|choice| choice.runner.preload(endpoint, watch))
+    }
+
     fn draws_prompts(&self) -> bool {
         self.choices.iter().any(|choice| choice.runner.draws_prompts())
     }

@@ -193,6 +193,11 @@ pub trait Runner: Send + Sync {
         false
     }
 
+    /// Loads the model of an endpoint before anybody asks for it, on the calling thread; `None` where there is nothing to load.
+    fn preload(&self, _endpoint: &'static Endpoint, _watch: &dyn Watch) -> Option<Result<(), RunError>> {
+        None
+    }
+
     /// What of an input it cannot follow, found out before anything is fetched for it.
     fn refuses(&self, _input: &Input) -> Vec<Problem> {
         Vec::new()

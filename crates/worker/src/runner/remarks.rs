@@ -39,6 +39,13 @@ pub fn other_size(request: &Request, drawn: &Drawn) -> Option<String> {
     let Size::Pixels(asked) = &request.input.size else { return None };
     let is_elsewhere = drawn.stand_in || drawn.bill.is_some() || request.endpoint.field(ORIGINAL_SIZE).is_some();
     let picture = drawn.pictures.first().filter(|_| !is_elsewhere)?;
+    if request.endpoint.family == Family::OmniGen2 && request.pictures.len() == 1 {
+        return Some(format!(
+            "image_size had no effect: with one input picture, the result has the size in which the model looks at it, \
+             {}x{} pixels",
+            picture.width, picture.height
+        ));
+    }
     (picture.width != asked.width || picture.height != asked.height).then(|| {
         format!(
             "the picture has {}x{} pixels in place of {}x{}: this model draws sides that are multiples of a number of \

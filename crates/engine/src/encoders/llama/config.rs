@@ -1,4 +1,4 @@
-//! Sizes of a Llama decoder, and how its positions are stretched.
+//! Sizes of a Llama decoder or of one that is built like it, and how its positions are stretched.
 
 use crate::error::Result;
 use crate::weights::Config;
@@ -26,7 +26,39 @@ pub struct LlamaConfig {
     pub theta: f64,
     /// How low frequencies are slowed down, where they are.
     pub scaling: Option<RopeScaling>,
+    /// Whether queries, keys and values have biases.
+    pub qkv_biases: bool,
 }
+
+/// Llama 3.1 8B.
+const LLAMA: LlamaConfig = LlamaConfig {
+    vocab: 128_256,
+    hidden: 4096,
+    intermediate: 14336,
+    layers: 32,
+    heads: 32,
+    kv_heads: 8,
+    head_width: 128,
+    eps: 1e-5,
+    theta: 500_000.0,
+    scaling: None,
+    qkv_biases: false,
+};
+
+/// What of Qwen2.5-VL-3B reads text.
+const QWEN: LlamaConfig = LlamaConfig {
+    vocab: 151_936,
+    hidden: 2048,
+    intermediate: 11008,
+    layers: 36,
+    heads: 16,
+    kv_heads: 2,
+    head_width: 128,
+    eps: 1e-6,
+    theta: 1e6,
+    scaling: None,
+    qkv_biases: true,
+};
 
 /// The `llama3` way of stretching positions: frequencies whose wave is long are slowed down.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,22 +79,49 @@ impl LlamaConfig {
     /// # Errors
     /// Values that are no sizes or do not fit together, or parts that only other models of the kind have.
     pub fn read(config: &Config) -> Result<Self> {
-        let heads = config.size_or("num_attention_heads", 32)?;
-        let hidden = config.size_or("hidden_size", 4096)?;
-        let usual = if heads > 0 && hidden.is_multiple_of(heads) { hidden / heads } else { 0 };
+        for key in ["attention_bias", "mlp_bias"] {
+            if config.flag_or(key, false)? {
+                return Err(config.unsupported(key, true, "false"));
+            }
+        }
+        Ok(Self { scaling: RopeScaling::read(config)?, ..Self::read_as(config, &LLAMA)? })
+    }
+
+    /// What reads text in a Qwen2.5-VL, from `mllm/config.json`; absent keys mean the model of three billion parameters.
+    ///
+    /// # Errors
+    /// As [`LlamaConfig::read`].
+    pub fn read_qwen(config: &Config) -> Result<Self> {
+        // transformers 5 keeps apart what is of the text
+        let config = &config.inner("text_config")?;
+        if config.flag_or("use_sliding_window", false)? {
+            return Err(config.unsupported("use_sliding_window", true, "false"));
+        }
+        // three axes of positions, which for text are one
+        let (key, kind) = rotation(config, "mrope")?;
+        if !["mrope", "default"].contains(&&*kind) {
+            return Err(config.unsupported(&format!("{key}.rope_type"), kind, "mrope or default"));
+        }
+        Self::read_as(config, &QWEN)
+    }
+
+    fn read_as(config: &Config, usual: &Self) -> Result<Self> {
+        let heads = config.size_or("num_attention_heads", usual.heads)?;
+        let hidden = config.size_or("hidden_size", usual.hidden)?;
+        let head_width = if heads > 0 && hidden.is_multiple_of(heads) { hidden / heads } else { 0 };
         // transformers 5 keeps everything about rotation in one object
         let rope = config.inner("rope_parameters")?;
         let this = Self {
-            vocab: config.size_or("vocab_size", 128_256)?,
+            vocab: config.size_or("vocab_size", usual.vocab)?,
             hidden,
-            intermediate: config.size_or("intermediate_size", 14336)?,
-            layers: config.size_or("num_hidden_layers", 32)?,
+            intermediate: config.size_or("intermediate_size", usual.intermediate)?,
+            layers: config.size_or("num_hidden_layers", usual.layers)?,
             heads,
-            kv_heads: config.size_or("num_key_value_heads", 8)?,
-            head_width: config.size_or("head_dim", usual)?,
-            eps: config.number_or("rms_norm_eps", 1e-5)?,
-            theta: rope.number_or("rope_theta", config.number_or("rope_theta", 500_000.0)?)?,
-            scaling: RopeScaling::read(config)?,
+            kv_heads: config.size_or("num_key_value_heads", usual.kv_heads)?,
+            head_width: config.size_or("head_dim", head_width)?,
+            eps: config.number_or("rms_norm_eps", usual.eps)?,
+            theta: rope.number_or("rope_theta", config.number_or("rope_theta", usual.theta)?)?,
+            ..usual.clone()
         };
         this.check(config)?;
         Ok(this)
@@ -72,11 +131,6 @@ impl LlamaConfig {
         let activation = config.text_or("hidden_act", "silu");
         if activation != "silu" {
             return Err(config.unsupported("hidden_act", activation, "silu"));
-        }
-        for key in ["attention_bias", "mlp_bias"] {
-            if config.flag_or(key, false)? {
-                return Err(config.unsupported(key, true, "false"));
-            }
         }
         if self.heads == 0 || self.head_width == 0 || !self.head_width.is_multiple_of(2) {
             return Err(config.unsupported("num_attention_heads", self.heads, "heads of an even width"));
@@ -95,17 +149,23 @@ impl LlamaConfig {
     }
 }
 
+/// Which entry speaks of how positions turn, and the kind that it names, or else the usual one.
+fn rotation(config: &Config, usual: &str) -> Result<(&'static str, String)> {
+    let key = if config.get("rope_parameters").is_some() { "rope_parameters" } else { "rope_scaling" };
+    if config.get(key).is_none() {
+        return Ok((key, usual.to_owned()));
+    }
+    let said = config.inner(key)?;
+    Ok((key, said.text_or("rope_type", said.text_or("type", usual)).to_owned()))
+}
+
 impl RopeScaling {
     fn read(config: &Config) -> Result<Option<Self>> {
-        let key = if config.get("rope_parameters").is_some() { "rope_parameters" } else { "rope_scaling" };
-        if config.get(key).is_none() {
+        let (key, kind) = rotation(config, "llama3")?;
+        if config.get(key).is_none() || kind == "default" {
             return Ok(None);
         }
         let said = config.inner(key)?;
-        let kind = said.text_or("rope_type", said.text_or("type", "llama3"));
-        if kind == "default" {
-            return Ok(None);
-        }
         if kind != "llama3" {
             return Err(config.unsupported(&format!("{key}.rope_type"), kind, "llama3 or default"));
         }

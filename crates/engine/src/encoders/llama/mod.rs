@@ -1,5 +1,5 @@
 //! The decoder of Llama 3.1 (Grattafiori et al., 2024) as a reader: what every layer makes of a text, as transformers'
-//! `LlamaForCausalLM` computes it.
+//! `LlamaForCausalLM` computes it. That of Qwen2.5-VL (Bai et al., 2025) is the same but for biases, as far as it reads text.
 
 mod config;
 
@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 pub use config::{LlamaConfig, RopeScaling};
 
 use crate::error::Result;
-use crate::nn::{Embedding, Linear, RmsNorm, Rotary, attention, gate_silu, join_heads, split_heads};
+use crate::nn::{Embedding, Linear, RmsNorm, Rotary, SwiGlu, attention, join_heads, shared_heads, split_heads};
 use crate::weights::Weights;
 
 /// A Llama decoder without its head.
@@ -20,12 +20,15 @@ pub struct Llama {
 }
 
 impl Llama {
-    /// Loads the decoder. Files carry the prefix `model.`; those of the model without its head lack it.
+    /// Loads the decoder. Files carry the prefix `model.`; those of the model without its head lack it, and those of a model
+    /// that sees have `model.language_model.` since transformers 4.52.
     ///
     /// # Errors
     /// What [`Weights::get`] says.
     pub fn load(config: &LlamaConfig, w: &Weights) -> Result<Self> {
-        let w = &if w.has("embed_tokens.weight") { w.clone() } else { w.pp("model") };
+        let model = w.pp("model");
+        let among = [w.clone(), model.pp("language_model")];
+        let w = among.into_iter().find(|w| w.has("embed_tokens.weight")).unwrap_or(model);
         let layers = w.pp("layers");
         Ok(Self {
             tokens: Embedding::load(&w.pp("embed_tokens"), config.vocab, config.hidden)?,
@@ -40,23 +43,42 @@ impl Llama {
         name == "lm_head.weight" || name.ends_with("rotary_emb.inv_freq")
     }
 
+    /// The same, and what sees in a model that reads and sees.
+    pub fn ignores_sight(name: &str) -> bool {
+        Self::ignores(name) || name.starts_with("visual.") || name.starts_with("model.visual.")
+    }
+
     /// What every layer makes of one text, each `[1, tokens, hidden]`; the last one's behind the final norm. Nothing
     /// looks at what comes after the first `real` tokens, of which there is at least one.
     ///
     /// # Errors
     /// An id outside the vocabulary, or a device out of memory.
     pub fn states(&self, ids: &[u32], real: usize) -> Result<Vec<Tensor>> {
-        let mut x = self.tokens.forward(ids)?.unsqueeze(0)?;
-        let (mask, rotary) = (mask(ids.len(), real, x.device())?, self.rotary(ids.len(), x.device())?);
         let mut states = Vec::with_capacity(self.layers.len());
-        for layer in &self.layers {
-            x = layer.forward(&x, &mask, &rotary, &self.config)?;
-            states.push(x.clone());
-        }
-        if let Some(last) = states.last_mut() {
-            *last = self.final_norm.forward(last)?;
+        let last = self.read(ids, real, |state| states.push(state.clone()))?;
+        if let Some(place) = states.last_mut() {
+            *place = self.final_norm.forward(&last)?;
         }
         Ok(states)
+    }
+
+    /// What the last layer makes of a text without padding, behind the final norm: `[1, tokens, hidden]`.
+    ///
+    /// # Errors
+    /// As [`Llama::states`].
+    pub fn last_state(&self, ids: &[u32]) -> Result<Tensor> {
+        self.final_norm.forward(&self.read(ids, ids.len(), |_| {})?)
+    }
+
+    /// Layer after layer; each one's states are shown, the last one's given.
+    fn read(&self, ids: &[u32], real: usize, mut shown: impl FnMut(&Tensor)) -> Result<Tensor> {
+        let mut x = self.tokens.forward(ids)?.unsqueeze(0)?;
+        let (mask, rotary) = (mask(ids.len(), real, x.device())?, self.rotary(ids.len(), x.device())?);
+        for layer in &self.layers {
+            x = layer.forward(&x, &mask, &rotary, &self.config)?;
+            shown(&x);
+        }
+        Ok(x)
     }
 
     fn rotary(&self, tokens: usize, device: &Device) -> Result<Rotary> {
@@ -84,26 +106,23 @@ struct Layer {
     v: Linear,
     o: Linear,
     feed_forward_norm: RmsNorm,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+    feed: SwiGlu,
 }
 
 impl Layer {
     fn load(config: &LlamaConfig, w: &Weights) -> Result<Self> {
-        let (attend, feed) = (w.pp("self_attn"), w.pp("mlp"));
+        let attend = w.pp("self_attn");
+        let biased = if config.qkv_biases { Linear::load } else { Linear::load_no_bias };
         let (hidden, wide) = (config.hidden, config.intermediate);
         let (inner, narrow) = (config.heads * config.head_width, config.kv_heads * config.head_width);
         Ok(Self {
             attention_norm: RmsNorm::load(&w.pp("input_layernorm"), hidden, config.eps)?,
-            q: Linear::load_no_bias(&attend.pp("q_proj"), hidden, inner)?,
-            k: Linear::load_no_bias(&attend.pp("k_proj"), hidden, narrow)?,
-            v: Linear::load_no_bias(&attend.pp("v_proj"), hidden, narrow)?,
+            q: biased(&attend.pp("q_proj"), hidden, inner)?,
+            k: biased(&attend.pp("k_proj"), hidden, narrow)?,
+            v: biased(&attend.pp("v_proj"), hidden, narrow)?,
             o: Linear::load_no_bias(&attend.pp("o_proj"), inner, hidden)?,
             feed_forward_norm: RmsNorm::load(&w.pp("post_attention_layernorm"), hidden, config.eps)?,
-            gate: Linear::load_no_bias(&feed.pp("gate_proj"), hidden, wide)?,
-            up: Linear::load_no_bias(&feed.pp("up_proj"), hidden, wide)?,
-            down: Linear::load_no_bias(&feed.pp("down_proj"), wide, hidden)?,
+            feed: SwiGlu::load(&w.pp("mlp"), ["gate_proj", "up_proj", "down_proj"], hidden, wide)?,
         })
     }
 
@@ -114,19 +133,11 @@ impl Layer {
         let v = split_heads(&self.v.forward(&n)?, config.kv_heads)?;
         let served = config.heads / config.kv_heads;
         let scale = 1.0 / (config.head_width as f64).sqrt();
-        let attended = attention(&q, &shared(&k, served)?, &shared(&v, served)?, scale, Some(mask))?;
+        let attended = attention(&q, &shared_heads(&k, served)?, &shared_heads(&v, served)?, scale, Some(mask))?;
         let x = (x + self.o.forward(&join_heads(&attended)?)?)?;
-        let n = self.feed_forward_norm.forward(&x)?;
-        let wide = gate_silu(&self.gate.forward(&n)?, &self.up.forward(&n)?)?;
-        Ok((x + self.down.forward(&wide)?)?)
+        let fed = self.feed.forward(&self.feed_forward_norm.forward(&x)?)?;
+        Ok((x + fed)?)
     }
-}
-
-/// Each head of `[batch, heads, tokens, width]` so many times, one after the other.
-fn shared(x: &Tensor, times: usize) -> Result<Tensor> {
-    let (batch, heads, tokens, width) = x.dims4()?;
-    let spread = x.unsqueeze(2)?.expand((batch, heads, times, tokens, width))?;
-    Ok(spread.reshape((batch, heads * times, tokens, width))?)
 }
 
 #[cfg(test)]

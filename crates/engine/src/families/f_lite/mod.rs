@@ -130,7 +130,7 @@ impl FLite {
         let predict = |index: usize, _: f32, latents: &Tensor| -> Result<Tensor> {
             let image = if call.is_guided() { stages::doubled(latents)? } else { latents.clone() };
             let level = Tensor::full(levels[index], image.dim(0)?, &self.device)?.to_dtype(self.dtype)?;
-            let inputs = FLiteInputs { image: &image, text, level: &level };
+            let inputs = FLiteInputs { image: &image, text, level: &level, observer: context.observer };
             let given = |trace: &Trace| {
                 stages::trace_input(
                     trace,

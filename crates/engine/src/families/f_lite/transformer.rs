@@ -8,6 +8,7 @@ use super::positions::Positions;
 use crate::error::Result;
 use crate::families::Probe;
 use crate::nn::{Linear, silu, sinusoid};
+use crate::observer::Observer;
 use crate::stages::{Canvas, pack, unpatch};
 use crate::weights::Weights;
 
@@ -36,6 +37,8 @@ pub struct FLiteInputs<'a> {
     pub text: &'a Tensor,
     /// Noise level, above 0 and up to 1, `[batch]`.
     pub level: &'a Tensor,
+    /// Asked before every block.
+    pub observer: &'a dyn Observer,
 }
 
 impl FLiteTransformer {
@@ -82,6 +85,7 @@ impl FLiteTransformer {
         let mut x = self.embed(inputs.image)?;
         let mut first = None;
         for (i, block) in self.blocks.iter().enumerate() {
+            inputs.observer.ask().check()?;
             x = block.forward(&x, &around, &mut first)?;
             if let Some(probe) = probe {
                 probe(&format!("blocks.{i}.out"), &x)?;

@@ -4,10 +4,10 @@ use candle_core::{D, Tensor};
 
 use super::attention::{Places, Projections, Qkv};
 use super::config::HiDreamConfig;
-use super::experts::{Experts, SwiGlu};
+use super::experts::{Experts, FEED};
 use crate::error::Result;
 use crate::families::streams::{EPS, split};
-use crate::nn::{Linear, gated, modulated_norm};
+use crate::nn::{Linear, SwiGlu, gated, modulated_norm};
 use crate::weights::Weights;
 
 /// Image and text with weights of their own, attending together.
@@ -37,7 +37,7 @@ impl JointBlock {
             image: Projections::load(config.heads(), &attend, "")?,
             text: Projections::load(config.heads(), &attend, "_t")?,
             image_feed: Experts::load(config, &w.pp("ff_i"))?,
-            text_feed: SwiGlu::load(&w.pp("ff_t"), width, config.wide())?,
+            text_feed: SwiGlu::load(&w.pp("ff_t"), FEED, width, config.wide())?,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::stages::TRANSFORMERS;
-use crate::weights::Checkpoint;
+use crate::weights::{Checkpoint, Precision};
 
 const FOLDER: &str = "text_encoder_4";
 const TOKENIZER: &str = "tokenizer_4";

@@ -1,32 +1,14 @@
-//! Feed-forwards: SwiGLU, and a mixture of experts of which every token sees few.
+//! A mixture of feed-forwards, the experts, of which every token sees few.
 
 use candle_core::{D, DType, Tensor};
 
 use super::config::HiDreamConfig;
 use crate::error::Result;
-use crate::nn::{Linear, gate_silu};
+use crate::nn::SwiGlu;
 use crate::weights::Weights;
 
-/// `w2(silu(w1 x) · w3 x)`.
-pub(super) struct SwiGlu {
-    w1: Linear,
-    w2: Linear,
-    w3: Linear,
-}
-
-impl SwiGlu {
-    pub(super) fn load(w: &Weights, width: usize, wide: usize) -> Result<Self> {
-        Ok(Self {
-            w1: Linear::load_no_bias(&w.pp("w1"), width, wide)?,
-            w2: Linear::load_no_bias(&w.pp("w2"), wide, width)?,
-            w3: Linear::load_no_bias(&w.pp("w3"), width, wide)?,
-        })
-    }
-
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.w2.forward(&gate_silu(&self.w1.forward(x)?, &self.w3.forward(x)?)?)
-    }
-}
+/// Names of the three matrices of a feed-forward: `w2(silu(w1 x) · w3 x)`.
+pub(super) const FEED: [&str; 3] = ["w1", "w3", "w2"];
 
 /// Experts of which a gate chooses for every token, and one that all tokens share.
 pub(super) struct Experts {
@@ -47,11 +29,11 @@ struct Route {
 impl Experts {
     pub(super) fn load(config: &HiDreamConfig, w: &Weights) -> Result<Self> {
         let (width, experts) = (config.width(), w.pp("experts"));
-        let expert = |i| SwiGlu::load(&experts.pp(i), width, config.wide());
+        let expert = |i| SwiGlu::load(&experts.pp(i), FEED, width, config.wide());
         Ok(Self {
             gate: w.pp("gate").get((config.experts, width), "weight")?.to_dtype(DType::F32)?,
             routed: (0..config.experts).map(expert).collect::<Result<_>>()?,
-            shared: SwiGlu::load(&w.pp("shared_experts"), width, config.wide_shared())?,
+            shared: SwiGlu::load(&w.pp("shared_experts"), FEED, width, config.wide_shared())?,
             activated: config.activated,
         })
     }

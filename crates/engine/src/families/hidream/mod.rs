@@ -197,8 +197,8 @@ impl HiDream {
         let predict = |index: usize, timestep: f32, latents: &Tensor| -> Result<Tensor> {
             let image = if call.is_guided() { stages::doubled(latents)? } else { latents.clone() };
             let times = Tensor::full(timestep, image.dim(0)?, &self.device)?;
-            let (captions, pooled) = (&text.captions, &text.pooled);
-            let inputs = HiDreamInputs { image: &image, captions, pooled, timestep: &times };
+            let (captions, pooled, observer) = (&text.captions, &text.pooled, context.observer);
+            let inputs = HiDreamInputs { image: &image, captions, pooled, timestep: &times, observer };
             let given = |trace: &Trace| {
                 // UniPC's timesteps are whole
                 let whole = matches!(self.walk, Walk::UniPc(_)).then(|| times.to_dtype(DType::I64)).transpose()?;

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::families::Probe;
 use crate::families::streams::EPS;
 use crate::nn::{EmbedMlp, Linear, Rotary, modulated_norm, silu, sinusoid};
+use crate::observer::Observer;
 use crate::stages::{Canvas, patch, unpatch};
 use crate::weights::Weights;
 
@@ -68,6 +69,8 @@ pub(super) struct HiDreamInputs<'a> {
     pub(super) pooled: &'a Tensor,
     /// 1000 times the noise level, `[batch]`, float32.
     pub(super) timestep: &'a Tensor,
+    /// Asked before every block.
+    pub(super) observer: &'a dyn Observer,
 }
 
 impl HiDreamTransformer {
@@ -151,6 +154,7 @@ impl HiDreamTransformer {
         report("x_embedder.out".to_owned(), &image)?;
         let mut text = lasting.clone();
         for (i, (block, states)) in self.joint.iter().zip(passing).enumerate() {
+            inputs.observer.ask().check()?;
             let all = Tensor::cat(&[&text, states], 1)?;
             let (drawn, read) = block.forward(&image, &all, &condition, places)?;
             report(format!("double_stream_blocks.{i}.out.0"), &drawn)?;
@@ -160,6 +164,7 @@ impl HiDreamTransformer {
         let mut tokens = Tensor::cat(&[&image, &text], 1)?;
         let kept = tokens.dim(1)?;
         for (i, (block, states)) in self.single.iter().zip(&passing[self.joint.len()..]).enumerate() {
+            inputs.observer.ask().check()?;
             let all = block.forward(&Tensor::cat(&[&tokens, states], 1)?, &condition, places)?;
             report(format!("single_stream_blocks.{i}.out"), &all)?;
             tokens = all.narrow(1, 0, kept)?;

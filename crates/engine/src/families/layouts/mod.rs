@@ -197,8 +197,10 @@ pub(crate) fn recognise(file: &Container) -> Result<Vec<Found>> {
     if let [first, second, ..] = &found[..] {
         return Err(file.damaged(format!("it holds {} and {}", first.kind.told(), second.kind.told())));
     }
-    let autoencoders =
-        [(Naming::Autoencoder, "decoder.mid.block_1.norm1.weight"), (Naming::Same, "decoder.mid_block.resnets.0.norm1.weight")];
+    let autoencoders = [
+        (Naming::Autoencoder, "decoder.mid.block_1.norm1.weight"),
+        (Naming::Same, "decoder.mid_block.resnets.0.norm1.weight"),
+    ];
     for prefix in VAE_AT {
         let naming = autoencoders.iter().find(|(_, probe)| file.has(&format!("{prefix}{probe}")));
         found.extend(naming.map(|(naming, _)| Found { kind: Kind::Vae, prefix: prefix.to_owned(), naming: *naming }));
@@ -206,7 +208,8 @@ pub(crate) fn recognise(file: &Container) -> Result<Vec<Found>> {
     for (kind, naming, probe) in ENCODERS {
         for name in file.names().filter(|name| name.ends_with(probe)) {
             let prefix = &name[..name.len() - probe.len()];
-            let is_whole = prefix.is_empty() || prefix.starts_with("text_encoders.") && prefix.ends_with(".transformer.");
+            let is_whole =
+                prefix.is_empty() || prefix.starts_with("text_encoders.") && prefix.ends_with(".transformer.");
             if is_whole {
                 found.push(Found { kind: *kind, prefix: prefix.to_owned(), naming: *naming });
             }

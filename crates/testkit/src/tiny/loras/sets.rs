@@ -28,7 +28,7 @@ fn ends(variant: Variant) -> (&'static [&'static str], &'static [&'static str]) 
             &["w1q", "w1k", "w1v", "w1o", "w2q", "w2k", "w2v", "w2o", ".c_fc1", ".c_fc2", ".c_proj"],
             &["modF.1", "modX.1", "modC.1", "modCX.1", "_linear", "t_embedder.mlp.0", "t_embedder.mlp.2"],
         ),
-        Variant::FLite => (&[], &[]),
+        Variant::FLite | Variant::OmniGen2 => (&[], &[]),
         Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => (
             &[
                 "attn1.to_q",
@@ -229,7 +229,7 @@ fn encoders(variant: Variant) -> Result<Vec<Set>> {
             "text_encoder/model.safetensors",
             &["lora_te_", "text_encoder.", "text_encoders.pile_t5xl.transformer."],
         )],
-        Variant::FLite => &[],
+        Variant::FLite | Variant::OmniGen2 => &[],
         // nobody trains them
         Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => &[],
     };

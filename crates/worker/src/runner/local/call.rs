@@ -3,11 +3,11 @@
 use scumble_api::{Endpoint, Family, Field, ImageSize, Input, Kind, Problem, Size, SizeLimits};
 use scumble_engine::adapters::{AdapterFiles, ControlNet, IpAdapter, Lora};
 use scumble_engine::families::{self, Family as Engine};
-use scumble_engine::{Acceleration, Call, Pixels};
+use scumble_engine::{Acceleration, Call, Pixels, Solver};
 use serde_json::{Map, Value};
 
 use super::super::{Request, RunError, Watch};
-use crate::inputs::{InputImage, InputPixels};
+use crate::inputs::{GivenPicture, InputImage, InputPixels};
 
 /// Fields that others see to: what becomes of the prompt first, how pictures are stored and given back, whether they are
 /// looked at, and what is done with what the engine has made.
@@ -94,7 +94,9 @@ fn as_call(request: &Request, family: Option<&Engine>) -> Result<Call, RunError>
         Some(family) if open("num_inference_steps") => family.steps,
         _ => input.steps as usize,
     };
-    let scale = input.guidance.unwrap_or_else(|| family.map_or(1.0, |family| family.guidance));
+    let given = |field: &str| request.values.get(field).and_then(Value::as_f64);
+    let scale = input.guidance.or_else(|| given("text_guidance_scale"));
+    let scale = scale.unwrap_or_else(|| family.map_or(1.0, |family| family.guidance));
     // the starter was not distilled: its guidance is the true one, against the empty prompt
     let (guidance, true_cfg) = match request.endpoint.family {
         Family::Starter => (1.0, scale),
@@ -114,7 +116,11 @@ fn as_call(request: &Request, family: Option<&Engine>) -> Result<Call, RunError>
         images: input.images as usize,
         picture: picture(request, &["image_url"])?,
         mask: picture(request, &["mask_url"])?,
-        strength: request.values.get("strength").and_then(Value::as_f64).unwrap_or(1.0),
+        pictures: pictures(request, "input_image_urls")?,
+        picture_guidance: given("image_guidance_scale").unwrap_or(1.0),
+        guided_steps: [given("cfg_range_start").unwrap_or(0.0), given("cfg_range_end").unwrap_or(1.0)],
+        solver: solver(request),
+        strength: given("strength").unwrap_or(1.0),
         max_sequence_length: input.max_sequence_length.map(|n| n as usize),
         loras: loras(request)?,
         controlnet: controlnet(request)?,
@@ -122,6 +128,13 @@ fn as_call(request: &Request, family: Option<&Engine>) -> Result<Call, RunError>
         acceleration: acceleration(request),
         apg: None,
     })
+}
+
+fn solver(request: &Request) -> Solver {
+    match request.values.get("scheduler").and_then(Value::as_str) {
+        Some("dpmsolver") => Solver::Dpm,
+        _ => Solver::Euler,
+    }
 }
 
 fn acceleration(request: &Request) -> Acceleration {
@@ -193,8 +206,17 @@ fn size(request: &Request) -> Result<ImageSize, RunError> {
 
 /// The picture that was given at this field, without transparency.
 pub(super) fn picture(request: &Request, path: &[&str]) -> Result<Option<Pixels>, RunError> {
-    let Some(given) = request.pictures.iter().find(|picture| picture.path == path) else { return Ok(None) };
-    given.decoded().map(|image| Some(on_white(image))).map_err(|problem| RunError::Invalid(vec![problem]))
+    request.pictures.iter().find(|picture| picture.path == path).map(decoded).transpose()
+}
+
+/// The pictures that were given in this list, in its order.
+fn pictures(request: &Request, list: &str) -> Result<Vec<Pixels>, RunError> {
+    let is_listed = |picture: &&GivenPicture| picture.path.len() == 2 && picture.path[0] == list;
+    request.pictures.iter().filter(is_listed).map(decoded).collect()
+}
+
+fn decoded(given: &GivenPicture) -> Result<Pixels, RunError> {
+    given.decoded().map(on_white).map_err(|problem| RunError::Invalid(vec![problem]))
 }
 
 /// The same where nothing can be drawn without it.
@@ -225,7 +247,6 @@ fn over_white(value: u8, alpha: u8) -> u8 {
 mod tests {
     use super::*;
     use crate::adapters::GivenAdapter;
-    use crate::inputs::GivenPicture;
     use crate::picture::Picture;
     use scumble_api::{ImageFormat, Scope};
     use serde_json::json;

@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn jobs_spread_over_free_lanes() -> Result<(), String> {
         let lanes = Arc::new(Lanes::open(&["cpu".to_owned(), "cpu".to_owned()], None)?);
-        let key = Key { files: "a".into(), dtype: String::new() };
+        let key = Key { files: vec![(String::new(), "a".into())], dtype: String::new() };
         let (first, second) = (lanes.place(&key), lanes.place(&key));
         assert_eq!([first.index, second.index], [0, 1]);
         drop(first);

@@ -9,7 +9,7 @@ mod width;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use scumble_api::{Input, Problem};
+use scumble_api::{Endpoint, Input, Problem};
 use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{Context, Control, DType, Device, Observer, Pipeline, Pixels, Stage, Step, Trace, families};
 
@@ -18,7 +18,7 @@ use crate::picture::Picture;
 pub use call::refusals;
 use lanes::Lane;
 pub(crate) use lanes::Lanes;
-use residency::{InUse, Key, Plan, Wanted};
+use residency::{InUse, Key, Plan, Progress, Wanted};
 use width::Width;
 
 /// Weights and how to compute with them.
@@ -65,11 +65,8 @@ impl Local {
             let precision = Precision { device: lane.device.clone(), dtype: self.model.precision.dtype };
             let model = Model { source: self.model.source.clone(), precision };
             let Width { precision, bytes, encoders } = width::choose(&model, lane.residency.budget())?;
-            let load = move || -> Result<Arc<dyn Pipeline>, RunError> {
-                Ok(match class {
-                    Some(class) => families::open_as(class, model.source, &precision)?.into(),
-                    None => families::open(model.source, &precision)?.into(),
-                })
+            let load = move |progress: Arc<Progress>| -> Result<Arc<dyn Pipeline>, RunError> {
+                Ok(families::open_heard(class, model.source, &precision, progress)?.into())
             };
             Ok(Plan { bytes, encoders, load: Box::new(load) })
         };
@@ -110,6 +107,12 @@ impl Runner for Local {
         true
     }
 
+    fn preload(&self, endpoint: &'static Endpoint, watch: &dyn Watch) -> Option<Result<(), RunError>> {
+        let lane = self.lanes.place(&self.key);
+        let model = self.pipeline(endpoint.pipeline(), &lane, watch, &|| Ok(()));
+        Some(model.map(drop))
+    }
+
     fn refuses(&self, input: &Input) -> Vec<Problem> {
         call::refusals(input)
     }
@@ -121,11 +124,17 @@ impl Runner for Local {
     }
 }
 
-/// What stands for the files of weights: one folder may be named in several ways.
-fn files(source: &Source) -> PathBuf {
+/// All files of weights, each as it is best known: one folder may be named in several ways.
+fn files(source: &Source) -> Vec<(String, PathBuf)> {
+    let known = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+    let whole = |path: &PathBuf| (String::new(), known(path));
     match source {
-        Source::Folder(folder) => folder.canonicalize().unwrap_or_else(|_| folder.clone()),
-        Source::Embedded { name, .. } => PathBuf::from(name),
+        Source::Folder(folder) => vec![whole(folder)],
+        Source::Assembled(assembly) => {
+            let parts = assembly.components.iter().map(|(name, path)| (name.clone(), known(path)));
+            std::iter::once(whole(&assembly.weights)).chain(assembly.base.as_ref().map(whole)).chain(parts).collect()
+        }
+        Source::Embedded { name, .. } => vec![(String::new(), PathBuf::from(name))],
     }
 }
 

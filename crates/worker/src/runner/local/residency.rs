@@ -7,17 +7,19 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use scumble_engine::Pipeline;
+use scumble_engine::{Control, Pipeline, Reading};
 
 use crate::runner::{RunError, Watch};
 
 /// What makes two models of a device the same: their files and the number type that the owner names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    pub(super) files: PathBuf,
+    /// By component, where they are in several places.
+    pub(super) files: Vec<(String, PathBuf)>,
     pub(super) dtype: String,
 }
 
@@ -41,7 +43,22 @@ pub(super) struct Plan {
     pub(super) load: Load,
 }
 
-type Load = Box<dyn FnOnce() -> Result<Arc<dyn Pipeline>, RunError> + Send>;
+type Load = Box<dyn FnOnce(Arc<Progress>) -> Result<Arc<dyn Pipeline>, RunError> + Send>;
+
+/// How far a load has come.
+#[derive(Default)]
+pub(super) struct Progress {
+    read: AtomicU64,
+    /// Nobody waits for it any more.
+    cancelled: AtomicBool,
+}
+
+impl Reading for Progress {
+    fn read(&self, bytes: u64) -> Control {
+        self.read.fetch_add(bytes, Ordering::Relaxed);
+        if self.cancelled.load(Ordering::Relaxed) { Control::Cancel } else { Control::Continue }
+    }
+}
 
 /// The loaded models of a device. Clones share them.
 #[derive(Clone)]
@@ -83,7 +100,7 @@ struct Model {
 
 enum State {
     Away,
-    Coming,
+    Coming(Arc<Progress>),
     /// Without its text encoders, which read their files again when they are needed.
     Partly(Arc<dyn Pipeline>),
     Here(Arc<dyn Pipeline>),
@@ -100,6 +117,28 @@ struct User {
     shared: Arc<Shared>,
     key: Key,
 }
+
+/// What the log of a job that waits says of the load.
+#[derive(Default)]
+struct Reports {
+    last: Option<Instant>,
+}
+
+impl Reports {
+    /// Says how far it is, now and then; short ones end before that.
+    fn on(&mut self, progress: &Progress, bytes: u64, watch: &dyn Watch) {
+        let last = *self.last.get_or_insert_with(Instant::now);
+        if last.elapsed() >= REPORT {
+            self.last = Some(Instant::now());
+            let read = progress.read.load(Ordering::Relaxed).min(bytes);
+            let percent = (read * 100).checked_div(bytes).unwrap_or(100);
+            watch.log(&format!("loading the model: {percent} % of {}", gigabytes(bytes)));
+        }
+    }
+}
+
+/// Pause between two reports of a load.
+const REPORT: Duration = Duration::from_secs(3);
 
 /// How often who waits looks whether it was cancelled.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -142,7 +181,7 @@ impl Residency {
     /// # Errors
     /// It cannot be loaded, or is larger than the budget; whoever waits has cancelled.
     pub(super) fn model(&self, wanted: &Wanted<'_>) -> Result<InUse, RunError> {
-        let user = self.shared.user(wanted.key);
+        let (user, since) = self.shared.user(wanted.key);
         let mut models = self.shared.models();
         if let Some(pipeline) = models.here(wanted.key) {
             return Ok(InUse { pipeline, _user: user });
@@ -151,14 +190,14 @@ impl Residency {
         (wanted.announce)()?;
         models = self.shared.models();
         let mut plan = None;
-        let mut awaited = None;
+        let mut reports = Reports::default();
         loop {
             let Some(model) = models.by_key.get_mut(wanted.key) else { return Err(vanished()) };
             match (&model.state, &model.failure) {
                 (State::Here(pipeline), _) => return Ok(InUse { pipeline: pipeline.clone(), _user: user }),
-                // somebody else's attempt was this job's too
-                (State::Away, Some(failure)) if awaited == Some(model.loads) => return Err(failure.clone()),
-                (State::Coming, _) => awaited = Some(model.loads),
+                // an attempt that this job waited for, whoever began it
+                (State::Away, Some(failure)) if model.loads > since => return Err(failure.clone()),
+                (State::Coming(progress), _) => reports.on(progress, model.bytes, wanted.watch),
                 (State::Partly(pipeline), _) => {
                     let (pipeline, encoders) = (pipeline.clone(), model.encoders);
                     if let Some(gone) = models.make_room(self.shared.budget, encoders) {
@@ -177,10 +216,10 @@ impl Residency {
                     }
                     Some(ready) => match models.make_room(self.shared.budget, ready.bytes) {
                         Some(gone) => {
-                            awaited = models.begin(wanted.key, &ready);
+                            let progress = models.begin(wanted.key, &ready);
                             drop(models);
                             drop(gone);
-                            self.shared.load(wanted.key, ready.load);
+                            self.shared.load(wanted.key, ready.load, progress);
                             models = self.shared.models();
                             continue;
                         }
@@ -226,14 +265,16 @@ impl Shared {
         self.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn user(self: &Arc<Self>, key: &Key) -> User {
+    /// One more user of a model, and how many loads had ended before.
+    fn user(self: &Arc<Self>, key: &Key) -> (User, u64) {
         let mut models = self.models();
         models.uses += 1;
         let used = models.uses;
         let model = models.by_key.entry(key.clone()).or_insert_with(Model::away);
         model.users += 1;
         model.used = used;
-        User { shared: self.clone(), key: key.clone() }
+        let since = model.loads - u64::from(matches!(model.state, State::Coming(_)));
+        (User { shared: self.clone(), key: key.clone() }, since)
     }
 
     /// Until something changes, or it is time to look whether anybody still waits.
@@ -242,10 +283,10 @@ impl Shared {
     }
 
     /// Loads on a thread of its own; everybody hears how it ends.
-    fn load(self: &Arc<Self>, key: &Key, load: Load) {
+    fn load(self: &Arc<Self>, key: &Key, load: Load, progress: Arc<Progress>) {
         let (shared, own) = (self.clone(), key.clone());
         let run = move || {
-            let loaded = catch_unwind(AssertUnwindSafe(load));
+            let loaded = catch_unwind(AssertUnwindSafe(|| load(progress)));
             let panicked = || RunError::Failed("a panic ended the loading of a model".to_owned());
             shared.end(&own, loaded.unwrap_or_else(|_| Err(panicked())));
         };
@@ -260,7 +301,8 @@ impl Shared {
                 Ok(pipeline) => model.state = State::Here(pipeline),
                 Err(failure) => {
                     (model.state, model.bytes) = (State::Away, 0);
-                    model.failure = Some(failure);
+                    // who has come since then loads it anew
+                    model.failure = Some(failure).filter(|failure| !matches!(failure, RunError::Cancelled));
                 }
             }
             model.idle_since = Instant::now();
@@ -277,7 +319,7 @@ impl Models {
     fn here(&self, key: &Key) -> Option<Arc<dyn Pipeline>> {
         match &self.by_key.get(key)?.state {
             State::Here(pipeline) => Some(pipeline.clone()),
-            State::Away | State::Coming | State::Partly(_) => None,
+            State::Away | State::Coming(_) | State::Partly(_) => None,
         }
     }
 
@@ -317,12 +359,15 @@ impl Models {
         }
     }
 
-    /// The model is on its way from now on, and takes its bytes. Gives the number of this load.
-    fn begin(&mut self, key: &Key, plan: &Plan) -> Option<u64> {
-        let model = self.by_key.get_mut(key)?;
-        (model.state, model.bytes, model.encoders, model.failure) = (State::Coming, plan.bytes, plan.encoders, None);
-        model.loads += 1;
-        Some(model.loads)
+    /// The model is on its way from now on, and takes its bytes.
+    fn begin(&mut self, key: &Key, plan: &Plan) -> Arc<Progress> {
+        let progress = Arc::new(Progress::default());
+        if let Some(model) = self.by_key.get_mut(key) {
+            model.state = State::Coming(progress.clone());
+            (model.bytes, model.encoders, model.failure) = (plan.bytes, plan.encoders, None);
+            model.loads += 1;
+        }
+        progress
     }
 }
 
@@ -381,7 +426,257 @@ impl Drop for User {
         if let Some(model) = self.shared.models().by_key.get_mut(&self.key) {
             model.users -= 1;
             model.idle_since = Instant::now();
+            if let (0, State::Coming(progress)) = (model.users, &model.state) {
+                progress.cancelled.store(true, Ordering::Relaxed);
+            }
         }
         self.shared.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc;
+    use std::thread::{scope, yield_now};
+
+    use scumble_engine::weights::Evict;
+    use scumble_engine::{Call, Context, Pixels, Sizes, Stage};
+
+    use super::*;
+
+    /// A model that draws nothing.
+    struct Model {
+        encoders: Encoders,
+        /// Models that are in memory.
+        alive: Arc<AtomicUsize>,
+    }
+
+    /// Whether they stay.
+    struct Encoders(AtomicBool);
+
+    impl Evict for Encoders {
+        fn keep(&self, keep: bool) {
+            self.0.store(keep, Ordering::SeqCst);
+        }
+
+        fn is_held(&self) -> bool {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Pipeline for Model {
+        fn generate(&self, _: &Call, _: &Context<'_>) -> scumble_engine::Result<Vec<Pixels>> {
+            Ok(Vec::new())
+        }
+
+        fn sizes(&self) -> Sizes {
+            Sizes { multiple: 16, longest: None }
+        }
+
+        fn unknown_words(&self, _: &str) -> scumble_engine::Result<Vec<String>> {
+            Ok(Vec::new())
+        }
+
+        fn encoders(&self) -> Option<&dyn Evict> {
+            Some(&self.encoders)
+        }
+    }
+
+    impl Drop for Model {
+        fn drop(&mut self) {
+            self.alive.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Hears what a job is told, and may cancel it.
+    #[derive(Default)]
+    struct Job {
+        cancelled: AtomicBool,
+    }
+
+    impl Watch for Job {
+        fn stage(&self, _: Stage) {}
+        fn step(&self, _: usize, _: usize, _: &dyn Fn() -> Option<Pixels>) {}
+        fn log(&self, _: &str) {}
+        fn cancelled(&self) -> bool {
+            self.cancelled.load(Ordering::SeqCst)
+        }
+    }
+
+    /// A device with a budget of 100, and what was loaded there.
+    struct Desk {
+        residency: Residency,
+        alive: Arc<AtomicUsize>,
+        loads: Arc<AtomicUsize>,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            Self { residency: Residency::new(Some(100)), alive: Arc::default(), loads: Arc::default() }
+        }
+
+        fn ask(
+            &self,
+            name: &str,
+            bytes: u64,
+            job: &Job,
+            before: impl Fn(&Progress) -> Result<(), RunError> + Send + Clone + 'static,
+        ) -> Result<InUse, RunError> {
+            let key = key(name);
+            let plan = || {
+                let (alive, loads, before) = (self.alive.clone(), self.loads.clone(), before.clone());
+                let load: Load = Box::new(move |progress| {
+                    loads.fetch_add(1, Ordering::SeqCst);
+                    before(&progress)?;
+                    alive.fetch_add(1, Ordering::SeqCst);
+                    Ok(Arc::new(Model { encoders: Encoders(AtomicBool::new(true)), alive }))
+                });
+                Ok(Plan { bytes, encoders: bytes / 2, load })
+            };
+            self.residency.model(&Wanted { key: &key, plan: &plan, watch: job, announce: &|| Ok(()) })
+        }
+
+        fn get(&self, name: &str, bytes: u64) -> Result<InUse, RunError> {
+            self.ask(name, bytes, &Job::default(), |_| Ok(()))
+        }
+
+        fn counts(&self) -> (usize, usize, u64) {
+            (self.loads.load(Ordering::SeqCst), self.alive.load(Ordering::SeqCst), self.residency.bytes())
+        }
+
+        fn users(&self, name: &str) -> usize {
+            self.residency.shared.models().by_key.get(&key(name)).map_or(0, |model| model.users)
+        }
+    }
+
+    fn key(name: &str) -> Key {
+        Key { files: vec![(String::new(), name.into())], dtype: String::new() }
+    }
+
+    fn refused(model: Result<InUse, RunError>) -> RunError {
+        model.err().unwrap_or_else(|| panic!("it was given"))
+    }
+
+    #[test]
+    fn what_nobody_uses_makes_room_encoders_first_and_the_least_recent_before_others() -> Result<(), RunError> {
+        let desk = Desk::new();
+        drop((desk.get("a", 40)?, desk.get("b", 40)?));
+        drop(desk.get("a", 40)?);
+        assert_eq!(desk.counts(), (2, 2, 80));
+        drop(desk.get("c", 40)?);
+        assert_eq!(desk.counts(), (3, 3, 100), "b, the least recent one, has let its encoders go");
+        drop(desk.get("b", 40)?);
+        assert_eq!(desk.counts(), (3, 3, 100), "they came back, and those of a went");
+        drop(desk.get("d", 90)?);
+        assert_eq!(desk.counts(), (4, 1, 90), "nobody else can stay beside it");
+        drop(desk.get("d", 90)?);
+        assert_eq!(desk.counts().0, 4);
+        let said = refused(desk.get("e", 101)).to_string();
+        assert!(said.contains("weights may take"), "{said}");
+        assert_eq!(desk.counts(), (4, 1, 90), "nobody goes for one that never fits");
+        Ok(())
+    }
+
+    #[test]
+    fn encoders_that_went_are_kept_again_when_their_model_is_used() -> Result<(), RunError> {
+        let desk = Desk::new();
+        let held = |model: &InUse| model.pipeline.encoders().is_some_and(Evict::is_held);
+        let first = desk.get("a", 60)?;
+        assert!(held(&first));
+        let pipeline = first.pipeline.clone();
+        drop(first);
+        let second = desk.get("b", 60)?;
+        assert!(!pipeline.encoders().is_some_and(Evict::is_held));
+        drop(second);
+        assert!(held(&desk.get("a", 60)?));
+        Ok(())
+    }
+
+    #[test]
+    fn a_model_in_use_stays_and_who_needs_its_room_waits_or_goes() -> Result<(), RunError> {
+        let desk = Desk::new();
+        let first = desk.get("a", 60)?;
+        scope(|scope| {
+            let second = scope.spawn(|| desk.get("b", 60).map(drop));
+            while desk.users("b") == 0 {
+                yield_now();
+            }
+            let job = Job { cancelled: AtomicBool::new(true) };
+            assert!(matches!(refused(desk.ask("c", 60, &job, |_| Ok(()))), RunError::Cancelled));
+            assert_eq!(desk.counts(), (1, 1, 60));
+            drop(first);
+            second.join().unwrap_or_else(|_| panic!("it waited in vain"))
+        })?;
+        assert_eq!(desk.counts(), (2, 2, 90));
+        Ok(())
+    }
+
+    #[test]
+    fn many_wait_for_one_load_and_for_its_failure() -> Result<(), RunError> {
+        let desk = Desk::new();
+        for fails in [true, false] {
+            let (go, wait) = mpsc::channel::<()>();
+            let wait = Arc::new(Mutex::new(wait));
+            let before = move |_: &Progress| {
+                let _ = wait.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                if fails { Err(RunError::Failed("broken".to_owned())) } else { Ok(()) }
+            };
+            let ends = scope(|scope| {
+                let ask = || desk.ask("a", 40, &Job::default(), before.clone()).map(drop);
+                let jobs: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+                while desk.users("a") < 4 || desk.counts().2 == 0 {
+                    yield_now();
+                }
+                drop(go);
+                jobs.into_iter().map(|job| job.join().unwrap_or_else(|_| panic!("one panicked"))).collect::<Vec<_>>()
+            });
+            assert!(ends.iter().all(|end| end.is_err() == fails), "{ends:?}");
+        }
+        assert_eq!(desk.counts(), (2, 1, 40), "each was loaded once");
+        Ok(())
+    }
+
+    #[test]
+    fn a_load_that_nobody_waits_for_ends_and_the_next_job_begins_anew() -> Result<(), RunError> {
+        let desk = Desk::new();
+        let job = Job::default();
+        let stopped = scope(|scope| {
+            let (desk, job) = (&desk, &job);
+            let endless = |progress: &Progress| {
+                while progress.read(1) == Control::Continue {
+                    yield_now();
+                }
+                Err(RunError::Cancelled)
+            };
+            let asked = scope.spawn(move || desk.ask("a", 40, job, endless).map(drop));
+            while desk.counts().0 == 0 {
+                yield_now();
+            }
+            job.cancelled.store(true, Ordering::SeqCst);
+            asked.join().unwrap_or_else(|_| panic!("it panicked"))
+        });
+        assert!(matches!(stopped, Err(RunError::Cancelled)));
+        drop(desk.get("a", 40)?);
+        assert_eq!(desk.counts(), (2, 1, 40));
+        Ok(())
+    }
+
+    #[test]
+    fn a_panic_is_a_failure_and_idle_models_go() -> Result<(), RunError> {
+        let desk = Desk::new();
+        let panics = |_: &Progress| -> Result<(), RunError> { panic!("a mistake") };
+        assert!(matches!(refused(desk.ask("a", 40, &Job::default(), panics)), RunError::Failed(_)));
+        assert_eq!(desk.counts(), (1, 0, 0));
+        let used = desk.get("a", 40)?;
+        drop(desk.get("b", 40)?);
+        desk.residency.let_go_idle(Duration::from_secs(3600));
+        assert_eq!(desk.counts(), (3, 2, 80));
+        desk.residency.let_go_idle(Duration::ZERO);
+        assert_eq!(desk.counts(), (3, 1, 40), "the one in use stays");
+        drop(used);
+        desk.residency.let_go_idle(Duration::ZERO);
+        assert_eq!(desk.counts(), (3, 0, 0));
+        Ok(())
     }
 }

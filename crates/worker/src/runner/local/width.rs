@@ -3,8 +3,8 @@
 use scumble_engine::weights::{Checkpoint, Precision};
 use scumble_engine::{DType, families};
 
-use super::residency::gigabytes;
 use super::Model;
+use super::residency::gigabytes;
 use crate::runner::RunError;
 
 /// How a model fits into memory.

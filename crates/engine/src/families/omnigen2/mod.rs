@@ -1,0 +1,279 @@
+//! OmniGen2, as its authors' `OmniGen2Pipeline` runs it; diffusers has none. It draws from text, and from pictures that the
+//! text speaks of.
+
+mod blocks;
+mod config;
+mod guidance;
+mod measures;
+mod transformer;
+
+use candle_core::{DType, Device, Tensor};
+
+pub use config::OmniGen2Config;
+pub use transformer::OmniGen2Transformer;
+
+use super::{Context, Family, Pipeline, Probe};
+use crate::call::{Call, Sizes, Solver};
+use crate::encoders::{Llama, LlamaConfig};
+use crate::error::{Error, Result};
+use crate::observer::Stage;
+use crate::pixels::Pixels;
+use crate::rng::Generator;
+use crate::samplers::{DpmSolver, Euler, RisingSpacing, Sampler};
+use crate::stages::{self, Canvas, DIFFUSERS, TRANSFORMERS, load, load_vae};
+use crate::tokenize::QwenTokenizer;
+use crate::trace::Trace;
+use crate::vae::{Vae, VaeConfig};
+use crate::weights::{Checkpoint, Config, Precision};
+use guidance::{Scales, both, is_led};
+use measures::Measures;
+use transformer::{PICTURES, Places, Reading, Scene, Watched};
+
+/// Tokens of a text with what is around it.
+const TOKENS: usize = 1024;
+/// What the model was trained to be told before every prompt.
+const SYSTEM: &str = "You are a helpful assistant that generates high-quality images based on user instructions.";
+
+pub(super) const FAMILY: Family = Family {
+    class: "OmniGen2Pipeline",
+    accepts: &[
+        "prompt",
+        "input_image_urls",
+        "image_size",
+        "num_inference_steps",
+        "seed",
+        "text_guidance_scale",
+        "image_guidance_scale",
+        "negative_prompt",
+        "cfg_range_start",
+        "cfg_range_end",
+        "scheduler",
+        "num_images",
+        "max_sequence_length",
+    ],
+    // the authors' own defaults
+    steps: 28,
+    guidance: 4.0,
+    open: |checkpoint, precision| Ok(Box::new(OmniGen2::load(checkpoint, precision)?)),
+};
+
+/// A loaded OmniGen2.
+struct OmniGen2 {
+    tokenizer: QwenTokenizer,
+    reader: Llama,
+    transformer: OmniGen2Transformer,
+    vae: Vae,
+    spacing: RisingSpacing,
+    device: Device,
+    /// Type of latents and embeddings: the transformer's.
+    dtype: DType,
+}
+
+/// What the texts became, each `[1, tokens, width]`.
+struct Texts {
+    prompt: Tensor,
+    /// Where it leads away from something, how far.
+    negative: Option<(Scales, Tensor)>,
+}
+
+/// What leads away from something, at the steps that are guided.
+struct Away {
+    scales: Scales,
+    /// The negative text without pictures.
+    without: Reading,
+    /// The negative text with them, and how far they lead.
+    with: Option<(f64, Reading)>,
+}
+
+impl OmniGen2 {
+    fn load(checkpoint: &Checkpoint, precision: &Precision) -> Result<Self> {
+        let transformer_file = checkpoint.config("transformer/config.json")?;
+        let transformer_config = OmniGen2Config::read(&transformer_file)?;
+        let vae_config = VaeConfig::read(&checkpoint.config("vae/config.json")?)?;
+        let reader_config = LlamaConfig::read_qwen(&checkpoint.config("mllm/config.json")?)?;
+        check_fit(&transformer_file, &transformer_config, &vae_config, &reader_config)?;
+        // its authors warn of float16; bfloat16 is what it was made for
+        let wide = stages::instead_of_half(precision, DType::BF16);
+        let none = |_: &str| false;
+        let transformer = load(checkpoint, "transformer", DIFFUSERS, &wide, none, |w| {
+            OmniGen2Transformer::load(&transformer_config, w)
+        })?;
+        let reader =
+            load(checkpoint, "mllm", TRANSFORMERS, &wide, Llama::ignores_sight, |w| Llama::load(&reader_config, w))?;
+        Ok(Self {
+            tokenizer: QwenTokenizer::load(checkpoint, "processor")?,
+            reader,
+            dtype: transformer.dtype(),
+            transformer,
+            vae: load_vae(checkpoint, &vae_config, precision)?,
+            spacing: RisingSpacing::read(&checkpoint.config("scheduler/scheduler_config.json")?)?,
+            device: precision.device.clone(),
+        })
+    }
+
+    fn encode(&self, scales: Option<Scales>, call: &Call, context: &Context<'_>) -> Result<Texts> {
+        context.observer.stage(Stage::TextEncode).check()?;
+        let prompt = self.encode_text("prompt", &call.prompt, call, context)?;
+        context.observer.ask().check()?;
+        let negative = |scales| -> Result<(Scales, Tensor)> {
+            Ok((scales, self.encode_text("negative", &call.negative, call, context)?))
+        };
+        Ok(Texts { prompt, negative: scales.map(negative).transpose()? })
+    }
+
+    fn encode_text(&self, label: &str, text: &str, call: &Call, context: &Context<'_>) -> Result<Tensor> {
+        let ids = self.tokenizer.encode(&spoken(text), call.text_tokens(TOKENS, TOKENS)?)?;
+        let states = self.reader.last_state(&ids)?;
+        let parts = [("tokenizer.input_ids", &stages::ids_tensor(&ids)?), ("mllm.last_hidden_state", &states)];
+        stages::trace_texts(context, label, &parts)?;
+        Ok(states)
+    }
+
+    /// How far the call is led, where it is at any step.
+    fn scales(call: &Call, context: &Context<'_>) -> Option<Scales> {
+        let scales = Scales::of(call)?;
+        if (0..call.steps).any(|index| is_led(index, call)) {
+            return Some(scales);
+        }
+        let [from, to] = call.guided_steps;
+        context.observer.warn(&format!(
+            "no step lies from cfg_range_start {from} to cfg_range_end {to}: nothing is guided, and the negative prompt has \
+             no effect"
+        ));
+        None
+    }
+
+    /// The given pictures as latents. The reference takes the noise of their samples from a generator that no seed of a call
+    /// fixes; here it is the next seed's.
+    fn pictures(&self, measures: &Measures, call: &Call, context: &Context<'_>) -> Result<Vec<Tensor>> {
+        let (factor, channels) = (self.vae.config().factor(), self.vae.config().latent_channels);
+        let mut generator = Generator::new(call.seed.wrapping_add(1));
+        let mut latents = Vec::with_capacity(call.pictures.len());
+        for (i, (picture, (width, height))) in call.pictures.iter().zip(&measures.pictures).enumerate() {
+            context.observer.ask().check()?;
+            let noise = generator.noise(&[1, channels, height / factor, width / factor])?;
+            let unit = picture.resized(*width, *height).to_unit()?;
+            let seen = stages::sampled(&self.vae, &unit, &noise, &self.device, i, context)?;
+            if let Some(trace) = context.trace {
+                trace.put(&format!("noise.posterior{i}"), &noise)?;
+                trace.put(&format!("input.image{i}_latents"), &seen)?;
+            }
+            latents.push(seen.to_dtype(self.dtype)?);
+        }
+        Ok(latents)
+    }
+
+    fn denoise(&self, measures: &Measures, texts: &Texts, call: &Call, context: &Context<'_>) -> Result<Tensor> {
+        context.observer.stage(Stage::Denoise).check()?;
+        let canvas = measures.canvas;
+        let places = self.transformer.places(canvas, &self.pictures(measures, call, context)?)?;
+        let probe = stages::blocks(context, 0);
+        let read = |states: &Tensor, sees_pictures, probe| {
+            let watched = Watched { observer: context.observer, probe };
+            self.transformer.reading(states, &places, sees_pictures, watched)
+        };
+        let prompt = read(&texts.prompt, true, probe.as_ref().map(|probe| probe as Probe<'_>))?;
+        let away = |(scales, states): &(Scales, Tensor)| -> Result<Away> {
+            let with = |scale| Ok::<_, Error>((scale, read(states, true, None)?));
+            let (scales, without) = (*scales, read(states, false, None)?);
+            Ok(Away { scales, without, with: scales.pictures.map(with).transpose()? })
+        };
+        let away = texts.negative.as_ref().map(away).transpose()?;
+        let noise = canvas.noise(call.seed)?;
+        let schedule = self.spacing.levels(call.steps, canvas.height * canvas.width);
+        stages::begin(context, &noise, &schedule)?;
+        let latents = noise.to_dtype(self.dtype)?.to_device(&self.device)?;
+        let drawing = Drawing { model: self, canvas, places, prompt, away, call, context };
+        match call.solver {
+            Solver::Euler => drawing.walk(latents, Euler::new(schedule)),
+            Solver::Dpm => drawing.walk(latents, DpmSolver::new(schedule)),
+        }
+    }
+}
+
+/// All that stays the same from step to step.
+struct Drawing<'a> {
+    model: &'a OmniGen2,
+    canvas: Canvas,
+    places: Places,
+    prompt: Reading,
+    away: Option<Away>,
+    call: &'a Call,
+    context: &'a Context<'a>,
+}
+
+impl Drawing<'_> {
+    fn walk(&self, latents: Tensor, sampler: impl Sampler) -> Result<Tensor> {
+        let predict = |index: usize, time: f32, latents: &Tensor| self.velocity(index, time, latents);
+        let preview = |latents: &Tensor| stages::preview(&self.model.vae, &latents.narrow(0, 0, 1)?);
+        stages::walk(latents, sampler, self.context, &preview, &predict)
+    }
+
+    /// noise − data, which is what samplers want to know; the transformer says the opposite.
+    fn velocity(&self, index: usize, time: f32, latents: &Tensor) -> Result<Tensor> {
+        let Self { model, context, .. } = self;
+        let probe = stages::blocks(context, index);
+        let watched = self.watched(probe.as_ref().map(|probe| probe as Probe<'_>));
+        let scene = model.transformer.scene(latents, &self.places, time, watched)?;
+        let given = |trace: &Trace| stages::trace_input(trace, &[("hidden_states", latents)]);
+        let prompt =
+            stages::predicted(context, index, given, |probe| self.pass(&scene, &self.prompt, self.watched(probe)))?;
+        let Some(away) = self.away.as_ref().filter(|_| is_led(index, self.call)) else { return Ok(prompt.neg()?) };
+        let without = self.pass(&scene, &away.without, self.watched(None))?;
+        let towards = match &away.with {
+            None => stages::guided(&prompt, &without, away.scales.text)?,
+            Some((scale, reading)) => {
+                let with = self.pass(&scene, reading, self.watched(None))?;
+                both(&without, &with, &prompt, away.scales.text, *scale)?
+            }
+        };
+        Ok(towards.neg()?)
+    }
+
+    fn pass(&self, scene: &Scene, reading: &Reading, watched: Watched<'_>) -> Result<Tensor> {
+        self.model.transformer.forward(scene, reading, self.canvas, watched)
+    }
+
+    fn watched<'a>(&'a self, probe: Option<Probe<'a>>) -> Watched<'a> {
+        Watched { observer: self.context.observer, probe }
+    }
+}
+
+impl Pipeline for OmniGen2 {
+    fn generate(&self, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
+        call.check()?;
+        if call.pictures.len() > PICTURES {
+            let problem = format!("must be at most {PICTURES} pictures, got {}", call.pictures.len());
+            return Err(Error::Parameter { name: "input_image_urls", problem });
+        }
+        let measures = Measures::of(call, self.sizes().multiple, self.vae.config())?;
+        let texts = self.encode(Self::scales(call, context), call, context)?;
+        let latents = self.denoise(&measures, &texts, call, context)?;
+        drop(texts);
+        stages::decode_to(&self.vae, &latents, Some(measures.result), context)
+    }
+
+    /// Of what is drawn; results have the size that is asked for.
+    fn sizes(&self) -> Sizes {
+        Sizes { multiple: 2 * self.vae.config().factor(), longest: None }
+    }
+
+    /// Its tokenizer cuts words that it lacks into bytes, and knows every byte.
+    fn unknown_words(&self, _: &str) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+}
+
+/// A prompt as the model hears it: something that a user says.
+fn spoken(prompt: &str) -> String {
+    let [begin, end] = QwenTokenizer::TURN;
+    format!("{begin}system\n{SYSTEM}{end}\n{begin}user\n{prompt}{end}\n")
+}
+
+/// Makes sure that the components speak of the same widths.
+fn check_fit(file: &Config, transformer: &OmniGen2Config, vae: &VaeConfig, reader: &LlamaConfig) -> Result<()> {
+    file.fits(&[
+        ("in_channels", transformer.channels, vae.latent_channels, "the latent channels"),
+        ("text_feat_dim", transformer.text_width, reader.hidden, "the width of mllm"),
+    ])
+}
