@@ -60,10 +60,7 @@ fn a_bundle_needs_nothing_of_its_base_but_configurations_and_tokenizers() {
     ] {
         let desk = Desk::new(variant);
         let folder = desk.folder.path();
-        let mut parts = vec![
-            desk.transformer().under(main),
-            Component::autoencoder(&load(folder, "vae")).under(vae),
-        ];
+        let mut parts = vec![desk.transformer().under(main), Component::autoencoder(&load(folder, "vae")).under(vae)];
         for (name, short) in encoders(variant) {
             let mut tensors = load(folder, name);
             if *short == "clip_l" && variant == Variant::Dev {
@@ -101,7 +98,10 @@ fn what_a_file_lacks_may_come_piece_by_piece() {
     desk.is_same(&of(&file, None, &components), folder);
     // what is nowhere is said, and what to do
     let error = refused(of(&file, None, &components[1..]));
-    assert!(error.contains("vae") && error.contains("--component vae=PATH") && error.contains("--weights-base"), "{error}");
+    assert!(
+        error.contains("vae") && error.contains("--component vae=PATH") && error.contains("--weights-base"),
+        "{error}"
+    );
     std::fs::remove_dir_all(desk.file("tokenizer_2")).unwrap();
     let error = refused(of(&file, None, &components));
     assert!(error.contains("tokenizer_2") && error.contains("--weights-base"), "{error}");
@@ -111,7 +111,14 @@ fn what_a_file_lacks_may_come_piece_by_piece() {
 
 #[test]
 fn every_encoding_draws_what_its_decoded_numbers_draw() {
-    let fp8 = [None, Some(Scales::Marked), Some(Scales::Bare), Some(Scales::Rows), Some(Scales::Layers), Some(Scales::Header)];
+    let fp8 = [
+        None,
+        Some(Scales::Marked),
+        Some(Scales::Bare),
+        Some(Scales::Rows),
+        Some(Scales::Layers),
+        Some(Scales::Header),
+    ];
     let formats = [Format::Plain(DType::BF16), Format::Plain(DType::F16), Format::Gguf].into_iter();
     for format in formats.chain(fp8.map(Format::Fp8)) {
         let desk = Desk::new(Variant::Sd35);
@@ -156,7 +163,11 @@ fn text_encoders_come_in_llama_cpps_names() {
         let file = desk.file("encoder.gguf");
         let mut decoded = write_file(&file, Format::Gguf, &[component]).remove(0);
         // what converters leave out
-        decoded.extend(tensors.into_iter().filter(|(name, _)| name.ends_with("embed_tokens.weight") && name.starts_with("encoder")));
+        decoded.extend(
+            tensors
+                .into_iter()
+                .filter(|(name, _)| name.ends_with("embed_tokens.weight") && name.starts_with("encoder")),
+        );
         let oracle = desk.with(name, &decoded);
         let source = of(folder, None, &[(name, file)]);
         desk.is_same(&source, oracle.path());
@@ -207,9 +218,14 @@ fn wrong_files_say_what_was_found_and_what_is_expected() {
         parts.iter().for_each(|part| assert!(error.contains(part), "{part:?} is not in {error:?}"));
     };
     says(desk.transformer().without("img_in"), plain, &["x_embedder.weight", "missing"]);
-    says(desk.transformer().without("single_blocks.1.linear2"), plain, &["single_transformer_blocks.1.proj_out", "missing"]);
+    says(
+        desk.transformer().without("single_blocks.1.linear2"),
+        plain,
+        &["single_transformer_blocks.1.proj_out", "missing"],
+    );
     says(Component::autoencoder(&load(desk.folder.path(), "vae")), plain, &["an autoencoder and no transformer"]);
-    let stray = Tensors::from([("zebra.weight".to_owned(), load(desk.folder.path(), "vae")["decoder.conv_out.bias"].clone())]);
+    let stray =
+        Tensors::from([("zebra.weight".to_owned(), load(desk.folder.path(), "vae")["decoder.conv_out.bias"].clone())]);
     says(Component::same(&stray), plain, &["no model", "zebra.weight"]);
     // a scale that nobody knows
     let mut odd = load(desk.folder.path(), "transformer");
@@ -221,7 +237,7 @@ fn wrong_files_say_what_was_found_and_what_is_expected() {
     says(Component::same(&odd), plain, &["zebra.weight_scale", "zebra.weight", "missing"]);
     // one layer whose scale is gone
     write_file(&file, Format::Fp8(Some(Scales::Marked)), &[desk.transformer()]);
-    let renamed = edited(&file, |bytes| bytes, "double_blocks.0.img_mlp.0.scale_weight", "double_blocks.0.img_mlp.0.scale_zebra!");
+    let renamed = edited(&file, "double_blocks.0.img_mlp.0.scale_weight", "double_blocks.0.img_mlp.0.scale_zebra!");
     assert!(renamed.contains("img_mlp.0"), "{renamed}");
 }
 
@@ -363,7 +379,7 @@ fn refused(source: Source) -> String {
 }
 
 /// Why a file cannot be used in which a name was exchanged.
-fn edited(file: &Path, _: impl Fn(Vec<u8>) -> Vec<u8>, old: &str, new: &str) -> String {
+fn edited(file: &Path, old: &str, new: &str) -> String {
     let mut bytes = std::fs::read(file).unwrap();
     let at = bytes.windows(old.len()).position(|window| window == old.as_bytes()).unwrap();
     bytes[at..at + old.len()].copy_from_slice(&new.as_bytes()[..old.len()]);
@@ -380,6 +396,10 @@ fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
         let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if source.is_dir() { copy(&source, &target) } else { drop(std::fs::copy(source, target).unwrap()) }
+        if source.is_dir() {
+            copy(&source, &target);
+        } else {
+            std::fs::copy(source, target).unwrap();
+        }
     }
 }

@@ -133,12 +133,13 @@ impl Names {
 
     /// What a publisher's tensor holds.
     fn find<'a>(&self, name: &'a str, last: &[Option<usize>]) -> Option<Found<'a>> {
-        let (before, entries, rest, is_last) = match self.blocks.iter().zip(last).find_map(|(b, l)| Some((b, l, b.cut(name)?))) {
-            Some((blocks, last, (number, rest))) => {
-                (format!("{}.{number}.", blocks.ours), blocks.parts, rest, Some(number) == *last)
-            }
-            None => (String::new(), self.top, name, false),
-        };
+        let (before, entries, rest, is_last) =
+            match self.blocks.iter().zip(last).find_map(|(b, l)| Some((b, l, b.cut(name)?))) {
+                Some((blocks, last, (number, rest))) => {
+                    (format!("{}.{number}.", blocks.ours), blocks.parts, rest, Some(number) == *last)
+                }
+                None => (String::new(), self.top, name, false),
+            };
         let (module, leaf) = rest.rfind('.').map_or((rest, ""), |dot| rest.split_at(dot));
         [(rest, ""), (module, leaf)].into_iter().find_map(|(module, leaf)| {
             let entries: Vec<&'static Entry> = entries.iter().filter(|entry| entry.theirs == module).collect();

@@ -220,10 +220,7 @@ fn groups(out: &mut [f32], block: &[u8], fifth: &[u8], nibbles: &[u8]) {
     for (group, out) in out.chunks_exact_mut(32).enumerate() {
         let (scale, minimum) = match group {
             0..4 => (six[group] & 63, six[group + 4] & 63),
-            _ => (
-                six[group + 4] & 15 | six[group - 4] >> 6 << 4,
-                six[group + 4] >> 4 | six[group] >> 6 << 4,
-            ),
+            _ => (six[group + 4] & 15 | six[group - 4] >> 6 << 4, six[group + 4] >> 4 | six[group] >> 6 << 4),
         };
         let (step, floor) = (d * f32::from(scale), least * f32::from(minimum));
         for (i, out) in out.iter_mut().enumerate() {
@@ -257,14 +254,10 @@ mod tests {
     #[test]
     fn eight_bits_are_what_their_definition_says() {
         let of = |byte: u8| Encoding::F8E4M3.decode(&[byte])[0];
-        assert_eq!([of(0x00), of(0x01), of(0x08), of(0x38), of(0x7e), of(0xfe)], [
-            0.0,
-            2f32.powi(-9),
-            2f32.powi(-6),
-            1.0,
-            448.0,
-            -448.0
-        ]);
+        assert_eq!(
+            [of(0x00), of(0x01), of(0x08), of(0x38), of(0x7e), of(0xfe)],
+            [0.0, 2f32.powi(-9), 2f32.powi(-6), 1.0, 448.0, -448.0]
+        );
         assert!(of(0x7f).is_nan() && of(0xff).is_nan());
         let of = |byte: u8| Encoding::F8E5M2.decode(&[byte])[0];
         assert_eq!([of(0x3c), of(0x01), of(0x7b), of(0xc0)], [1.0, 2f32.powi(-16), 57344.0, -2.0]);
@@ -287,9 +280,8 @@ mod tests {
         ];
         for (blocks, other) in kinds {
             let (values, size) = blocks.unit();
-            let mut bytes: Vec<u8> = (0..8 * size as u64)
-                .map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u8)
-                .collect();
+            let mut bytes: Vec<u8> =
+                (0..8 * size as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u8).collect();
             // scales of a size that tensors have
             let halves: &[usize] = match blocks {
                 Blocks::Q6K => &[208],

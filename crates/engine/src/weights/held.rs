@@ -65,7 +65,7 @@ impl Weights {
         Self::new(Origin::Files(shards), precision.clone(), false)
     }
 
-    pub(super) fn of_part(part: Arc<Part>, precision: &Precision) -> Self {
+    pub(crate) fn of_part(part: Arc<Part>, precision: &Precision) -> Self {
         Self::new(Origin::Part(part), precision.clone(), false)
     }
 

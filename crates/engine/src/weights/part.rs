@@ -1,7 +1,7 @@
 //! A component inside one file: its tensors under the names that models ask for, whatever the file calls them and however it
 //! stores them. Each is read and decoded when it is asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -39,41 +39,39 @@ pub(crate) struct Part {
     file: Container,
     pieces: BTreeMap<String, Piece>,
     scales: Scales,
-    /// Names of the component that nobody knows.
-    strangers: BTreeSet<String>,
 }
 
 impl Part {
-    /// Tensors of a file below a prefix. `pieces` has them by the names that models use; what of the file is neither among
-    /// them nor `ignored` is a stranger.
+    /// Tensors of a file below a prefix, but for those that `is_unused`. `pieces` makes of their names and shapes what models
+    /// call them; what nobody knows keeps its name.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where the file's scales are not understood.
+    /// [`Error::Damaged`] where the file's scales are not understood, or its tensors are not what `pieces` expects.
     pub(crate) fn new(
         file: Container,
         prefix: &str,
-        pieces: BTreeMap<String, Piece>,
-        ignored: impl Fn(&str) -> bool,
+        is_unused: impl Fn(&str) -> bool,
+        pieces: impl FnOnce(&BTreeMap<&str, &[usize]>) -> std::result::Result<BTreeMap<String, Piece>, String>,
     ) -> Result<Self> {
         let scales = scales::read(&file, prefix)?;
-        let known: BTreeSet<&str> = pieces.values().map(|piece| piece.stored.as_str()).collect();
-        let strangers = file.names().filter(|name| {
-            let Some(bare) = name.strip_prefix(prefix) else { return false };
-            !known.contains(name) && !scales.helpers.contains(*name) && !ignored(bare)
-        });
-        let strangers = strangers.map(str::to_owned).collect();
-        let is_helper = |piece: &Piece| scales.helpers.contains(&piece.stored);
-        let pieces = pieces.into_iter().filter(|(_, piece)| !is_helper(piece)).collect();
-        Ok(Self { file, pieces, scales, strangers })
+        let theirs: BTreeMap<&str, &[usize]> = file
+            .names()
+            .filter(|name| !scales.helpers.contains(*name))
+            .filter_map(|name| Some((name.strip_prefix(prefix)?, &*file.get(name)?.shape)))
+            .filter(|(name, _)| !is_unused(name))
+            .collect();
+        let pieces = pieces(&theirs).map_err(|reason| file.damaged(reason))?;
+        drop(theirs);
+        Ok(Self { file, pieces, scales })
     }
 
     pub(crate) fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// The names of its tensors, and those of strangers.
+    /// The names of its tensors.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.pieces.keys().chain(&self.strangers).map(String::as_str)
+        self.pieces.keys().map(String::as_str)
     }
 
     pub(super) fn has(&self, name: &str) -> bool {

@@ -95,7 +95,11 @@ impl Checkpoint {
             && !folder.is_dir()
         {
             let exists = folder.exists();
-            return Err(refuse(if exists { "it is neither a file nor a folder" } else { "there is no such file or folder" }));
+            return Err(refuse(if exists {
+                "it is neither a file nor a folder"
+            } else {
+                "there is no such file or folder"
+            }));
         }
         if !this.has("model_index.json") {
             return Err(refuse("model_index.json is missing"));

@@ -221,7 +221,8 @@ pub fn write_file(path: &Path, format: Format, components: &[Component]) -> Vec<
             let whole = turned(&value, member.order, false);
             let mut first = 0;
             for ((name, shape), rows) in member.parts.iter().zip(rows) {
-                let part = if member.parts.len() == 1 { whole.clone() } else { whole.narrow(0, first, rows).expect("rows") };
+                let part =
+                    if member.parts.len() == 1 { whole.clone() } else { whole.narrow(0, first, rows).expect("rows") };
                 decoded.insert(name.clone(), part.reshape(&shape[..]).expect("as many"));
                 first += rows;
             }
@@ -268,7 +269,10 @@ fn latent_diffusion(name: &str, levels: usize) -> String {
             (format!("encoder.down_blocks.{level}.resnets."), format!("encoder.down.{level}.block.")),
             (format!("encoder.down_blocks.{level}.downsamplers.0."), format!("encoder.down.{level}.downsample.")),
             (format!("decoder.up_blocks.{level}.resnets."), format!("decoder.up.{}.block.", levels - 1 - level)),
-            (format!("decoder.up_blocks.{level}.upsamplers.0."), format!("decoder.up.{}.upsample.", levels - 1 - level)),
+            (
+                format!("decoder.up_blocks.{level}.upsamplers.0."),
+                format!("decoder.up.{}.upsample.", levels - 1 - level),
+            ),
         ] {
             name = name.replace(&ours, &theirs);
         }
@@ -295,9 +299,7 @@ fn turned(tensor: &Tensor, order: Order, to_file: bool) -> Tensor {
         let rows = tensor.dim(0)?;
         match order {
             Order::Same => Ok(tensor.clone()),
-            Order::Swapped => {
-                Tensor::cat(&[tensor.narrow(0, rows / 2, rows / 2)?, tensor.narrow(0, 0, rows / 2)?], 0)
-            }
+            Order::Swapped => Tensor::cat(&[tensor.narrow(0, rows / 2, rows / 2)?, tensor.narrow(0, 0, rows / 2)?], 0),
             Order::Interleaved(heads) => {
                 let (half, wide) = (rows / heads / 2, tensor.dim(1)?);
                 let shape = if to_file { (heads, 2, half, wide) } else { (heads, half, 2, wide) };
@@ -319,7 +321,8 @@ impl Writer {
         match (self, format) {
             (Self::Gguf(gguf), _) => gguf.put(name, tensor, number),
             (Self::Safe(safe), Format::Fp8(scales)) if tensor.rank() > 1 => {
-                let is_scaled = tensor.rank() == 2 && !["embed", "shared", "attention_bias"].iter().any(|n| name.contains(n));
+                let is_scaled =
+                    tensor.rank() == 2 && !["embed", "shared", "attention_bias"].iter().any(|n| name.contains(n));
                 safe.put_fp8(name, tensor, scales.filter(|_| is_scaled), scales.is_none())
             }
             (Self::Safe(safe), Format::Plain(dtype)) => safe.put(name, tensor, dtype),
@@ -436,7 +439,8 @@ impl Gguf {
         let dims = tensor.dims().to_vec();
         let count = tensor.elem_count();
         let row = dims.last().copied().unwrap_or(1);
-        let (kind, id) = if dims.len() == 2 && count > 1024 { KINDS[number % KINDS.len()] } else { (GgmlDType::F32, 0) };
+        let (kind, id) =
+            if dims.len() == 2 && count > 1024 { KINDS[number % KINDS.len()] } else { (GgmlDType::F32, 0) };
         let block = kind.block_size();
         let (bytes, value, mut shape) = if row.is_multiple_of(block) {
             let (bytes, value) = encoded(tensor, kind);

@@ -52,7 +52,8 @@ impl Assembled {
         let folders: Vec<PathBuf> = (!is_file).then_some(weights).into_iter().chain(base).cloned().collect();
         for folder in &folders {
             if !folder.is_dir() {
-                let reason = if folder.exists() { "it is a file, not a folder" } else { "there is no such file or folder" };
+                let reason =
+                    if folder.exists() { "it is a file, not a folder" } else { "there is no such file or folder" };
                 return Err(Error::NotACheckpoint { folder: folder.clone(), reason: reason.into() });
             }
         }
@@ -126,7 +127,8 @@ impl Assembled {
              , or put that folder beside the file"
                 .to_owned()
         } else if component == "scheduler" {
-            "tensors do not tell it. Name a base that has it, a diffusers folder of this model (--weights-base DIR)".to_owned()
+            "tensors do not tell it. Name a base that has it, a diffusers folder of this model (--weights-base DIR)"
+                .to_owned()
         } else {
             format!(
                 "the weights named do not hold {component}. Name a file or a folder of its own (--component \
@@ -144,7 +146,11 @@ impl Assembled {
 
     /// The first index among the folders.
     fn index(&self) -> Result<Option<Json>> {
-        self.folders.iter().find(|folder| folder.join(INDEX).is_file()).map(|folder| read(&folder.join(INDEX))).transpose()
+        self.folders
+            .iter()
+            .find(|folder| folder.join(INDEX).is_file())
+            .map(|folder| read(&folder.join(INDEX)))
+            .transpose()
     }
 
     /// Takes a file as the whole: every component that it holds.
@@ -192,8 +198,10 @@ impl Assembled {
         let wrong = |reason: String| Error::Damaged { path: path.to_owned(), reason };
         let slot = slots(&self.class).iter().find(|slot| slot.name == name);
         if path.is_dir() {
-            let inside = [path.to_owned(), path.join(name)].into_iter().find(|folder| folder.join("config.json").is_file());
-            let folder = inside.ok_or_else(|| wrong(format!("it has no config.json; expected the folder of {name}")))?;
+            let inside =
+                [path.to_owned(), path.join(name)].into_iter().find(|folder| folder.join("config.json").is_file());
+            let folder =
+                inside.ok_or_else(|| wrong(format!("it has no config.json; expected the folder of {name}")))?;
             self.given.insert(name.to_owned(), Given::Folder(folder));
             return Ok(());
         }
@@ -233,7 +241,8 @@ impl Assembled {
 
     /// A component's configuration in the folders.
     fn base_config(&self, component: &str) -> Result<Option<Json>> {
-        let file = self.folders.iter().map(|folder| folder.join(component).join("config.json")).find(|file| file.is_file());
+        let file =
+            self.folders.iter().map(|folder| folder.join(component).join("config.json")).find(|file| file.is_file());
         file.map(|file| read(&file)).transpose()
     }
 

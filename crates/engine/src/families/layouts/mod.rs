@@ -5,6 +5,8 @@ mod assembled;
 mod autoencoder;
 mod configs;
 mod llamacpp;
+#[cfg(test)]
+mod published;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -197,8 +199,10 @@ pub(crate) fn recognise(file: &Container) -> Result<Vec<Found>> {
     if let [first, second, ..] = &found[..] {
         return Err(file.damaged(format!("it holds {} and {}", first.kind.told(), second.kind.told())));
     }
-    let autoencoders =
-        [(Naming::Autoencoder, "decoder.mid.block_1.norm1.weight"), (Naming::Same, "decoder.mid_block.resnets.0.norm1.weight")];
+    let autoencoders = [
+        (Naming::Autoencoder, "decoder.mid.block_1.norm1.weight"),
+        (Naming::Same, "decoder.mid_block.resnets.0.norm1.weight"),
+    ];
     for prefix in VAE_AT {
         let naming = autoencoders.iter().find(|(_, probe)| file.has(&format!("{prefix}{probe}")));
         found.extend(naming.map(|(naming, _)| Found { kind: Kind::Vae, prefix: prefix.to_owned(), naming: *naming }));
@@ -206,7 +210,8 @@ pub(crate) fn recognise(file: &Container) -> Result<Vec<Found>> {
     for (kind, naming, probe) in ENCODERS {
         for name in file.names().filter(|name| name.ends_with(probe)) {
             let prefix = &name[..name.len() - probe.len()];
-            let is_whole = prefix.is_empty() || prefix.starts_with("text_encoders.") && prefix.ends_with(".transformer.");
+            let is_whole =
+                prefix.is_empty() || prefix.starts_with("text_encoders.") && prefix.ends_with(".transformer.");
             if is_whole {
                 found.push(Found { kind: *kind, prefix: prefix.to_owned(), naming: *naming });
             }
@@ -247,14 +252,8 @@ impl PartFile {
 
     fn part(&self, file: Container) -> Result<Part> {
         let Found { prefix, naming, .. } = &self.found;
-        let theirs: BTreeMap<&str, &[usize]> = file
-            .names()
-            .filter_map(|name| Some((name.strip_prefix(&**prefix)?, &*file.get(name)?.shape)))
-            .filter(|(name, _)| Some(*name) != self.unused && !naming.is_unused(name))
-            .collect();
-        let pieces = naming.pieces(prefix, &theirs).map_err(|reason| file.damaged(reason))?;
-        let (unused, naming) = (self.unused, *naming);
-        Part::new(file, prefix, pieces, |name| Some(name) == unused || naming.is_unused(name))
+        let is_unused = |name: &str| Some(name) == self.unused || naming.is_unused(name);
+        Part::new(file, prefix, is_unused, |theirs| naming.pieces(prefix, theirs))
     }
 }
 

@@ -1,12 +1,12 @@
 //! Loaded models, shared by what they were loaded from: two endpoints on one folder load it once.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use scumble_engine::Pipeline;
 use scumble_engine::families;
-use scumble_engine::weights::Source;
+use scumble_engine::weights::{Assembly, Source};
 
 use super::{Model, width};
 use crate::runner::RunError;
@@ -35,12 +35,24 @@ impl Residency {
     pub(super) fn slot(&self, model: &Model) -> Slot {
         let files = match &model.source {
             // one folder may be named in several ways
-            Source::Folder(folder) => folder.canonicalize().unwrap_or_else(|_| folder.clone()),
+            Source::Folder(folder) => real(folder),
+            Source::Assembled(Assembly { weights, base, components }) => {
+                let components = components.iter().map(|(name, path)| (name, real(path)));
+                PathBuf::from(format!(
+                    "{:?}",
+                    (real(weights), base.as_deref().map(real), components.collect::<Vec<_>>())
+                ))
+            }
             Source::Embedded { name, .. } => PathBuf::from(name),
         };
         let computes = format!("{:?} {:?}", model.precision.device.location(), model.precision.dtype);
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(Key { files, computes }).or_default().clone()
     }
+}
+
+/// A path by which others that mean the same are known.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 impl Slot {
