@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
 use super::container::{Container, Entry};
 use super::encoding::{Encoding, READ};
+use super::matrix::Packed;
 use super::scales::{self, Scale, Scales};
 use crate::error::{Error, Result};
 
@@ -153,6 +155,52 @@ impl Part {
         Ok(ordered.to_dtype(wanted)?.reshape(shape)?.to_device(device)?)
     }
 
+    /// The bytes of a matrix that was checked, where it is in fp8 or in blocks, its rows are whole ones, and it is computed on
+    /// the CPU. Elsewhere decoding at every product would take more time than the product.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] for a file that cannot be read any more.
+    pub(super) fn packed(
+        &self,
+        name: &str,
+        shape: &[usize],
+        dtype: Option<DType>,
+        device: &Device,
+    ) -> Result<Option<Packed>> {
+        let Some((piece, entry)) = self.pieces.get(name).and_then(|piece| Some((piece, self.file.get(&piece.stored)?)))
+        else {
+            return Ok(None);
+        };
+        let is_small = entry.encoding.is_f8() || matches!(entry.encoding, Encoding::Blocks(_));
+        let (Some((values, bytes)), Some(all)) = (entry.encoding.unit(), entry.shape.first().copied()) else {
+            return Ok(None);
+        };
+        let columns = entry.count() / all.max(1);
+        let rows = piece.rows.clone().unwrap_or(0..all);
+        let is_plain = shape.first() == Some(&rows.len()) && !rows.is_empty() && columns.is_multiple_of(values);
+        if !is_small || !is_plain || !device.is_cpu() {
+            return Ok(None);
+        }
+        let scale = self.scales.of.get(&piece.stored).map(|scale| scale.of_rows(rows.clone()));
+        if piece.order != Order::Same && matches!(scale, Some(Scale::Rows(_))) {
+            return Ok(None);
+        }
+        let each = columns / values * bytes;
+        let raw = self.file.bytes(entry, rows.start * each..rows.end * each)?;
+        let sorted = (0..rows.len()).flat_map(|row| {
+            let from = piece.order.stored(row, rows.len()) * each;
+            &raw[from..from + each]
+        });
+        Ok(Some(Packed {
+            bytes: if piece.order == Order::Same { Arc::from(&*raw) } else { sorted.copied().collect() },
+            encoding: entry.encoding.clone(),
+            rows: rows.len(),
+            columns,
+            scale: scale.map(Arc::new),
+            dtype: dtype.unwrap_or_else(|| self.usual(device)),
+        }))
+    }
+
     /// The numbers of some rows, scaled, in the file's order.
     fn values(&self, piece: &Piece, entry: &Entry, rows: &Range<usize>, wide: usize) -> Result<Tensor> {
         let scale = self.scales.of.get(&piece.stored);
@@ -167,14 +215,8 @@ impl Part {
         let mut numbers = entry.encoding.decode(&self.file.bytes(entry, from * bytes..to * bytes)?);
         numbers.truncate(end - from * values);
         numbers.drain(..first - from * values);
-        match scale {
-            Some(Scale::Whole(factor)) => numbers.iter_mut().for_each(|number| *number *= factor),
-            Some(Scale::Rows(factors)) => {
-                let factors = factors.get(rows.clone()).unwrap_or_default();
-                let scaled = numbers.chunks_exact_mut(wide.max(1)).zip(factors);
-                scaled.for_each(|(row, factor)| row.iter_mut().for_each(|number| *number *= factor));
-            }
-            None => {}
+        if let Some(scale) = scale {
+            scale.apply(&mut numbers, rows.clone(), wide);
         }
         Ok(Tensor::from_vec(numbers, end - first, &Device::Cpu)?)
     }
@@ -182,6 +224,21 @@ impl Part {
     /// A tensor for messages: by the name that the model knows, and by the file's.
     fn told(&self, name: &str, piece: &Piece) -> String {
         if piece.stored == name { name.to_owned() } else { format!("{} (of which {name} is made)", piece.stored) }
+    }
+}
+
+impl Order {
+    /// Where a row of `count` is in the file.
+    fn stored(self, row: usize, count: usize) -> usize {
+        match self {
+            Self::Same => row,
+            Self::Swapped => (row + count / 2) % count,
+            Self::Interleaved(heads) => {
+                let (head, half) = (row / (count / heads), count / heads / 2);
+                let (side, place) = (row % (2 * half) / half, row % half);
+                head * 2 * half + 2 * place + side
+            }
+        }
     }
 }
 
