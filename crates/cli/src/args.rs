@@ -189,9 +189,15 @@ pub(crate) struct Run {
     /// Show the image in the terminal too; HOW is needed only where the terminal does not tell.
     #[arg(long, value_name = "HOW", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto")]
     pub(crate) show: Option<Show>,
-    /// A diffusers folder with the weights.
-    #[arg(long, value_name = "DIR")]
+    /// The weights: a diffusers folder, or a file that holds a transformer and maybe more.
+    #[arg(long, value_name = "PATH")]
     pub(crate) weights: Option<PathBuf>,
+    /// A diffusers folder for what the weights lack: encoders, autoencoder, schedule, tokenizers.
+    #[arg(long, value_name = "DIR", requires = "weights")]
+    pub(crate) weights_base: Option<PathBuf>,
+    /// A file or folder for one component: transformer, vae, text_encoder to text_encoder_4. May be given several times.
+    #[arg(long = "component", value_name = "NAME=PATH", value_parser = component, requires = "weights")]
+    pub(crate) components: Vec<(String, PathBuf)>,
     /// Number type to compute with; that of the weights if left out.
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<Dtype>,
@@ -266,8 +272,8 @@ pub(crate) struct Serve {
     /// Answer CONNECT for fal's service names, for programs that are given this server as HTTPS_PROXY.
     #[arg(long, env = "SCUMBLE_CONNECT", value_parser = BoolishValueParser::new())]
     pub(crate) connect: bool,
-    /// Weights for an endpoint: a diffusers folder. May be given several times.
-    #[arg(long, value_name = "ENDPOINT=DIR", value_parser = endpoint_dir)]
+    /// Weights for an endpoint: a diffusers folder, or a file. May be given several times.
+    #[arg(long, value_name = "ENDPOINT=PATH", value_parser = endpoint_path)]
     pub(crate) weights: Vec<(String, PathBuf)>,
     /// Load the model of this endpoint at the start, in the background. May be given several times.
     #[arg(long, value_name = "ENDPOINT")]
@@ -510,13 +516,28 @@ fn key_value(text: &str) -> Result<(String, serde_json::Value), String> {
     Ok((key.to_owned(), value))
 }
 
-fn endpoint_dir(text: &str) -> Result<(String, PathBuf), String> {
-    let (endpoint, dir) = text.split_once('=').ok_or("expected ENDPOINT=DIR")?;
+/// What `--component` names.
+const COMPONENTS: [&str; 6] =
+    ["transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4"];
+
+fn component(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("expected NAME=PATH")?;
+    if !COMPONENTS.contains(&name) {
+        return Err(format!("there is no component {name}; there are {}", COMPONENTS.join(", ")));
+    }
+    if path.is_empty() {
+        return Err(format!("the file or folder after {name}= is missing"));
+    }
+    Ok((name.to_owned(), path.into()))
+}
+
+fn endpoint_path(text: &str) -> Result<(String, PathBuf), String> {
+    let (endpoint, dir) = text.split_once('=').ok_or("expected ENDPOINT=PATH")?;
     if scumble_api::find(endpoint).is_none() {
         return Err(meant::no_endpoint(endpoint));
     }
     if dir.is_empty() {
-        return Err(format!("the folder after {endpoint}= is missing"));
+        return Err(format!("the file or folder after {endpoint}= is missing"));
     }
     Ok((endpoint.to_owned(), dir.into()))
 }

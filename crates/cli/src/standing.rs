@@ -5,12 +5,12 @@ use scumble_worker::{Models, ModelsConfig};
 
 use crate::checks;
 
-/// How this endpoint stands in a `serve` with these settings. Weights are looked at: a folder that cannot be used answers
+/// How this endpoint stands in a `serve` with these settings. Weights are looked at: what cannot be used answers
 /// nothing.
 pub(crate) fn standing(config: &ModelsConfig, models: &Models, endpoint: &Endpoint) -> Standing {
-    let weights = config.models.get(endpoint.id).and_then(|own| own.weights.as_deref());
+    let weights = config.models.get(endpoint.id).and_then(|own| own.source());
     let answers = match models.answers(endpoint) {
-        Answers::Here => match weights.and_then(|folder| checks::unusable(endpoint.id, folder)) {
+        Answers::Here => match weights.and_then(|source| checks::unusable(endpoint.id, &source)) {
             Some(advice) => Answers::Nothing { lack: Lack::Weights, advice },
             None => Answers::Here,
         },

@@ -7,6 +7,9 @@ mod common;
 use std::path::Path;
 
 use common::{Desk, succeeded};
+use scumble_engine::DType;
+use scumble_engine::families::flux;
+use scumble_testkit::tiny::files::{self, Format};
 use scumble_testkit::tiny::{self, Variant};
 
 const STARS: &str = "two small yellow stars on a purple background";
@@ -113,12 +116,47 @@ fn weights_that_cannot_be_used_are_code_3() {
     let run = |folder: &str, words: &[&str]| {
         desk.refuses(&["run", "fal-ai/flux/schnell", "x", "--weights", folder], 3, words);
     };
-    run("nowhere", &["nowhere", "no such folder"]);
+    run("nowhere", &["nowhere", "no such file or folder"]);
+    std::fs::write(desk.path("file"), "no weights").unwrap();
+    run("file", &["file", "safetensors"]);
     std::fs::create_dir(desk.path("empty")).unwrap();
     run("empty", &["model_index.json"]);
     tiny::of(Variant::Schnell).write(desk.path("cut"));
     cut_short(&desk.path("cut/transformer/diffusion_pytorch_model.safetensors"));
     run("cut", &["transformer/diffusion_pytorch_model.safetensors", "damaged"]);
+}
+
+#[test]
+fn a_file_of_weights_draws_what_its_folder_draws() {
+    let desk = Desk::new();
+    tiny::of(Variant::Schnell).write(desk.path("folder"));
+    let component = |name: &str| files::load(&desk.path("folder"), name);
+    let transformer = files::Component::published(&component("transformer"), &flux::NAMES);
+    let written = |name: &str, component| files::write_file(&desk.path(name), Format::Plain(DType::F32), &[component]);
+    written("flux.safetensors", transformer);
+    written("ae.safetensors", files::Component::autoencoder(&component("vae")));
+    let run = |args: &[&str]| {
+        let input = ["-i", "image_size=64x64", "-i", "num_inference_steps=1", "--seed", "5", "-o", "x.png"];
+        succeeded(&desk.scumble(&[&["run", "fal-ai/flux/schnell", "x"], args, &input].concat()));
+        std::fs::read(desk.path("x.png")).unwrap()
+    };
+    let whole = run(&["--weights", "folder"]);
+    let parts = ["--weights-base", "folder", "--component", "vae=ae.safetensors"];
+    assert_eq!(run(&[&["--weights", "flux.safetensors"][..], &parts].concat()), whole);
+    assert_eq!(run(&["--weights", "folder", "--component", "transformer=flux.safetensors"]), whole);
+    let refuses = |code, args: &[&str], words: &[&str]| {
+        desk.refuses(&[&["run", "fal-ai/flux/schnell", "x"], args].concat(), code, words);
+    };
+    refuses(3, &["--weights", "flux.safetensors"], &["--component", "--weights-base"]);
+    refuses(
+        3,
+        &["--weights", "folder", "--component", "vae=flux.safetensors"],
+        &["flux.safetensors", "an autoencoder"],
+    );
+    refuses(2, &["--component", "vae=ae.safetensors"], &["--weights"]);
+    refuses(2, &["--weights", "folder", "--component", "vea=ae.safetensors"], &["vea", "text_encoder_4"]);
+    cut_short(&desk.path("ae.safetensors"));
+    refuses(3, &["--weights", "folder", "--component", "vae=ae.safetensors"], &["ae.safetensors", "damaged"]);
 }
 
 #[test]

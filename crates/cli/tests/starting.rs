@@ -21,9 +21,9 @@ fn weights_that_cannot_be_used_end_a_start_with_3() {
         let words = [&["fal-ai/flux/schnell", folder], words].concat();
         desk.refuses(&[&FREE[..], &["--weights", &weights]].concat(), 3, &words);
     };
-    refuses("/nope", &["no such folder"]);
+    refuses("/nope", &["no such file or folder"]);
     desk.write("file", "x");
-    refuses("file", &["not a folder"]);
+    refuses("file", &["safetensors"]);
     std::fs::create_dir(desk.path("empty")).unwrap();
     refuses("empty", &["model_index.json"]);
     // another kind of model

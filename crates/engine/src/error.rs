@@ -13,7 +13,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder does not hold a pipeline in the diffusers layout.
-    #[error("{} is not a checkpoint: {reason}. Expected a diffusers folder with model_index.json and one folder per component", folder.display())]
+    #[error("{} is not a checkpoint: {reason}. Expected a diffusers folder with model_index.json and one folder per component, or a file of weights", folder.display())]
     NotACheckpoint {
         /// What was opened.
         folder: PathBuf,

@@ -121,7 +121,7 @@ fn preview(done: usize) -> Pixels {
 #[expect(clippy::expect_used, reason = "a test without a model cannot go on")]
 pub fn starter() -> Arc<dyn Runner> {
     let endpoint = scumble_api::find(crate::server::ENDPOINT).expect("an endpoint");
-    let source = scumble_worker::source(endpoint, None).expect("weights");
+    let source = scumble_worker::source(endpoint, &scumble_worker::ModelConfig::default()).expect("weights");
     Arc::new(Local::new(Model { source, precision: Precision { device: Device::Cpu, dtype: None } }))
 }
 

@@ -1,7 +1,7 @@
 //! What answers each endpoint here: local weights, a stand-in, or nothing but advice.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +16,30 @@ use crate::weights::starter;
 /// What the owner configured for one endpoint.
 #[derive(Clone, Debug, Default)]
 pub struct ModelConfig {
-    /// A diffusers folder.
+    /// A diffusers folder, or a file that holds a transformer and maybe more.
     pub weights: Option<PathBuf>,
+    /// A diffusers folder for what the weights lack.
+    pub base: Option<PathBuf>,
+    /// Files and folders of single components, by their names.
+    pub components: BTreeMap<String, PathBuf>,
     /// Number type of computation; the file's own where absent.
     pub dtype: Option<DType>,
     /// Who answers, in this order: `local`, a maker's name, `stand-in`. Where empty: weights, then the model's own
     /// maker, then stand-ins, each as far as it is there.
     pub provider: Vec<String>,
+}
+
+impl ModelConfig {
+    /// Whether something is named that goes with weights.
+    pub fn has_parts(&self) -> bool {
+        self.base.is_some() || !self.components.is_empty()
+    }
+
+    /// Where its weights are, if they are anywhere.
+    pub fn source(&self) -> Option<Source> {
+        let weights = self.weights.clone()?;
+        Some(Source::of(weights, self.base.clone(), self.components.clone()))
+    }
 }
 
 /// What the owner configured for all of them.
@@ -149,8 +166,7 @@ impl Models {
 fn preloadable(id: &str, config: &ModelsConfig) -> Result<&'static Endpoint, String> {
     let unknown = || format!("there is no endpoint {id}; `scumble models list` shows those that there are");
     let endpoint = scumble_api::find(id).ok_or_else(unknown)?;
-    let weights = config.models.get(id).and_then(|own| own.weights.as_deref());
-    match source(endpoint, weights) {
+    match source(endpoint, &config.models.get(id).cloned().unwrap_or_default()) {
         Some(_) => Ok(endpoint),
         None => Err(format!("{id} cannot be loaded at the start: it has no weights here")),
     }
@@ -202,7 +218,7 @@ impl Routing<'_> {
     }
 
     fn local(&self) -> Option<Choice> {
-        let source = source(self.endpoint, self.own.weights.as_deref())?;
+        let source = source(self.endpoint, self.own)?;
         Some(Choice { name: "local", runner: Arc::new(Local::among(self.lanes, source, self.own.dtype)) })
     }
 
@@ -232,10 +248,10 @@ fn closed(makers: &Arc<Makers>, id: MakerId) -> Choice {
     Choice { name: id.as_str(), runner: Arc::new(Closed::new(makers.clone(), id)) }
 }
 
-/// The weights of an endpoint: the owner's folder, or for the starter the ones in the binary.
-pub fn source(endpoint: &Endpoint, folder: Option<&Path>) -> Option<Source> {
-    match (folder, endpoint.family) {
-        (Some(folder), _) => Some(Source::Folder(folder.to_owned())),
+/// The weights of an endpoint: the owner's, or for the starter the ones in the binary.
+pub fn source(endpoint: &Endpoint, own: &ModelConfig) -> Option<Source> {
+    match (own.source(), endpoint.family) {
+        (Some(source), _) => Some(source),
         (None, Family::Starter) => Some(starter()),
         (None, _) => None,
     }
@@ -273,8 +289,8 @@ pub fn advice(endpoint: &Endpoint) -> String {
             )
         }
         (Lack::Weights, None) => format!(
-            "{id} has no weights here. Give it a diffusers folder: `scumble serve --weights {id}=DIR` or `scumble run \
-             {id} PROMPT --weights DIR`; or {cards}"
+            "{id} has no weights here. Give it a diffusers folder or a file of weights: `scumble serve --weights {id}=PATH` \
+             or `scumble run {id} PROMPT --weights PATH`; or {cards}"
         ),
         (Lack::Key | Lack::Engine, None) => {
             format!("{id} needs {family}, which the engine cannot run yet; {cards}")

@@ -1,7 +1,5 @@
-//! Whether the folders of weights can be used: everything but the tensors themselves is read, so that a folder of 30 GB
+//! Whether weights can be used: everything but the tensors themselves is read, so that a folder of 30 GB
 //! takes a moment and a wrong one is found out before the first job.
-
-use std::path::Path;
 
 use scumble_api::Endpoint;
 use scumble_engine::families;
@@ -16,14 +14,14 @@ use crate::failure::Failure;
 ///
 /// Who looks finds the rest below the line; who starts a server is told where to look.
 pub(super) fn check(models: &ModelsConfig, purpose: Purpose) -> (Finding, Vec<Details>) {
-    let folders = folders(models);
+    let sources = sources(models);
     let rest = match purpose {
         Purpose::Look => "all are listed below",
         Purpose::Start => DOCTOR,
     };
     let (mut problems, mut details) = (Vec::new(), Vec::new());
-    for (id, folder) in &folders {
-        let wrong = all_wrong(id, folder);
+    for (id, source) in &sources {
+        let wrong = all_wrong(id, source);
         let Some(said) = in_short(&wrong, rest) else { continue };
         problems.push(Failure::Weights(format!("{id}: {said}")));
         if wrong.len() > 1 {
@@ -32,10 +30,10 @@ pub(super) fn check(models: &ModelsConfig, purpose: Purpose) -> (Finding, Vec<De
     }
     let finding = match Failure::of(problems) {
         Some(failure) => Finding::Fails(failure),
-        None => Finding::Well(match folders.len() {
+        None => Finding::Well(match sources.len() {
             0 => "the starter's".to_owned(),
-            1 => "the starter's, and those in one folder".to_owned(),
-            n => format!("the starter's, and those in {n} folders"),
+            1 => "the starter's, and those of one endpoint".to_owned(),
+            n => format!("the starter's, and those of {n} endpoints"),
         }),
     };
     (finding, details)
@@ -44,31 +42,31 @@ pub(super) fn check(models: &ModelsConfig, purpose: Purpose) -> (Finding, Vec<De
 /// Where all that is wrong can be read.
 const DOCTOR: &str = "`scumble doctor` lists them all";
 
-/// Folders that can be used, and hold another model of the same class than the endpoint's: their owner may mean it.
+/// Weights that can be used, and are of another model of the same class than the endpoint's: their owner may mean it.
 pub(super) fn swapped(models: &ModelsConfig) -> Vec<Finding> {
-    let odd = |(id, folder): (&str, &Path)| {
-        let said = swapped_guidance(scumble_api::find(id)?, &Source::Folder(folder.to_owned()))?;
+    let odd = |(id, source): (&str, Source)| {
+        let said = swapped_guidance(scumble_api::find(id)?, &source)?;
         Some(Finding::Odd(format!("{id}: {said}")))
     };
-    folders(models).into_iter().filter_map(odd).collect()
+    sources(models).into_iter().filter_map(odd).collect()
 }
 
-/// Endpoints and their folders, sorted.
-fn folders(models: &ModelsConfig) -> Vec<(&str, &Path)> {
-    let named = models.models.iter().filter_map(|(id, own)| Some((id.as_str(), own.weights.as_deref()?)));
-    let mut folders: Vec<_> = named.collect();
-    folders.sort();
-    folders
+/// Endpoints and their weights, sorted.
+fn sources(models: &ModelsConfig) -> Vec<(&str, Source)> {
+    let named = models.models.iter().filter_map(|(id, own)| Some((id.as_str(), own.source()?)));
+    let mut sources: Vec<_> = named.collect();
+    sources.sort_by_key(|(id, _)| *id);
+    sources
 }
 
-/// Why this endpoint cannot be answered from a folder of weights, if it cannot.
-pub(crate) fn unusable(id: &str, folder: &Path) -> Option<String> {
-    in_short(&all_wrong(id, folder), DOCTOR)
+/// Why this endpoint cannot be answered from its weights, if it cannot.
+pub(crate) fn unusable(id: &str, source: &Source) -> Option<String> {
+    in_short(&all_wrong(id, source), DOCTOR)
 }
 
-fn all_wrong(id: &str, folder: &Path) -> Vec<String> {
+fn all_wrong(id: &str, source: &Source) -> Vec<String> {
     let class = scumble_api::find(id).and_then(Endpoint::pipeline);
-    families::examine(class, Source::Folder(folder.to_owned())).iter().map(ToString::to_string).collect()
+    families::examine(class, source.clone()).iter().map(ToString::to_string).collect()
 }
 
 /// The first, how many more there are, and where the rest is.

@@ -180,6 +180,8 @@ pub(super) struct RetentionSection {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ModelSection {
     pub(super) weights: Option<PathBuf>,
+    pub(super) weights_base: Option<PathBuf>,
+    pub(super) components: BTreeMap<String, PathBuf>,
     pub(super) dtype: Option<DtypeName>,
     pub(super) provider: Option<OneOrMore>,
 }

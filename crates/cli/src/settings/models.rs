@@ -29,13 +29,18 @@ pub(super) fn config(
     let keep_alive = units::seconds("[worker] keep_alive_s", worker.keep_alive_s.as_ref())?;
     let mut models: HashMap<String, ModelConfig> = sections
         .into_iter()
-        .map(|(id, ModelSection { weights, dtype, provider })| {
+        .map(|(id, ModelSection { weights, weights_base: base, components, dtype, provider })| {
             let provider = provider.map(OneOrMore::into_list).unwrap_or_default();
-            (id, ModelConfig { weights, dtype: dtype.map(Into::into), provider })
+            (id, ModelConfig { weights, base, components, dtype: dtype.map(Into::into), provider })
         })
         .collect();
     for (id, folder) in weights {
         models.entry(id.clone()).or_default().weights = Some(folder.clone());
+    }
+    if let Some((id, _)) = models.iter().find(|(_, own)| own.weights.is_none() && own.has_parts()) {
+        return Err(Failure::Usage(format!(
+            "[models.\"{id}\"]: weights_base and components go with weights, a diffusers folder or a file of weights"
+        )));
     }
     Ok(ModelsConfig { models, devices, memory, keep_alive, preload: preload.to_vec(), stand_in, makers: Some(makers) })
 }

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::error::Result;
-use crate::weights::{Delta, Weights};
+use crate::weights::{Delta, Matrix, Weights};
 
 /// y = x Wᵀ + b.
 #[derive(Clone, Debug)]
@@ -12,13 +12,6 @@ pub struct Linear {
     bias: Option<Tensor>,
     /// Changes of W that have products of their own.
     beside: Vec<Delta>,
-}
-
-/// What W is made of: the one place that knows.
-#[derive(Clone, Debug)]
-enum Matrix {
-    /// Every number, `[output, input]`.
-    Whole(Tensor),
 }
 
 impl Linear {
@@ -35,8 +28,8 @@ impl Linear {
     /// # Errors
     /// What [`Weights::get`] says.
     pub fn load_no_bias(w: &Weights, input: usize, output: usize) -> Result<Self> {
-        let (weight, beside) = w.get_matrix((output, input), "weight")?;
-        Ok(Self { matrix: Matrix::Whole(weight), bias: None, beside })
+        let (matrix, beside) = w.get_matrix((output, input), "weight")?;
+        Ok(Self { matrix, bias: None, beside })
     }
 
     /// A convolution whose patches do not overlap, over patches that are rows already, ordered channel, row, column:
@@ -45,8 +38,7 @@ impl Linear {
     /// # Errors
     /// What [`Weights::get`] says.
     pub fn load_patches(w: &Weights, channels: usize, patch: usize, output: usize) -> Result<Self> {
-        let (kernel, beside) = w.get_matrix((output, channels, patch, patch), "weight")?;
-        let matrix = Matrix::Whole(kernel.reshape((output, channels * patch * patch))?);
+        let (matrix, beside) = w.get_matrix((output, channels, patch, patch), "weight")?;
         Ok(Self { matrix, bias: Some(w.get(output, "bias")?), beside })
     }
 
@@ -65,7 +57,7 @@ impl Linear {
     /// # Errors
     /// Shapes that do not fit, or a device out of memory.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (output, input) = self.matrix.dims()?;
+        let (output, input) = self.matrix.dims();
         let mut dims = x.dims().to_vec();
         // one large product instead of one per batch entry
         let rows = x.elem_count() / input;
@@ -83,38 +75,10 @@ impl Linear {
     }
 }
 
-impl Matrix {
-    fn dtype(&self) -> DType {
-        match self {
-            Self::Whole(weight) => weight.dtype(),
-        }
-    }
-
-    fn device(&self) -> &Device {
-        match self {
-            Self::Whole(weight) => weight.device(),
-        }
-    }
-
-    /// Outputs and inputs.
-    fn dims(&self) -> Result<(usize, usize)> {
-        match self {
-            Self::Whole(weight) => Ok(weight.dims2()?),
-        }
-    }
-
-    /// x Wᵀ for `[rows, input]`.
-    fn product(&self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Whole(weight) => Ok(x.matmul(&weight.t()?)?),
-        }
-    }
-}
-
 /// A table of vectors, one per id.
 #[derive(Clone, Debug)]
 pub struct Embedding {
-    table: Tensor, // [ids, width]
+    table: Matrix, // [ids, width]
 }
 
 impl Embedding {
@@ -123,7 +87,7 @@ impl Embedding {
     /// # Errors
     /// What [`Weights::get`] says.
     pub fn load(w: &Weights, ids: usize, width: usize) -> Result<Self> {
-        Ok(Self { table: w.get((ids, width), "weight")? })
+        Ok(Self { table: w.get_table((ids, width), "weight")? })
     }
 
     /// `[n]` ids to `[n, width]`.
@@ -131,7 +95,6 @@ impl Embedding {
     /// # Errors
     /// An id outside the table.
     pub fn forward(&self, ids: &[u32]) -> Result<Tensor> {
-        let ids = Tensor::new(ids, self.table.device())?;
-        Ok(self.table.index_select(&ids, 0)?)
+        self.table.select(ids)
     }
 }

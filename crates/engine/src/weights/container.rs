@@ -45,13 +45,15 @@ impl Container {
             return Err(Error::Unreadable { path: path.to_owned(), reason });
         }
         let bytes = Bytes::map(path)?;
-        let start = bytes.get(0..bytes.len().min(4)).map(Cow::into_owned).unwrap_or_default();
-        if torch::is_archive(&bytes) || start.starts_with(&[0x80]) {
+        let start = bytes.get(0..bytes.len().min(9)).map(Cow::into_owned).unwrap_or_default();
+        // the length of a safetensors header may begin with this byte, but then a brace follows it
+        let is_bare_pickle = start.first() == Some(&0x80) && start.get(8) != Some(&b'{');
+        if torch::is_archive(&bytes) || is_bare_pickle {
             let reason =
                 "it is a pickle, which may hold programs: checkpoints are read from safetensors and GGUF files";
             return Err(damaged(reason.into()));
         }
-        if start == gguf::MAGIC {
+        if start.starts_with(gguf::MAGIC) {
             let header = bytes.get(0..bytes.len()).map_err(|e| damaged(e.to_string()))?;
             let gguf::Header { tensors, numbers } = gguf::read(&header).map_err(damaged)?;
             drop(header);
@@ -67,6 +69,16 @@ impl Container {
         };
         let tensors = contents.tensors.into_iter().map(entry).collect();
         Ok(Self { path: path.to_owned(), bytes, tensors, notes: contents.notes, numbers: HashMap::new() })
+    }
+
+    /// A file of these names and shapes, of which nothing can be read.
+    #[cfg(test)]
+    pub(crate) fn of_shapes(path: &str, shapes: BTreeMap<String, Vec<usize>>) -> Self {
+        let encoding = Encoding::Plain(candle_core::DType::BF16);
+        let entry = |(name, shape)| (name, Entry { encoding: encoding.clone(), shape, range: 0..0 });
+        let tensors = shapes.into_iter().map(entry).collect();
+        let bytes = Bytes::Static(&[]);
+        Self { path: path.into(), bytes, tensors, notes: HashMap::new(), numbers: HashMap::new() }
     }
 
     pub(crate) fn path(&self) -> &Path {

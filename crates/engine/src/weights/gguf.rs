@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::archive::shown;
 use super::encoding::Encoding;
 
 /// How a file begins.
@@ -99,7 +100,7 @@ impl<'a> Reader<'a> {
         let name = self.text()?.to_owned();
         let count = self.u32()?;
         if count > MOST_DIMENSIONS {
-            return Err(format!("tensor {name} has {count} dimensions"));
+            return Err(format!("tensor {} has {count} dimensions", shown(&name)));
         }
         let mut shape = (0..count).map(|_| self.size()).collect::<Result<Vec<usize>, String>>()?;
         // the one along rows comes first
@@ -119,10 +120,10 @@ impl<'a> Reader<'a> {
     ) -> Result<Listed, String> {
         let Listed { name, shape, encoding, range } = &mut listed;
         let count = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
-        let count = count.ok_or_else(|| format!("tensor {name} has the impossible shape {shape:?}"))?;
+        let count = count.ok_or_else(|| format!("tensor {} has the impossible shape {shape:?}", shown(name)))?;
         if let Some((values, bytes)) = encoding.unit() {
             if !shape.last().copied().unwrap_or(1).is_multiple_of(values) {
-                return Err(format!("tensor {name} has the shape {shape:?}, which {encoding} cannot have"));
+                return Err(format!("tensor {} has the shape {shape:?}, which {encoding} cannot have", shown(name)));
             }
             let find = || {
                 let first = usize::try_from(start.checked_add(offset)?).ok()?;
@@ -130,7 +131,10 @@ impl<'a> Reader<'a> {
                 (offset.is_multiple_of(alignment) && end <= self.file.len()).then_some(first..end)
             };
             *range = find().ok_or_else(|| {
-                format!("tensor {name} reaches beyond the end, or is not aligned: the file is cut short or damaged")
+                format!(
+                    "tensor {} reaches beyond the end, or is not aligned: the file is cut short or damaged",
+                    shown(name)
+                )
             })?;
         }
         if let Some(other) = shapes.get(name.as_str()) {
@@ -139,7 +143,7 @@ impl<'a> Reader<'a> {
                 other.iter().try_fold(1usize, |product, size| product.checked_mul(*size)) == Some(count)
             };
             *shape = other.filter(same).ok_or_else(|| {
-                format!("tensor {name} is stored as {shape:?}, and {SHAPE}{name} says another number of values")
+                format!("tensor {} is stored as {shape:?}, and {SHAPE} says another number of values", shown(name))
             })?;
         }
         Ok(listed)
@@ -215,12 +219,12 @@ fn apart(tensors: Vec<Listed>) -> Result<Vec<Listed>, String> {
         tensors.iter().filter(|t| !t.range.is_empty()).map(|t| (&t.range, t.name.as_str())).collect();
     places.sort_by_key(|(range, _)| range.start);
     if let Some(pair) = places.windows(2).find(|pair| pair[0].0.end > pair[1].0.start) {
-        return Err(format!("its tensors {} and {} overlap", pair[0].1, pair[1].1));
+        return Err(format!("its tensors {} and {} overlap", shown(pair[0].1), shown(pair[1].1)));
     }
     let mut names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(format!("it holds the tensor {} twice", pair[0])),
+        Some(pair) => Err(format!("it holds the tensor {} twice", shown(pair[0]))),
         None => Ok(tensors),
     }
 }

@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 
 use super::delta::Delta;
 use super::findings::Findings;
+use super::matrix::Matrix;
 use super::overlay::{Overlay, changed};
 use super::part::Part;
 use super::shards::Shards;
@@ -53,7 +54,7 @@ struct Shared {
     precision: Precision,
     asked: Mutex<BTreeMap<String, Vec<usize>>>,
     /// What was handed out, where it is to be kept.
-    kept: Option<Mutex<HashMap<String, Tensor>>>,
+    kept: Option<Mutex<HashMap<String, Matrix>>>,
     /// Takes what is wrong with tensors, where all of it is wanted and not only the first.
     findings: Option<Findings>,
 }
@@ -71,7 +72,7 @@ enum Origin {
 
 struct Held {
     listing: PathBuf,
-    tensors: HashMap<String, Tensor>,
+    tensors: HashMap<String, Matrix>,
 }
 
 impl Weights {
@@ -79,7 +80,7 @@ impl Weights {
         Self::new(Origin::Files(shards), precision.clone(), false)
     }
 
-    pub(super) fn of_part(part: Arc<Part>, precision: &Precision) -> Self {
+    pub(crate) fn of_part(part: Arc<Part>, precision: &Precision) -> Self {
         Self::new(Origin::Part(part), precision.clone(), false)
     }
 
@@ -141,7 +142,7 @@ impl Weights {
     }
 
     /// A held tensor by its full name, unchanged.
-    pub fn stored(&self, full: &str) -> Option<&Tensor> {
+    pub fn stored(&self, full: &str) -> Option<&Matrix> {
         match &self.shared.origin {
             Origin::Held(held) => held.tensors.get(full),
             Origin::Files(_) | Origin::Part(_) | Origin::Recorder => None,
@@ -202,16 +203,52 @@ impl Weights {
     ///
     /// # Errors
     /// As [`Weights::get`].
-    pub fn get_matrix(&self, shape: impl Into<Shape>, name: &str) -> Result<(Tensor, Vec<Delta>)> {
+    pub fn get_matrix(&self, shape: impl Into<Shape>, name: &str) -> Result<(Matrix, Vec<Delta>)> {
         let (shape, full) = (shape.into(), self.full(name));
-        let base = self.base(&shape, &full, self.shared.precision.dtype)?;
+        let base = self.base_matrix(&shape, &full)?;
         let changes = self.overlay.as_ref().map(|overlay| overlay.of(&full)).unwrap_or_default();
         if changes.is_empty() {
             return Ok((base, Vec::new()));
         }
         let (beside, inside): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.can_stand_beside());
         let beside = beside.iter().map(|change| change.delta.to(base.dtype(), base.device())).collect::<Result<_>>()?;
-        Ok((if inside.is_empty() { base } else { changed(&base, inside.into_iter())? }, beside))
+        if inside.is_empty() {
+            return Ok((base, beside));
+        }
+        Ok((Matrix::Whole(changed(&base.whole()?.reshape(shape)?, inside.into_iter())?), beside))
+    }
+
+    /// A table that is looked up row by row.
+    ///
+    /// # Errors
+    /// As [`Weights::get`].
+    pub fn get_table(&self, shape: impl Into<Shape>, name: &str) -> Result<Matrix> {
+        let (shape, full) = (shape.into(), self.full(name));
+        if self.overlay.as_ref().is_some_and(|overlay| !overlay.of(&full).is_empty()) {
+            return Ok(Matrix::Whole(self.get(shape, name)?));
+        }
+        self.base_matrix(&shape, &full)
+    }
+
+    /// A matrix, in its file's own bytes where that is possible.
+    fn base_matrix(&self, shape: &Shape, full: &str) -> Result<Matrix> {
+        let Precision { device, dtype } = &self.shared.precision;
+        let packed = match &self.shared.origin {
+            Origin::Part(part) if !self.check_only => {
+                part.check(full, shape.dims())?;
+                let packed = part.packed(full, shape.dims(), *dtype, device)?;
+                packed.as_ref().map_or(Ok(()), |packed| self.tell(packed.bytes.len()))?;
+                packed.map(Matrix::Packed)
+            }
+            Origin::Held(held) => held.packed(full, shape),
+            _ => None,
+        };
+        let Some(packed) = packed else { return Ok(Matrix::Whole(self.base(shape, full, *dtype)?)) };
+        self.asked_mut().insert(full.to_owned(), shape.dims().to_vec());
+        if let Some(kept) = &self.shared.kept {
+            kept.lock().unwrap_or_else(PoisonError::into_inner).insert(full.to_owned(), packed.clone());
+        }
+        Ok(packed)
     }
 
     fn base(&self, shape: &Shape, full: &str, dtype: Option<DType>) -> Result<Tensor> {
@@ -222,18 +259,18 @@ impl Weights {
             Origin::Part(part) => self.found(self.read_part(part, full, shape, dtype), shape, dtype)?,
             Origin::Held(held) => held.get(full, shape, dtype)?,
         };
-        self.tell(&tensor)?;
+        self.tell(tensor.elem_count() * tensor.dtype().size_in_bytes())?;
         if let Some(kept) = &self.shared.kept {
-            kept.lock().unwrap_or_else(PoisonError::into_inner).insert(full.to_owned(), tensor.clone());
+            kept.lock().unwrap_or_else(PoisonError::into_inner).insert(full.to_owned(), Matrix::Whole(tensor.clone()));
         }
         Ok(tensor)
     }
 
-    /// Tells how much came into memory.
-    fn tell(&self, tensor: &Tensor) -> Result<()> {
+    /// Tells how many bytes came into memory.
+    fn tell(&self, bytes: usize) -> Result<()> {
         match (&self.reading, &self.shared.origin) {
             (Some(reading), Origin::Files(_) | Origin::Part(_)) if !self.check_only => {
-                reading.read((tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64).check()
+                reading.read(bytes as u64).check()
             }
             _ => Ok(()),
         }
@@ -337,9 +374,19 @@ impl Weights {
 }
 
 impl Held {
+    /// A matrix in its file's own bytes, where it is held so and has this shape.
+    fn packed(&self, full: &str, shape: &Shape) -> Option<Matrix> {
+        let packed = self.tensors.get(full).filter(|held| matches!(held, Matrix::Packed(_)))?;
+        let rows = shape.dims().first().copied().unwrap_or(1);
+        (packed.dims() == (rows, shape.elem_count() / rows.max(1))).then(|| packed.clone())
+    }
+
     fn get(&self, full: &str, shape: &Shape, dtype: Option<DType>) -> Result<Tensor> {
         let missing = || Error::MissingTensor { file: self.listing.clone(), name: full.to_owned() };
-        let tensor = self.tensors.get(full).ok_or_else(missing)?;
+        let tensor = match self.tensors.get(full).ok_or_else(missing)? {
+            packed @ Matrix::Packed(_) if self.packed(full, shape).is_some() => packed.whole()?.reshape(shape)?,
+            held => held.whole()?,
+        };
         if tensor.dims() != shape.dims() {
             return Err(Error::Misshapen {
                 file: self.listing.clone(),

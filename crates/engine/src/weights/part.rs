@@ -1,15 +1,17 @@
 //! A component inside one file: its tensors under the names that models ask for, whatever the file calls them and however it
 //! stores them. Each is read and decoded when it is asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
 use super::container::{Container, Entry};
 use super::encoding::{Encoding, READ};
 use super::held::Precision;
+use super::matrix::Packed;
 use super::scales::{self, Scale, Scales};
 use crate::error::{Error, Result};
 
@@ -40,41 +42,39 @@ pub(crate) struct Part {
     file: Container,
     pieces: BTreeMap<String, Piece>,
     scales: Scales,
-    /// Names of the component that nobody knows.
-    strangers: BTreeSet<String>,
 }
 
 impl Part {
-    /// Tensors of a file below a prefix. `pieces` has them by the names that models use; what of the file is neither among
-    /// them nor `ignored` is a stranger.
+    /// Tensors of a file below a prefix, but for those that `is_unused`. `pieces` makes of their names and shapes what models
+    /// call them; what nobody knows keeps its name.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where the file's scales are not understood.
+    /// [`Error::Damaged`] where the file's scales are not understood, or its tensors are not what `pieces` expects.
     pub(crate) fn new(
         file: Container,
         prefix: &str,
-        pieces: BTreeMap<String, Piece>,
-        ignored: impl Fn(&str) -> bool,
+        is_unused: impl Fn(&str) -> bool,
+        pieces: impl FnOnce(&BTreeMap<&str, &[usize]>) -> std::result::Result<BTreeMap<String, Piece>, String>,
     ) -> Result<Self> {
         let scales = scales::read(&file, prefix)?;
-        let known: BTreeSet<&str> = pieces.values().map(|piece| piece.stored.as_str()).collect();
-        let strangers = file.names().filter(|name| {
-            let Some(bare) = name.strip_prefix(prefix) else { return false };
-            !known.contains(name) && !scales.helpers.contains(*name) && !ignored(bare)
-        });
-        let strangers = strangers.map(str::to_owned).collect();
-        let is_helper = |piece: &Piece| scales.helpers.contains(&piece.stored);
-        let pieces = pieces.into_iter().filter(|(_, piece)| !is_helper(piece)).collect();
-        Ok(Self { file, pieces, scales, strangers })
+        let theirs: BTreeMap<&str, &[usize]> = file
+            .names()
+            .filter(|name| !scales.helpers.contains(*name))
+            .filter_map(|name| Some((name.strip_prefix(prefix)?, &*file.get(name)?.shape)))
+            .filter(|(name, _)| !is_unused(name))
+            .collect();
+        let pieces = pieces(&theirs).map_err(|reason| file.damaged(reason))?;
+        drop(theirs);
+        Ok(Self { file, pieces, scales })
     }
 
     pub(crate) fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// The names of its tensors, and those of strangers.
+    /// The names of its tensors.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.pieces.keys().chain(&self.strangers).map(String::as_str)
+        self.pieces.keys().map(String::as_str)
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -84,8 +84,18 @@ impl Part {
     /// What all tensors take in memory, in bytes.
     pub(super) fn takes(&self, precision: &Precision) -> u64 {
         let dtype = precision.dtype.unwrap_or_else(|| self.usual(&precision.device));
-        let shapes = self.pieces.keys().filter_map(|name| self.shape(name));
-        shapes.map(|shape| (shape.iter().product::<usize>() * dtype.size_in_bytes()) as u64).sum()
+        let takes = |(name, piece): (&String, &Piece)| {
+            let shape = self.shape(name)?;
+            let count = shape.iter().product::<usize>();
+            let encoding = &self.file.get(&piece.stored)?.encoding;
+            let is_matrix = shape.len() == 2 && (encoding.is_f8() || matches!(encoding, Encoding::Blocks(_)));
+            Some(match encoding.unit().filter(|_| is_matrix && precision.device.is_cpu()) {
+                // its bytes stay as they are
+                Some((values, bytes)) => count / values * bytes,
+                None => count * dtype.size_in_bytes(),
+            } as u64)
+        };
+        self.pieces.iter().filter_map(takes).sum()
     }
 
     /// Names and shapes, as far as anything is known.
@@ -158,6 +168,52 @@ impl Part {
         Ok(ordered.to_dtype(wanted)?.reshape(shape)?.to_device(device)?)
     }
 
+    /// The bytes of a matrix that was checked, where it is in fp8 or in blocks, its rows are whole ones, and it is computed on
+    /// the CPU. Elsewhere decoding at every product would take more time than the product.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] for a file that cannot be read any more.
+    pub(super) fn packed(
+        &self,
+        name: &str,
+        shape: &[usize],
+        dtype: Option<DType>,
+        device: &Device,
+    ) -> Result<Option<Packed>> {
+        let Some((piece, entry)) = self.pieces.get(name).and_then(|piece| Some((piece, self.file.get(&piece.stored)?)))
+        else {
+            return Ok(None);
+        };
+        let is_small = entry.encoding.is_f8() || matches!(entry.encoding, Encoding::Blocks(_));
+        let (Some((values, bytes)), Some(all)) = (entry.encoding.unit(), entry.shape.first().copied()) else {
+            return Ok(None);
+        };
+        let columns = entry.count() / all.max(1);
+        let rows = piece.rows.clone().unwrap_or(0..all);
+        let is_plain = shape.first() == Some(&rows.len()) && !rows.is_empty() && columns.is_multiple_of(values);
+        if !is_small || !is_plain || !device.is_cpu() {
+            return Ok(None);
+        }
+        let scale = self.scales.of.get(&piece.stored).map(|scale| scale.of_rows(rows.clone()));
+        if piece.order != Order::Same && matches!(scale, Some(Scale::Rows(_))) {
+            return Ok(None);
+        }
+        let each = columns / values * bytes;
+        let raw = self.file.bytes(entry, rows.start * each..rows.end * each)?;
+        let sorted = (0..rows.len()).flat_map(|row| {
+            let from = piece.order.stored(row, rows.len()) * each;
+            &raw[from..from + each]
+        });
+        Ok(Some(Packed {
+            bytes: if piece.order == Order::Same { Arc::from(&*raw) } else { sorted.copied().collect() },
+            encoding: entry.encoding.clone(),
+            rows: rows.len(),
+            columns,
+            scale: scale.map(Arc::new),
+            dtype: dtype.unwrap_or_else(|| self.usual(device)),
+        }))
+    }
+
     /// The numbers of some rows, scaled, in the file's order.
     fn values(&self, piece: &Piece, entry: &Entry, rows: &Range<usize>, wide: usize) -> Result<Tensor> {
         let scale = self.scales.of.get(&piece.stored);
@@ -172,14 +228,8 @@ impl Part {
         let mut numbers = entry.encoding.decode(&self.file.bytes(entry, from * bytes..to * bytes)?);
         numbers.truncate(end - from * values);
         numbers.drain(..first - from * values);
-        match scale {
-            Some(Scale::Whole(factor)) => numbers.iter_mut().for_each(|number| *number *= factor),
-            Some(Scale::Rows(factors)) => {
-                let factors = factors.get(rows.clone()).unwrap_or_default();
-                let scaled = numbers.chunks_exact_mut(wide.max(1)).zip(factors);
-                scaled.for_each(|(row, factor)| row.iter_mut().for_each(|number| *number *= factor));
-            }
-            None => {}
+        if let Some(scale) = scale {
+            scale.apply(&mut numbers, rows.clone(), wide);
         }
         Ok(Tensor::from_vec(numbers, end - first, &Device::Cpu)?)
     }
@@ -187,6 +237,21 @@ impl Part {
     /// A tensor for messages: by the name that the model knows, and by the file's.
     fn told(&self, name: &str, piece: &Piece) -> String {
         if piece.stored == name { name.to_owned() } else { format!("{} (of which {name} is made)", piece.stored) }
+    }
+}
+
+impl Order {
+    /// Where a row of `count` is in the file.
+    fn stored(self, row: usize, count: usize) -> usize {
+        match self {
+            Self::Same => row,
+            Self::Swapped => (row + count / 2) % count,
+            Self::Interleaved(heads) => {
+                let (head, half) = (row / (count / heads), count / heads / 2);
+                let (side, place) = (row % (2 * half) / half, row % half);
+                head * 2 * half + 2 * place + side
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! A scale is never left out: what looks like one and is not understood is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use serde_json::Value;
 
@@ -35,6 +36,28 @@ pub(super) enum Scale {
     Whole(f32),
     /// One factor for each row.
     Rows(Vec<f32>),
+}
+
+impl Scale {
+    /// Multiplies numbers, which are those of these rows.
+    pub(super) fn apply(&self, numbers: &mut [f32], rows: Range<usize>, columns: usize) {
+        match self {
+            Self::Whole(factor) => numbers.iter_mut().for_each(|number| *number *= factor),
+            Self::Rows(factors) => {
+                let factors = factors.get(rows).unwrap_or_default();
+                let scaled = numbers.chunks_exact_mut(columns.max(1)).zip(factors);
+                scaled.for_each(|(row, factor)| row.iter_mut().for_each(|number| *number *= factor));
+            }
+        }
+    }
+
+    /// Those of some rows.
+    pub(super) fn of_rows(&self, rows: Range<usize>) -> Self {
+        match self {
+            Self::Whole(factor) => Self::Whole(*factor),
+            Self::Rows(factors) => Self::Rows(factors.get(rows).unwrap_or_default().to_vec()),
+        }
+    }
 }
 
 /// Reads the scales of the tensors below a prefix.

@@ -96,7 +96,7 @@ fn weights_of_nothing(prompt: Option<&str>) -> Failure {
     let prompt = prompt.map_or_else(|| "PROMPT".to_owned(), |prompt| format!("{prompt:?}"));
     Failure::Usage(format!(
         "--weights needs the endpoint that is to be answered from them, such as fal-ai/flux/schnell: scumble run ENDPOINT \
-         {prompt} --weights DIR. `scumble models list` shows the endpoints"
+         {prompt} --weights PATH. `scumble models list` shows the endpoints"
     ))
 }
 

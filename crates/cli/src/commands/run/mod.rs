@@ -12,7 +12,7 @@ use scumble_api::{Input, MadePicture, Output};
 use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{DType, Trace, device};
 use scumble_worker::runner::{Drawn, Local, Model, Needs, Request, RunError, Watch, other_size, refusals};
-use scumble_worker::{Budget, Inputs, advice, fresh_seed, source};
+use scumble_worker::{Budget, Inputs, ModelConfig, advice, fresh_seed, source};
 
 use crate::args::{Dtype, Run};
 use crate::failure::Failure;
@@ -25,8 +25,13 @@ use target::{Target, wanted_format};
 /// Reads the input, draws, writes the pictures, says where they are.
 pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let (_, input) = input::read(args)?;
-    let source =
-        source(input.endpoint(), args.weights.as_deref()).ok_or_else(|| Failure::Weights(advice(input.endpoint())))?;
+    let own = ModelConfig {
+        weights: args.weights.clone(),
+        base: args.weights_base.clone(),
+        components: args.components.iter().cloned().collect(),
+        ..ModelConfig::default()
+    };
+    let source = source(input.endpoint(), &own).ok_or_else(|| Failure::Weights(advice(input.endpoint())))?;
     let runtime = runtime()?;
     let interrupted = on_interrupt(&runtime);
     let progress = Progress::new(interrupted);

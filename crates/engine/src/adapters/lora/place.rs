@@ -80,7 +80,7 @@ fn bring(
         // every tensor that a graph was built from is held
         let Some(base) = weights.stored(&piece.weight) else { continue };
         let delta = delta.rows(&rows)?;
-        let flat = base.to_dtype(DType::F32)?.reshape((piece.rows, target.columns))?;
+        let flat = base.whole()?.to_dtype(DType::F32)?.reshape((piece.rows, target.columns))?;
         let sum = (&flat + delta.to(DType::F32, base.device())?.whole()?)?.sqr()?;
         squares.push(sum.sum_keepdim(if of_rows { 1 } else { 0 })?);
         let wanted = if of_rows { Delta::Whole(magnitude.clone()).rows(&rows)?.whole()? } else { magnitude.clone() };

@@ -5,6 +5,8 @@ mod assembled;
 mod autoencoder;
 mod configs;
 mod llamacpp;
+#[cfg(test)]
+mod published;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -250,14 +252,8 @@ impl PartFile {
 
     fn part(&self, file: Container) -> Result<Part> {
         let Found { prefix, naming, .. } = &self.found;
-        let theirs: BTreeMap<&str, &[usize]> = file
-            .names()
-            .filter_map(|name| Some((name.strip_prefix(&**prefix)?, &*file.get(name)?.shape)))
-            .filter(|(name, _)| Some(*name) != self.unused && !naming.is_unused(name))
-            .collect();
-        let pieces = naming.pieces(prefix, &theirs).map_err(|reason| file.damaged(reason))?;
-        let (unused, naming) = (self.unused, *naming);
-        Part::new(file, prefix, pieces, |name| Some(name) == unused || naming.is_unused(name))
+        let is_unused = |name: &str| Some(name) == self.unused || naming.is_unused(name);
+        Part::new(file, prefix, is_unused, |theirs| naming.pieces(prefix, theirs))
     }
 }
 
