@@ -57,6 +57,7 @@ fn tiny_checkpoints_run_and_can_be_traced() {
         (Variant::Dev, "fal-ai/flux/dev"),
         (Variant::AuraFlow, "fal-ai/aura-flow"),
         (Variant::FLite, "fal-ai/f-lite/texture"),
+        (Variant::OmniGen2, "fal-ai/omnigen-v2"),
         (Variant::Sd35, "fal-ai/stable-diffusion-v35-large"),
     ] {
         let desk = Desk::new();
@@ -277,14 +278,14 @@ fn models_are_listed_and_shown_with_their_fields() {
         ("fal-ai/ideogram/v3", "Needs a key: IDEOGRAM_API_KEY"),
         ("fal-ai/flux-pro/v1.1", "Needs a key: BFL_API_KEY"),
         ("fal-ai/aura-flow", "Needs weights: a diffusers folder"),
-        ("fal-ai/omnigen-v2", "Not yet"),
+        ("fal-ai/omnigen-v2", "Needs weights: a diffusers folder"),
     ] {
         assert!(line(&list, id).ends_with(standing), "{list}");
     }
     let cards = succeeded(&desk.scumble(&["models", "list", "--stand-in"]));
     assert!(line(&cards, "fal-ai/omnigen-v2").ends_with("Stand-in"), "{cards}");
     let page = succeeded(&desk.scumble(&["models", "show", "fal-ai/omnigen-v2"]));
-    assert!(page.contains("Not yet. fal-ai/omnigen-v2 needs OmniGen2"), "{page}");
+    assert!(page.contains("fal-ai/omnigen-v2 has no weights here"), "{page}");
     let page = succeeded(&desk.scumble(&["models", "show", "fal-ai/hidream-i1-full"]));
     assert!(page.contains("num_inference_steps") && page.contains("LoraWeight:") && page.contains("weight_name"));
     let help = succeeded(&desk.scumble(&["run", "fal-ai/aura-flow", "--help"]));
@@ -302,7 +303,7 @@ fn models_are_listed_and_shown_with_their_fields() {
         ("scumble/starter", "here"),
         ("fal-ai/flux/dev", "needs-weights"),
         ("fal-ai/aura-flow", "needs-weights"),
-        ("fal-ai/omnigen-v2", "not-yet"),
+        ("fal-ai/omnigen-v2", "needs-weights"),
         ("fal-ai/recraft/v2/text-to-image", "needs-key"),
     ] {
         assert_eq!(of(&list, id), status, "{id}");

@@ -44,6 +44,23 @@ fn every_stage_is_announced_and_may_be_refused() {
     }
 }
 
+/// A step of a large model takes minutes.
+#[test]
+fn whoever_waits_for_a_step_is_asked_between_its_blocks() {
+    for variant in Variant::ALL {
+        let (pipeline, call) = (open(variant), Call { steps: 1, ..variant.call() });
+        let observer = Watcher::default();
+        pipeline.generate(&call, &Context { observer: &observer, trace: None }).unwrap();
+        let asked = observer.asked();
+        // no tiny transformer has fewer blocks
+        assert!(asked >= 3, "{variant:?}: asked {asked} times");
+        let observer = Watcher { cancel_ask: Some(asked), ..Watcher::default() };
+        let result = pipeline.generate(&call, &Context { observer: &observer, trace: None });
+        assert!(matches!(result, Err(Error::Cancelled)), "{variant:?}");
+        assert_eq!((observer.asked(), observer.steps()), (asked, vec![]), "{variant:?}: the step is not taken");
+    }
+}
+
 #[test]
 fn previews_are_small_and_keep_the_shape() {
     let pipeline = open(Variant::Schnell);
@@ -155,6 +172,10 @@ fn impossible_parameters_are_named() {
         (Call { images: 0, ..good.clone() }, "num_images"),
         (Call { guidance: f64::NAN, ..good.clone() }, "guidance_scale"),
         (Call { guidance: f64::INFINITY, ..good.clone() }, "guidance_scale"),
+        (Call { picture_guidance: f64::NAN, ..good.clone() }, "image_guidance_scale"),
+        (Call { guided_steps: [-0.1, 1.0], ..good.clone() }, "cfg_range_start"),
+        (Call { guided_steps: [0.0, 1.1], ..good.clone() }, "cfg_range_end"),
+        (Call { guided_steps: [0.0, f64::NAN], ..good.clone() }, "cfg_range_end"),
         (Call { max_sequence_length: Some(0), ..good.clone() }, "max_sequence_length"),
         (Call { max_sequence_length: Some(513), ..good }, "max_sequence_length"),
     ] {
@@ -172,6 +193,7 @@ fn impossible_parameters_are_named() {
 struct Watcher {
     cancel_step: Option<usize>,
     cancel_stage: Option<Stage>,
+    cancel_ask: Option<usize>,
     previews: bool,
     seen: Mutex<Seen>,
 }
@@ -180,12 +202,17 @@ struct Watcher {
 struct Seen {
     stages: Vec<Stage>,
     steps: Vec<(usize, usize)>,
+    asked: usize,
     previews: Vec<Pixels>,
 }
 
 impl Watcher {
     fn stages(&self) -> Vec<Stage> {
         self.seen.lock().unwrap().stages.clone()
+    }
+
+    fn asked(&self) -> usize {
+        self.seen.lock().unwrap().asked
     }
 
     fn steps(&self) -> Vec<(usize, usize)> {
@@ -201,6 +228,12 @@ impl Observer for Watcher {
     fn stage(&self, stage: Stage) -> Control {
         self.seen.lock().unwrap().stages.push(stage);
         cancel_if(self.cancel_stage == Some(stage))
+    }
+
+    fn ask(&self) -> Control {
+        let mut seen = self.seen.lock().unwrap();
+        seen.asked += 1;
+        cancel_if(self.cancel_ask == Some(seen.asked))
     }
 
     fn step(&self, step: &Step<'_>) -> Control {

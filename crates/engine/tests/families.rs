@@ -13,7 +13,8 @@ use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{Call, DType, Device, Error, Pixels, Tensor, Trace, Unobserved};
 use scumble_testkit::tiny::{self, Variant};
 
-const GUIDED: [Variant; 4] = [Variant::Sd35, Variant::AuraFlow, Variant::FLite, Variant::HiDreamFull];
+const GUIDED: [Variant; 5] =
+    [Variant::Sd35, Variant::AuraFlow, Variant::FLite, Variant::HiDreamFull, Variant::OmniGen2];
 
 // ------------------------------------------------------------------------------------------------- guidance
 
@@ -208,7 +209,7 @@ fn sd35_runs_without_t5() {
 /// Seen, in levels on average: bfloat16 1.1 (SD3.5), 1.5 (AuraFlow) and 1.2 (F-Lite), float16 0.3 or less.
 #[test]
 fn reduced_types_stay_near_float32() {
-    // HiDream-I1, most of which is never float16, has a test of its own
+    // HiDream-I1 and OmniGen2, most of which is never float16, have tests of their own
     for variant in [Variant::Sd35, Variant::AuraFlow, Variant::FLite] {
         let folder = tiny::of(variant).tempdir();
         let picture = |dtype| draw(&*open_in(folder.path(), dtype).unwrap(), &variant.call()).remove(0);
@@ -269,7 +270,13 @@ fn one_file_may_hold_several_types() {
 fn infinity_is_a_failure_that_names_the_remedy() {
     for variant in Variant::ALL {
         let transformer = format!("{}/diffusion_pytorch_model.safetensors", variant.network());
-        let ends = ["proj_out.weight", "proj_out.bias", "final_proj.weight", "final_layer.linear.bias"];
+        let ends = [
+            "proj_out.weight",
+            "proj_out.bias",
+            "final_proj.weight",
+            "final_layer.linear.bias",
+            "norm_out.linear_2.bias",
+        ];
         let said = overflowed(variant, &transformer, &ends);
         assert!(said.contains("step 1 of 4") && said.contains("float32"), "{variant:?}: {said}");
         let vae = "vae/diffusion_pytorch_model.safetensors";
@@ -359,6 +366,26 @@ fn what_a_family_cannot_follow_is_said() {
         (Variant::HiDreamFull, "scheduler/scheduler_config.json", "flow_shift", "0"),
         (Variant::HiDreamFast, "scheduler/scheduler_config.json", "use_dynamic_shifting", "true"),
         (Variant::HiDreamFast, "scheduler/scheduler_config.json", "scale_factors", "[0.5, 1.0]"),
+        (Variant::OmniGen2, "transformer/config.json", "patch_size", "1"),
+        (Variant::OmniGen2, "transformer/config.json", "out_channels", "4"),
+        (Variant::OmniGen2, "transformer/config.json", "in_channels", "4"),
+        (Variant::OmniGen2, "transformer/config.json", "text_feat_dim", "48"),
+        (Variant::OmniGen2, "transformer/config.json", "num_attention_heads", "5"),
+        (Variant::OmniGen2, "transformer/config.json", "num_kv_heads", "4"),
+        (Variant::OmniGen2, "transformer/config.json", "num_kv_heads", "0"),
+        (Variant::OmniGen2, "transformer/config.json", "num_layers", "0"),
+        (Variant::OmniGen2, "transformer/config.json", "axes_dim_rope", "[4, 4]"),
+        (Variant::OmniGen2, "transformer/config.json", "axes_dim_rope", "[4, 3, 1]"),
+        (Variant::OmniGen2, "transformer/config.json", "axes_dim_rope", "[4, 4, 4]"),
+        (Variant::OmniGen2, "transformer/config.json", "multiple_of", "0"),
+        (Variant::OmniGen2, "transformer/config.json", "ffn_dim_multiplier", "1e12"),
+        (Variant::OmniGen2, "transformer/config.json", "norm_eps", "0"),
+        (Variant::OmniGen2, "transformer/config.json", "timestep_scale", "-1"),
+        (Variant::OmniGen2, "mllm/config.json", "hidden_act", "\"gelu\""),
+        (Variant::OmniGen2, "mllm/config.json", "use_sliding_window", "true"),
+        (Variant::OmniGen2, "mllm/config.json", "num_key_value_heads", "3"),
+        (Variant::OmniGen2, "mllm/config.json", "rope_scaling", "{\"type\": \"yarn\"}"),
+        (Variant::OmniGen2, "scheduler/scheduler_config.json", "_class_name", "\"DDIMScheduler\""),
     ] {
         let folder = tiny::of(variant).tempdir();
         set(folder.path(), file, key, value);
@@ -379,6 +406,7 @@ fn an_examination_finds_all_that_is_wrong_and_reads_no_tensor() {
             Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => {
                 ["final_layer.adaLN_modulation.1.weight", "final_layer.linear.weight"]
             }
+            Variant::OmniGen2 => ["norm_out.linear_1.weight", "norm_out.linear_2.weight"],
             _ => ["norm_out.linear.weight", "proj_out.weight"],
         };
         edit(&folder.path().join(variant.network()).join("diffusion_pytorch_model.safetensors"), |tensors| {
@@ -456,6 +484,7 @@ fn words_that_no_encoder_can_read_are_named() {
         (Variant::Sd35, vec!["猫"]),
         (Variant::AuraFlow, vec![]),
         (Variant::FLite, vec!["猫"]),
+        (Variant::OmniGen2, vec![]),
     ] {
         assert_eq!(open(variant).unknown_words("a cat 猫").unwrap(), expected, "{variant:?}");
     }

@@ -17,6 +17,7 @@ use scumble_engine::families::f_lite::{FLiteConfig, FLiteTransformer};
 use scumble_engine::families::flux::{self, FluxConfig, FluxTransformer};
 use scumble_engine::families::hidream::{HiDreamConfig, HiDreamTransformer};
 use scumble_engine::families::names::{Names, Original};
+use scumble_engine::families::omnigen2::{OmniGen2Config, OmniGen2Transformer};
 use scumble_engine::families::sd35::{
     self, ControlNetConfig, IpAdapterConfig, ResamplerConfig, Sd35Config, Sd35ControlNet, Sd35IpAdapter,
     Sd35Transformer,
@@ -159,6 +160,22 @@ fn llama_3_1() {
 }
 
 #[test]
+fn omnigen2_transformer() {
+    let config = OmniGen2Config::read(&config(json!({}))).unwrap();
+    check("omnigen2__transformer", |_| false, |w| OmniGen2Transformer::load(&config, w).map(drop));
+}
+
+/// What sees is listed and not asked for; what reads is asked for to the last tensor.
+#[test]
+fn qwen_2_5_vl() {
+    let config = LlamaConfig::read_qwen(&config(json!({}))).unwrap();
+    check("omnigen2__mllm", Llama::ignores_sight, |w| Llama::load(&config, w).map(drop));
+    let (seen, read): (Vec<_>, Vec<_>) =
+        published("omnigen2__mllm").into_keys().partition(|n| n.starts_with("visual."));
+    assert_eq!((seen.len(), read.len()), (390, 434));
+}
+
+#[test]
 fn clip_l() {
     let config = ClipConfig::read(&config(json!({}))).unwrap();
     check("flux1__text_encoder", ClipText::ignores, |w| ClipText::load(&config, w).map(drop));
@@ -201,7 +218,7 @@ fn t5_xxl() {
     check("flux1__text_encoder_2", T5Encoder::ignores, |w| T5Encoder::load(&config, w).map(drop));
 }
 
-/// FLUX's, HiDream-I1's and SD3.5's have the same shapes and other numbers.
+/// FLUX's, HiDream-I1's, OmniGen2's and SD3.5's have the same shapes and other numbers.
 #[test]
 fn autoencoder_of_sixteen_channels() {
     let published = json!({
@@ -217,6 +234,7 @@ fn autoencoder_of_sixteen_channels() {
     let config = VaeConfig::read(&config(published)).unwrap();
     check("flux1__vae", |_| false, |w| Vae::load(&config, w).map(drop));
     check("hidream-i1__vae", |_| false, |w| Vae::load(&config, w).map(drop));
+    check("omnigen2__vae", |_| false, |w| Vae::load(&config, w).map(drop));
 }
 
 // ---------------------------------------------------------------------------------------- publishers' own files

@@ -109,10 +109,9 @@ async fn the_gallery_links_every_endpoint_and_says_what_answers_it() {
     }
     page.has("Needs weights");
     page.has("Needs a key");
-    page.has("way-not-yet");
-    let not_yet = browser.get("/models/fal-ai/omnigen-v2").await;
-    not_yet.has("which the engine cannot run yet");
-    not_yet.lacks("Needs weights");
+    let page_of_one = browser.get("/models/fal-ai/omnigen-v2").await;
+    page_of_one.has("fal-ai/omnigen-v2 has no weights here");
+    page_of_one.lacks("cannot run yet");
     assert_eq!(page.text.matches("way-here").count(), 1, "one endpoint runs here");
     let found = browser.get("/?q=ideogram&way=missing").await;
     let shown = found

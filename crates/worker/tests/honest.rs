@@ -48,7 +48,7 @@ async fn documents_say_what_answers_each_endpoint_here() {
         // fal's own word for it stays one of fal's two
         assert_eq!(entry["metadata"]["status"], "active");
     }
-    assert!(overview.contains("**Not yet.**") && overview.contains("**Needs a key.**"), "{overview}");
+    assert!(overview.contains("**Needs weights.**") && overview.contains("**Needs a key.**"), "{overview}");
 }
 
 #[tokio::test]
