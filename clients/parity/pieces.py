@@ -46,25 +46,26 @@ def models():
     """Names, and how each is trained: as T5, as Llama and UMT5, and with what is left."""
     plain = {"unk_id": 2, "eos_id": 1, "pad_id": 0, "bos_id": -1}
     return {
-        "spiece.model unigram": {**plain, "model_type": "unigram", "vocab_size": 300},
-        "spiece.model whole": {**plain, "model_type": "unigram", "vocab_size": 200, "normalization_rule_name": "nfkc_cf",
+        "spiece.model unigram": {**plain, "model_type": "unigram", "vocab_size": 2000},
+        "spiece.model whole": {**plain, "model_type": "unigram", "vocab_size": 1000, "normalization_rule_name": "nfkc_cf",
                                "user_defined_symbols": ["<keep>", "fox"], "byte_fallback": False},
-        "spiece.model suffix": {**plain, "model_type": "unigram", "vocab_size": 200, "treat_whitespace_as_suffix": True,
+        "spiece.model suffix": {**plain, "model_type": "unigram", "vocab_size": 800, "treat_whitespace_as_suffix": True,
                                 "normalization_rule_name": "nfkc"},
-        "spiece.model spaces": {**plain, "model_type": "unigram", "vocab_size": 500, "byte_fallback": True,
+        "spiece.model spaces": {**plain, "model_type": "unigram", "vocab_size": 900, "byte_fallback": True,
                                 "remove_extra_whitespaces": False, "add_dummy_prefix": False},
-        "tokenizer.model bpe": {**plain, "model_type": "bpe", "vocab_size": 560, "byte_fallback": True,
+        "tokenizer.model bpe": {**plain, "model_type": "bpe", "vocab_size": 1500, "byte_fallback": True,
                                 "normalization_rule_name": "identity", "remove_extra_whitespaces": False},
-        "tokenizer.model merges": {**plain, "model_type": "bpe", "vocab_size": 260, "user_defined_symbols": ["<keep>", "ox"]},
+        "tokenizer.model merges": {**plain, "model_type": "bpe", "vocab_size": 700, "user_defined_symbols": ["<keep>", "ox"]},
     }
 
 
 def compare(folder, test):
     """Gives how many texts were compared."""
     compared, every = 0, texts(TEXTS)
+    documents = [path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/*.md"))]
+    sentences = [line[:400] for text in documents for line in text.splitlines() if line] + WORDS
     for name, options in models().items():
         file = io.BytesIO()
-        sentences = (small.CORPUS + " ".join(WORDS)).split(". ") + WORDS
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(sentences), model_writer=file, hard_vocab_limit=False, minloglevel=2,
             num_threads=1, **options)

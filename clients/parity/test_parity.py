@@ -325,6 +325,7 @@ class Parity(unittest.TestCase):
     def own(self, family, endpoint, call, *variant):
         """A module of its own writes the checkpoint and knows what is right."""
         call = replace(call, max_sequence_length=None)
+        torch.set_num_threads(1)
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder, "pipeline")
             family.write(root, *variant, **call.tiny)

@@ -4,6 +4,9 @@ use super::charsmap::Charsmap;
 use super::proto::Rules;
 use super::{SPACE, char_at};
 
+/// They are all tried at every character; published models have up to a few hundred.
+const MOST_WHOLE: usize = 10_000;
+
 pub(super) struct Normalizer {
     charsmap: Option<Charsmap>,
     rules: Rules,
@@ -15,6 +18,9 @@ impl Normalizer {
     /// `whole` is what no rule changes.
     pub(super) fn of(rules: Rules, mut whole: Vec<String>) -> Result<Self, String> {
         let charsmap = (!rules.charsmap.is_empty()).then(|| Charsmap::read(&rules.charsmap)).transpose()?;
+        if whole.len() > MOST_WHOLE {
+            return Err(format!("it has more than {MOST_WHOLE} pieces that are kept whole"));
+        }
         whole.sort_by_key(|piece| std::cmp::Reverse(piece.len()));
         Ok(Self { charsmap, rules: Rules { charsmap: Vec::new(), ..rules }, whole })
     }
