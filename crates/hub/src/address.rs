@@ -36,6 +36,10 @@ impl Hub {
         self.url.as_str().trim_end_matches('/')
     }
 
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
+
     /// What is said to this host alone, where there is a token.
     pub fn pass(&self) -> Option<&Pass> {
         self.pass.as_ref()

@@ -10,6 +10,7 @@ use crate::cache::Cache;
 use crate::client::{Client, Listing, Remote};
 use crate::download::{Download, is_whole};
 use crate::error::{Error, Result};
+use crate::names::{RepoId, is_hex};
 use crate::pieces::Part;
 use crate::watch::Watch;
 
@@ -63,6 +64,42 @@ impl Fetching {
         let rest = stream::iter(rest.iter().map(|path| self.client.remote(listing, path, watch)));
         let rest: Vec<Remote> = rest.buffered(HEADS).try_collect().await?;
         Ok(Planned { listing: listing.clone(), files: std::iter::once(first).chain(rest).collect() })
+    }
+
+    /// What is here of a repository, for those who ask nobody.
+    ///
+    /// # Errors
+    /// Nothing is.
+    pub fn listing_here(&self, repository: &RepoId, revision: &str) -> Result<Listing> {
+        let commit = self.cache.commit(repository, revision).ok_or_else(|| Error::Offline {
+            repository: repository.clone(),
+            revision: revision.to_owned(),
+        })?;
+        Ok(Listing {
+            files: self.cache.files(repository, &commit),
+            repository: repository.clone(),
+            revision: revision.to_owned(),
+            commit,
+            is_gated: false,
+            licence: None,
+        })
+    }
+
+    /// The same of files that are all here.
+    ///
+    /// # Errors
+    /// One is not, or not as the cache keeps files.
+    pub fn plan_here(&self, listing: &Listing, paths: &[String]) -> Result<Planned> {
+        let here = |path: &String| {
+            let file = self.cache.snapshot(&listing.repository, &listing.commit).join(path);
+            let blob = std::fs::canonicalize(&file).map_err(|e| Error::disk("find", &file, e))?;
+            let etag = blob.file_name().and_then(|name| name.to_str()).filter(|name| is_hex(name));
+            let wrong = || Error::nonsense(format!("{}/{path}", listing.repository), "the cache has no link for it");
+            let size = std::fs::metadata(&blob).map_err(|e| Error::disk("find", &blob, e))?.len();
+            let location = self.client.hub.url().clone();
+            Ok(Remote { path: path.clone(), etag: etag.ok_or_else(wrong)?.to_owned(), size, location })
+        };
+        Ok(Planned { listing: listing.clone(), files: paths.iter().map(here).collect::<Result<_>>()? })
     }
 
     /// How many bytes of this are still to come.

@@ -173,6 +173,22 @@ impl Models {
         std::path::absolute(&snapshot).map_err(|e| Error::disk("find", &snapshot, e))
     }
 
+    /// Takes a model's folder away and leaves its files: what cannot be used is not found, and can still be removed.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn forget(&self, model: &str) -> Result<()> {
+        let Some(whole) = self.find(model) else { return Ok(()) };
+        let ids: Vec<RepoId> = whole.held.sources.iter().filter_map(|source| RepoId::parse(&source.repository)).collect();
+        self.begin(model, &ids)?;
+        fs::remove_dir_all(&whole.folder).map_err(|e| Error::disk("remove", &whole.folder, e))
+    }
+
+    /// Whether something of a model may be here that never came whole.
+    pub fn has_begun(&self, model: &str) -> bool {
+        self.begun(model).is_file()
+    }
+
     /// Takes a model away, with all of its bytes that nothing else uses: no other model that was fetched here, and no other
     /// commit in the cache. Gives how many these were, or `None` where there was nothing of it.
     ///

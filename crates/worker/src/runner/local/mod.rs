@@ -16,6 +16,7 @@ use crate::picture::Picture;
 pub use call::refusals;
 pub(crate) use residency::Residency;
 use residency::Slot;
+pub use width::precision;
 
 /// Weights and how to compute with them.
 #[derive(Clone, Debug)]

@@ -6,26 +6,18 @@ use scumble_engine::{DType, Error, families};
 use super::Model;
 use crate::memory;
 
-/// A share of the machine's memory, in tenths, that weights may take: the rest is for what they compute and for others.
-const TENTHS: u64 = 7;
-
 /// On a CPU float32 is the fastest type, since others are widened for every product: it is chosen where the whole model fits
 /// into memory in it. Elsewhere, and where it does not fit, each file keeps its own type.
 ///
 /// # Errors
 /// A checkpoint that cannot be opened.
-pub(super) fn precision(model: &Model) -> Result<Precision, Error> {
+pub fn precision(model: &Model) -> Result<Precision, Error> {
     let precision = model.precision.clone();
     if precision.dtype.is_some() || !precision.device.is_cpu() {
         return Ok(precision);
     }
     let bytes = 4 * families::numbers(&Checkpoint::open(model.source.clone())?)?;
-    Ok(Precision { dtype: fits(bytes, memory::total()).then_some(DType::F32), ..precision })
-}
-
-/// Whether weights of so many bytes leave room enough; not where nobody knows how much there is.
-fn fits(bytes: u64, memory: Option<u64>) -> bool {
-    memory.is_some_and(|memory| bytes <= memory / 10 * TENTHS)
+    Ok(Precision { dtype: memory::has_room(bytes, memory::total()).then_some(DType::F32), ..precision })
 }
 
 #[cfg(test)]
@@ -38,8 +30,8 @@ mod tests {
 
     #[test]
     fn weights_fit_where_they_leave_room() {
-        assert!(fits(700, Some(1000)) && fits(0, Some(0)));
-        assert!(!fits(701, Some(1000)) && !fits(1, None));
+        assert!(memory::has_room(700, Some(1000)) && memory::has_room(0, Some(0)));
+        assert!(!memory::has_room(701, Some(1000)) && !memory::has_room(1, None));
     }
 
     #[test]
