@@ -20,6 +20,7 @@ mod lifecycle;
 mod openai;
 mod options;
 mod output;
+pub mod published;
 mod queue;
 mod retry;
 mod uploads;

@@ -11,6 +11,7 @@ use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use scumble_api::faces;
 use scumble_engine::devices;
+use scumble_hub::RepoId;
 use scumble_store::{JobId, State};
 use scumble_worker::Faults;
 
@@ -37,7 +38,7 @@ pub(crate) enum Command {
     Run(Run),
     /// Answer fal's API over HTTP.
     Serve(Serve),
-    /// List what can be called, and show what it takes.
+    /// List what can be called, show what it takes, fetch and remove its weights.
     Models(Models),
     /// Make, list and revoke the keys that callers need.
     Keys(Keys),
@@ -67,8 +68,54 @@ pub(crate) struct Models {
 pub(crate) enum ModelsCommand {
     /// Every endpoint, a line each, with what answers it in a `serve` with the same flags.
     List(ModelsList),
-    /// One endpoint: what answers it, and the fields of its input.
+    /// One endpoint: what answers it, the fields of its input, and the forms in which its weights are published.
     Show(ModelsShow),
+    /// Fetch the weights that an endpoint needs, into the cache that Hugging Face's tools share.
+    ///
+    /// HF_TOKEN opens gated repositories, HF_HOME says where the cache is, HF_ENDPOINT names another hub; with
+    /// HF_HUB_OFFLINE=1 nothing is fetched, and what is in the cache is used. A fetch that ends early goes on with the same command.
+    Pull(ModelsPull),
+    /// Remove the weights that were fetched for an endpoint.
+    Remove(ModelsRemove),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ModelsPull {
+    /// Such as fal-ai/flux/schnell.
+    #[arg(value_name = "ENDPOINT")]
+    pub(crate) id: String,
+    /// Another repository of the same model, in diffusers' layout, and its branch, tag or commit.
+    #[arg(long, value_name = "REPO[@REV]", value_parser = from)]
+    pub(crate) from: Option<From>,
+    /// The form of the weights: `scumble models show ENDPOINT` names them.
+    #[arg(long, value_name = "VARIANT")]
+    pub(crate) variant: Option<String>,
+    /// The tokenizers and configurations alone: some megabytes.
+    #[arg(long, conflicts_with = "variant")]
+    pub(crate) tokenizers: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ModelsRemove {
+    /// Such as fal-ai/flux/schnell.
+    #[arg(value_name = "ENDPOINT")]
+    pub(crate) id: String,
+}
+
+/// A repository, and which of its revisions.
+#[derive(Clone, Debug)]
+pub(crate) struct From {
+    pub(crate) repository: RepoId,
+    pub(crate) revision: Option<String>,
+}
+
+fn from(text: &str) -> Result<From, String> {
+    let (repository, revision) = text.split_once('@').map_or((text, None), |(id, revision)| (id, Some(revision)));
+    let repository = RepoId::parse(repository).ok_or("expected OWNER/NAME, or OWNER/NAME@REVISION")?;
+    if revision.is_some_and(|revision| !scumble_hub::is_inside(revision)) {
+        return Err("behind the @ a branch, a tag or a full commit is expected".to_owned());
+    }
+    Ok(From { repository, revision: revision.map(str::to_owned) })
 }
 
 #[derive(Debug, clap::Args)]

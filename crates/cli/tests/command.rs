@@ -274,11 +274,11 @@ fn models_are_listed_and_shown_with_their_fields() {
     };
     for (id, standing) in [
         ("scumble/starter", "Runs here"),
-        ("fal-ai/flux/schnell", "Needs weights: a diffusers folder"),
+        ("fal-ai/flux/schnell", "Needs weights: scumble models pull fal-ai/flux/schnell"),
         ("fal-ai/ideogram/v3", "Needs a key: IDEOGRAM_API_KEY"),
         ("fal-ai/flux-pro/v1.1", "Needs a key: BFL_API_KEY"),
-        ("fal-ai/aura-flow", "Needs weights: a diffusers folder"),
-        ("fal-ai/omnigen-v2", "Needs weights: a diffusers folder"),
+        ("fal-ai/aura-flow", "Needs weights: scumble models pull fal-ai/aura-flow"),
+        ("fal-ai/omnigen-v2", "Needs weights: scumble models pull fal-ai/omnigen-v2"),
     ] {
         assert!(line(&list, id).ends_with(standing), "{list}");
     }

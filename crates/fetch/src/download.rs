@@ -4,12 +4,12 @@ use std::fmt;
 
 use bytes::Bytes;
 use hyper::Method;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use crate::exchange::{Body, Exchange};
 use crate::fetcher::{Fetcher, text};
-use crate::target::{check, host};
+use crate::target::{check, check_url, host};
 use crate::{Error, Result};
 
 /// What is asked for.
@@ -96,7 +96,74 @@ fn parts(url: &Url) -> impl Iterator<Item = &str> {
     url.path_segments().into_iter().flatten()
 }
 
+/// One question to a host, with nothing followed.
+#[derive(Clone, Debug)]
+pub struct Asked<'a> {
+    /// The HTTP method: `GET` or `HEAD`.
+    pub method: Method,
+    /// Where to.
+    pub url: &'a Url,
+    /// Beside those that every request has.
+    pub headers: &'a [(HeaderName, HeaderValue)],
+    /// Who asks, for one host alone.
+    pub pass: Option<&'a Pass>,
+    /// Largest body.
+    pub max_bytes: u64,
+}
+
+/// Whatever a host said, its body still on the way. Dropping it closes the connection.
+pub struct Heard {
+    /// The HTTP status.
+    pub status: u16,
+    /// As they came.
+    pub headers: HeaderMap,
+    body: Body,
+}
+
+impl Heard {
+    /// The next piece of the body; `None` once all of it has come.
+    ///
+    /// # Errors
+    /// The host is silent for too long, breaks off, or sends more than may be.
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        self.body.next().await
+    }
+
+    /// The value of a header, where it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
 impl Fetcher {
+    /// Asks once and waits for the head of the answer, whatever it is: redirects and refusals too. Nothing here limits the
+    /// time of the whole: that is for whoever reads.
+    ///
+    /// # Errors
+    /// Whatever keeps the host from answering, or a body that is announced to be larger than may be.
+    pub async fn ask(&self, asked: Asked<'_>) -> Result<Heard> {
+        let url = check_url(asked.url.clone(), self.guard.reach)?;
+        let mut request = self.request(asked.method, &url, Bytes::new())?;
+        request.headers_mut().extend(asked.headers.iter().cloned());
+        if let Some(pass) = asked.pass.filter(|pass| pass.is_for(&url)) {
+            request.headers_mut().insert(header::AUTHORIZATION, pass.value.clone());
+        }
+        let exchange = self.exchange(&url, request, self.config.idle_timeout).await?;
+        let (status, headers) = (exchange.status(), exchange.headers().clone());
+        Ok(Heard { status, headers, body: exchange.into_body(asked.max_bytes, self.config.idle_timeout)? })
+    }
+
+    /// Where an answer redirects to, checked as the first URL was; `None` for one that does not.
+    ///
+    /// # Errors
+    /// A redirect that leads nowhere, or where nothing may be opened.
+    pub fn redirected(&self, from: &Url, heard: &Heard) -> Result<Option<Url>> {
+        match heard.status {
+            301 | 302 | 303 | 307 | 308 => self.next(from, heard.headers.get(header::LOCATION)).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// Asks for a file, following redirects, and waits for the head of the answer. Nothing here limits the time of the
     /// whole: that is for whoever reads.
     ///
@@ -155,6 +222,12 @@ impl Download {
 impl fmt::Debug for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pass(for {})", self.origin.ascii_serialization())
+    }
+}
+
+impl fmt::Debug for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Heard({})", self.status)
     }
 }
 

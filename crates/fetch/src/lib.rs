@@ -31,7 +31,7 @@ mod tls;
 pub use address::is_public;
 pub use budget::{Budget, Exhausted, Share};
 pub use config::{Config, Limits};
-pub use download::{Download, Opened, Pass, Version, Wanted};
+pub use download::{Asked, Download, Heard, Opened, Pass, Version, Wanted};
 pub use error::{Error, Result};
 pub use fetcher::{Answer, Fetched, Fetcher, Message, Reply};
 pub use hyper::Method;

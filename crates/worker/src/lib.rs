@@ -37,15 +37,17 @@ pub mod makers {
     };
 }
 
-pub use adapters::{Adapters, AdaptersConfig, GivenAdapter, Hub, Paths};
+pub use adapters::{Adapters, AdaptersConfig, GivenAdapter, Paths};
 pub use config::{Config, FetchConfig, RunLimits, WebhooksConfig};
 pub use faults::{Faults, Point};
 pub use inputs::{GivenPicture, InputImage, InputPixels, Inputs};
-pub use models::{ModelConfig, Models, ModelsConfig, advice, source};
+pub use memory::{has_room, total as total_memory};
+pub use models::{ModelConfig, Models, ModelsConfig, advice, engine_runs, loads, source};
 pub use outcome::fresh_seed;
 pub use picture::Picture;
 pub use prompts::Prompts;
 pub use scumble_fetch::Budget;
+pub use scumble_hub::Hub;
 pub use scumble_providers::ChatSettings;
 pub use settle::with_fresh;
 pub use work::Worker;

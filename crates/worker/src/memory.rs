@@ -18,8 +18,14 @@ pub(crate) fn share(bytes: u64) -> u64 {
     bytes / 100 * OF_BUDGET
 }
 
-/// Bytes: the machine's, or what its control group may have of it; `None` where the system does not say.
-pub(crate) fn total() -> Option<u64> {
+/// Whether weights of so many bytes leave room enough in this much memory; not where nobody knows how much there is.
+pub fn has_room(bytes: u64, memory: Option<u64>) -> bool {
+    memory.is_some_and(|memory| bytes <= memory / 100 * OF_MACHINE)
+}
+
+/// Bytes of memory that this process may have: the machine's, or what its control group may have of it; `None` where the
+/// system does not say.
+pub fn total() -> Option<u64> {
     let machine = of_machine(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
     let own = std::fs::read_to_string("/proc/self/cgroup").ok();
     let limit = own.and_then(|own| of_group(&own, Path::new("/sys/fs/cgroup")));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use scumble_api::published::{Form, published};
 use scumble_api::{Answers, ENDPOINTS, Endpoint, Family, Lack};
 use scumble_engine::DType;
 use scumble_engine::weights::Source;
@@ -257,8 +258,16 @@ pub fn source(endpoint: &Endpoint, own: &ModelConfig) -> Option<Source> {
     }
 }
 
+/// Whether this build can load weights that are kept like this.
+pub const fn loads(form: &Form) -> bool {
+    match form {
+        Form::Folder { .. } => true,
+        Form::File { .. } => false,
+    }
+}
+
 /// Whether the engine can run a model for this endpoint: its own list of families says so.
-fn engine_runs(endpoint: &Endpoint) -> bool {
+pub fn engine_runs(endpoint: &Endpoint) -> bool {
     endpoint.pipeline().and_then(scumble_engine::families::find).is_some()
 }
 
@@ -288,10 +297,17 @@ pub fn advice(endpoint: &Endpoint) -> String {
                  {variable}, or api_key in [providers.{name}]; or {cards}"
             )
         }
-        (Lack::Weights, None) => format!(
-            "{id} has no weights here. Give it a diffusers folder or a file of weights: `scumble serve --weights {id}=PATH` \
-             or `scumble run {id} PROMPT --weights PATH`; or {cards}"
-        ),
+        (Lack::Weights, None) => {
+            let fetched = published(id).map_or_else(String::new, |model| {
+                let (size, licence) = (model.variants[0].size(), model.own().licence.name);
+                format!("`scumble models pull {id}` fetches them ({size}, {licence}). Or give ")
+            });
+            let give = if fetched.is_empty() { "Give " } else { "" };
+            format!(
+                "{id} has no weights here. {fetched}{give}it a diffusers folder or a file of weights: `scumble serve \
+                 --weights {id}=PATH` or `scumble run {id} PROMPT --weights PATH`; or {cards}"
+            )
+        }
         (Lack::Key | Lack::Engine, None) => {
             format!("{id} needs {family}, which the engine cannot run yet; {cards}")
         }

@@ -81,7 +81,10 @@ async fn a_job_with_pictures_of_another_host_draws_and_says_what_had_no_effect()
             status["logs"].as_array().unwrap().iter().map(|line| line["message"].as_str().unwrap()).collect();
         let said = lines.iter().any(|line| line.contains("image_size had no effect") && line.contains("64x48"));
         assert_eq!(said, pictures.len() == 1, "{lines:?}");
-        assert!(!lines.iter().any(|line| line.contains("does not follow") || line.contains("in place of")), "{lines:?}");
+        assert!(
+            !lines.iter().any(|line| line.contains("does not follow") || line.contains("in place of")),
+            "{lines:?}"
+        );
     }
 
     let refused = async |pictures: &[&str]| {

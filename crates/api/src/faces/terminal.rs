@@ -25,8 +25,8 @@ pub fn terminal_list(standing: &dyn Fn(&Endpoint) -> Standing) -> String {
 /// How an endpoint stands, in a few words.
 fn short(endpoint: &Endpoint, standing: &Standing) -> String {
     let need = match (standing.word, endpoint.family.maker()) {
-        ("needs-key", Some(maker)) => maker.key_variable(),
-        ("needs-weights", _) => "a diffusers folder",
+        ("needs-key", Some(maker)) => maker.key_variable().to_owned(),
+        ("needs-weights", _) => endpoint.pull_command().unwrap_or_else(|| "a diffusers folder".to_owned()),
         _ => return standing.label.to_owned(),
     };
     format!("{}: {need}", standing.label)

@@ -125,6 +125,7 @@ pub(crate) async fn examine(settings: &Settings, purpose: Purpose) -> Examined {
             Ok(models) => {
                 let (finding, details) = weights::check(&settings.models, purpose);
                 examined.add("weights", finding);
+                weights::lost().into_iter().for_each(|odd| examined.add("weights", odd));
                 weights::swapped(&settings.models).into_iter().for_each(|odd| examined.add("weights", odd));
                 examined.details = details;
                 examined.add("models", models::check(&settings.models, &models));

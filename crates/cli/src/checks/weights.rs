@@ -9,6 +9,7 @@ use scumble_worker::runner::swapped_guidance;
 
 use super::{Details, Finding, Purpose};
 use crate::failure::Failure;
+use crate::settings::{self, all_fetched};
 
 /// What was found, and where weights cannot be used everything that is wrong with them.
 ///
@@ -49,6 +50,11 @@ pub(super) fn swapped(models: &ModelsConfig) -> Vec<Finding> {
         Some(Finding::Odd(format!("{id}: {said}")))
     };
     sources(models).into_iter().filter_map(odd).collect()
+}
+
+/// Models that were fetched and cannot be used any more: endpoints that nobody else answers lack weights then.
+pub(super) fn lost() -> Vec<Finding> {
+    all_fetched().iter().filter_map(settings::lost).map(Finding::Odd).collect()
 }
 
 /// Endpoints and their weights, sorted.

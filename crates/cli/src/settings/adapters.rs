@@ -12,7 +12,7 @@ use crate::failure::Failure;
 const CACHE: &str = "adapters";
 
 /// What the public hub's own programs read.
-const TOKEN: &str = "HF_TOKEN";
+pub(super) const TOKEN: &str = "HF_TOKEN";
 
 /// What `scumble run` needs of the settings: how pictures and adapters are read that the owner names, and who makes prompts
 /// longer.

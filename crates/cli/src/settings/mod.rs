@@ -4,6 +4,7 @@ mod adapters;
 mod bucket;
 mod database;
 mod file;
+mod hub;
 mod listen;
 mod makers;
 mod models;
@@ -28,6 +29,7 @@ use scumble_worker::{Budget, FetchConfig, ModelsConfig, RunLimits, WebhooksConfi
 pub(crate) use adapters::Sources;
 pub(crate) use bucket::open_files;
 pub(crate) use database::{Database, find_store, open_existing, open_store};
+pub(crate) use hub::{HubPlace, all_fetched, fetched, fetched_models, lost, usable};
 pub(crate) use listen::Listen;
 pub(crate) use place::{Place, files};
 pub(crate) use tls::Tls;

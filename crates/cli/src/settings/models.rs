@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use scumble_api::published::PUBLISHED;
 use scumble_worker::makers::Makers;
 use scumble_worker::{ModelConfig, ModelsConfig};
 
 use super::file::{ModelSection, OneOrMore, WorkerSection};
+use super::hub::{all_fetched, usable};
 use super::units;
 use crate::failure::Failure;
 use crate::meant;
@@ -36,6 +38,16 @@ pub(super) fn config(
         .collect();
     for (id, folder) in weights {
         models.entry(id.clone()).or_default().weights = Some(folder.clone());
+    }
+    for whole in all_fetched() {
+        let (Some(folder), Some(model)) = (usable(&whole), PUBLISHED.iter().find(|model| model.name == whole.model))
+        else {
+            continue;
+        };
+        // what the owner names goes before what was fetched
+        for id in model.endpoints {
+            models.entry((*id).to_owned()).or_default().weights.get_or_insert_with(|| folder.to_owned());
+        }
     }
     if let Some((id, _)) = models.iter().find(|(_, own)| own.weights.is_none() && own.has_parts()) {
         return Err(Failure::Usage(format!(

@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use scumble_fetch::{Pass, Url};
-
-use super::source::is_name;
+use scumble_hub::Hub;
 
 const GIB: u64 = 1024 * 1024 * 1024;
 
@@ -40,58 +38,6 @@ pub enum Paths {
     /// All of them: the caller is the owner.
     Any,
 }
-
-/// A host of repositories that speaks Hugging Face's API.
-#[derive(Clone, Debug)]
-pub struct Hub {
-    /// Without a slash at its end.
-    pub(super) url: Url,
-    /// The owner's token, for this host and no other.
-    pub(super) pass: Option<Pass>,
-}
-
-impl Hub {
-    /// The public one.
-    pub const PUBLIC: &str = "https://huggingface.co";
-
-    /// At this address, with a token if there is one.
-    ///
-    /// # Errors
-    /// What is wrong with them.
-    pub fn new(url: &str, token: Option<&str>) -> Result<Self, String> {
-        let parsed = scumble_fetch::check_target(url, true).map_err(|e| format!("the address {url:?}: {e}"))?;
-        if parsed.query().is_some() {
-            return Err(format!("the address {url:?} has a query; give the address of the hub alone"));
-        }
-        let pass = token.map(|token| Pass::bearer(url, token)).transpose().map_err(|e| format!("the token: {e}"))?;
-        let pass = pass.map(|pass| pass.only(is_of_repository));
-        Ok(Self { url: parsed, pass })
-    }
-
-    /// As the owner wrote it, without a slash at its end.
-    pub(super) fn address(&self) -> &str {
-        self.url.as_str().trim_end_matches('/')
-    }
-}
-
-/// Whether a path of the hub is one of a repository of models, or where the hub sends those who ask for such a file.
-fn is_of_repository(parts: &[&str]) -> bool {
-    match parts {
-        [owner, name, "resolve", _, _, ..]
-        | ["api", "models", owner, name, ..]
-        | ["api", "resolve-cache", "models", owner, name, ..] => is_name(owner) && is_name(name),
-        _ => false,
-    }
-}
-
-impl Default for Hub {
-    fn default() -> Self {
-        Self { url: PUBLIC.clone(), pass: None }
-    }
-}
-
-#[expect(clippy::expect_used, reason = "a constant, and a test reads it")]
-static PUBLIC: std::sync::LazyLock<Url> = std::sync::LazyLock::new(|| Url::parse(Hub::PUBLIC).expect("a URL"));
 
 impl Default for AdaptersConfig {
     fn default() -> Self {

@@ -2,13 +2,14 @@
 
 use scumble_api::InputWeights;
 use scumble_engine::adapters::AdapterFiles;
+use scumble_hub::{encoded, is_inside};
 use serde_json::Value;
 
 use super::cache::Held;
 use super::choice::{check_name, choose};
 use super::download::Remote;
 use super::format::Named;
-use super::source::{Repository, is_inside};
+use super::source::Repository;
 use super::trouble::{At, Trouble};
 use super::{Adapters, shown};
 use crate::runner::Watch;
@@ -77,15 +78,7 @@ impl Adapters {
     }
 
     fn remote<'a>(&'a self, url: &'a str, max_bytes: u64, lasting: bool) -> Remote<'a> {
-        Remote {
-            url,
-            json: true,
-            max_bytes,
-            lasting,
-            pickles: false,
-            pass: self.config.hub.pass.as_ref(),
-            spoken: None,
-        }
+        Remote { url, json: true, max_bytes, lasting, pickles: false, pass: self.config.hub.pass(), spoken: None }
     }
 
     async fn listing(&self, repository: &Repository, watch: &dyn Watch) -> Result<Listing, Trouble> {
@@ -146,11 +139,4 @@ pub(super) fn place(inside: Option<&str>, weights: &InputWeights) -> Result<(Str
         (Some(at), None) => (String::new(), Some((whole, at))),
         (None, _) => (whole, None),
     })
-}
-
-/// As URLs have it; slashes stay where they part folders.
-fn encoded(text: &str, slashes: bool) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || (slashes && byte == b'/');
-    let letter = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    text.bytes().map(letter).collect()
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use scumble_fetch::Fetcher;
 
 use cache::Cache;
-pub use config::{AdaptersConfig, Hub, Paths};
+pub use config::{AdaptersConfig, Paths};
 pub use given::GivenAdapter;
 use source::Source;
 use trouble::Trouble;

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use scumble_api::FILE_SCHEME;
 use scumble_fetch::Url;
+use scumble_hub::{Hub, is_inside, is_name};
 
-use super::config::{AdaptersConfig, Hub, Paths};
+use super::config::{AdaptersConfig, Paths};
 use super::format::Named;
 use super::trouble::{At, Trouble};
 
@@ -131,18 +132,6 @@ fn hides(text: &str) -> bool {
     };
     let mut parts = path.split('/').filter(|part| !is_request(part));
     parts.any(|part| ["%2f", "%2e", "%5c", "%25"].iter().any(|hidden| part.contains(hidden)))
-}
-
-/// As the hub allows names.
-pub(super) fn is_name(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    (1..=96).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with(['.', '-']) && !text.contains("..")
-}
-
-/// Whether a path leads to something inside, whatever it starts from.
-pub(super) fn is_inside(path: &str) -> bool {
-    let part = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', '\0', '\n', '\r']);
-    path.len() <= 1024 && path.split('/').all(part)
 }
 
 fn percent_decoded(text: &str) -> Option<String> {

@@ -24,7 +24,7 @@ use crate::inputs::GivenPicture;
 use crate::picture::Picture;
 pub(crate) use choice::{Choice, Choices};
 pub(crate) use local::Lanes;
-pub use local::{Local, Model, refusals};
+pub use local::{Local, Model, precision, refusals};
 pub(crate) use maker::Closed;
 pub use remarks::{other_size, swapped_guidance};
 pub use stand_in::StandIn;

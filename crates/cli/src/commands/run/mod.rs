@@ -4,11 +4,11 @@ mod input;
 mod problems;
 mod target;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use scumble_api::{Input, MadePicture, Output};
+use scumble_api::{Endpoint, Input, MadePicture, Output};
 use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{DType, Trace, device};
 use scumble_worker::runner::{Drawn, Local, Model, Needs, Request, RunError, Watch, other_size, refusals};
@@ -18,20 +18,14 @@ use crate::args::{Dtype, Run};
 use crate::failure::Failure;
 use crate::out;
 use crate::progress::Progress;
-use crate::settings::Sources;
+use crate::settings::{Sources, fetched, lost, usable};
 use crate::show::Screen;
 use target::{Target, wanted_format};
 
 /// Reads the input, draws, writes the pictures, says where they are.
 pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let (_, input) = input::read(args)?;
-    let own = ModelConfig {
-        weights: args.weights.clone(),
-        base: args.weights_base.clone(),
-        components: args.components.iter().cloned().collect(),
-        ..ModelConfig::default()
-    };
-    let source = source(input.endpoint(), &own).ok_or_else(|| Failure::Weights(advice(input.endpoint())))?;
+    let source = weights(args, input.endpoint())?;
     let runtime = runtime()?;
     let interrupted = on_interrupt(&runtime);
     let progress = Progress::new(interrupted);
@@ -64,6 +58,20 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
         Target::Files(paths) => report(args, &request, &drawn, &paths),
         Target::Stdout => Ok(()),
     }
+}
+
+/// The weights: those that were named, else those that were fetched.
+fn weights(args: &Run, endpoint: &Endpoint) -> Result<Source, Failure> {
+    let fetched = args.weights.is_none().then(|| fetched(endpoint.id)).flatten();
+    let folder = fetched.as_ref().and_then(usable);
+    let own = ModelConfig {
+        weights: args.weights.clone().or_else(|| folder.map(Path::to_owned)),
+        base: args.weights_base.clone(),
+        components: args.components.iter().cloned().collect(),
+        ..ModelConfig::default()
+    };
+    let none = || fetched.as_ref().and_then(lost).unwrap_or_else(|| advice(endpoint));
+    source(endpoint, &own).ok_or_else(|| Failure::Weights(none()))
 }
 
 /// Reads the pictures and adapters that the input names (paths, URLs, data URIs, repositories), and has the prompt made

@@ -20,6 +20,7 @@ use lanes::Lane;
 pub(crate) use lanes::Lanes;
 use residency::{InUse, Key, Plan, Progress, Wanted};
 use width::Width;
+pub use width::precision;
 
 /// Weights and how to compute with them.
 #[derive(Clone, Debug)]

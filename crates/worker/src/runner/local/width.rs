@@ -5,6 +5,7 @@ use scumble_engine::{DType, families};
 
 use super::Model;
 use super::residency::gigabytes;
+use crate::memory;
 use crate::runner::RunError;
 
 /// How a model fits into memory.
@@ -57,6 +58,15 @@ fn too_large(width: &Width, half: &Width, budget: u64) -> RunError {
         gigabytes(width.bytes),
         gigabytes(budget)
     ))
+}
+
+/// The type that [`Local`](super::Local) computes a model in, where the owner gives models so much memory, or a share of what
+/// the machine has.
+///
+/// # Errors
+/// A checkpoint that cannot be opened, or that is too large.
+pub fn precision(model: &Model, memory: Option<u64>) -> Result<Precision, RunError> {
+    Ok(choose(model, memory::for_weights(memory))?.precision)
 }
 
 #[cfg(test)]

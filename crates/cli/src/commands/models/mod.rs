@@ -1,5 +1,12 @@
-//! `scumble models`: what can be called, and what answers it here.
+//! `scumble models`: what can be called, what answers it here, and the weights that it takes.
 
+mod bar;
+mod fetched;
+mod pull;
+mod remove;
+mod variants;
+
+use scumble_api::published::published;
 use scumble_api::{ENDPOINTS, Endpoint, Standing, faces};
 use scumble_worker::{Models, ModelsConfig};
 use serde_json::{Value, json};
@@ -8,18 +15,21 @@ use crate::args::{Models as Args, ModelsCommand, ModelsList, ModelsShow, Serve};
 use crate::failure::Failure;
 use crate::meant;
 use crate::out;
-use crate::settings::Settings;
+use crate::settings::{Settings, all_fetched};
 use crate::standing::standing;
 
-/// Lists the endpoints, or shows one with its fields.
+/// Lists the endpoints, shows one with its fields, fetches its weights or removes them.
 pub(crate) fn models(args: &Args) -> Result<(), Failure> {
     match &args.command {
         ModelsCommand::List(ModelsList { serve, json }) => {
             let (config, models) = configured(serve)?;
             let standing = |endpoint: &Endpoint| standing(&config, &models, endpoint);
             match json {
-                true => out::pretty(&ENDPOINTS.iter().map(|endpoint| entry(endpoint, &standing(endpoint))).collect()),
-                false => out::result(&faces::terminal_list(&standing)),
+                true => {
+                    let entry = |endpoint: &Endpoint| entry(endpoint, &standing(endpoint), &config);
+                    out::pretty(&ENDPOINTS.iter().map(entry).collect())
+                }
+                false => out::result(&(faces::terminal_list(&standing) + &fetched::list(&all_fetched(), &config))),
             }
         }
         ModelsCommand::Show(ModelsShow { id, json, serve }) => {
@@ -27,10 +37,16 @@ pub(crate) fn models(args: &Args) -> Result<(), Failure> {
             let (config, models) = configured(serve)?;
             let standing = standing(&config, &models, endpoint);
             match json {
-                true => out::pretty(&whole(endpoint, &standing)),
-                false => out::result(&faces::terminal_page(endpoint, &standing)),
+                true => out::pretty(&whole(endpoint, &standing, &config)),
+                false => {
+                    let variants =
+                        published(id).map_or_else(String::new, |model| format!("\n{}", variants::list(model)));
+                    out::result(&(faces::terminal_page(endpoint, &standing) + &variants))
+                }
             }
         }
+        ModelsCommand::Pull(args) => pull::pull(args),
+        ModelsCommand::Remove(args) => remove::remove(args),
     }
 }
 
@@ -42,15 +58,18 @@ fn configured(serve: &Serve) -> Result<(ModelsConfig, Models), Failure> {
 }
 
 /// An entry of the list, with the fields.
-fn whole(endpoint: &Endpoint, standing: &Standing) -> Value {
-    let mut whole = entry(endpoint, standing);
+fn whole(endpoint: &Endpoint, standing: &Standing, config: &ModelsConfig) -> Value {
+    let mut whole = entry(endpoint, standing, config);
     if let (Value::Object(whole), Value::Object(fields)) = (&mut whole, faces::fields_of(endpoint)) {
+        if let Some(model) = published(endpoint.id) {
+            whole.insert("published".to_owned(), variants::json(model));
+        }
         whole.extend(fields);
     }
     whole
 }
 
-fn entry(endpoint: &Endpoint, standing: &Standing) -> Value {
+fn entry(endpoint: &Endpoint, standing: &Standing, config: &ModelsConfig) -> Value {
     json!({
         "id": endpoint.id,
         "title": endpoint.title,
@@ -58,5 +77,6 @@ fn entry(endpoint: &Endpoint, standing: &Standing) -> Value {
         "status": standing.word,
         "advice": standing.text,
         "description": endpoint.description,
+        "weights": fetched::json(endpoint.id, config),
     })
 }

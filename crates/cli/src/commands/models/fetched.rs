@@ -1,0 +1,86 @@
+//! The models that were fetched: how large they are, what they answer, and how they would run.
+
+use std::path::Path;
+
+use scumble_api::published::{PUBLISHED, gigabytes};
+use scumble_engine::device;
+use scumble_engine::weights::{Precision, Source};
+use scumble_hub::Whole;
+use scumble_worker::ModelsConfig;
+use scumble_worker::runner::{Model, precision};
+use serde_json::{Value, json};
+
+use crate::settings::{fetched, fetched_models, lost, usable};
+
+/// A paragraph for each, below the list of endpoints; nothing where there is none.
+pub(super) fn list(all: &[Whole], config: &ModelsConfig) -> String {
+    let mut lines = String::new();
+    for whole in all {
+        let endpoints =
+            PUBLISHED.iter().find(|model| model.name == whole.model).map_or(&[][..], |model| model.endpoints);
+        let from: Vec<_> =
+            whole.held.sources.iter().map(|source| format!("{}@{}", source.repository, source.revision)).collect();
+        lines += &format!(
+            "  {}  {}  {}  {}\n      answers {}\n      from {}\n",
+            whole.model,
+            whole.held.variant,
+            gigabytes(whole.bytes()),
+            how(whole, config),
+            endpoints.join(", "),
+            from.join(", "),
+        );
+    }
+    let begun = fetched_models().map(|models| {
+        let begun = PUBLISHED.iter().filter(|model| models.has_begun(model.name));
+        begun
+            .map(|model| format!("  {}: begun; `scumble models pull {}` goes on\n", model.name, model.endpoints[0]))
+            .collect()
+    });
+    lines += &begun.unwrap_or_else(String::new);
+    if lines.is_empty() { lines } else { format!("\nFetched:\n{lines}") }
+}
+
+/// How it would run, or why it cannot.
+fn how(whole: &Whole, config: &ModelsConfig) -> String {
+    match (lost(whole), usable(whole)) {
+        (Some(why), _) => why,
+        (None, Some(folder)) => {
+            let own =
+                config.models.values().find(|own| own.weights.as_deref() == Some(folder)).and_then(|own| own.dtype);
+            let named = config.devices.first().map_or("cpu", String::as_str);
+            kind(folder, named, own, config.memory).map_or_else(|why| why, |kind| format!("runs on {named} in {kind}"))
+        }
+        (None, None) => "cannot be used".to_owned(),
+    }
+}
+
+/// The number type that it is computed in, where models may have so much memory.
+fn kind(
+    folder: &Path,
+    named: &str,
+    dtype: Option<scumble_engine::DType>,
+    memory: Option<u64>,
+) -> Result<String, String> {
+    let device = device(named).map_err(|e| e.to_string())?;
+    let model = Model { source: Source::Folder(folder.to_owned()), precision: Precision { device, dtype } };
+    let chosen = precision(&model, memory).map_err(|e| e.to_string())?;
+    Ok(chosen.dtype.map_or_else(|| "the files' own types".to_owned(), |dtype| format!("{dtype:?}").to_lowercase()))
+}
+
+/// The same for programs.
+pub(super) fn json(id: &str, config: &ModelsConfig) -> Value {
+    let Some(whole) = fetched(id) else { return Value::Null };
+    json!({
+        "model": whole.model,
+        "variant": whole.held.variant,
+        "bytes": whole.bytes(),
+        "folder": whole.folder,
+        "how": how(&whole, config),
+        "sources": whole.held.sources.iter().map(|source| json!({
+            "repository": source.repository,
+            "revision": source.revision,
+            "commit": source.commit,
+            "licence": source.licence,
+        })).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,292 @@
+//! `scumble models pull`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use scumble_api::Endpoint;
+use scumble_api::published::{Form, Licence, Published, Repository, Variant, gigabytes, published};
+use scumble_hub::{
+    Choice, Chosen, Client, Error, Fetching, Held, HeldFile, Listing, Models, Patience, Planned, RepoId, Source, Watch,
+    choose,
+};
+use scumble_worker::{advice, engine_runs, loads};
+
+use super::bar::Bar;
+use super::variants::terms;
+use crate::args::{From, ModelsPull};
+use crate::checks;
+use crate::failure::Failure;
+use crate::meant;
+use crate::out;
+use crate::settings::{HubPlace, fetched_models, runtime};
+
+/// Connections at once: one seldom has all of what a line can carry.
+const CONNECTIONS: usize = 8;
+/// What is read where no revision is named.
+const MAIN: &str = "main";
+/// The file that says of which class a checkpoint is.
+const INDEX: &str = "model_index.json";
+
+/// Fetches what an endpoint needs and is not here.
+pub(super) fn pull(args: &ModelsPull) -> Result<(), Failure> {
+    let endpoint = scumble_api::find(&args.id).ok_or_else(|| meant::unknown_endpoint(&args.id))?;
+    let (model, variant) = what(endpoint, args.variant.as_deref())?;
+    let HubPlace { hub, offline } = HubPlace::read()?;
+    let models = fetched_models().ok_or_else(|| {
+        Failure::Usage("neither HF_HOME nor HOME is set; say where models go with HF_HOME=DIR".into())
+    })?;
+    let fetching = Fetching {
+        client: Client::new(hub, Patience::default()),
+        cache: models.cache().clone(),
+        connections: CONNECTIONS,
+        free: scumble_files::free_bytes,
+    };
+    let bar = Bar::new();
+    let pull = Pull { endpoint, model, variant, args, fetching: &fetching, models: &models, offline, bar: &bar };
+    let done = runtime()?.block_on(async {
+        tokio::select! {
+            done = pull.run() => done,
+            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        }
+    });
+    bar.finish();
+    if matches!(done, Err(Failure::Interrupted)) {
+        out::say("what has come stays; the same command goes on with it");
+    }
+    done
+}
+
+/// The model of an endpoint and the form that is meant, where this build can use both.
+fn what(endpoint: &'static Endpoint, wanted: Option<&str>) -> Result<(&'static Published, &'static Variant), Failure> {
+    let id = endpoint.id;
+    let Some(model) = published(id) else {
+        return Err(Failure::Usage(match endpoint.family.maker() {
+            Some(_) => format!("there is nothing to fetch: {}", advice(endpoint)),
+            None => format!("there is nothing to fetch: the weights of {id} are in this program"),
+        }));
+    };
+    if !engine_runs(endpoint) {
+        return Err(Failure::Weights(format!("nothing is fetched: {}", advice(endpoint))));
+    }
+    let names =
+        |all: &mut dyn Iterator<Item = &Variant>| all.map(|variant| variant.name).collect::<Vec<_>>().join(", ");
+    let variant = match wanted {
+        None => &model.variants[0],
+        Some(name) => model.variant(name).ok_or_else(|| {
+            let known = names(&mut model.variants.iter());
+            Failure::Usage(format!("{} is not published as {name}; there are {known}", model.name))
+        })?,
+    };
+    if !loads(&variant.form) {
+        let known = names(&mut model.variants.iter().filter(|variant| loads(&variant.form)));
+        return Err(Failure::Weights(format!(
+            "{} of {} is one file for its transformer, which this build cannot load yet; it loads {known}",
+            variant.name, model.name
+        )));
+    }
+    Ok((model, variant))
+}
+
+/// One fetch.
+struct Pull<'a> {
+    endpoint: &'static Endpoint,
+    model: &'static Published,
+    variant: &'static Variant,
+    args: &'a ModelsPull,
+    fetching: &'a Fetching,
+    models: &'a Models,
+    offline: bool,
+    bar: &'a Bar,
+}
+
+/// Of one repository: what is wanted of it, under which terms.
+struct Wanted {
+    planned: Planned,
+    chosen: Vec<Chosen>,
+    licence: String,
+}
+
+impl Pull<'_> {
+    async fn run(&self) -> Result<(), Failure> {
+        let wanted = self.plan().await?;
+        let all: u64 = wanted.iter().map(|wanted| wanted.planned.bytes()).sum();
+        let missing: u64 = wanted.iter().map(|wanted| self.fetching.missing(&wanted.planned)).sum();
+        self.fetching.check_room(missing).map_err(failure)?;
+        out::say(&match missing {
+            0 => format!("all {} are here already", gigabytes(all)),
+            missing if missing == all => format!("{} are to come", gigabytes(missing)),
+            missing => format!("{} are to come, {} are here", gigabytes(missing), gigabytes(all - missing)),
+        });
+        if !self.args.tokenizers {
+            let ids: Vec<RepoId> = wanted.iter().map(|wanted| wanted.planned.listing.repository.clone()).collect();
+            self.models.begin(self.model.name, &ids).map_err(failure)?;
+        }
+        self.bar.begin(all, all - missing);
+        // what says of which class it is comes before what takes hours
+        self.check_class(&wanted[0]).await?;
+        for Wanted { planned, .. } in &wanted {
+            self.fetching.fetch(planned, self.bar).await.map_err(failure)?;
+            if !self.offline {
+                self.fetching.settle(planned).map_err(failure)?;
+            }
+        }
+        self.bar.finish();
+        if self.args.tokenizers { self.report_small(&wanted) } else { self.keep(&wanted) }
+    }
+
+    /// What is wanted, of all repositories: who may not read one of them is told before anything comes.
+    async fn plan(&self) -> Result<Vec<Wanted>, Failure> {
+        let mut wanted = Vec::new();
+        for (at, repository) in self.model.repositories.iter().enumerate() {
+            wanted.push(self.of_repository(at == 0, repository).await?);
+        }
+        if let Form::File { repository, file, component } = self.variant.form
+            && !self.args.tokenizers
+        {
+            let chosen = Chosen { from: file.to_owned(), to: single_file(component, file) };
+            let listing = self.listing(repository, MAIN).await?;
+            wanted.push(self.planned(listing, vec![chosen], None).await?);
+        }
+        Ok(wanted)
+    }
+
+    async fn of_repository(&self, is_own: bool, repository: &Repository) -> Result<Wanted, Failure> {
+        let from = self.args.from.as_ref().filter(|_| is_own);
+        let listing = match from {
+            Some(From { repository, revision }) => {
+                self.listing_of(repository, revision.as_deref().unwrap_or(MAIN)).await?
+            }
+            None => self.listing(repository.id, MAIN).await?,
+        };
+        let (word, without) = match self.variant.form {
+            _ if !is_own => (None, None),
+            Form::Folder { word } => (word, None),
+            Form::File { component, .. } => (None, Some(component)),
+        };
+        let choice = Choice { parts: repository.parts, word, without, small_only: self.args.tokenizers };
+        let chosen = match choose(&listing, choice) {
+            // another's copy may hold one set alone, under plain names
+            Err(Error::Lacks { .. }) if from.is_some() && word.is_some() => {
+                choose(&listing, Choice { word: None, ..choice })
+            }
+            chosen => chosen,
+        };
+        let licence = if from.is_some() { None } else { Some(repository.licence) };
+        self.planned(listing, chosen.map_err(failure)?, licence).await
+    }
+
+    async fn listing(&self, repository: &str, revision: &str) -> Result<Listing, Failure> {
+        let id = RepoId::parse(repository).ok_or_else(|| Failure::Failed(format!("{repository} is no repository")))?;
+        self.listing_of(&id, revision).await
+    }
+
+    async fn listing_of(&self, id: &RepoId, revision: &str) -> Result<Listing, Failure> {
+        match self.offline {
+            true => self.fetching.listing_here(id, revision),
+            false => self.fetching.client.listing(id, revision, self.bar).await,
+        }
+        .map_err(failure)
+    }
+
+    async fn planned(
+        &self,
+        listing: Listing,
+        chosen: Vec<Chosen>,
+        licence: Option<Licence>,
+    ) -> Result<Wanted, Failure> {
+        let page = self.fetching.client.page(&listing.repository);
+        let licence = match licence {
+            Some(licence) => terms(licence),
+            None => listing.licence.clone().unwrap_or_else(|| "a licence that its page names".to_owned()),
+        };
+        out::say(&format!("{}: {licence}, {page}", listing.repository));
+        let paths: Vec<String> = chosen.iter().map(|file| file.from.clone()).collect();
+        let planned = match self.offline {
+            true => self.fetching.plan_here(&listing, &paths),
+            false => self.fetching.plan(&listing, &paths, self.bar).await,
+        };
+        Ok(Wanted { planned: planned.map_err(failure)?, chosen, licence })
+    }
+
+    /// Makes sure that a checkpoint is of the class that the endpoint needs.
+    async fn check_class(&self, own: &Wanted) -> Result<(), Failure> {
+        let listing = &own.planned.listing;
+        let files = own.planned.files.iter().filter(|file| file.path == INDEX).cloned().collect();
+        let small = Planned { listing: listing.clone(), files };
+        self.fetching.fetch(&small, self.bar).await.map_err(failure)?;
+        let path = self.fetching.cache.snapshot(&listing.repository, &listing.commit).join(INDEX);
+        let text = std::fs::read(&path).map_err(|e| Failure::about("read", &path, e))?;
+        let index: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        let (class, wanted) = (index["_class_name"].as_str().unwrap_or("no class"), self.endpoint.pipeline());
+        match wanted {
+            Some(wanted) if wanted != class => Err(Failure::Weights(format!(
+                "{} holds a {class}, and {} needs a {wanted}; nothing more of it is fetched",
+                listing.repository, self.endpoint.id
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the model's folder, and makes sure that it can be used.
+    fn keep(&self, wanted: &[Wanted]) -> Result<(), Failure> {
+        let single_files = match self.variant.form {
+            Form::Folder { .. } => BTreeMap::new(),
+            Form::File { component, file, .. } => {
+                BTreeMap::from([(component.to_owned(), single_file(component, file))])
+            }
+        };
+        let held =
+            Held { variant: self.variant.name.to_owned(), sources: wanted.iter().map(source).collect(), single_files };
+        let folder = self.models.keep(self.model.name, &held).map_err(failure)?;
+        if let Some(wrong) = self.unusable(&folder) {
+            self.models.forget(self.model.name).map_err(failure)?;
+            return Err(Failure::Weights(format!(
+                "all of it has come, and it cannot be used: {wrong}. `scumble models remove {}` frees it",
+                self.endpoint.id
+            )));
+        }
+        let ids = self.model.endpoints.join(", ");
+        out::say(&format!("{} is here: `scumble run` and `scumble serve` find it for {ids}", self.model.name));
+        out::result(&folder.display().to_string())
+    }
+
+    fn unusable(&self, folder: &Path) -> Option<String> {
+        checks::unusable(self.endpoint.id, &scumble_engine::weights::Source::Folder(folder.to_owned()))
+    }
+
+    fn report_small(&self, wanted: &[Wanted]) -> Result<(), Failure> {
+        let folder = |wanted: &Wanted| {
+            let Listing { repository, commit, .. } = &wanted.planned.listing;
+            format!("{}\n", self.fetching.cache.snapshot(repository, commit).display())
+        };
+        out::result(&wanted.iter().map(folder).collect::<String>())
+    }
+}
+
+fn source(wanted: &Wanted) -> Source {
+    let Wanted { planned, chosen, licence } = wanted;
+    let file = |(remote, chosen): (&scumble_hub::Remote, &Chosen)| HeldFile {
+        from: remote.path.clone(),
+        to: chosen.to.clone(),
+        etag: remote.etag.clone(),
+        bytes: remote.size,
+    };
+    Source {
+        repository: planned.listing.repository.to_string(),
+        revision: planned.listing.revision.clone(),
+        commit: planned.listing.commit.clone(),
+        licence: licence.clone(),
+        files: planned.files.iter().zip(chosen).map(file).collect(),
+    }
+}
+
+/// What a component's one file is called in the model's folder.
+fn single_file(component: &str, file: &str) -> String {
+    let end = file.rsplit_once('.').map_or("", |(_, end)| end);
+    format!("{component}.{end}")
+}
+
+fn failure(error: Error) -> Failure {
+    let said = error.to_string();
+    if error.is_of_system() { Failure::System(said) } else { Failure::Weights(said) }
+}

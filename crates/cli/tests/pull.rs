@@ -1,0 +1,291 @@
+//! `scumble models pull` from a hub on loopback, and who finds then what has come.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod common;
+#[path = "../../hub/tests/fake/mod.rs"]
+mod fake;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use common::{Desk, plain, succeeded};
+use fake::{Door, Fake, Fault};
+use scumble_testkit::tiny::{self, Variant};
+use serde_json::{Value, json};
+
+const SCHNELL: &str = "fal-ai/flux/schnell";
+const SCHNELL_REPO: &str = "black-forest-labs/FLUX.1-schnell";
+const LLAMA_REPO: &str = "meta-llama/Meta-Llama-3.1-8B-Instruct";
+
+type Files = Vec<(String, Vec<u8>)>;
+
+/// All files of a tiny checkpoint.
+fn files(variant: Variant) -> Files {
+    fn collect(root: &Path, folder: &Path, found: &mut Files) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(root, &path, found);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                found.push((name, std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    tiny::of(variant).write(folder.path());
+    let mut found = Vec::new();
+    collect(folder.path(), folder.path(), &mut found);
+    found
+}
+
+fn put(fake: &Fake, name: &str, files: &Files) {
+    fake.holds(name, &files.iter().map(|(path, bytes)| (path.as_str(), bytes.clone())).collect::<Vec<_>>());
+}
+
+/// A hub that has FLUX.1 [schnell], and things beside it that nobody needs.
+async fn hub() -> Fake {
+    let fake = Fake::new().await;
+    let mut all = files(Variant::Schnell);
+    all.push(("README.md".to_owned(), b"# a model".to_vec()));
+    all.push(("flux1-schnell.safetensors".to_owned(), vec![7; 5_000_000]));
+    put(&fake, SCHNELL_REPO, &all);
+    fake
+}
+
+/// A command that knows this hub and no other. It runs on a thread of its own, since the hub answers on this one.
+fn command(desk: &Desk, fake: &Fake, args: &[&str]) -> Command {
+    let mut command = desk.command(args);
+    command.env("HF_ENDPOINT", &fake.url);
+    command
+}
+
+async fn output(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+async fn scumble(desk: &Desk, fake: &Fake, args: &[&str]) -> Output {
+    output(command(desk, fake, args)).await
+}
+
+/// Expects this exit code, and these words on stderr.
+#[track_caller]
+fn refused(out: &Output, code: i32, words: &[&str]) {
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(code), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+fn far(fake: &Fake) -> Vec<String> {
+    fake.asked().into_iter().filter(|asked| asked.far).map(|asked| asked.path).collect()
+}
+
+const DRAW: [&str; 8] = ["run", SCHNELL, "a star", "-i", "num_inference_steps=1", "-i", "image_size=32x32", "--seed=1"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_pulled_is_found_and_what_was_removed_is_gone() {
+    let (desk, fake) = (Desk::new(), hub().await);
+    let out = scumble(&desk, &fake, &DRAW).await;
+    refused(&out, 3, &["`scumble models pull fal-ai/flux/schnell` fetches them (33.7 GB, Apache-2.0)"]);
+
+    let out = scumble(&desk, &fake, &["models", "pull", SCHNELL]).await;
+    let folder = succeeded(&out).trim().to_owned();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(said.contains("Apache-2.0") && said.contains(&format!("{}/{SCHNELL_REPO}", fake.url)), "{said}");
+    assert!(Path::new(&folder).join("model_index.json").is_file(), "{folder}");
+    let asked = far(&fake);
+    assert!(!asked.is_empty() && !asked.iter().any(|path| path.contains("flux1-schnell")), "nothing more: {asked:?}");
+
+    succeeded(&scumble(&desk, &fake, &[&DRAW[..], &["-o", "star.png"]].concat()).await);
+    assert!(desk.path("star.png").is_file());
+    let list = succeeded(&scumble(&desk, &fake, &["models", "list"]).await);
+    let line = |id: &str| list.lines().find(|line| line.split_whitespace().next() == Some(id)).unwrap().to_owned();
+    assert!(line("fal-ai/flux-1/schnell").ends_with("Runs here"), "the same model: {list}");
+    assert!(
+        line("FLUX.1-schnell").ends_with("runs on cpu in f32") && line("FLUX.1-schnell").contains("bf16"),
+        "{list}"
+    );
+    let all: Value =
+        serde_json::from_str(&succeeded(&scumble(&desk, &fake, &["models", "list", "--json"]).await)).unwrap();
+    let entry = all.as_array().unwrap().iter().find(|entry| entry["id"] == SCHNELL).unwrap();
+    assert_eq!(entry["weights"]["sources"][0]["commit"], fake::COMMIT);
+    assert!(entry["weights"]["bytes"].as_u64().unwrap() > 1000, "{entry}");
+    // a folder that the owner names goes before it
+    let named = scumble(&desk, &fake, &["models", "list", "--weights", "fal-ai/flux/schnell=nowhere"]).await;
+    assert!(succeeded(&named).contains(
+        "fal-ai/flux/schnell                    FLUX.1 [schnell]                         text-to-image   Needs weights"
+    ));
+
+    let serving = desk.serve(&[]);
+    let body = json!({ "prompt": "a star", "num_inference_steps": 1, "image_size": { "width": 32, "height": 32 } });
+    let answer = plain().post(format!("http://{}/run/{SCHNELL}", serving.address)).json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "{:?}", answer.text().await);
+    drop(serving);
+
+    fake.asked();
+    let again = scumble(&desk, &fake, &["models", "pull", SCHNELL]).await;
+    refused(&again, 0, &["are here already"]);
+    assert_eq!(far(&fake), Vec::<String>::new());
+
+    let out = scumble(&desk, &fake, &["models", "remove", SCHNELL]).await;
+    assert!(succeeded(&out).contains("free again"), "{out:?}");
+    assert!(!Path::new(&folder).exists());
+    assert!(!desk.path(".cache/huggingface/hub/models--black-forest-labs--FLUX.1-schnell").exists());
+    refused(&scumble(&desk, &fake, &DRAW).await, 3, &["scumble models pull fal-ai/flux/schnell"]);
+    refused(&scumble(&desk, &fake, &["models", "remove", SCHNELL]).await, 3, &["nothing was fetched"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_repository_that_a_model_needs_comes_and_each_licence_is_named() {
+    let (desk, fake) = (Desk::new(), Fake::new().await);
+    let (llama, own): (Files, Files) = files(Variant::HiDreamFast)
+        .into_iter()
+        .partition(|(path, _)| path.starts_with("text_encoder_4/") || path.starts_with("tokenizer_4/"));
+    let llama = llama.into_iter().map(|(path, bytes)| (path.split_once('/').unwrap().1.to_owned(), bytes)).collect();
+    put(&fake, "HiDream-ai/HiDream-I1-Fast", &own);
+    put(&fake, LLAMA_REPO, &llama);
+    fake.repo(LLAMA_REPO, |repo| repo.door = Door::Gated("s3cret"));
+    let pull = ["models", "pull", "fal-ai/hidream-i1-fast"];
+
+    // whom one publisher has not let in is told before hours of the other's files
+    let out = scumble(&desk, &fake, &pull).await;
+    refused(&out, 3, &["HiDream-ai/HiDream-I1-Fast: MIT", LLAMA_REPO, "HF_TOKEN", "accept it at"]);
+    assert_eq!(far(&fake), Vec::<String>::new());
+
+    let mut command = command(&desk, &fake, &pull);
+    command.env("HF_TOKEN", "s3cret");
+    let out = output(command).await;
+    let folder = succeeded(&out).trim().to_owned();
+    refused(&out, 0, &["Llama 3.1 Community License"]);
+    assert!(!String::from_utf8_lossy(&out.stderr).contains("s3cret"));
+    for file in ["text_encoder_4/config.json", "tokenizer_4/tokenizer.json", "transformer/config.json"] {
+        assert!(Path::new(&folder).join(file).is_file(), "{file}");
+    }
+    let draw = ["run", "fal-ai/hidream-i1-fast", "a star", "-i", "num_inference_steps=1", "-i", "image_size=32x32"];
+    succeeded(&scumble(&desk, &fake, &[&draw[..], &["-o", "star.png"]].concat()).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_repository_of_the_same_model_will_do_and_one_of_another_will_not() {
+    let (desk, fake) = (Desk::new(), Fake::new().await);
+    put(&fake, "someone/schnell-copy", &files(Variant::Schnell));
+    put(&fake, "someone/aura", &files(Variant::AuraFlow));
+    let pull = |from: &'static str| ["models", "pull", SCHNELL, "--from", from];
+    let out = scumble(&desk, &fake, &pull("someone/aura")).await;
+    // it lacks a second tokenizer, too, which is found out first
+    refused(&out, 3, &["someone/aura"]);
+    for (from, words) in
+        [("someone/gone", &["no repository someone/gone"][..]), ("someone/schnell-copy@v9", &["no revision \"v9\""])]
+    {
+        refused(&scumble(&desk, &fake, &pull(from)).await, 3, words);
+    }
+    for from in ["schnell", "../x/y", "someone/schnell-copy@../..", "someone/schnell-copy@"] {
+        refused(&scumble(&desk, &fake, &pull(from)).await, 2, &["--from"]);
+    }
+    assert_eq!(far(&fake), Vec::<String>::new());
+    // of the right layout and another class
+    let mut other = files(Variant::Schnell);
+    let index = other.iter_mut().find(|(path, _)| path == "model_index.json").unwrap();
+    index.1 = br#"{"_class_name": "FluxFillPipeline"}"#.to_vec();
+    put(&fake, "someone/fill", &other);
+    refused(&scumble(&desk, &fake, &pull("someone/fill")).await, 3, &["FluxFillPipeline", "FluxPipeline"]);
+    assert_eq!(far(&fake), Vec::<String>::new());
+    succeeded(&scumble(&desk, &fake, &pull("someone/schnell-copy@v1")).await);
+    succeeded(&scumble(&desk, &fake, &[&DRAW[..], &["-o", "star.png"]].concat()).await);
+    let list = succeeded(&scumble(&desk, &fake, &["models", "list"]).await);
+    assert!(list.contains("from someone/schnell-copy@v1"), "{list}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokenizers_come_alone_and_without_a_network_what_is_here_is_used() {
+    let (desk, fake) = (Desk::new(), hub().await);
+    let out = scumble(&desk, &fake, &["models", "pull", SCHNELL, "--tokenizers"]).await;
+    let folder = succeeded(&out).trim().to_owned();
+    for file in ["model_index.json", "transformer/config.json", "tokenizer_2/tokenizer.json", "tokenizer/vocab.json"] {
+        assert!(Path::new(&folder).join(file).is_file(), "{file}");
+    }
+    assert_eq!(far(&fake), Vec::<String>::new(), "no weights");
+    refused(&scumble(&desk, &fake, &DRAW).await, 3, &["scumble models pull"]);
+
+    let offline = |args: &[&str]| {
+        let mut command = command(&desk, &fake, args);
+        command.env("HF_HUB_OFFLINE", "1");
+        output(command)
+    };
+    let out = offline(&["models", "pull", SCHNELL]).await;
+    refused(&out, 3, &["lacks", "transformer/diffusion_pytorch_model.safetensors"]);
+    refused(&offline(&["models", "pull", "fal-ai/flux/dev"]).await, 3, &["HF_HUB_OFFLINE"]);
+    succeeded(&scumble(&desk, &fake, &["models", "pull", SCHNELL]).await);
+    std::fs::remove_dir_all(desk.path(".cache/huggingface/scumble")).unwrap();
+    fake.asked();
+    succeeded(&offline(&["models", "pull", SCHNELL]).await);
+    assert!(fake.asked().is_empty(), "nobody was asked");
+    succeeded(&offline(&[&DRAW[..], &["-o", "star.png"]].concat()).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_has_cleaned_up_is_told_and_fetched_again() {
+    let (desk, fake) = (Desk::new(), hub().await);
+    let folder = succeeded(&scumble(&desk, &fake, &["models", "pull", SCHNELL]).await).trim().to_owned();
+    let blob = std::fs::canonicalize(Path::new(&folder).join("vae/diffusion_pytorch_model.safetensors")).unwrap();
+    std::fs::remove_file(blob).unwrap();
+    let words = ["vae/diffusion_pytorch_model.safetensors is gone", "scumble models pull fal-ai/flux/schnell"];
+    refused(&scumble(&desk, &fake, &DRAW).await, 3, &words);
+    let list = succeeded(&scumble(&desk, &fake, &["models", "list"]).await);
+    assert!(list.contains(words[0]), "{list}");
+    let doctor = succeeded(&scumble(&desk, &fake, &["doctor", "--data-dir", "data", "--listen", "127.0.0.1:0"]).await);
+    assert!(doctor.lines().any(|line| line.starts_with("note") && line.contains(words[0])), "{doctor}");
+    fake.asked();
+    succeeded(&scumble(&desk, &fake, &["models", "pull", SCHNELL]).await);
+    assert!(far(&fake).iter().all(|path| path.contains("/vae/")), "that alone");
+    succeeded(&scumble(&desk, &fake, &[&DRAW[..], &["-o", "star.png"]].concat()).await);
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_interrupts_a_pull_goes_on_later() {
+    let (desk, fake) = (Desk::new(), hub().await);
+    fake.set(|world| world.always = Some(Fault::Hang(1000)));
+    let mut command = command(&desk, &fake, &["models", "pull", SCHNELL]);
+    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let id = child.id().to_string();
+    while !fake.set(|world| world.asked.iter().any(|asked| asked.far)) {
+        tokio::task::yield_now().await;
+    }
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let out = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap()).await.unwrap();
+    refused(&out, 130, &["the same command goes on"]);
+    refused(&scumble(&desk, &fake, &DRAW).await, 3, &["scumble models pull"]);
+    let list = succeeded(&scumble(&desk, &fake, &["models", "list"]).await);
+    assert!(list.contains("FLUX.1-schnell: begun"), "{list}");
+    fake.set(|world| world.always = None);
+    succeeded(&scumble(&desk, &fake, &["models", "pull", SCHNELL]).await);
+    succeeded(&scumble(&desk, &fake, &[&DRAW[..], &["-o", "star.png"]].concat()).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_fetched_or_loaded_is_said_before_anything_comes() {
+    let (desk, fake) = (Desk::new(), hub().await);
+    for (args, code, words) in [
+        (&["scumble/starter"][..], 2, &["in this program"][..]),
+        (&["fal-ai/flux/schnel"], 2, &["fal-ai/flux/schnell"]),
+        (&["fal-ai/ideogram/v2"], 2, &["closed model", "IDEOGRAM_API_KEY"]),
+        (&["fal-ai/omnigen-v2"], 3, &["cannot run yet"]),
+        (&[SCHNELL, "--variant", "q2_k"], 2, &["bf16, q8_0, fp8"]),
+        (&[SCHNELL, "--variant", "q8_0"], 3, &["cannot load yet", "bf16"]),
+        (&[SCHNELL, "--variant", "bf16", "--tokenizers"], 2, &["cannot be used with"]),
+    ] {
+        refused(&scumble(&desk, &fake, &[&["models", "pull"], args].concat()).await, code, words);
+    }
+    assert!(fake.asked().is_empty());
+    let mut broken = command(&desk, &fake, &["models", "pull", SCHNELL]);
+    broken.env("HF_ENDPOINT", "ftp://hub.example");
+    refused(&output(broken).await, 2, &["HF_ENDPOINT", "https://"]);
+    let page = succeeded(&scumble(&desk, &fake, &["models", "show", "fal-ai/flux/dev"]).await);
+    for word in ["Non-Commercial", "bf16", "33.7 GB", "q8_0", "cannot be loaded by this build yet"] {
+        assert!(page.contains(word), "{word}: {page}");
+    }
+}

@@ -1,0 +1,148 @@
+//! Folders of models that were fetched: whole or not there, and gone with all that is theirs alone.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod fake;
+
+use std::path::Path;
+
+use fake::{COMMIT, Fake};
+use scumble_hub::{Cache, Client, Fetching, Held, HeldFile, Hub, Models, Patience, RepoId, Source, Unwatched};
+
+struct Desk {
+    _folder: tempfile::TempDir,
+    fetching: Fetching,
+    models: Models,
+}
+
+impl Desk {
+    async fn new() -> Self {
+        let (fake, folder) = (Fake::new().await, tempfile::tempdir().unwrap());
+        let weights = |seed: u8| (0..100_000).map(|at| (at as u8).wrapping_mul(seed)).collect::<Vec<_>>();
+        fake.holds("own/model", &[("model_index.json", b"{}".to_vec()), ("t/w.safetensors", weights(3))]);
+        fake.holds("other/encoder", &[("config.json", b"[]".to_vec()), ("w.safetensors", weights(5))]);
+        let cache = Cache::new(folder.path().join("hub"));
+        let client = Client::new(Hub::new(&fake.url, None).unwrap(), Patience::default());
+        let fetching = Fetching { client, cache: cache.clone(), connections: 2, free: |_| Ok(None) };
+        Self { models: Models::new(folder.path().join("scumble"), cache), _folder: folder, fetching }
+    }
+
+    /// All files of a repository, in the cache, below this folder of a model.
+    async fn source(&self, name: &str, below: &str) -> Source {
+        let id = RepoId::parse(name).unwrap();
+        let listing = self.fetching.client.listing(&id, "main", &Unwatched).await.unwrap();
+        let planned = self.fetching.plan(&listing, &listing.files, &Unwatched).await.unwrap();
+        self.fetching.fetch(&planned, &Unwatched).await.unwrap();
+        self.fetching.settle(&planned).unwrap();
+        let file = |file: &scumble_hub::Remote| HeldFile {
+            from: file.path.clone(),
+            to: format!("{below}{}", file.path),
+            etag: file.etag.clone(),
+            bytes: file.size,
+        };
+        Source {
+            repository: name.to_owned(),
+            revision: "main".to_owned(),
+            commit: COMMIT.to_owned(),
+            licence: "MIT".to_owned(),
+            files: planned.files.iter().map(file).collect(),
+        }
+    }
+
+    async fn held(&self) -> Held {
+        let sources = vec![self.source("own/model", "").await, self.source("other/encoder", "text_encoder_4/").await];
+        Held { variant: "bf16".to_owned(), sources, ..Held::default() }
+    }
+
+    fn there(&self, repository: &str) -> bool {
+        self.fetching.cache.repository(&RepoId::parse(repository).unwrap()).exists()
+    }
+}
+
+#[tokio::test]
+async fn a_model_is_one_folder_wherever_its_parts_come_from() {
+    let desk = Desk::new().await;
+    assert!(desk.models.find("Model").is_none());
+    let held = desk.held().await;
+    desk.models.begin("Model", &[RepoId::parse("own/model").unwrap()]).unwrap();
+    let folder = desk.models.keep("Model", &held).unwrap();
+    let whole = desk.models.find("Model").unwrap();
+    assert_eq!((&whole.folder, &whole.held, whole.bytes()), (&folder, &held, 200_004));
+    assert_eq!(whole.gone, Vec::<String>::new());
+    assert_eq!(std::fs::read(folder.join("text_encoder_4/config.json")).unwrap(), b"[]");
+    assert_eq!(std::fs::read(folder.join("t/w.safetensors")).unwrap().len(), 100_000);
+    // and again over it
+    let fewer = Held { variant: "fp16".to_owned(), sources: held.sources[..1].to_vec(), ..Held::default() };
+    desk.models.keep("Model", &fewer).unwrap();
+    assert_eq!(desk.models.find("Model").unwrap().held, fewer);
+    assert!(!folder.join("text_encoder_4").exists());
+    let entries = std::fs::read_dir(folder.parent().unwrap()).unwrap().count();
+    assert_eq!(entries, 1, "nothing else is left there");
+}
+
+#[tokio::test]
+async fn a_model_whose_files_are_gone_says_which_and_one_that_never_came_is_not_made() {
+    let desk = Desk::new().await;
+    let mut held = desk.held().await;
+    desk.models.keep("Model", &held).unwrap();
+    let blob = desk.fetching.cache.blob(&RepoId::parse("own/model").unwrap(), &held.sources[0].files[1].etag);
+    std::fs::write(blob, b"short").unwrap();
+    assert_eq!(desk.models.find("Model").unwrap().gone, ["t/w.safetensors"]);
+    held.sources[0].files[0].from = "never.json".to_owned();
+    assert!(desk.models.keep("Other", &held).is_err());
+    assert!(desk.models.find("Other").is_none());
+    for hostile in ["../x", "/x", "a/../../x"] {
+        let mut held = held.clone();
+        held.sources[0].files[0].from = "model_index.json".to_owned();
+        held.sources[0].files[0].to = hostile.to_owned();
+        assert!(desk.models.keep("Other", &held).is_err(), "{hostile}");
+        assert!(desk.models.find(hostile).is_none());
+    }
+}
+
+#[tokio::test]
+async fn what_another_model_needs_stays_when_one_goes() {
+    let desk = Desk::new().await;
+    let held = desk.held().await;
+    let encoder = Held { variant: "bf16".to_owned(), sources: held.sources[1..].to_vec(), ..Held::default() };
+    desk.models.keep("Model", &held).unwrap();
+    desk.models.keep("Other", &encoder).unwrap();
+    let freed = desk.models.remove("Model", &["Other"]).unwrap().unwrap();
+    assert!((100_000..110_000).contains(&freed), "{freed}");
+    assert!(desk.models.find("Model").is_none() && desk.models.find("Other").unwrap().gone.is_empty());
+    assert!(!desk.there("own/model") && desk.there("other/encoder"));
+    assert!(desk.models.remove("Other", &["Model"]).unwrap().unwrap() >= 100_000);
+    assert!(!desk.there("other/encoder"));
+    assert_eq!(desk.models.remove("Other", &[]).unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_other_tools_keep_of_the_same_repository_stays() {
+    let desk = Desk::new().await;
+    let held = desk.held().await;
+    desk.models.keep("Model", &held).unwrap();
+    let id = RepoId::parse("own/model").unwrap();
+    // an older commit of which somebody has the weights
+    let older = desk.fetching.cache.snapshot(&id, &"f".repeat(40));
+    std::fs::create_dir_all(&older).unwrap();
+    let etag = &held.sources[0].files[1].etag;
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(Path::new("../../blobs").join(etag), older.join("w.safetensors")).unwrap();
+    desk.models.remove("Model", &[]).unwrap();
+    assert_eq!(std::fs::read(older.join("w.safetensors")).unwrap().len(), 100_000);
+    assert_eq!(desk.fetching.cache.commit(&id, "main"), None, "what is gone has no name");
+}
+
+#[tokio::test]
+async fn what_was_begun_and_never_ended_can_be_removed() {
+    let desk = Desk::new().await;
+    desk.models.begin("Model", &[RepoId::parse("own/model").unwrap()]).unwrap();
+    desk.source("own/model", "").await;
+    let blobs = desk.fetching.cache.repository(&RepoId::parse("own/model").unwrap()).join("blobs");
+    let part = format!("{}.scumble-part", "a".repeat(64));
+    std::fs::write(blobs.join(&part), vec![1; 50_000]).unwrap();
+    std::fs::write(blobs.join("b.incomplete"), b"another tool's").unwrap();
+    let freed = desk.models.remove("Model", &[]).unwrap().unwrap();
+    assert!(freed >= 50_000, "{freed}");
+    assert!(!blobs.join(part).exists() && blobs.join("b.incomplete").exists());
+}
