@@ -12,10 +12,11 @@ use scumble_engine::{Device, Pixels, Stage};
 use scumble_testkit::picture;
 use scumble_testkit::prompts::{Verdict, held_out};
 use scumble_testkit::runner::Quiet;
+use scumble_worker::ModelConfig;
 use scumble_worker::runner::{Local, Model, Request, Watch};
 
 fn starter() -> Local {
-    let source = scumble_worker::source(find("scumble/starter").unwrap(), None).unwrap();
+    let source = scumble_worker::source(find("scumble/starter").unwrap(), &ModelConfig::default()).unwrap();
     Local::new(Model { source, precision: Precision { device: Device::Cpu, dtype: None } })
 }
 

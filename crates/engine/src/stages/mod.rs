@@ -8,6 +8,7 @@ mod guidance;
 mod load;
 mod picture;
 mod reuse;
+mod texts;
 
 pub(crate) use canvas::{Canvas, crop_positions, pack, patch, unpack, unpatch};
 pub(crate) use decode::{decode, decode_to, preview};
@@ -17,3 +18,4 @@ pub(crate) use guidance::{doubled, guided, guided_halves, projected_halves};
 pub(crate) use load::{DIFFUSERS, Held, TRANSFORMERS, instead_of_half, load, load_held, load_vae};
 pub(crate) use picture::{fitted, noised, sampled};
 pub(crate) use reuse::FirstBlock;
+pub(crate) use texts::{Bytes, Texts};

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::observer::Stage;
 use crate::pixels::Pixels;
 use crate::samplers::{Euler, Sampler, TrainedSpacing};
-use crate::stages::{self, Canvas, DIFFUSERS, Held, TRANSFORMERS, load_held, load_vae};
+use crate::stages::{self, Canvas, DIFFUSERS, Held, TRANSFORMERS, Texts, load_held, load_vae};
 use crate::tokenize::T5Tokenizer;
 use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
@@ -56,6 +56,7 @@ const ENCODER_PREFIXES: &[&str] = &["text_encoder.", "text_encoders.pile_t5xl.tr
 struct AuraFlow {
     tokenizer: Arc<T5Tokenizer>,
     encoders: Reloadable<Held<T5Encoder>>,
+    texts: Texts<Tensor>,
     transformer: Held<AuraTransformer>,
     vae: Arc<Vae>,
     spacing: TrainedSpacing,
@@ -88,6 +89,7 @@ impl AuraFlow {
         Ok(Self {
             tokenizer: Arc::new(T5Tokenizer::load(checkpoint, "tokenizer")?),
             encoders,
+            texts: Texts::default(),
             dtype: transformer.dtype(),
             transformer,
             vae: Arc::new(vae),
@@ -121,7 +123,8 @@ impl AuraFlow {
         call: &Call,
         context: &Context<'_>,
     ) -> Result<Vec<Pixels>> {
-        let text = encoder.during(context.observer, |encoder| self.encode(encoder, call, context))?;
+        let encode = || encoder.during(context.observer, |encoder| self.encode(encoder, call, context));
+        let text = self.texts.of(call, call.is_guided(), context, encode)?;
         let latents = self.denoise(canvas, &text, call, context)?;
         drop(text);
         stages::decode(&self.vae, &latents, context)

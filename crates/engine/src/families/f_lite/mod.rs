@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::observer::Stage;
 use crate::pixels::Pixels;
 use crate::samplers::Euler;
-use crate::stages::{self, Canvas, DIFFUSERS, TRANSFORMERS, load, load_vae};
+use crate::stages::{self, Canvas, DIFFUSERS, TRANSFORMERS, Texts, load, load_vae};
 use crate::tokenize::T5Tokenizer;
 use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
@@ -51,6 +51,7 @@ pub(super) const FAMILY: Family = Family {
 struct FLite {
     tokenizer: T5Tokenizer,
     encoders: Reloadable<T5Encoder>,
+    texts: Texts<Tensor>,
     transformer: FLiteTransformer,
     vae: Vae,
     device: Device,
@@ -83,6 +84,7 @@ impl FLite {
         Ok(Self {
             tokenizer: T5Tokenizer::load(checkpoint, "tokenizer")?,
             encoders,
+            texts: Texts::default(),
             dtype: transformer.dtype(),
             transformer,
             vae,
@@ -153,8 +155,8 @@ impl Pipeline for FLite {
     fn generate(&self, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
         call.check()?;
         let canvas = Canvas::of(call, self.sizes(), self.vae.config())?;
-        let encode = |encoder: &T5Encoder| self.encode(encoder, call, context);
-        let text = self.encoders.clone().during(context.observer, encode)?;
+        let encode = || self.encoders.clone().during(context.observer, |encoder| self.encode(encoder, call, context));
+        let text = self.texts.of(call, call.is_guided(), context, encode)?;
         let latents = self.denoise(canvas, &text, call, context)?;
         drop(text);
         stages::decode(&self.vae, &latents, context)

@@ -23,7 +23,9 @@ use crate::error::Result;
 use crate::observer::Stage;
 use crate::pixels::Pixels;
 use crate::samplers::{Euler, FlowSpacing, Sampler};
-use crate::stages::{self, Canvas, DIFFUSERS, FirstBlock, Held, TRANSFORMERS, load_held, load_vae, pack, unpack};
+use crate::stages::{
+    self, Bytes, Canvas, DIFFUSERS, FirstBlock, Held, TRANSFORMERS, load_held, load_vae, pack, unpack,
+};
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
@@ -88,6 +90,7 @@ struct Flux {
     clip_tokenizer: Arc<ClipTokenizer>,
     t5_tokenizer: Arc<T5Tokenizer>,
     encoders: Reloadable<TextEncoders>,
+    texts: stages::Texts<Texts>,
     transformer: Held<FluxTransformer>,
     vae: Arc<Vae>,
     spacing: FlowSpacing,
@@ -105,12 +108,14 @@ struct TextEncoders {
 }
 
 /// What the prompts became.
+#[derive(Clone)]
 struct Texts {
     prompt: Text,
     negative: Option<Text>,
 }
 
 /// What one prompt became.
+#[derive(Clone)]
 struct Text {
     /// `[images, tokens, width]`.
     sequence: Tensor,
@@ -138,6 +143,7 @@ impl Flux {
             clip_tokenizer: Arc::new(ClipTokenizer::load(checkpoint, "tokenizer")?),
             t5_tokenizer: Arc::new(T5Tokenizer::load(checkpoint, "tokenizer_2")?),
             encoders,
+            texts: stages::Texts::default(),
             dtype: transformer.dtype(),
             transformer,
             vae: Arc::new(vae),
@@ -174,7 +180,8 @@ impl Flux {
         call: &Call,
         context: &Context<'_>,
     ) -> Result<Vec<Pixels>> {
-        let texts = encoders.during(context.observer, |encoders| self.encode(encoders, call, context))?;
+        let encode = || encoders.during(context.observer, |encoders| self.encode(encoders, call, context));
+        let texts = self.texts.of(call, call.true_cfg > 1.0, context, encode)?;
         let latents = self.denoise(canvas, &texts, call, context)?;
         drop(texts);
         stages::decode(&self.vae, &unpack(&latents, canvas)?, context)
@@ -310,6 +317,18 @@ impl Pipeline for Flux {
 
     fn encoders(&self) -> Option<&dyn Evict> {
         Some(&self.encoders)
+    }
+}
+
+impl Bytes for Texts {
+    fn bytes(&self) -> usize {
+        self.prompt.bytes() + self.negative.bytes()
+    }
+}
+
+impl Bytes for Text {
+    fn bytes(&self) -> usize {
+        self.sequence.bytes() + self.pooled.bytes()
     }
 }
 

@@ -24,7 +24,7 @@ use crate::observer::Stage;
 use crate::pixels::Pixels;
 use crate::rng::Generator;
 use crate::samplers::{Lcm, Sampler, Schedule, TrainedSpacing, UniPc, UniPcSpacing};
-use crate::stages::{self, Canvas, DIFFUSERS, Held, load_held, load_vae};
+use crate::stages::{self, Bytes, Canvas, DIFFUSERS, Held, Texts, load_held, load_vae};
 use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Config, Evict, Precision, Reloadable};
@@ -55,6 +55,7 @@ pub(super) const FAMILY: Family = Family {
 struct HiDream {
     tokenizers: Arc<Tokenizers>,
     encoders: Reloadable<TextEncoders>,
+    texts: Texts<Conditions>,
     transformer: Held<HiDreamTransformer>,
     vae: Arc<Vae>,
     walk: Walk,
@@ -73,9 +74,16 @@ enum Walk {
 }
 
 /// The prompt for each picture; where guidance is on, the negative prompt before it.
+#[derive(Clone)]
 struct Conditions {
     captions: Captions,
     pooled: Tensor,
+}
+
+impl Bytes for Conditions {
+    fn bytes(&self) -> usize {
+        self.captions.bytes() + self.pooled.bytes()
+    }
 }
 
 impl HiDream {
@@ -100,6 +108,7 @@ impl HiDream {
         Ok(Self {
             tokenizers,
             encoders,
+            texts: Texts::default(),
             dtype: transformer.dtype(),
             transformer,
             vae: Arc::new(load_vae(checkpoint, &vae_config, precision)?),
@@ -137,8 +146,8 @@ impl HiDream {
     }
 
     fn draw(&self, canvas: Canvas, call: &Call, context: &Context<'_>) -> Result<Vec<Pixels>> {
-        let encode = |encoders: &TextEncoders| self.encode(encoders, call, context);
-        let conditions = self.encoders.clone().during(context.observer, encode)?;
+        let encode = || self.encoders.clone().during(context.observer, |encoders| self.encode(encoders, call, context));
+        let conditions = self.texts.of(call, call.is_guided(), context, encode)?;
         let latents = self.denoise(canvas, &conditions, call, context)?;
         drop(conditions);
         stages::decode(&self.vae, &latents, context)

@@ -11,7 +11,7 @@ use crate::families::Probe;
 use crate::families::streams::EPS;
 use crate::nn::{EmbedMlp, Linear, Rotary, modulated_norm, silu, sinusoid};
 use crate::observer::Observer;
-use crate::stages::{Canvas, patch, unpatch};
+use crate::stages::{Bytes, Canvas, patch, unpatch};
 use crate::weights::Weights;
 
 /// Width of the sinusoid that the timestep becomes.
@@ -35,11 +35,18 @@ pub struct HiDreamTransformer {
 }
 
 /// A text in the transformer's own width: depends on nothing but the prompt.
+#[derive(Clone)]
 pub(super) struct Captions {
     /// T5's states, then Llama's last ones: `[batch, 2 · tokens, width]`.
     lasting: Tensor,
     /// What each block reads besides, `[batch, tokens, width]`, joint blocks first.
     passing: Vec<Tensor>,
+}
+
+impl Bytes for Captions {
+    fn bytes(&self) -> usize {
+        self.lasting.bytes() + self.passing.iter().map(Bytes::bytes).sum::<usize>()
+    }
 }
 
 impl Captions {

@@ -28,7 +28,7 @@ use crate::error::Result;
 use crate::observer::Stage;
 use crate::pixels::Pixels;
 use crate::samplers::{Euler, Sampler, TrainedSpacing};
-use crate::stages::{self, Canvas, DIFFUSERS, Held, load_held, load_vae};
+use crate::stages::{self, Canvas, DIFFUSERS, Held, Texts, load_held, load_vae};
 use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Evict, Precision, Reloadable};
@@ -62,6 +62,7 @@ pub(super) const FAMILY: Family = Family {
 struct Sd35 {
     tokenizers: Arc<Tokenizers>,
     encoders: Reloadable<TextEncoders>,
+    texts: Texts<Text>,
     transformer: Held<Sd35Transformer>,
     vae: Arc<Vae>,
     spacing: TrainedSpacing,
@@ -94,6 +95,7 @@ impl Sd35 {
         Ok(Self {
             tokenizers,
             encoders,
+            texts: Texts::default(),
             dtype: transformer.dtype(),
             transformer,
             vae: Arc::new(vae),
@@ -133,7 +135,8 @@ impl Sd35 {
         context: &Context<'_>,
     ) -> Result<Vec<Pixels>> {
         let guides = self.attach(canvas, call, context)?;
-        let text = encoders.during(context.observer, |encoders| self.encode(encoders, call, context))?;
+        let encode = || encoders.during(context.observer, |encoders| self.encode(encoders, call, context));
+        let text = self.texts.of(call, call.is_guided(), context, encode)?;
         let latents = self.denoise(canvas, &text, &guides, call, context)?;
         drop((text, guides));
         stages::decode(&self.vae, &latents, context)

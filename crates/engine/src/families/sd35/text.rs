@@ -8,7 +8,7 @@ use crate::call::Call;
 use crate::encoders::{ClipConfig, ClipOutput, ClipText, T5Config, T5Encoder};
 use crate::error::Result;
 use crate::families::Context;
-use crate::stages::{self, Held, TRANSFORMERS, load_held};
+use crate::stages::{self, Bytes, Held, TRANSFORMERS, load_held};
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::weights::{Checkpoint, Config, Overlay, Precision, Weights};
 
@@ -22,11 +22,18 @@ const CLIP_G_PREFIXES: &[&str] = &["text_encoder_2.", "text_encoders.clip_g.tran
 const T5_PREFIXES: &[&str] = &["text_encoder_3.", "text_encoders.t5xxl.transformer.", "lora_te3_"];
 
 /// What a prompt became.
+#[derive(Clone)]
 pub(super) struct Text {
     /// `[batch, tokens, width]`.
     pub(super) sequence: Tensor,
     /// `[batch, width]`.
     pub(super) pooled: Tensor,
+}
+
+impl Bytes for Text {
+    fn bytes(&self) -> usize {
+        self.sequence.bytes() + self.pooled.bytes()
+    }
 }
 
 /// The tokenizers of a checkpoint.
