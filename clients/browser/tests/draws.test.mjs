@@ -31,6 +31,8 @@ const DRAWING = [
   ["fal-ai/aura-flow", "auraflow", [1024, 1024]],
   ["fal-ai/f-lite/standard", "f-lite", [1024, 768]],
   ["fal-ai/f-lite/texture", "f-lite", [1024, 768]],
+  // as large as the example's picture
+  ["fal-ai/omnigen-v2", "omnigen2", [256, 256]],
 ];
 
 after(close);

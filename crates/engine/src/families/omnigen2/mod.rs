@@ -3,6 +3,7 @@
 
 mod blocks;
 mod config;
+mod drawing;
 mod guidance;
 mod measures;
 mod transformer;
@@ -19,15 +20,15 @@ use crate::error::{Error, Result};
 use crate::observer::Stage;
 use crate::pixels::Pixels;
 use crate::rng::Generator;
-use crate::samplers::{DpmSolver, Euler, RisingSpacing, Sampler};
-use crate::stages::{self, Canvas, DIFFUSERS, TRANSFORMERS, load, load_vae};
+use crate::samplers::{DpmSolver, Euler, RisingSpacing};
+use crate::stages::{self, DIFFUSERS, TRANSFORMERS, load, load_vae};
 use crate::tokenize::QwenTokenizer;
-use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
 use crate::weights::{Checkpoint, Config, Precision};
-use guidance::{Scales, both, is_led};
+use drawing::{Away, Drawing};
+use guidance::{Scales, is_led};
 use measures::Measures;
-use transformer::{PICTURES, Places, Reading, Scene, Watched};
+use transformer::{PICTURES, Watched};
 
 /// Tokens of a text with what is around it.
 const TOKENS: usize = 1024;
@@ -74,15 +75,6 @@ struct Texts {
     prompt: Tensor,
     /// Where it leads away from something, how far.
     negative: Option<(Scales, Tensor)>,
-}
-
-/// What leads away from something, at the steps that are guided.
-struct Away {
-    scales: Scales,
-    /// The negative text without pictures.
-    without: Reading,
-    /// The negative text with them, and how far they lead.
-    with: Option<(f64, Reading)>,
 }
 
 impl OmniGen2 {
@@ -175,67 +167,20 @@ impl OmniGen2 {
         let prompt = read(&texts.prompt, true, probe.as_ref().map(|probe| probe as Probe<'_>))?;
         let away = |(scales, states): &(Scales, Tensor)| -> Result<Away> {
             let with = |scale| Ok::<_, Error>((scale, read(states, true, None)?));
-            let (scales, without) = (*scales, read(states, false, None)?);
-            Ok(Away { scales, without, with: scales.pictures.map(with).transpose()? })
+            let (text, without) = (scales.text, read(states, false, None)?);
+            Ok(Away { text, without, with: scales.pictures.map(with).transpose()? })
         };
         let away = texts.negative.as_ref().map(away).transpose()?;
         let noise = canvas.noise(call.seed)?;
         let schedule = self.spacing.levels(call.steps, canvas.height * canvas.width);
         stages::begin(context, &noise, &schedule)?;
         let latents = noise.to_dtype(self.dtype)?.to_device(&self.device)?;
-        let drawing = Drawing { model: self, canvas, places, prompt, away, call, context };
+        let (transformer, vae) = (&self.transformer, &self.vae);
+        let drawing = Drawing { transformer, vae, canvas, places, prompt, away, call, context };
         match call.solver {
             Solver::Euler => drawing.walk(latents, Euler::new(schedule)),
             Solver::Dpm => drawing.walk(latents, DpmSolver::new(schedule)),
         }
-    }
-}
-
-/// All that stays the same from step to step.
-struct Drawing<'a> {
-    model: &'a OmniGen2,
-    canvas: Canvas,
-    places: Places,
-    prompt: Reading,
-    away: Option<Away>,
-    call: &'a Call,
-    context: &'a Context<'a>,
-}
-
-impl Drawing<'_> {
-    fn walk(&self, latents: Tensor, sampler: impl Sampler) -> Result<Tensor> {
-        let predict = |index: usize, time: f32, latents: &Tensor| self.velocity(index, time, latents);
-        let preview = |latents: &Tensor| stages::preview(&self.model.vae, &latents.narrow(0, 0, 1)?);
-        stages::walk(latents, sampler, self.context, &preview, &predict)
-    }
-
-    /// noise − data, which is what samplers want to know; the transformer says the opposite.
-    fn velocity(&self, index: usize, time: f32, latents: &Tensor) -> Result<Tensor> {
-        let Self { model, context, .. } = self;
-        let probe = stages::blocks(context, index);
-        let watched = self.watched(probe.as_ref().map(|probe| probe as Probe<'_>));
-        let scene = model.transformer.scene(latents, &self.places, time, watched)?;
-        let given = |trace: &Trace| stages::trace_input(trace, &[("hidden_states", latents)]);
-        let prompt =
-            stages::predicted(context, index, given, |probe| self.pass(&scene, &self.prompt, self.watched(probe)))?;
-        let Some(away) = self.away.as_ref().filter(|_| is_led(index, self.call)) else { return Ok(prompt.neg()?) };
-        let without = self.pass(&scene, &away.without, self.watched(None))?;
-        let towards = match &away.with {
-            None => stages::guided(&prompt, &without, away.scales.text)?,
-            Some((scale, reading)) => {
-                let with = self.pass(&scene, reading, self.watched(None))?;
-                both(&without, &with, &prompt, away.scales.text, *scale)?
-            }
-        };
-        Ok(towards.neg()?)
-    }
-
-    fn pass(&self, scene: &Scene, reading: &Reading, watched: Watched<'_>) -> Result<Tensor> {
-        self.model.transformer.forward(scene, reading, self.canvas, watched)
-    }
-
-    fn watched<'a>(&'a self, probe: Option<Probe<'a>>) -> Watched<'a> {
-        Watched { observer: self.context.observer, probe }
     }
 }
 
