@@ -28,7 +28,8 @@ const ALL = [
   ["fal-ai/hidream-i1-full", "hidream-full", [1024, 1024]],
   ["fal-ai/hidream-i1-dev", "hidream-dev", [1024, 1024]],
   ["fal-ai/hidream-i1-fast", "hidream-fast", [1024, 1024]],
-  ["fal-ai/omnigen-v2", "omnigen2", [1024, 1024]],
+  // as large as the example's picture
+  ["fal-ai/omnigen-v2", "omnigen2", [256, 256]],
 ];
 
 /** The networks that can be written: the program lists them where it is told nothing. */

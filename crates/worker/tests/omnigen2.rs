@@ -71,12 +71,11 @@ async fn a_job_with_pictures_of_another_host_draws_and_says_what_had_no_effect()
     for (pictures, size) in [(&["one"][..], (64, 48)), (&["one", "two", "three"], (80, 52))] {
         let submitted = server.request(Method::POST, &format!("/queue/{OMNIGEN}")).json(&body(pictures));
         let submitted: Value = submitted.send().await.unwrap().json().await.unwrap();
-        let id = submitted["request_id"].as_str().unwrap();
-        let answer = server.completed(OMNIGEN, id).await;
+        let status = server.ended(&submitted).await;
+        let answer = reqwest::get(submitted["response_url"].as_str().unwrap()).await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
         let picture = &answer["images"][0];
         assert_eq!((&picture["width"], &picture["height"]), (&json!(size.0), &json!(size.1)), "{answer}");
-        let status = format!("/queue/{OMNIGEN}/requests/{id}/status?logs=1");
-        let status: Value = server.request(Method::GET, &status).send().await.unwrap().json().await.unwrap();
         let lines: Vec<&str> =
             status["logs"].as_array().unwrap().iter().map(|line| line["message"].as_str().unwrap()).collect();
         let said = lines.iter().any(|line| line.contains("image_size had no effect") && line.contains("64x48"));

@@ -109,6 +109,12 @@ impl Bytes for Tensor {
     }
 }
 
+impl<A: Bytes, B: Bytes> Bytes for (A, B) {
+    fn bytes(&self) -> usize {
+        self.0.bytes() + self.1.bytes()
+    }
+}
+
 impl<T: Bytes> Bytes for Option<T> {
     fn bytes(&self) -> usize {
         self.as_ref().map_or(0, T::bytes)

@@ -53,8 +53,8 @@ fn seen(number: usize, picture: &Pixels, multiple: usize) -> Result<(usize, usiz
     match fitted(size, by, multiple) {
         (0, _) | (_, 0) => {
             let problem = format!(
-                "of picture {} too little is left: its {}×{} pixels are reduced until no side is longer than 1024, \
-                 and both must be at least {multiple} then",
+                "must be at least {multiple}×{multiple} pixels each, after they are reduced until no side is longer than \
+                 1024; picture {} has {}×{}",
                 number + 1,
                 size.0,
                 size.1

@@ -3,6 +3,7 @@
 
 mod blocks;
 mod config;
+mod drawing;
 mod guidance;
 mod measures;
 mod transformer;
@@ -19,15 +20,15 @@ use crate::error::{Error, Result};
 use crate::observer::Stage;
 use crate::pixels::Pixels;
 use crate::rng::Generator;
-use crate::samplers::{DpmSolver, Euler, RisingSpacing, Sampler};
-use crate::stages::{self, Canvas, DIFFUSERS, TRANSFORMERS, load, load_vae};
+use crate::samplers::{DpmSolver, Euler, RisingSpacing};
+use crate::stages::{self, DIFFUSERS, TRANSFORMERS, load, load_vae};
 use crate::tokenize::QwenTokenizer;
-use crate::trace::Trace;
 use crate::vae::{Vae, VaeConfig};
-use crate::weights::{Checkpoint, Config, Precision};
-use guidance::{Scales, both, is_led};
+use crate::weights::{Checkpoint, Config, Evict, Precision, Reloadable};
+use drawing::{Away, Drawing};
+use guidance::{Scales, is_led};
 use measures::Measures;
-use transformer::{PICTURES, Places, Reading, Scene, Watched};
+use transformer::{PICTURES, Watched};
 
 /// Tokens of a text with what is around it.
 const TOKENS: usize = 1024;
@@ -60,7 +61,9 @@ pub(super) const FAMILY: Family = Family {
 /// A loaded OmniGen2.
 struct OmniGen2 {
     tokenizer: QwenTokenizer,
-    reader: Llama,
+    reader: Reloadable<Llama>,
+    /// Those of the prompt and of the negative one.
+    texts: stages::Texts<(Tensor, Option<Tensor>)>,
     transformer: OmniGen2Transformer,
     vae: Vae,
     spacing: RisingSpacing,
@@ -76,15 +79,6 @@ struct Texts {
     negative: Option<(Scales, Tensor)>,
 }
 
-/// What leads away from something, at the steps that are guided.
-struct Away {
-    scales: Scales,
-    /// The negative text without pictures.
-    without: Reading,
-    /// The negative text with them, and how far they lead.
-    with: Option<(f64, Reading)>,
-}
-
 impl OmniGen2 {
     fn load(checkpoint: &Checkpoint, precision: &Precision) -> Result<Self> {
         let transformer_file = checkpoint.config("transformer/config.json")?;
@@ -98,11 +92,14 @@ impl OmniGen2 {
         let transformer = load(checkpoint, "transformer", DIFFUSERS, &wide, none, |w| {
             OmniGen2Transformer::load(&transformer_config, w)
         })?;
-        let reader =
-            load(checkpoint, "mllm", TRANSFORMERS, &wide, Llama::ignores_sight, |w| Llama::load(&reader_config, w))?;
+        let again = checkpoint.clone();
+        let reader = Reloadable::now(move || {
+            load(&again, "mllm", TRANSFORMERS, &wide, Llama::ignores_sight, |w| Llama::load(&reader_config, w))
+        })?;
         Ok(Self {
             tokenizer: QwenTokenizer::load(checkpoint, "processor")?,
             reader,
+            texts: stages::Texts::default(),
             dtype: transformer.dtype(),
             transformer,
             vae: load_vae(checkpoint, &vae_config, precision)?,
@@ -112,18 +109,28 @@ impl OmniGen2 {
     }
 
     fn encode(&self, scales: Option<Scales>, call: &Call, context: &Context<'_>) -> Result<Texts> {
-        context.observer.stage(Stage::TextEncode).check()?;
-        let prompt = self.encode_text("prompt", &call.prompt, call, context)?;
-        context.observer.ask().check()?;
-        let negative = |scales| -> Result<(Scales, Tensor)> {
-            Ok((scales, self.encode_text("negative", &call.negative, call, context)?))
+        let read = |reader: &Llama| {
+            context.observer.stage(Stage::TextEncode).check()?;
+            let prompt = self.encode_text(reader, "prompt", &call.prompt, call, context)?;
+            context.observer.ask().check()?;
+            let negative = || self.encode_text(reader, "negative", &call.negative, call, context);
+            Ok((prompt, scales.is_some().then(negative).transpose()?))
         };
-        Ok(Texts { prompt, negative: scales.map(negative).transpose()? })
+        let read = || self.reader.clone().during(context.observer, read);
+        let (prompt, negative) = self.texts.of(call, scales.is_some(), context, read)?;
+        Ok(Texts { prompt, negative: scales.zip(negative) })
     }
 
-    fn encode_text(&self, label: &str, text: &str, call: &Call, context: &Context<'_>) -> Result<Tensor> {
+    fn encode_text(
+        &self,
+        reader: &Llama,
+        label: &str,
+        text: &str,
+        call: &Call,
+        context: &Context<'_>,
+    ) -> Result<Tensor> {
         let ids = self.tokenizer.encode(&spoken(text), call.text_tokens(TOKENS, TOKENS)?)?;
-        let states = self.reader.last_state(&ids)?;
+        let states = reader.last_state(&ids)?;
         let parts = [("tokenizer.input_ids", &stages::ids_tensor(&ids)?), ("mllm.last_hidden_state", &states)];
         stages::trace_texts(context, label, &parts)?;
         Ok(states)
@@ -175,67 +182,20 @@ impl OmniGen2 {
         let prompt = read(&texts.prompt, true, probe.as_ref().map(|probe| probe as Probe<'_>))?;
         let away = |(scales, states): &(Scales, Tensor)| -> Result<Away> {
             let with = |scale| Ok::<_, Error>((scale, read(states, true, None)?));
-            let (scales, without) = (*scales, read(states, false, None)?);
-            Ok(Away { scales, without, with: scales.pictures.map(with).transpose()? })
+            let (text, without) = (scales.text, read(states, false, None)?);
+            Ok(Away { text, without, with: scales.pictures.map(with).transpose()? })
         };
         let away = texts.negative.as_ref().map(away).transpose()?;
         let noise = canvas.noise(call.seed)?;
         let schedule = self.spacing.levels(call.steps, canvas.height * canvas.width);
         stages::begin(context, &noise, &schedule)?;
         let latents = noise.to_dtype(self.dtype)?.to_device(&self.device)?;
-        let drawing = Drawing { model: self, canvas, places, prompt, away, call, context };
+        let (transformer, vae) = (&self.transformer, &self.vae);
+        let drawing = Drawing { transformer, vae, canvas, places, prompt, away, call, context };
         match call.solver {
             Solver::Euler => drawing.walk(latents, Euler::new(schedule)),
             Solver::Dpm => drawing.walk(latents, DpmSolver::new(schedule)),
         }
-    }
-}
-
-/// All that stays the same from step to step.
-struct Drawing<'a> {
-    model: &'a OmniGen2,
-    canvas: Canvas,
-    places: Places,
-    prompt: Reading,
-    away: Option<Away>,
-    call: &'a Call,
-    context: &'a Context<'a>,
-}
-
-impl Drawing<'_> {
-    fn walk(&self, latents: Tensor, sampler: impl Sampler) -> Result<Tensor> {
-        let predict = |index: usize, time: f32, latents: &Tensor| self.velocity(index, time, latents);
-        let preview = |latents: &Tensor| stages::preview(&self.model.vae, &latents.narrow(0, 0, 1)?);
-        stages::walk(latents, sampler, self.context, &preview, &predict)
-    }
-
-    /// noise − data, which is what samplers want to know; the transformer says the opposite.
-    fn velocity(&self, index: usize, time: f32, latents: &Tensor) -> Result<Tensor> {
-        let Self { model, context, .. } = self;
-        let probe = stages::blocks(context, index);
-        let watched = self.watched(probe.as_ref().map(|probe| probe as Probe<'_>));
-        let scene = model.transformer.scene(latents, &self.places, time, watched)?;
-        let given = |trace: &Trace| stages::trace_input(trace, &[("hidden_states", latents)]);
-        let prompt =
-            stages::predicted(context, index, given, |probe| self.pass(&scene, &self.prompt, self.watched(probe)))?;
-        let Some(away) = self.away.as_ref().filter(|_| is_led(index, self.call)) else { return Ok(prompt.neg()?) };
-        let without = self.pass(&scene, &away.without, self.watched(None))?;
-        let towards = match &away.with {
-            None => stages::guided(&prompt, &without, away.scales.text)?,
-            Some((scale, reading)) => {
-                let with = self.pass(&scene, reading, self.watched(None))?;
-                both(&without, &with, &prompt, away.scales.text, *scale)?
-            }
-        };
-        Ok(towards.neg()?)
-    }
-
-    fn pass(&self, scene: &Scene, reading: &Reading, watched: Watched<'_>) -> Result<Tensor> {
-        self.model.transformer.forward(scene, reading, self.canvas, watched)
-    }
-
-    fn watched<'a>(&'a self, probe: Option<Probe<'a>>) -> Watched<'a> {
-        Watched { observer: self.context.observer, probe }
     }
 }
 
@@ -261,6 +221,10 @@ impl Pipeline for OmniGen2 {
     /// Its tokenizer cuts words that it lacks into bytes, and knows every byte.
     fn unknown_words(&self, _: &str) -> Result<Vec<String>> {
         Ok(Vec::new())
+    }
+
+    fn encoders(&self) -> Option<&dyn Evict> {
+        Some(&self.reader)
     }
 }
 
