@@ -8,9 +8,9 @@ use crate::checks;
 /// How this endpoint stands in a `serve` with these settings. Weights are looked at: a folder that cannot be used answers
 /// nothing.
 pub(crate) fn standing(config: &ModelsConfig, models: &Models, endpoint: &Endpoint) -> Standing {
-    let weights = config.models.get(endpoint.id).and_then(|own| own.weights.as_deref());
+    let own = config.models.get(endpoint.id);
     let answers = match models.answers(endpoint) {
-        Answers::Here => match weights.and_then(|folder| checks::unusable(endpoint.id, folder)) {
+        Answers::Here => match own.and_then(|own| checks::unusable(endpoint, own)) {
             Some(advice) => Answers::Nothing { lack: Lack::Weights, advice },
             None => Answers::Here,
         },

@@ -163,6 +163,51 @@ fn a_doctor_lists_every_tensor_that_is_wrong() {
     desk.refuses(&serve, 3, &["is missing, and", "`scumble doctor` lists them all"]);
 }
 
+/// HiDream-I1's repositories leave it out; one copy serves all of them.
+#[test]
+fn llama_is_found_where_the_settings_say() {
+    let desk = Desk::new();
+    tiny::of(Variant::HiDreamFast).write(desk.path("fast"));
+    std::fs::create_dir(desk.path("llama")).unwrap();
+    for folder in ["text_encoder_4", "tokenizer_4"] {
+        for entry in std::fs::read_dir(desk.path("fast").join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::rename(&path, desk.path("llama").join(path.file_name().unwrap())).unwrap();
+        }
+        std::fs::remove_dir(desk.path("fast").join(folder)).unwrap();
+    }
+    let doctor = |id: &str, words: &str| {
+        desk.write("scumble.toml", &format!("[models.\"{id}\"]\n{words}\n"));
+        let done =
+            desk.scumble(&["doctor", "--data-dir", "data", "--listen", "127.0.0.1:0", "--config", "scumble.toml"]);
+        let said = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        (done.status.code(), said)
+    };
+    let fast = "fal-ai/hidream-i1-fast";
+    let (code, said) = doctor(fast, "weights = \"fast\"");
+    assert!(code == Some(3) && said.contains("text_encoder_4") && said.contains("in the settings as llama"), "{said}");
+    let (code, said) = doctor(fast, "weights = \"fast\"\nllama = \"nowhere\"");
+    assert!(code == Some(3) && said.contains("nowhere") && said.contains("has no config.json"), "{said}");
+    let (code, said) = doctor(fast, "weights = \"fast\"\nllama = \"llama\"");
+    assert!(code == Some(0) && said.contains("runs here: 2;"), "{said}");
+    // where it means nothing, it is a mistake
+    for (id, words, expected) in [
+        ("fal-ai/flux/dev", "weights = \"x\"\nllama = \"llama\"", "does not read with Llama; HiDream-I1 does"),
+        (fast, "llama = \"llama\"", "it goes with weights, which are not set"),
+    ] {
+        let (code, said) = doctor(id, words);
+        assert!(code == Some(2) && said.contains(expected) && said.contains(id), "{code:?}: {said}");
+    }
+    // and it draws
+    desk.write("scumble.toml", &format!("[models.\"{fast}\"]\nweights = \"fast\"\nllama = \"llama\"\n"));
+    let server = desk.serve(&["--config", "scumble.toml"]);
+    let input = r#"{"prompt": "a fox", "image_size": {"width": 64, "height": 64}, "num_inference_steps": 1}"#;
+    let head = format!("POST /run/{fast} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json", server.address);
+    let (status, answer) =
+        server.raw(&format!("{head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{input}", input.len()));
+    assert_eq!((status, &answer["images"][0]["width"]), (200, &64.into()), "{answer}");
+}
+
 #[test]
 fn weights_of_another_model_are_found_before_the_first_call() {
     let desk = Desk::new();

@@ -21,6 +21,8 @@ use crate::weights::starter;
 pub struct ModelConfig {
     /// A diffusers folder.
     pub weights: Option<PathBuf>,
+    /// Where Llama 3.1 is, for HiDream-I1; inside or beside the weights where absent.
+    pub llama: Option<PathBuf>,
     /// Number type of computation; the file's own where absent.
     pub dtype: Option<DType>,
     /// Who answers, in this order: `local`, a maker's name, `stand-in`. Where empty: weights, then the model's own
@@ -64,6 +66,7 @@ impl Models {
         if let Some(id) = config.models.iter().filter(|(_, own)| own.weights.is_some()).map(|(id, _)| id).find(closed) {
             return Err(format!("{id} cannot be run from weights: the engine has no model for it"));
         }
+        config.models.iter().try_for_each(|(id, own)| check_llama(id, own))?;
         let named = config.device.as_deref().unwrap_or("cpu");
         let device = device(named).map_err(|e| e.to_string())?;
         let (mut runners, mut far) = (HashMap::new(), Vec::new());
@@ -165,7 +168,7 @@ impl Routing<'_> {
     }
 
     fn local(&self) -> Option<Choice> {
-        let source = source(self.endpoint, self.own.weights.as_deref())?;
+        let source = self.own.source(self.endpoint)?;
         let model = Model { source, precision: self.precision.clone() };
         Some(Choice { name: "local", runner: Arc::new(Local::among(self.residency, model)) })
     }
@@ -196,12 +199,37 @@ fn closed(makers: &Arc<Makers>, id: MakerId) -> Choice {
     Choice { name: id.as_str(), runner: Arc::new(Closed::new(makers.clone(), id)) }
 }
 
+impl ModelConfig {
+    /// The weights of an endpoint that is configured like this.
+    pub fn source(&self, endpoint: &Endpoint) -> Option<Source> {
+        match (&self.weights, &self.llama) {
+            (Some(folder), Some(llama)) => {
+                Some(Source::FolderAndLlama { folder: folder.clone(), llama: llama.clone() })
+            }
+            (folder, _) => source(endpoint, folder.as_deref()),
+        }
+    }
+}
+
 /// The weights of an endpoint: the owner's folder, or for the starter the ones in the binary.
 pub fn source(endpoint: &Endpoint, folder: Option<&Path>) -> Option<Source> {
     match (folder, endpoint.family) {
         (Some(folder), _) => Some(Source::Folder(folder.to_owned())),
         (None, Family::Starter) => Some(starter()),
         (None, _) => None,
+    }
+}
+
+/// Only HiDream-I1 reads with Llama, and where it has no weights there is nothing to read for.
+fn check_llama(id: &str, own: &ModelConfig) -> Result<(), String> {
+    let reads = scumble_api::find(id).is_some_and(|endpoint| endpoint.family == Family::HiDream);
+    match (&own.llama, &own.weights) {
+        (None, _) => Ok(()),
+        (Some(_), _) if !reads => {
+            Err(format!("[models.\"{id}\"] llama: this model does not read with Llama; HiDream-I1 does"))
+        }
+        (Some(_), None) => Err(format!("[models.\"{id}\"] llama: it goes with weights, which are not set")),
+        (Some(_), Some(_)) => Ok(()),
     }
 }
 

@@ -1,13 +1,11 @@
 //! Whether the folders of weights can be used: everything but the tensors themselves is read, so that a folder of 30 GB
 //! takes a moment and a wrong one is found out before the first job.
 
-use std::path::Path;
-
 use scumble_api::Endpoint;
 use scumble_engine::families;
 use scumble_engine::weights::Source;
-use scumble_worker::ModelsConfig;
 use scumble_worker::runner::swapped_guidance;
+use scumble_worker::{ModelConfig, ModelsConfig};
 
 use super::{Details, Finding, Purpose};
 use crate::failure::Failure;
@@ -22,8 +20,8 @@ pub(super) fn check(models: &ModelsConfig, purpose: Purpose) -> (Finding, Vec<De
         Purpose::Start => DOCTOR,
     };
     let (mut problems, mut details) = (Vec::new(), Vec::new());
-    for (id, folder) in &folders {
-        let wrong = all_wrong(id, folder);
+    for (id, source) in &folders {
+        let wrong = all_wrong(id, source.clone());
         let Some(said) = in_short(&wrong, rest) else { continue };
         problems.push(Failure::Weights(format!("{id}: {said}")));
         if wrong.len() > 1 {
@@ -46,29 +44,33 @@ const DOCTOR: &str = "`scumble doctor` lists them all";
 
 /// Folders that can be used, and hold another model of the same class than the endpoint's: their owner may mean it.
 pub(super) fn swapped(models: &ModelsConfig) -> Vec<Finding> {
-    let odd = |(id, folder): (&str, &Path)| {
-        let said = swapped_guidance(scumble_api::find(id)?, &Source::Folder(folder.to_owned()))?;
+    let odd = |(id, source): (&str, Source)| {
+        let said = swapped_guidance(scumble_api::find(id)?, &source)?;
         Some(Finding::Odd(format!("{id}: {said}")))
     };
     folders(models).into_iter().filter_map(odd).collect()
 }
 
 /// Endpoints and their folders, sorted.
-fn folders(models: &ModelsConfig) -> Vec<(&str, &Path)> {
-    let named = models.models.iter().filter_map(|(id, own)| Some((id.as_str(), own.weights.as_deref()?)));
+fn folders(models: &ModelsConfig) -> Vec<(&str, Source)> {
+    let named = models.models.iter().filter_map(|(id, own)| {
+        own.weights.as_ref()?;
+        Some((id.as_str(), own.source(scumble_api::find(id)?)?))
+    });
     let mut folders: Vec<_> = named.collect();
-    folders.sort();
+    folders.sort_by_key(|(id, _)| *id);
     folders
 }
 
-/// Why this endpoint cannot be answered from a folder of weights, if it cannot.
-pub(crate) fn unusable(id: &str, folder: &Path) -> Option<String> {
-    in_short(&all_wrong(id, folder), DOCTOR)
+/// Why this endpoint cannot be answered from its folder of weights, if it cannot.
+pub(crate) fn unusable(endpoint: &Endpoint, own: &ModelConfig) -> Option<String> {
+    own.weights.as_ref()?;
+    in_short(&all_wrong(endpoint.id, own.source(endpoint)?), DOCTOR)
 }
 
-fn all_wrong(id: &str, folder: &Path) -> Vec<String> {
+fn all_wrong(id: &str, source: Source) -> Vec<String> {
     let class = scumble_api::find(id).and_then(Endpoint::pipeline);
-    families::examine(class, Source::Folder(folder.to_owned())).iter().map(ToString::to_string).collect()
+    families::examine(class, source).iter().map(ToString::to_string).collect()
 }
 
 /// The first, how many more there are, and where the rest is.

@@ -165,6 +165,7 @@ pub(super) struct RetentionSection {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ModelSection {
     pub(super) weights: Option<PathBuf>,
+    pub(super) llama: Option<PathBuf>,
     pub(super) dtype: Option<DtypeName>,
     pub(super) provider: Option<OneOrMore>,
 }

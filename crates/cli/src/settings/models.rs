@@ -29,9 +29,9 @@ pub(super) fn config(
     };
     let mut models: HashMap<String, ModelConfig> = sections
         .into_iter()
-        .map(|(id, ModelSection { weights, dtype, provider })| {
+        .map(|(id, ModelSection { weights, llama, dtype, provider })| {
             let provider = provider.map(OneOrMore::into_list).unwrap_or_default();
-            (id, ModelConfig { weights, dtype: dtype.map(Into::into), provider })
+            (id, ModelConfig { weights, llama, dtype: dtype.map(Into::into), provider })
         })
         .collect();
     for (id, folder) in weights {

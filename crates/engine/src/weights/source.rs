@@ -20,6 +20,13 @@ pub type EmbeddedFile = (&'static str, &'static [u8]);
 pub enum Source {
     /// A folder in the diffusers layout.
     Folder(PathBuf),
+    /// The same, and where the model is that its repository leaves out: Llama 3.1, for HiDream-I1.
+    FolderAndLlama {
+        /// In the diffusers layout.
+        folder: PathBuf,
+        /// Llama's own repository.
+        llama: PathBuf,
+    },
     /// Files of the same layout, linked into the program; the name stands for the folder in messages.
     Embedded {
         /// Shown where a folder's path would be.
@@ -27,6 +34,16 @@ pub enum Source {
         /// Every file of the checkpoint.
         files: &'static [EmbeddedFile],
     },
+}
+
+impl Source {
+    /// The folder in the diffusers layout, where it is one.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(folder) | Self::FolderAndLlama { folder, .. } => Some(folder),
+            Self::Embedded { .. } => None,
+        }
+    }
 }
 
 /// An opened checkpoint: nothing but `model_index.json` has been read yet.
@@ -46,7 +63,7 @@ impl Checkpoint {
     pub fn open(source: Source) -> Result<Self> {
         let mut this = Self { source, class: String::new(), findings: None };
         let refuse = |reason: &str| Error::NotACheckpoint { folder: this.root(), reason: reason.into() };
-        if let Source::Folder(folder) = &this.source
+        if let Some(folder) = this.source.folder()
             && !folder.is_dir()
         {
             return Err(refuse(if folder.exists() { "it is a file, not a folder" } else { "there is no such folder" }));
@@ -80,7 +97,7 @@ impl Checkpoint {
     /// The folder, or the name that stands for it.
     pub fn root(&self) -> PathBuf {
         match &self.source {
-            Source::Folder(folder) => folder.clone(),
+            Source::Folder(folder) | Source::FolderAndLlama { folder, .. } => folder.clone(),
             Source::Embedded { name, .. } => PathBuf::from(name),
         }
     }
@@ -127,15 +144,20 @@ impl Checkpoint {
 
     /// A folder that stands beside this checkpoint's, for a part that its repository leaves out; looked at as this one is.
     pub(crate) fn beside(&self, name: &str) -> Option<Self> {
-        let Source::Folder(folder) = &self.source else { return None };
-        let other = folder.parent()?.join(name);
+        let other = self.source.folder()?.parent()?.join(name);
         other.is_dir().then(|| Self { source: Source::Folder(other), ..self.clone() })
+    }
+
+    /// The folder that its owner names for Llama, looked at as this checkpoint is.
+    pub(crate) fn llama(&self) -> Option<Self> {
+        let Source::FolderAndLlama { llama, .. } = &self.source else { return None };
+        Some(Self { source: Source::Folder(llama.clone()), ..self.clone() })
     }
 
     /// Whether the checkpoint has this file.
     pub fn has(&self, file: &str) -> bool {
         match &self.source {
-            Source::Folder(folder) => folder.join(file).is_file(),
+            Source::Folder(folder) | Source::FolderAndLlama { folder, .. } => folder.join(file).is_file(),
             Source::Embedded { files, .. } => files.iter().any(|(name, _)| *name == file),
         }
     }
@@ -146,7 +168,9 @@ impl Checkpoint {
     /// [`Error::Unreadable`] with the file's path.
     pub fn read(&self, file: &str) -> Result<Cow<'static, [u8]>> {
         match &self.source {
-            Source::Folder(folder) => read_file(&folder.join(file)).map(Cow::Owned),
+            Source::Folder(folder) | Source::FolderAndLlama { folder, .. } => {
+                read_file(&folder.join(file)).map(Cow::Owned)
+            }
             Source::Embedded { .. } => self.embedded(file).map(Cow::Borrowed),
         }
     }
@@ -181,7 +205,7 @@ impl Checkpoint {
 
     fn map(&self, file: &str) -> Result<(PathBuf, Bytes)> {
         let bytes = match &self.source {
-            Source::Folder(folder) => Bytes::map(&folder.join(file))?,
+            Source::Folder(folder) | Source::FolderAndLlama { folder, .. } => Bytes::map(&folder.join(file))?,
             Source::Embedded { .. } => Bytes::Static(self.embedded(file)?),
         };
         Ok((self.path(file), bytes))

@@ -28,10 +28,17 @@ pub(super) struct Brought {
     pub(super) tokenizer: &'static str,
 }
 
-/// In the checkpoint, with its tokenizer in a folder of its own or beside the weights; or in a folder beside the
-/// checkpoint's.
+/// Where its owner says; or in the checkpoint, with its tokenizer in a folder of its own or beside the weights; or in a folder
+/// beside the checkpoint's.
 pub(super) fn find(checkpoint: &Checkpoint) -> Result<Brought> {
     let has_config = |checkpoint: &Checkpoint, folder: &str| checkpoint.has(&format!("{folder}/config.json"));
+    if let Some(named) = checkpoint.llama() {
+        if has_config(&named, ".") {
+            return Ok(Brought { checkpoint: named, weights: ".", tokenizer: "." });
+        }
+        let reason = "it is named as the folder of Llama 3.1 8B Instruct, and has no config.json".into();
+        return Err(Error::Unreadable { path: named.root(), reason });
+    }
     if has_config(checkpoint, FOLDER) {
         let apart = checkpoint.has(&format!("{TOKENIZER}/tokenizer.json"));
         let tokenizer = if apart { TOKENIZER } else { FOLDER };
@@ -43,7 +50,7 @@ pub(super) fn find(checkpoint: &Checkpoint) -> Result<Brought> {
         reason: format!(
             "HiDream-I1 reads prompts with Llama 3.1 8B Instruct, which its own repository leaves out. Put that model's \
              config.json and weights into {FOLDER} and its tokenizer's files into {TOKENIZER}, or all of it into a folder \
-             {} beside this one",
+             {} beside this one, or name its folder in the settings as llama",
             BESIDE[0]
         ),
     };

@@ -27,19 +27,28 @@ pub(crate) struct Residency {
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
     files: PathBuf,
+    /// What its owner named beside them.
+    llama: Option<PathBuf>,
     computes: String,
 }
 
 impl Residency {
     /// The slot of a model; the same one for the same files.
     pub(super) fn slot(&self, model: &Model) -> Slot {
-        let files = match &model.source {
-            // one folder may be named in several ways
-            Source::Folder(folder) => folder.canonicalize().unwrap_or_else(|_| folder.clone()),
-            Source::Embedded { name, .. } => PathBuf::from(name),
+        // one folder may be named in several ways
+        let one = |folder: &PathBuf| folder.canonicalize().unwrap_or_else(|_| folder.clone());
+        let (files, llama) = match &model.source {
+            Source::Folder(folder) => (one(folder), None),
+            Source::FolderAndLlama { folder, llama } => (one(folder), Some(one(llama))),
+            Source::Embedded { name, .. } => (PathBuf::from(name), None),
         };
         let computes = format!("{:?} {:?}", model.precision.device.location(), model.precision.dtype);
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(Key { files, computes }).or_default().clone()
+        self.slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(Key { files, llama, computes })
+            .or_default()
+            .clone()
     }
 }
 
@@ -95,5 +104,11 @@ mod tests {
         assert!(same(&model(here, None), &model(&format!("{here}/src/.."), None)));
         assert!(!same(&model(here, None), &model(here, Some(DType::BF16))));
         assert!(!same(&model(here, None), &model(&format!("{here}/src"), None)));
+        let with = |llama: &str| {
+            let source = Source::FolderAndLlama { folder: here.into(), llama: llama.into() };
+            Model { source, ..model(here, None) }
+        };
+        assert!(same(&with(here), &with(&format!("{here}/src/.."))));
+        assert!(!same(&with(here), &with("elsewhere")) && !same(&with(here), &model(here, None)));
     }
 }
