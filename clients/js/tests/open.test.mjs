@@ -1,11 +1,14 @@
 // Every open model draws its own page's example through the official client: small random networks, pictures that were uploaded.
 // What the catalogue lists is what is tested: an endpoint without a network fails here.
 
+import { ValidationError } from "@fal-ai/client";
 import assert from "node:assert/strict";
+import { copyFile, mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 
 import { DRAWING, lora, serveAll, undrawn, writeSmall } from "../../shared/drawing.mjs";
-import { Place, eventually, jpegSize, pngSize } from "./server.mjs";
+import { Place, eventually, jpegSize, pngSize, refusal } from "./server.mjs";
 
 // a few seconds each; more only where the machine has other things to do
 const LONGEST = 120_000;
@@ -81,6 +84,37 @@ for (const [id, variant, size] of [["scumble/starter", null, [256, 256]], ...DRA
     }
   });
 }
+
+test("1 run: fal-ai/hidream-i1-full with LoRAs as its page names them", { timeout: LONGEST }, async (t) => {
+  const other = await Place.open(t);
+  const id = "fal-ai/hidream-i1-full";
+  const weights = await writeSmall(other, "hidream-full");
+  const adapters = join(other.folder, "adapters");
+  await mkdir(adapters);
+  for (const name of ["fox.safetensors", "snow.safetensors"]) {
+    await copyFile(lora(other, "hidream-full"), join(adapters, name));
+  }
+  const settings = `[adapters]\nfolders = [${JSON.stringify(other.folder)}]\n`;
+  const client = (await other.configured(settings, "--weights", `${id}=${weights}`)).client();
+  const input = { prompt: "a fox", image_size: { width: 64, height: 64 }, num_inference_steps: 2, seed: 3 };
+  const drawn = async (loras) => {
+    const { data } = await client.run(id, { input: { ...input, loras } });
+    return Buffer.from(await (await fetch(data.images[0].url)).arrayBuffer());
+  };
+  const plain = await drawn([]);
+  const one = await drawn([{ path: join(adapters, "fox.safetensors"), scale: 1 }]);
+  assert.notDeepEqual(one, plain);
+  assert.deepEqual(await drawn([{ path: adapters, weight_name: "fox.safetensors" }]), one, "one of several files");
+  assert.deepEqual(await drawn([{ path: adapters, weight_name: "fox.safetensors", scale: 0 }]), plain);
+  assert.notDeepEqual(await drawn([{ path: adapters, weight_name: "fox.safetensors", scale: 0.5 }]), one);
+  assert.deepEqual(await drawn([]), plain, "the model is as it was");
+  for (const wrong of [{ path: adapters }, { path: adapters, weight_name: "cat.safetensors" }]) {
+    const error = await refusal(drawn([wrong]));
+    assert.ok(error instanceof ValidationError, String(error));
+    assert.deepEqual(error.fieldErrors[0].loc.slice(0, 3), ["body", "loras", 0]);
+    assert.match(error.fieldErrors[0].msg, /fox\.safetensors/, "it says what there is");
+  }
+});
 
 // ------------------------------------------------------------------------------------------------------ streams
 

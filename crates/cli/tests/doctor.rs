@@ -163,6 +163,43 @@ fn a_doctor_lists_every_tensor_that_is_wrong() {
     desk.refuses(&serve, 3, &["is missing, and", "`scumble doctor` lists them all"]);
 }
 
+/// HiDream-I1's repositories leave it out; one copy serves all of them.
+#[test]
+fn llama_is_found_where_the_settings_say() {
+    let desk = Desk::new();
+    tiny::of(Variant::HiDreamFast).write(desk.path("fast"));
+    std::fs::create_dir(desk.path("llama")).unwrap();
+    for folder in ["text_encoder_4", "tokenizer_4"] {
+        for entry in std::fs::read_dir(desk.path("fast").join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::rename(&path, desk.path("llama").join(path.file_name().unwrap())).unwrap();
+        }
+        std::fs::remove_dir(desk.path("fast").join(folder)).unwrap();
+    }
+    let doctor = |id: &str, words: &str| {
+        desk.write("scumble.toml", &format!("[models.\"{id}\"]\n{words}\n"));
+        let done =
+            desk.scumble(&["doctor", "--data-dir", "data", "--listen", "127.0.0.1:0", "--config", "scumble.toml"]);
+        let said = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        (done.status.code(), said)
+    };
+    let fast = "fal-ai/hidream-i1-fast";
+    let (code, said) = doctor(fast, "weights = \"fast\"");
+    assert!(code == Some(3) && said.contains("as the component text_encoder_4"), "{said}");
+    let (code, said) = doctor(fast, "weights = \"fast\"\ncomponents = { text_encoder_4 = \"nowhere\" }");
+    assert!(code == Some(3) && said.contains("nowhere"), "{said}");
+    let (code, said) = doctor(fast, "weights = \"fast\"\ncomponents = { text_encoder_4 = \"llama\" }");
+    assert!(code == Some(0) && said.contains("runs here: 2;"), "{said}");
+    // and it draws
+    desk.write("scumble.toml", &format!("[models.\"{fast}\"]\nweights = \"fast\"\ncomponents = {{ text_encoder_4 = \"llama\" }}\n"));
+    let server = desk.serve(&["--config", "scumble.toml"]);
+    let input = r#"{"prompt": "a fox", "image_size": {"width": 64, "height": 64}, "num_inference_steps": 1}"#;
+    let head = format!("POST /run/{fast} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json", server.address);
+    let (status, answer) =
+        server.raw(&format!("{head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{input}", input.len()));
+    assert_eq!((status, &answer["images"][0]["width"]), (200, &64.into()), "{answer}");
+}
+
 #[test]
 fn weights_of_another_model_are_found_before_the_first_call() {
     let desk = Desk::new();

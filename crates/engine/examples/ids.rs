@@ -1,7 +1,7 @@
 //! What the tokenizer of a T5 makes of texts, for comparisons with other libraries: `ids CHECKPOINT FOLDER` reads a JSON list of
 //! texts and writes one of lists of ids, with the token that ends each.
 
-use std::io::stdin;
+use std::io::{stdin, stdout};
 
 use scumble_engine::tokenize::T5Tokenizer;
 use scumble_engine::weights::{Checkpoint, Source};
@@ -15,6 +15,5 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // a byte is at most one id, and so is the space before a text
     let ids = |text: &String| tokenizer.encode_counted(text, 4 * longest + 16).map(|(ids, real)| ids[..real].to_vec());
     let all: Vec<Vec<u32>> = texts.iter().map(ids).collect::<Result<_, _>>()?;
-    println!("{}", serde_json::to_string(&all)?);
-    Ok(())
+    Ok(serde_json::to_writer(stdout().lock(), &all)?)
 }

@@ -157,7 +157,7 @@ impl T5Tokenizer {
         let bytes = checkpoint.read(&file)?;
         let inner = match file.ends_with(".json") {
             true => Words::of_json(&bytes),
-            false => Pieces::read(&bytes).map(Words::Pieces),
+            false => Pieces::read(&bytes).map(|pieces| Words::Pieces(Box::new(pieces))),
         };
         let inner = inner.map_err(damaged)?;
         let end = inner.id("</s>").ok_or_else(|| damaged("it has no </s>".into()))?;
@@ -218,8 +218,11 @@ impl T5Tokenizer {
 /// What cuts texts.
 enum Words {
     Json(Box<Tokenizer>),
-    Pieces(Pieces),
+    Pieces(Box<Pieces>),
 }
+
+/// Where a part of a text begins and ends.
+type Place = (usize, usize);
 
 impl Words {
     fn of_json(bytes: &[u8]) -> std::result::Result<Self, String> {
@@ -244,7 +247,7 @@ impl Words {
     }
 
     /// The text as it was cut, and where in it the vocabulary has nothing.
-    fn unknown<'a>(&self, text: &'a str) -> Result<(Cow<'a, str>, Vec<(usize, usize)>)> {
+    fn unknown<'a>(&self, text: &'a str) -> Result<(Cow<'a, str>, Vec<Place>)> {
         let inner = match self {
             Self::Json(inner) => inner,
             Self::Pieces(pieces) => {

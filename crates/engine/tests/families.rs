@@ -238,6 +238,7 @@ fn parts_that_overflow_in_float16_are_never_computed_in_it() {
         (Variant::AuraFlow, "text_encoder/model.safetensors"),
         (Variant::Sd35, "text_encoder_3/model.safetensors"),
         (Variant::FLite, "text_encoder/model.safetensors"),
+        (Variant::HiDreamFull, "text_encoder_3/model.safetensors"),
     ] {
         let folder = tiny::of(variant).tempdir();
         edit(&folder.path().join(file), |tensors| {
@@ -247,6 +248,32 @@ fn parts_that_overflow_in_float16_are_never_computed_in_it() {
         });
         let pipeline = open_in(folder.path(), Some(DType::F16)).unwrap();
         assert_eq!(draw(&*pipeline, &variant.call()).len(), 1, "{variant:?}");
+    }
+}
+
+/// T5-XXL, UMT5 and Llama become bfloat16, bit for bit what they are where the whole model is.
+#[test]
+fn t5_and_llama_are_never_float16() {
+    for (variant, names) in [
+        (Variant::Dev, &["prompt.text_encoder_2.last_hidden_state"][..]),
+        (Variant::Sd35, &["prompt.text_encoder_3.last_hidden_state"]),
+        (Variant::AuraFlow, &["prompt.text_encoder.last_hidden_state"]),
+        (Variant::FLite, &["prompt.text_encoder.hidden"]),
+        (Variant::HiDreamFull, &["prompt.t5", "prompt.llama", "negative.t5", "negative.llama"]),
+    ] {
+        let folder = tiny::of(variant).tempdir();
+        let states = |dtype| {
+            let trace = Trace::new();
+            let call = Call { steps: 1, ..variant.call() };
+            let pipeline = open_in(folder.path(), Some(dtype)).unwrap();
+            pipeline.generate(&call, &Context { observer: &Unobserved, trace: Some(&trace) }).unwrap();
+            let tensors = trace.into_tensors();
+            let all = |name: &&str| tensors[*name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            names.iter().map(all).collect::<Vec<_>>()
+        };
+        let (half, brain, exact) = (states(DType::F16), states(DType::BF16), states(DType::F32));
+        assert!(half == brain, "{variant:?}");
+        assert!(half != exact, "{variant:?}: reduced all the same");
     }
 }
 

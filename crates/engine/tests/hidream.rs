@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use common::{draw, edit, largest_difference, mean_difference, open, open_in, set};
@@ -60,6 +61,35 @@ fn llama_may_be_in_the_checkpoint_or_beside_it() {
         assert_eq!(takes(&weights), all, "{name}: its memory counts");
         assert!(families::examine(None, Source::Folder(weights)).is_empty(), "{name}");
     }
+}
+
+/// A place that its owner names goes before the others.
+#[test]
+fn llama_may_be_where_its_owner_says() {
+    let plain = draw(&*open(FULL), &short());
+    let (root, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let weights = root.path().join("weights");
+    tiny::of(FULL).write(&weights);
+    let precision = Precision { device: Device::Cpu, dtype: Some(DType::F32) };
+    let named = |llama: &Path| {
+        Source::of(weights.clone(), None, BTreeMap::from([("text_encoder_4".to_owned(), llama.to_owned())]))
+    };
+    let takes = |source: Source| families::footprint(&Checkpoint::open(source).unwrap(), &precision).unwrap();
+    let all = takes(Source::Folder(weights.clone()));
+    // what is in the checkpoint is not fallen back on
+    let error = families::open(named(other.path()), &precision).err().unwrap();
+    assert!(error.is_checkpoint() && error.to_string().contains(&*other.path().to_string_lossy()), "{error}");
+
+    move_beside(root.path(), "somewhere-else");
+    let llama = root.path().join("somewhere-else");
+    assert!(families::open(Source::Folder(weights.clone()), &precision).is_err());
+    let pipeline = families::open(named(&llama), &precision).unwrap();
+    assert_eq!(draw(&*pipeline, &short()), plain);
+    assert_eq!(takes(named(&llama)), all, "its memory counts");
+    assert!(families::examine(None, named(&llama)).is_empty());
+    // and it is found there again
+    pipeline.encoders().unwrap().keep(false);
+    assert_eq!(draw(&*pipeline, &short()), plain);
 }
 
 #[test]

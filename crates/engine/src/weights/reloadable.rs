@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::error::Result;
 use crate::observer::{Observer, Stage};
 
-/// What a memory budget may decide of a part that can be read again.
+/// What a memory budget may decide of a part that can be read again. Both wait while it is being read.
 pub trait Evict {
     /// Whether the part stays in memory when nobody uses it, as it does unless told otherwise. Told not to, it goes as
     /// soon as the last stage that uses it has ended, at once where there is none; the next call reads its files again.

@@ -28,8 +28,8 @@ pub(super) struct Brought {
     pub(super) tokenizer: &'static str,
 }
 
-/// In the checkpoint, with its tokenizer in a folder of its own or beside the weights; or in a folder beside the
-/// checkpoint's.
+/// In the checkpoint, where its owner may have put it from elsewhere, with its tokenizer in a folder of its own or beside the
+/// weights; or in a folder beside the checkpoint's.
 pub(super) fn find(checkpoint: &Checkpoint) -> Result<Brought> {
     let has_config = |checkpoint: &Checkpoint, folder: &str| checkpoint.has(&format!("{folder}/config.json"));
     if has_config(checkpoint, FOLDER) {
@@ -43,7 +43,7 @@ pub(super) fn find(checkpoint: &Checkpoint) -> Result<Brought> {
         reason: format!(
             "HiDream-I1 reads prompts with Llama 3.1 8B Instruct, which its own repository leaves out. Put that model's \
              config.json and weights into {FOLDER} and its tokenizer's files into {TOKENIZER}, or all of it into a folder \
-             {} beside this one",
+             {} beside this one, or name its folder as the component {FOLDER}",
             BESIDE[0]
         ),
     };

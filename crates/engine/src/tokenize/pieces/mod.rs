@@ -42,6 +42,8 @@ struct Vocabulary {
     /// Ids of what may be found in a text.
     found: HashMap<String, u32>,
     unknown: u32,
+    /// The least and the greatest of ordinary pieces.
+    scores: (f32, f32),
     /// Bytes of the longest that may be found.
     longest: usize,
     /// Ids of the 256 bytes, where the model falls back on them.
@@ -81,7 +83,7 @@ impl Pieces {
         let vocabulary = Vocabulary::of(model.pieces, model.byte_fallback)?;
         let whole = vocabulary.pieces.iter().filter(|(.., kind)| *kind == Kind::Whole);
         let whole = whole.map(|(piece, ..)| piece.clone()).collect();
-        Ok(Self { algorithm: model.algorithm, normalizer: Normalizer::of(model.normalizer, whole)?, vocabulary })
+        Ok(Self { algorithm: model.algorithm, normalizer: Normalizer::of(&model.normalizer, whole)?, vocabulary })
     }
 
     /// The id of a piece of any kind.
@@ -144,6 +146,9 @@ impl Vocabulary {
                 return Err(twice());
             }
         }
+        let normal = || pieces.iter().filter(|(.., kind)| *kind == Kind::Normal).map(|(_, score, _)| *score);
+        // the library begins its search for the greatest with the least number above zero
+        let scores = (normal().fold(f32::MAX, f32::min), normal().fold(f32::MIN_POSITIVE, f32::max));
         let unknown = unknown.ok_or("no piece stands for the unknown")?;
         let all: Option<Vec<u32>> = bytes.into_iter().collect();
         let bytes = match (byte_fallback, all) {
@@ -151,7 +156,7 @@ impl Vocabulary {
             (true, Some(all)) => Some(all),
             (true, None) => return Err("it falls back on bytes and lacks some of the 256".into()),
         };
-        Ok(Self { pieces, found, unknown, longest, bytes })
+        Ok(Self { pieces, found, unknown, scores, longest, bytes })
     }
 
     /// The piece that this text is, where it may be found.

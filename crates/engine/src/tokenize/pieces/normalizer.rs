@@ -1,7 +1,9 @@
 //! A text as sentencepiece cuts it: characters replaced, spaces tidied and marked.
 
+use std::borrow::Cow;
+
 use super::charsmap::Charsmap;
-use super::proto::Rules;
+use super::proto::{Rules, Spaces};
 use super::{SPACE, char_at};
 
 /// They are all tried at every character; published models have up to a few hundred.
@@ -9,20 +11,20 @@ const MOST_WHOLE: usize = 10_000;
 
 pub(super) struct Normalizer {
     charsmap: Option<Charsmap>,
-    rules: Rules,
+    spaces: Spaces,
     /// What is kept as it is, longest first.
     whole: Vec<String>,
 }
 
 impl Normalizer {
     /// `whole` is what no rule changes.
-    pub(super) fn of(rules: Rules, mut whole: Vec<String>) -> Result<Self, String> {
+    pub(super) fn of(rules: &Rules, mut whole: Vec<String>) -> Result<Self, String> {
         let charsmap = (!rules.charsmap.is_empty()).then(|| Charsmap::read(&rules.charsmap)).transpose()?;
         if whole.len() > MOST_WHOLE {
             return Err(format!("it has more than {MOST_WHOLE} pieces that are kept whole"));
         }
         whole.sort_by_key(|piece| std::cmp::Reverse(piece.len()));
-        Ok(Self { charsmap, rules: Rules { charsmap: Vec::new(), ..rules }, whole })
+        Ok(Self { charsmap, spaces: rules.spaces, whole })
     }
 
     /// What is kept as it is, longest first.
@@ -31,7 +33,7 @@ impl Normalizer {
     }
 
     pub(super) fn normalize(&self, mut text: &str) -> String {
-        let Rules { dummy_prefix, is_suffix, remove_extra, escape, .. } = self.rules;
+        let Spaces { dummy_prefix, is_suffix, remove_extra, escape } = self.spaces;
         let space = if escape { SPACE } else { " " };
         while remove_extra && let (length, " ") = self.prefix(text) {
             text = &text[length..];
@@ -51,11 +53,7 @@ impl Normalizer {
                 part = part.trim_start_matches(' ');
             }
             if !part.is_empty() {
-                if escape {
-                    out.push_str(&part.replace(' ', SPACE))
-                } else {
-                    out.push_str(part)
-                }
+                out.push_str(&if escape { part.replace(' ', SPACE).into() } else { Cow::Borrowed(part) });
                 is_after_space = part.ends_with(' ');
             }
             is_after_space &= remove_extra;

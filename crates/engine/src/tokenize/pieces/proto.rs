@@ -20,6 +20,12 @@ pub(super) struct Model {
 pub(super) struct Rules {
     /// Which characters become which others, as its own compact table.
     pub(super) charsmap: Vec<u8>,
+    pub(super) spaces: Spaces,
+}
+
+/// What happens to spaces.
+#[derive(Clone, Copy)]
+pub(super) struct Spaces {
     /// A space stands before every text.
     pub(super) dummy_prefix: bool,
     /// That space comes at the end.
@@ -50,10 +56,7 @@ impl Model {
             byte_fallback: false,
             normalizer: Rules {
                 charsmap: Vec::new(),
-                dummy_prefix: true,
-                is_suffix: false,
-                remove_extra: true,
-                escape: true,
+                spaces: Spaces { dummy_prefix: true, is_suffix: false, remove_extra: true, escape: true },
             },
         };
         for field in Fields(bytes) {
@@ -81,7 +84,7 @@ impl Model {
                 (3, Value::Number(other)) => {
                     return Err(format!("its model is of kind {other}; 1 (unigram) and 2 (bpe) are read"));
                 }
-                (24, Value::Number(number)) => self.normalizer.is_suffix = number != 0,
+                (24, Value::Number(number)) => self.normalizer.spaces.is_suffix = number != 0,
                 (35, Value::Number(number)) => self.byte_fallback = number != 0,
                 _ => {}
             }
@@ -95,9 +98,9 @@ impl Rules {
         for field in Fields(bytes) {
             match field? {
                 (2, Value::Bytes(charsmap)) => self.charsmap = charsmap.to_vec(),
-                (3, Value::Number(number)) => self.dummy_prefix = number != 0,
-                (4, Value::Number(number)) => self.remove_extra = number != 0,
-                (5, Value::Number(number)) => self.escape = number != 0,
+                (3, Value::Number(number)) => self.spaces.dummy_prefix = number != 0,
+                (4, Value::Number(number)) => self.spaces.remove_extra = number != 0,
+                (5, Value::Number(number)) => self.spaces.escape = number != 0,
                 _ => {}
             }
         }
@@ -116,7 +119,7 @@ fn read_piece(bytes: &[u8]) -> Result<(String, f32, Kind), String> {
         }
     }
     match text {
-        Some(text) if text.is_empty() => Err("a piece is empty".into()),
+        Some("") => Err("a piece is empty".into()),
         Some(text) if text.len() > LONGEST_PIECE => Err(format!("a piece is longer than {LONGEST_PIECE} bytes")),
         Some(text) if !score.is_finite() => Err(format!("the score of {text:?} is no number")),
         Some(text) => Ok((text.to_owned(), score, kind)),

@@ -14,8 +14,7 @@ struct Best {
 }
 
 pub(super) fn cut(vocabulary: &Vocabulary, text: &str) -> Vec<Part> {
-    let normal = || vocabulary.pieces.iter().filter(|(.., kind)| *kind == Kind::Normal).map(|(_, score, _)| *score);
-    let (least, most) = (normal().fold(f32::MAX, f32::min), normal().fold(f32::MIN_POSITIVE, f32::max));
+    let (least, most) = vocabulary.scores;
     let unknown = least - UNKNOWN_PENALTY;
     let mut best: Vec<Option<Best>> = vec![None; text.len() + 1];
     let mut start = 0;
