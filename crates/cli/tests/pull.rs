@@ -104,14 +104,20 @@ async fn what_was_pulled_is_found_and_what_was_removed_is_gone() {
     let list = succeeded(&scumble(&desk, &fake, &["models", "list"]).await);
     let line = |id: &str| list.lines().find(|line| line.split_whitespace().next() == Some(id)).unwrap().to_owned();
     assert!(line("fal-ai/flux-1/schnell").ends_with("Runs here"), "the same model: {list}");
-    assert!(line("FLUX.1-schnell").ends_with("runs on cpu in f32") && line("FLUX.1-schnell").contains("bf16"), "{list}");
-    let all: Value = serde_json::from_str(&succeeded(&scumble(&desk, &fake, &["models", "list", "--json"]).await)).unwrap();
+    assert!(
+        line("FLUX.1-schnell").ends_with("runs on cpu in f32") && line("FLUX.1-schnell").contains("bf16"),
+        "{list}"
+    );
+    let all: Value =
+        serde_json::from_str(&succeeded(&scumble(&desk, &fake, &["models", "list", "--json"]).await)).unwrap();
     let entry = all.as_array().unwrap().iter().find(|entry| entry["id"] == SCHNELL).unwrap();
     assert_eq!(entry["weights"]["sources"][0]["commit"], fake::COMMIT);
     assert!(entry["weights"]["bytes"].as_u64().unwrap() > 1000, "{entry}");
     // a folder that the owner names goes before it
     let named = scumble(&desk, &fake, &["models", "list", "--weights", "fal-ai/flux/schnell=nowhere"]).await;
-    assert!(succeeded(&named).contains("fal-ai/flux/schnell                    FLUX.1 [schnell]                         text-to-image   Needs weights"));
+    assert!(succeeded(&named).contains(
+        "fal-ai/flux/schnell                    FLUX.1 [schnell]                         text-to-image   Needs weights"
+    ));
 
     let serving = desk.serve(&[]);
     let body = json!({ "prompt": "a star", "num_inference_steps": 1, "image_size": { "width": 32, "height": 32 } });
@@ -135,9 +141,9 @@ async fn what_was_pulled_is_found_and_what_was_removed_is_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_repository_that_a_model_needs_comes_and_each_licence_is_named() {
     let (desk, fake) = (Desk::new(), Fake::new().await);
-    let (llama, own): (Files, Files) = files(Variant::HiDreamFast).into_iter().partition(|(path, _)| {
-        path.starts_with("text_encoder_4/") || path.starts_with("tokenizer_4/")
-    });
+    let (llama, own): (Files, Files) = files(Variant::HiDreamFast)
+        .into_iter()
+        .partition(|(path, _)| path.starts_with("text_encoder_4/") || path.starts_with("tokenizer_4/"));
     let llama = llama.into_iter().map(|(path, bytes)| (path.split_once('/').unwrap().1.to_owned(), bytes)).collect();
     put(&fake, "HiDream-ai/HiDream-I1-Fast", &own);
     put(&fake, LLAMA_REPO, &llama);
@@ -171,10 +177,9 @@ async fn another_repository_of_the_same_model_will_do_and_one_of_another_will_no
     let out = scumble(&desk, &fake, &pull("someone/aura")).await;
     // it lacks a second tokenizer, too, which is found out first
     refused(&out, 3, &["someone/aura"]);
-    for (from, words) in [
-        ("someone/gone", &["no repository someone/gone"][..]),
-        ("someone/schnell-copy@v9", &["no revision \"v9\""]),
-    ] {
+    for (from, words) in
+        [("someone/gone", &["no repository someone/gone"][..]), ("someone/schnell-copy@v9", &["no revision \"v9\""])]
+    {
         refused(&scumble(&desk, &fake, &pull(from)).await, 3, words);
     }
     for from in ["schnell", "../x/y", "someone/schnell-copy@../..", "someone/schnell-copy@"] {

@@ -56,8 +56,12 @@ pub fn choose(listing: &Listing, choice: Choice<'_>) -> Result<Vec<Chosen>> {
             Part::File(path) => missing.push(path.to_owned()),
             Part::Tokenizer { from, to } => {
                 let before = chosen.len();
-                chosen.extend(TOKENIZER.iter().filter(|name| has(&joined(from, name))).map(|name| both(from, to, name)));
-                if !chosen[before..].iter().any(|file| file.to.ends_with("tokenizer.json") || file.to.ends_with("vocab.json")) {
+                chosen
+                    .extend(TOKENIZER.iter().filter(|name| has(&joined(from, name))).map(|name| both(from, to, name)));
+                if !chosen[before..]
+                    .iter()
+                    .any(|file| file.to.ends_with("tokenizer.json") || file.to.ends_with("vocab.json"))
+                {
                     missing.push(joined(from, "tokenizer.json"));
                 }
             }
@@ -183,7 +187,8 @@ mod tests {
             "transformer/m.fp16-00001-of-00001.safetensors",
             "transformer/m.safetensors.fp16.index.json",
         ];
-        let to = |found: Result<Vec<(String, String)>, String>| found.map(|all| all.into_iter().map(|(_, to)| to).collect());
+        let to =
+            |found: Result<Vec<(String, String)>, String>| found.map(|all| all.into_iter().map(|(_, to)| to).collect());
         let small = ["model_index.json", "tokenizer/vocab.json", "tokenizer/merges.txt", "transformer/config.json"];
         let with = |more: &[&str]| Ok(small.iter().chain(more).map(|&path| path.to_owned()).collect::<Vec<_>>());
         let index = "transformer/m.safetensors.index.json";
@@ -191,7 +196,10 @@ mod tests {
             with(&[index, "transformer/m-00001-of-00002.safetensors", "transformer/m-00002-of-00002.safetensors"])
         });
         // under the names that readers know, whatever they are called where they come from
-        assert_eq!(to(named(&files, choice(Some("fp16")))), with(&[index, "transformer/m.fp16-00001-of-00001.safetensors"]));
+        assert_eq!(
+            to(named(&files, choice(Some("fp16")))),
+            with(&[index, "transformer/m.fp16-00001-of-00001.safetensors"])
+        );
         let without = Choice { without: Some("transformer"), ..choice(None) };
         assert_eq!(to(named(&files, without)), with(&[]));
         assert_eq!(to(named(&files, Choice { small_only: true, ..choice(None) })), with(&[]));
@@ -202,7 +210,9 @@ mod tests {
     #[test]
     fn all_that_is_missing_is_named() {
         let said = named(&["transformer/m-00001-of-00002.safetensors"], choice(None)).expect_err("nothing is there");
-        for missing in ["model_index.json", "tokenizer/tokenizer.json", "transformer/config.json", "transformer/m.safetensors"] {
+        for missing in
+            ["model_index.json", "tokenizer/tokenizer.json", "transformer/config.json", "transformer/m.safetensors"]
+        {
             assert!(said.contains(missing), "{missing}: {said}");
         }
         let huge = ["transformer/m.safetensors.index.json", "transformer/m-00001-of-99999999.safetensors"];

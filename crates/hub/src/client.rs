@@ -113,13 +113,8 @@ impl Client {
     /// It may not be read, is gone, or the hub does not say what it is.
     pub async fn remote(&self, listing: &Listing, path: &str, watch: &dyn Watch) -> Result<Remote> {
         let what = format!("{}/{path}", listing.repository);
-        let url = format!(
-            "{}/{}/resolve/{}/{}",
-            self.hub.address(),
-            listing.repository,
-            listing.commit,
-            encoded(path, true)
-        );
+        let url =
+            format!("{}/{}/resolve/{}/{}", self.hub.address(), listing.repository, listing.commit, encoded(path, true));
         let url = parsed(&url, &what)?;
         let mut tries = Tries::new(self.patience, &what);
         loop {
@@ -188,7 +183,8 @@ impl Client {
             (_, "RepoNotFound") | (404, _) => Error::Unknown { repository, page, has_token }.into(),
             (401 | 403, _) => Error::Gated { repository, page, has_token }.into(),
             (status, _) => {
-                let said = heard.header("x-error-message").map(shown).map_or_else(String::new, |said| format!(": {said}"));
+                let said =
+                    heard.header("x-error-message").map(shown).map_or_else(String::new, |said| format!(": {said}"));
                 Error::Refused { host, status, what: wanted.to_string(), said }.into()
             }
         }
@@ -270,6 +266,7 @@ fn read_remote(heard: &Heard, listing: &Listing, path: &str, location: Url, what
     let is_digest = |tag: &&str| matches!(tag.len(), 40 | 64) && is_hex(tag);
     let etag = etag.filter(is_digest).ok_or_else(|| nonsense("it says no checksum of the file"))?;
     let size = heard.header("x-linked-size").or_else(|| heard.header("content-length"));
-    let size = size.and_then(|size| size.parse().ok()).ok_or_else(|| nonsense("it does not say how long the file is"))?;
+    let size =
+        size.and_then(|size| size.parse().ok()).ok_or_else(|| nonsense("it does not say how long the file is"))?;
     Ok(Remote { path: path.to_owned(), etag: etag.to_owned(), size, location })
 }

@@ -68,7 +68,8 @@ impl Download<'_> {
             if self.attempt(remote, &blob).await? {
                 return Ok(());
             }
-            self.watch.say(&format!("{}: the checksum is wrong; it is fetched once more from its beginning", remote.path));
+            self.watch
+                .say(&format!("{}: the checksum is wrong; it is fetched once more from its beginning", remote.path));
             self.watch.lost(remote.size);
         }
         Err(Error::Checksum { repository: id.clone(), file: remote.path.clone() })
@@ -89,7 +90,8 @@ impl Download<'_> {
             // a host that gives out whole files only, or has another file by now: from the beginning, in one go
             Err(Trouble::Passing { said, .. }) => {
                 self.watch.say(&format!("{}: {said}; it is fetched in one go", remote.path));
-                self.watch.lost(remote.size - part.missing(u64::MAX).iter().map(|run| run.end - run.start).sum::<u64>());
+                self.watch
+                    .lost(remote.size - part.missing(u64::MAX).iter().map(|run| run.end - run.start).sum::<u64>());
                 part.forget()?;
                 source.in_parts.store(false, Ordering::Relaxed);
                 *source.tag.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -102,8 +104,15 @@ impl Download<'_> {
         let (digest, size, checked) = (remote.etag.clone(), remote.size, part.clone());
         let is_right = tokio::task::spawn_blocking(move || is_right(&checked.file, &digest, size)).await;
         let is_right = is_right.unwrap_or_else(|e| Err(e.into())).map_err(|e| Error::disk("read", blob, e))?;
-        let Some(part) = Arc::into_inner(part) else { return Err(Error::nonsense(&remote.path, "it is still written")) };
-        if is_right { part.keep(blob).map(|()| true) } else { part.discard(); Ok(false) }
+        let Some(part) = Arc::into_inner(part) else {
+            return Err(Error::nonsense(&remote.path, "it is still written"));
+        };
+        if is_right {
+            part.keep(blob).map(|()| true)
+        } else {
+            part.discard();
+            Ok(false)
+        }
     }
 
     /// All pieces that are missing. What is passing here is passing for pieces alone.
@@ -192,14 +201,7 @@ impl Download<'_> {
     }
 
     /// Writes what an answer holds.
-    async fn take(
-        &self,
-        source: &Source<'_>,
-        heard: Heard,
-        url: &Url,
-        at: &mut u64,
-        end: u64,
-    ) -> Result<(), End> {
+    async fn take(&self, source: &Source<'_>, heard: Heard, url: &Url, at: &mut u64, end: u64) -> Result<(), End> {
         let size = source.remote.size;
         match heard.status {
             206 => {

@@ -180,7 +180,9 @@ fn in_folder(free: u64, folder: &Path) -> String {
 fn gated(repository: &RepoId, page: &str, has_token: bool) -> String {
     let then = match has_token {
         true => "with the account whose token HF_TOKEN holds; the token itself has to allow reading gated repositories",
-        false => "with an account, and set HF_TOKEN to a token of that account (https://huggingface.co/settings/tokens)",
+        false => {
+            "with an account, and set HF_TOKEN to a token of that account (https://huggingface.co/settings/tokens)"
+        }
     };
     format!("{repository} is handed out to those who have accepted its licence: accept it at {page} {then}")
 }

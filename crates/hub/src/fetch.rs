@@ -71,10 +71,10 @@ impl Fetching {
     /// # Errors
     /// Nothing is.
     pub fn listing_here(&self, repository: &RepoId, revision: &str) -> Result<Listing> {
-        let commit = self.cache.commit(repository, revision).ok_or_else(|| Error::Offline {
-            repository: repository.clone(),
-            revision: revision.to_owned(),
-        })?;
+        let commit = self
+            .cache
+            .commit(repository, revision)
+            .ok_or_else(|| Error::Offline { repository: repository.clone(), revision: revision.to_owned() })?;
         Ok(Listing {
             files: self.cache.files(repository, &commit),
             repository: repository.clone(),
@@ -156,7 +156,11 @@ impl Fetching {
 /// Files with different bytes; of those with the same, one.
 fn distinct(planned: &Planned) -> impl Iterator<Item = &Remote> {
     let files = &planned.files;
-    files.iter().enumerate().filter(|(at, file)| files[..*at].iter().all(|known| known.etag != file.etag)).map(|(_, f)| f)
+    files
+        .iter()
+        .enumerate()
+        .filter(|(at, file)| files[..*at].iter().all(|known| known.etag != file.etag))
+        .map(|(_, f)| f)
 }
 
 /// The nearest folder above that is there.

@@ -169,7 +169,8 @@ impl Models {
     fn snapshot(&self, source: &Source) -> Result<PathBuf> {
         let wrong = || Error::nonsense(&source.repository, "its record is damaged");
         let id = RepoId::parse(&source.repository).ok_or_else(wrong)?;
-        let snapshot = self.cache.snapshot(&id, Some(&source.commit).filter(|commit| is_commit(commit)).ok_or_else(wrong)?);
+        let snapshot =
+            self.cache.snapshot(&id, Some(&source.commit).filter(|commit| is_commit(commit)).ok_or_else(wrong)?);
         std::path::absolute(&snapshot).map_err(|e| Error::disk("find", &snapshot, e))
     }
 
@@ -179,7 +180,8 @@ impl Models {
     /// The disk.
     pub fn forget(&self, model: &str) -> Result<()> {
         let Some(whole) = self.find(model) else { return Ok(()) };
-        let ids: Vec<RepoId> = whole.held.sources.iter().filter_map(|source| RepoId::parse(&source.repository)).collect();
+        let ids: Vec<RepoId> =
+            whole.held.sources.iter().filter_map(|source| RepoId::parse(&source.repository)).collect();
         self.begin(model, &ids)?;
         fs::remove_dir_all(&whole.folder).map_err(|e| Error::disk("remove", &whole.folder, e))
     }

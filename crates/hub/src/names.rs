@@ -73,7 +73,8 @@ mod tests {
         assert_eq!(RepoId::parse("black-forest-labs/FLUX.1-dev").map(|id| id.folder()).as_deref(), {
             Some("models--black-forest-labs--FLUX.1-dev")
         });
-        for bad in ["", "a", "a/b/c", "../b", "a/..", "a/.b", "-a/b", "a b/c", "a/b\n", "/a/b", "a\\b/c", "a/b--/../c"] {
+        for bad in ["", "a", "a/b/c", "../b", "a/..", "a/.b", "-a/b", "a b/c", "a/b\n", "/a/b", "a\\b/c", "a/b--/../c"]
+        {
             assert_eq!(RepoId::parse(bad), None, "{bad:?}");
         }
     }
@@ -84,9 +85,10 @@ mod tests {
             assert!(is_writable(good), "{good}");
         }
         let long = "a".repeat(256);
-        for bad in
-            ["", "/a", "../a", "a/../b", "a/./b", "a//b", "a/", "..", "a\\..\\b", "C:/a", "a:b", "a\u{7}", "a\nb", "a\0", &long]
-        {
+        for bad in [
+            "", "/a", "../a", "a/../b", "a/./b", "a//b", "a/", "..", "a\\..\\b", "C:/a", "a:b", "a\u{7}", "a\nb",
+            "a\0", &long,
+        ] {
             assert!(!is_writable(bad), "{bad:?}");
         }
     }

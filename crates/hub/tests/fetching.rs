@@ -10,20 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fake::{COMMIT, Door, Fake, Fault, sha256};
-use scumble_hub::{
-    Cache, Client, Error, Fetching, Hub, Listing, Patience, Planned, RepoId, Unwatched, Watch,
-};
+use scumble_hub::{Cache, Client, Error, Fetching, Hub, Listing, Patience, Planned, RepoId, Unwatched, Watch};
 use tokio::sync::Notify;
 
 const NAME: &str = "owner/model";
 /// More than one piece for each of the connections here.
 const LARGE: usize = 9 * 1024 * 1024 + 5;
-const QUICK: Patience = Patience {
-    tries: 4,
-    first: Duration::ZERO,
-    longest: Duration::ZERO,
-    silence: Duration::from_secs(20),
-};
+const QUICK: Patience =
+    Patience { tries: 4, first: Duration::ZERO, longest: Duration::ZERO, silence: Duration::from_secs(20) };
 
 fn id() -> RepoId {
     RepoId::parse(NAME).unwrap()
@@ -82,7 +76,11 @@ impl Desk {
         fn collect(folder: &Path, found: &mut Vec<String>) {
             for entry in std::fs::read_dir(folder).into_iter().flatten() {
                 let path = entry.unwrap().path();
-                if path.is_dir() && !path.is_symlink() { collect(&path, found) } else { found.push(path.display().to_string()) }
+                if path.is_dir() && !path.is_symlink() {
+                    collect(&path, found)
+                } else {
+                    found.push(path.display().to_string())
+                }
             }
         }
         let mut found = Vec::new();
@@ -146,7 +144,8 @@ async fn the_token_goes_to_the_hub_and_not_to_where_it_redirects() {
 
 #[tokio::test]
 async fn who_has_not_accepted_a_licence_is_told_where_and_with_what() {
-    for (token, words) in [(None, "set HF_TOKEN to a token"), (Some("other"), "the account whose token HF_TOKEN holds")] {
+    for (token, words) in [(None, "set HF_TOKEN to a token"), (Some("other"), "the account whose token HF_TOKEN holds")]
+    {
         let desk = Desk::with(token, QUICK).await;
         desk.fake.repo(NAME, |repo| repo.door = Door::Gated("s3cret"));
         assert!(desk.listing().await.unwrap().is_gated);
@@ -319,7 +318,8 @@ async fn an_address_that_has_ended_is_asked_for_anew() {
     desk.fake.set(|world| world.far.extend([Fault::Status(403, None), Fault::Cut(1000), Fault::Status(403, None)]));
     desk.fetch().await.unwrap();
     desk.is_right();
-    let heads = desk.fake.asked().iter().filter(|asked| asked.method == "HEAD" && asked.path.contains("w.safe")).count();
+    let heads =
+        desk.fake.asked().iter().filter(|asked| asked.method == "HEAD" && asked.path.contains("w.safe")).count();
     assert_eq!(heads, 3, "the plan's, and one for each address that had ended");
 }
 

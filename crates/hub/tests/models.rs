@@ -7,9 +7,7 @@ mod fake;
 use std::path::Path;
 
 use fake::{COMMIT, Fake};
-use scumble_hub::{
-    Cache, Client, Fetching, Held, HeldFile, Hub, Models, Patience, RepoId, Source, Unwatched,
-};
+use scumble_hub::{Cache, Client, Fetching, Held, HeldFile, Hub, Models, Patience, RepoId, Source, Unwatched};
 
 struct Desk {
     _folder: tempfile::TempDir,

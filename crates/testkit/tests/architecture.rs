@@ -55,7 +55,8 @@ fn every_crate_depends_only_on_those_below_it() {
 
 #[test]
 fn only_the_command_line_reads_the_environment() {
-    for name in ["api", "engine", "fetch", "files", "hub", "kernels", "pictures", "providers", "server", "store", "worker"]
+    for name in
+        ["api", "engine", "fetch", "files", "hub", "kernels", "pictures", "providers", "server", "store", "worker"]
     {
         // what pages show people who write programs is text, and reads nothing
         let shown = Path::new("pages/snippets.rs");

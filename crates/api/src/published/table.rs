@@ -9,12 +9,11 @@ const APACHE: Licence = Licence { name: "Apache-2.0", limit: None };
 const MIT: Licence = Licence { name: "MIT", limit: None };
 const FLUX_DEV: Licence =
     Licence { name: "FLUX.1 [dev] Non-Commercial License", limit: Some("for non-commercial use") };
-const STABILITY: Licence = Licence {
-    name: "Stability AI Community License",
-    limit: Some("free below a revenue of 1 million USD a year"),
-};
+const STABILITY: Licence =
+    Licence { name: "Stability AI Community License", limit: Some("free below a revenue of 1 million USD a year") };
 const LLAMA: Licence = Licence { name: "Llama 3.1 Community License", limit: None };
-const RAIL: Licence = Licence { name: "CreativeML Open RAIL-M", limit: Some("with restrictions on what it is used for") };
+const RAIL: Licence =
+    Licence { name: "CreativeML Open RAIL-M", limit: Some("with restrictions on what it is used for") };
 const OMNIGEN: Licence = Licence {
     name: "Apache-2.0",
     limit: Some("its language model descends from one for research, the Qwen Research License"),
@@ -63,14 +62,7 @@ const AURA: &[Part] =
 const F_LITE: &[Part] =
     &[INDEX, tokenizer("tokenizer"), weights("text_encoder", TRANSFORMERS), weights("dit_model", DIFFUSERS), VAE];
 
-const OMNIGEN_2: &[Part] = &[
-    INDEX,
-    SCHEDULER,
-    tokenizer("processor"),
-    weights("mllm", TRANSFORMERS),
-    TRANSFORMER,
-    VAE,
-];
+const OMNIGEN_2: &[Part] = &[INDEX, SCHEDULER, tokenizer("processor"), weights("mllm", TRANSFORMERS), TRANSFORMER, VAE];
 
 /// Llama is the owner's to fetch: its licence wants that.
 const LLAMA_8B: Repository = Repository {
@@ -188,11 +180,7 @@ pub static PUBLISHED: &[Published] = &[
         endpoints: &["fal-ai/aura-flow"],
         repositories: &[own("fal/AuraFlow-v0.3", APACHE, false, AURA)],
         variants: &[
-            Variant {
-                name: "fp16",
-                bytes: 13_700_000_000 + AURA_BESIDE,
-                form: Form::Folder { word: Some("fp16") },
-            },
+            Variant { name: "fp16", bytes: 13_700_000_000 + AURA_BESIDE, form: Form::Folder { word: Some("fp16") } },
             folder("fp32", 27_400_000_000 + 4_890_000_000 + 335_000_000),
             file("q8_0", 7_350_000_000 + AURA_BESIDE, "city96/AuraFlow-v0.3-gguf", "aura_flow_0.3-Q8_0.gguf"),
         ],

@@ -78,9 +78,11 @@ pub(crate) fn lost(whole: &Whole) -> Option<String> {
             whole.model, whole.held.variant
         )),
         ([one], _) => Some(format!("of {}, which was fetched, {one} is gone; {again}", whole.model)),
-        ([one, rest @ ..], _) => {
-            Some(format!("of {}, which was fetched, {one} and {} more files are gone; {again}", whole.model, rest.len()))
-        }
+        ([one, rest @ ..], _) => Some(format!(
+            "of {}, which was fetched, {one} and {} more files are gone; {again}",
+            whole.model,
+            rest.len()
+        )),
     }
 }
 

@@ -9,8 +9,8 @@ use scumble_api::published::PUBLISHED;
 use scumble_worker::makers::Makers;
 use scumble_worker::{ModelConfig, ModelsConfig};
 
-use super::hub::{all_fetched, usable};
 use super::file::{ModelSection, OneOrMore, WorkerSection};
+use super::hub::{all_fetched, usable};
 use crate::failure::Failure;
 use crate::meant;
 
@@ -40,7 +40,8 @@ pub(super) fn config(
         models.entry(id.clone()).or_default().weights = Some(folder.clone());
     }
     for whole in all_fetched() {
-        let (Some(folder), Some(model)) = (usable(&whole), PUBLISHED.iter().find(|model| model.name == whole.model)) else {
+        let (Some(folder), Some(model)) = (usable(&whole), PUBLISHED.iter().find(|model| model.name == whole.model))
+        else {
             continue;
         };
         // what the owner names goes before what was fetched

@@ -78,15 +78,7 @@ impl Adapters {
     }
 
     fn remote<'a>(&'a self, url: &'a str, max_bytes: u64, lasting: bool) -> Remote<'a> {
-        Remote {
-            url,
-            json: true,
-            max_bytes,
-            lasting,
-            pickles: false,
-            pass: self.config.hub.pass(),
-            spoken: None,
-        }
+        Remote { url, json: true, max_bytes, lasting, pickles: false, pass: self.config.hub.pass(), spoken: None }
     }
 
     async fn listing(&self, repository: &Repository, watch: &dyn Watch) -> Result<Listing, Trouble> {

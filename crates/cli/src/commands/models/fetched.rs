@@ -16,8 +16,10 @@ use crate::settings::{fetched, fetched_models, lost, usable};
 pub(super) fn list(all: &[Whole], config: &ModelsConfig) -> String {
     let mut lines = String::new();
     for whole in all {
-        let endpoints = PUBLISHED.iter().find(|model| model.name == whole.model).map_or(&[][..], |model| model.endpoints);
-        let from: Vec<_> = whole.held.sources.iter().map(|source| format!("{}@{}", source.repository, source.revision)).collect();
+        let endpoints =
+            PUBLISHED.iter().find(|model| model.name == whole.model).map_or(&[][..], |model| model.endpoints);
+        let from: Vec<_> =
+            whole.held.sources.iter().map(|source| format!("{}@{}", source.repository, source.revision)).collect();
         lines += &format!(
             "  {}  {}  {}  {}\n      answers {}\n      from {}\n",
             whole.model,
@@ -30,7 +32,9 @@ pub(super) fn list(all: &[Whole], config: &ModelsConfig) -> String {
     }
     let begun = fetched_models().map(|models| {
         let begun = PUBLISHED.iter().filter(|model| models.has_begun(model.name));
-        begun.map(|model| format!("  {}: begun; `scumble models pull {}` goes on\n", model.name, model.endpoints[0])).collect()
+        begun
+            .map(|model| format!("  {}: begun; `scumble models pull {}` goes on\n", model.name, model.endpoints[0]))
+            .collect()
     });
     lines += &begun.unwrap_or_else(String::new);
     if lines.is_empty() { lines } else { format!("\nFetched:\n{lines}") }
@@ -41,7 +45,8 @@ fn how(whole: &Whole, config: &ModelsConfig) -> String {
     match (lost(whole), usable(whole)) {
         (Some(why), _) => why,
         (None, Some(folder)) => {
-            let own = config.models.values().find(|own| own.weights.as_deref() == Some(folder)).and_then(|own| own.dtype);
+            let own =
+                config.models.values().find(|own| own.weights.as_deref() == Some(folder)).and_then(|own| own.dtype);
             let named = config.device.as_deref().unwrap_or("cpu");
             kind(folder, named, own).map_or_else(|why| why, |kind| format!("runs on {named} in {kind}"))
         }

@@ -39,7 +39,8 @@ pub(crate) fn models(args: &Args) -> Result<(), Failure> {
             match json {
                 true => out::pretty(&whole(endpoint, &standing, &config)),
                 false => {
-                    let variants = published(id).map_or_else(String::new, |model| format!("\n{}", variants::list(model)));
+                    let variants =
+                        published(id).map_or_else(String::new, |model| format!("\n{}", variants::list(model)));
                     out::result(&(faces::terminal_page(endpoint, &standing) + &variants))
                 }
             }

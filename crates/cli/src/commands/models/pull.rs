@@ -68,7 +68,8 @@ fn what(endpoint: &'static Endpoint, wanted: Option<&str>) -> Result<(&'static P
     if !engine_runs(endpoint) {
         return Err(Failure::Weights(format!("nothing is fetched: {}", advice(endpoint))));
     }
-    let names = |all: &mut dyn Iterator<Item = &Variant>| all.map(|variant| variant.name).collect::<Vec<_>>().join(", ");
+    let names =
+        |all: &mut dyn Iterator<Item = &Variant>| all.map(|variant| variant.name).collect::<Vec<_>>().join(", ");
     let variant = match wanted {
         None => &model.variants[0],
         Some(name) => model.variant(name).ok_or_else(|| {
@@ -152,7 +153,9 @@ impl Pull<'_> {
     async fn of_repository(&self, is_own: bool, repository: &Repository) -> Result<Wanted, Failure> {
         let from = self.args.from.as_ref().filter(|_| is_own);
         let listing = match from {
-            Some(From { repository, revision }) => self.listing_of(repository, revision.as_deref().unwrap_or(MAIN)).await?,
+            Some(From { repository, revision }) => {
+                self.listing_of(repository, revision.as_deref().unwrap_or(MAIN)).await?
+            }
             None => self.listing(repository.id, MAIN).await?,
         };
         let (word, without) = match self.variant.form {
@@ -163,7 +166,9 @@ impl Pull<'_> {
         let choice = Choice { parts: repository.parts, word, without, small_only: self.args.tokenizers };
         let chosen = match choose(&listing, choice) {
             // another's copy may hold one set alone, under plain names
-            Err(Error::Lacks { .. }) if from.is_some() && word.is_some() => choose(&listing, Choice { word: None, ..choice }),
+            Err(Error::Lacks { .. }) if from.is_some() && word.is_some() => {
+                choose(&listing, Choice { word: None, ..choice })
+            }
             chosen => chosen,
         };
         let licence = if from.is_some() { None } else { Some(repository.licence) };
@@ -183,7 +188,12 @@ impl Pull<'_> {
         .map_err(failure)
     }
 
-    async fn planned(&self, listing: Listing, chosen: Vec<Chosen>, licence: Option<Licence>) -> Result<Wanted, Failure> {
+    async fn planned(
+        &self,
+        listing: Listing,
+        chosen: Vec<Chosen>,
+        licence: Option<Licence>,
+    ) -> Result<Wanted, Failure> {
         let page = self.fetching.client.page(&listing.repository);
         let licence = match licence {
             Some(licence) => terms(licence),
@@ -221,13 +231,12 @@ impl Pull<'_> {
     fn keep(&self, wanted: &[Wanted]) -> Result<(), Failure> {
         let single_files = match self.variant.form {
             Form::Folder { .. } => BTreeMap::new(),
-            Form::File { component, file, .. } => BTreeMap::from([(component.to_owned(), single_file(component, file))]),
+            Form::File { component, file, .. } => {
+                BTreeMap::from([(component.to_owned(), single_file(component, file))])
+            }
         };
-        let held = Held {
-            variant: self.variant.name.to_owned(),
-            sources: wanted.iter().map(source).collect(),
-            single_files,
-        };
+        let held =
+            Held { variant: self.variant.name.to_owned(), sources: wanted.iter().map(source).collect(), single_files };
         let folder = self.models.keep(self.model.name, &held).map_err(failure)?;
         if let Some(wrong) = self.unusable(&folder) {
             self.models.forget(self.model.name).map_err(failure)?;
