@@ -191,7 +191,10 @@ fn llama_is_found_where_the_settings_say() {
     let (code, said) = doctor(fast, "weights = \"fast\"\ncomponents = { text_encoder_4 = \"llama\" }");
     assert!(code == Some(0) && said.contains("runs here: 2;"), "{said}");
     // and it draws
-    desk.write("scumble.toml", &format!("[models.\"{fast}\"]\nweights = \"fast\"\ncomponents = {{ text_encoder_4 = \"llama\" }}\n"));
+    desk.write(
+        "scumble.toml",
+        &format!("[models.\"{fast}\"]\nweights = \"fast\"\ncomponents = {{ text_encoder_4 = \"llama\" }}\n"),
+    );
     let server = desk.serve(&["--config", "scumble.toml"]);
     let input = r#"{"prompt": "a fox", "image_size": {"width": 64, "height": 64}, "num_inference_steps": 1}"#;
     let head = format!("POST /run/{fast} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json", server.address);

@@ -13,7 +13,7 @@ use crate::watch::Watch;
 
 /// The largest list of a repository's files.
 const LIST_BYTES: u64 = 16 * 1024 * 1024;
-/// How much of a refusal is read for the hub's words.
+/// Characters of the hub's own words in a message.
 const WORDS: usize = 300;
 /// How often a hub may send on who asks for a file.
 const HOPS: usize = 5;
@@ -96,7 +96,7 @@ impl Client {
                 continue;
             }
             if heard.status != 200 {
-                return Err(self.refusal(&url, heard, repository, Wanted::List(revision)));
+                return Err(self.refusal(&url, &heard, repository, Wanted::List(revision)));
             }
             let mut text = Vec::new();
             while let Some(piece) = heard.next().await? {
@@ -140,7 +140,7 @@ impl Client {
                     continue;
                 }
                 (200, None) => url,
-                _ => return Err(self.refusal(&url, heard, &listing.repository, Wanted::File(path))),
+                _ => return Err(self.refusal(&url, &heard, &listing.repository, Wanted::File(path))),
             };
             return read_remote(&heard, listing, path, location, what).map_err(Trouble::Final);
         }
@@ -160,7 +160,7 @@ impl Client {
     }
 
     /// What a status that is no answer means.
-    pub(crate) fn refusal(&self, url: &Url, heard: Heard, repository: &RepoId, wanted: Wanted<'_>) -> Trouble {
+    pub(crate) fn refusal(&self, url: &Url, heard: &Heard, repository: &RepoId, wanted: Wanted<'_>) -> Trouble {
         let host = url.host_str().unwrap_or_default().to_owned();
         let (page, has_token) = (self.page(repository), self.hub.pass().is_some());
         let repository = repository.clone();
@@ -168,12 +168,12 @@ impl Client {
         match (heard.status, code) {
             (429, _) => Trouble::Passing {
                 said: format!("{host} asks to wait (429)"),
-                after: pause(&heard),
+                after: pause(heard),
                 too_many: Some(host),
             },
             (408 | 425 | 500..=599, _) => {
                 let said = format!("{host} answered {}", heard.status);
-                Trouble::Passing { said, after: pause(&heard), too_many: None }
+                Trouble::Passing { said, after: pause(heard), too_many: None }
             }
             (_, "GatedRepo") => Error::Gated { repository, page, has_token }.into(),
             (_, "RevisionNotFound") => {
@@ -269,4 +269,36 @@ fn read_remote(heard: &Heard, listing: &Listing, path: &str, location: Url, what
     let size =
         size.and_then(|size| size.parse().ok()).ok_or_else(|| nonsense("it does not say how long the file is"))?;
     Ok(Remote { path: path.to_owned(), etag: etag.to_owned(), size, location })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_public_hub_leads_nobody_into_a_private_network() {
+        let patience = Patience::default();
+        let private = Url::parse("http://127.0.0.1:9/x").expect("a URL");
+        let refused = Client::new(Hub::default(), patience).ask(Method::GET, &private, &[], 1).await;
+        let is_private = |error| matches!(error, Trouble::Final(Error::Fetch(scumble_fetch::Error::Private { .. })));
+        assert!(refused.is_err_and(is_private));
+        // one that the owner named may be there itself; nobody answers here
+        let own = Hub::new("http://127.0.0.1:9", None).expect("a hub");
+        let refused = Client::new(own, patience).ask(Method::GET, &private, &[], 1).await;
+        assert!(matches!(refused, Err(Trouble::Passing { .. })));
+    }
+
+    #[test]
+    fn a_list_without_a_commit_or_with_names_that_lead_elsewhere_is_none() {
+        let id = RepoId::parse("a/b").expect("a name");
+        let read = |text: &str| read_listing(text.as_bytes(), &id, "main");
+        let commit = "0".repeat(40);
+        let fine = format!(r#"{{"sha": "{commit}", "gated": "manual", "siblings": [{{"rfilename": "x/y.json"}}]}}"#);
+        let listing = read(&fine).expect("a list");
+        assert_eq!((listing.files, listing.is_gated, listing.commit), (vec!["x/y.json".to_owned()], true, commit));
+        for bad in ["", "[]", "{}", r#"{"sha": "main", "siblings": []}"#, &fine.replace("siblings", "files")] {
+            assert!(matches!(read(bad), Err(Error::Nonsense { .. })), "{bad}");
+        }
+        assert!(matches!(read(&fine.replace("x/y", "../y")), Err(Error::Hostile { .. })));
+    }
 }

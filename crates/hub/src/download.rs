@@ -226,7 +226,7 @@ impl Download<'_> {
             }
             _ => {
                 let wanted = Wanted::File(&source.remote.path);
-                return Err(self.client.refusal(url, heard, &self.listing.repository, wanted).into());
+                return Err(self.client.refusal(url, &heard, &self.listing.repository, wanted).into());
             }
         }
         source.is_of_one_version(&heard)?;

@@ -35,6 +35,9 @@ pub struct Held {
     /// Components whose weights are in one file, by the file's path in the folder: the rest is the base that it goes with.
     #[serde(default)]
     pub single_files: BTreeMap<String, String>,
+    /// What was fetched for it before, and is not part of it any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<Source>,
 }
 
 /// A repository, and what was taken of it.
@@ -107,26 +110,25 @@ impl Models {
         Some(Whole { model: model.to_owned(), folder, held, gone })
     }
 
-    /// Notes that a model is on its way, and from where: what is left of that can be found then.
+    /// Notes that these files of a model are on their way: what is left of that can be found then.
     ///
     /// # Errors
     /// The disk.
-    pub fn begin(&self, model: &str, repositories: &[RepoId]) -> Result<()> {
-        let path = self.begun(model);
+    pub fn begin(&self, model: &str, held: &Held) -> Result<()> {
+        let mut sources = self.begun_of(model);
+        sources.extend(held.sources.iter().filter(|source| !sources.contains(source)).cloned().collect::<Vec<_>>());
+        let (path, all) = (self.begun(model), Held { variant: held.variant.clone(), sources, ..Held::default() });
         make_parent(&path)?;
-        let mut all: BTreeSet<String> = self.begun_from(model).iter().map(ToString::to_string).collect();
-        all.extend(repositories.iter().map(ToString::to_string));
-        let text: String = all.iter().map(|id| format!("{id}\n")).collect();
-        fs::write(&path, text).map_err(|e| Error::disk("write", &path, e))
+        write(&path, &all)
     }
 
     fn begun(&self, model: &str) -> PathBuf {
         self.home.join(format!("{model}.{BEGUN}"))
     }
 
-    fn begun_from(&self, model: &str) -> Vec<RepoId> {
-        let text = fs::read_to_string(self.begun(model)).unwrap_or_default();
-        text.lines().filter_map(RepoId::parse).collect()
+    fn begun_of(&self, model: &str) -> Vec<Source> {
+        let text = fs::read(self.begun(model)).unwrap_or_default();
+        serde_json::from_slice::<Held>(&text).map(|held| held.sources).unwrap_or_default()
     }
 
     /// Makes a model's folder of files that are all here. It takes the place of the one before.
@@ -137,7 +139,15 @@ impl Models {
         let folder = self.home.join(model);
         let aside = beside(&folder);
         make_parent(&aside)?;
-        let made = self.make(&aside, held).and_then(|()| swap(&aside, &folder));
+        // files that were fetched for it before are still to be found when it is removed
+        let mut former = self.begun_of(model);
+        former.extend(
+            self.find(model).into_iter().flat_map(|Whole { held, .. }| held.sources.into_iter().chain(held.former)),
+        );
+        former.retain(|source| !held.sources.contains(source));
+        former.dedup();
+        let held = Held { former, ..held.clone() };
+        let made = self.make(&aside, &held).and_then(|()| swap(&aside, &folder));
         if made.is_err() {
             let _ = fs::remove_dir_all(&aside);
         }
@@ -161,8 +171,7 @@ impl Models {
         }
         let record = folder.join(RECORD);
         make_parent(&record)?;
-        let text = serde_json::to_vec_pretty(held).map_err(|e| Error::nonsense(RECORD, e.to_string()))?;
-        fs::write(&record, text).map_err(|e| Error::disk("write", &record, e))
+        write(&record, held)
     }
 
     /// Where the files of a source are, as links that hold from anywhere.
@@ -180,9 +189,7 @@ impl Models {
     /// The disk.
     pub fn forget(&self, model: &str) -> Result<()> {
         let Some(whole) = self.find(model) else { return Ok(()) };
-        let ids: Vec<RepoId> =
-            whole.held.sources.iter().filter_map(|source| RepoId::parse(&source.repository)).collect();
-        self.begin(model, &ids)?;
+        self.begin(model, &whole.held)?;
         fs::remove_dir_all(&whole.folder).map_err(|e| Error::disk("remove", &whole.folder, e))
     }
 
@@ -197,23 +204,28 @@ impl Models {
     /// # Errors
     /// The disk.
     pub fn remove(&self, model: &str, others: &[&str]) -> Result<Option<u64>> {
-        let (whole, begun) = (self.find(model), self.begun_from(model));
+        let (whole, begun) = (self.find(model), self.begun_of(model));
         if whole.is_none() && begun.is_empty() {
             return Ok(None);
         }
-        let used: BTreeSet<(String, String, String)> =
-            others.iter().filter_map(|other| self.find(other)).flat_map(|other| paths_of(&other.held)).collect();
-        let mut repositories: BTreeSet<RepoId> = begun.into_iter().collect();
-        if let Some(whole) = &whole {
+        let others = others.iter().filter_map(|other| self.find(other));
+        let used: BTreeSet<_> = others.flat_map(|other| paths_of(&other.held.sources)).collect();
+        let mut own = begun;
+        if let Some(Whole { folder, held, .. }) = whole {
             // the folder first: what is half removed is not found
-            fs::remove_dir_all(&whole.folder).map_err(|e| Error::disk("remove", &whole.folder, e))?;
-            for (repository, commit, path) in paths_of(&whole.held).into_iter().filter(|path| !used.contains(path)) {
-                let Some(id) = RepoId::parse(&repository) else { continue };
-                if is_commit(&commit) && is_writable(&path) {
-                    let _ = fs::remove_file(self.cache.snapshot(&id, &commit).join(&path));
-                }
-                repositories.insert(id);
+            fs::remove_dir_all(&folder).map_err(|e| Error::disk("remove", &folder, e))?;
+            own.extend(held.sources.into_iter().chain(held.former));
+        }
+        let mut repositories = BTreeSet::new();
+        for (repository, commit, path) in paths_of(&own) {
+            let Some(id) = RepoId::parse(&repository).filter(|_| is_commit(&commit) && is_writable(&path)) else {
+                continue;
+            };
+            let link = self.cache.snapshot(&id, &commit).join(&path);
+            if !used.contains(&(repository, commit, path)) {
+                let _ = fs::remove_file(link);
             }
+            repositories.insert(id);
         }
         let freed = repositories.iter().map(|id| self.sweep(id)).sum::<Result<u64>>()?;
         let _ = fs::remove_file(self.begun(model));
@@ -266,13 +278,18 @@ fn taken(found: &fs::Metadata) -> u64 {
     found.len()
 }
 
+fn write(path: &Path, held: &Held) -> Result<()> {
+    let text = serde_json::to_vec_pretty(held).map_err(|e| Error::nonsense(RECORD, e.to_string()))?;
+    fs::write(path, text).map_err(|e| Error::disk("write", path, e))
+}
+
 /// Repository, commit and path of each file.
-fn paths_of(held: &Held) -> Vec<(String, String, String)> {
+fn paths_of(sources: &[Source]) -> Vec<(String, String, String)> {
     let of = |source: &Source| {
         let (repository, commit) = (source.repository.clone(), source.commit.clone());
         source.files.iter().map(move |file| (repository.clone(), commit.clone(), file.from.clone())).collect::<Vec<_>>()
     };
-    held.sources.iter().flat_map(of).collect()
+    sources.iter().flat_map(of).collect()
 }
 
 /// The blobs that links below a folder lead to.

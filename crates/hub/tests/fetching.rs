@@ -77,9 +77,9 @@ impl Desk {
             for entry in std::fs::read_dir(folder).into_iter().flatten() {
                 let path = entry.unwrap().path();
                 if path.is_dir() && !path.is_symlink() {
-                    collect(&path, found)
+                    collect(&path, found);
                 } else {
-                    found.push(path.display().to_string())
+                    found.push(path.display().to_string());
                 }
             }
         }

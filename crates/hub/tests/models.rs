@@ -64,7 +64,7 @@ async fn a_model_is_one_folder_wherever_its_parts_come_from() {
     let desk = Desk::new().await;
     assert!(desk.models.find("Model").is_none());
     let held = desk.held().await;
-    desk.models.begin("Model", &[RepoId::parse("own/model").unwrap()]).unwrap();
+    desk.models.begin("Model", &held).unwrap();
     let folder = desk.models.keep("Model", &held).unwrap();
     let whole = desk.models.find("Model").unwrap();
     assert_eq!((&whole.folder, &whole.held, whole.bytes()), (&folder, &held, 200_004));
@@ -74,10 +74,17 @@ async fn a_model_is_one_folder_wherever_its_parts_come_from() {
     // and again over it
     let fewer = Held { variant: "fp16".to_owned(), sources: held.sources[..1].to_vec(), ..Held::default() };
     desk.models.keep("Model", &fewer).unwrap();
-    assert_eq!(desk.models.find("Model").unwrap().held, fewer);
+    let found = desk.models.find("Model").unwrap().held;
+    assert_eq!(
+        (&found.variant, &found.sources, &found.former[..]),
+        (&fewer.variant, &fewer.sources, &held.sources[1..])
+    );
     assert!(!folder.join("text_encoder_4").exists());
     let entries = std::fs::read_dir(folder.parent().unwrap()).unwrap().count();
     assert_eq!(entries, 1, "nothing else is left there");
+    // what it was made of before goes with it
+    assert!(desk.models.remove("Model", &[]).unwrap().unwrap() >= 200_000);
+    assert!(!desk.there("own/model") && !desk.there("other/encoder"));
 }
 
 #[tokio::test]
@@ -136,13 +143,15 @@ async fn what_other_tools_keep_of_the_same_repository_stays() {
 #[tokio::test]
 async fn what_was_begun_and_never_ended_can_be_removed() {
     let desk = Desk::new().await;
-    desk.models.begin("Model", &[RepoId::parse("own/model").unwrap()]).unwrap();
-    desk.source("own/model", "").await;
+    // of one repository all has come
+    let held = Held { sources: vec![desk.source("own/model", "").await], ..Held::default() };
+    desk.models.begin("Model", &held).unwrap();
+    assert!(desk.models.has_begun("Model") && desk.models.find("Model").is_none());
     let blobs = desk.fetching.cache.repository(&RepoId::parse("own/model").unwrap()).join("blobs");
     let part = format!("{}.scumble-part", "a".repeat(64));
     std::fs::write(blobs.join(&part), vec![1; 50_000]).unwrap();
     std::fs::write(blobs.join("b.incomplete"), b"another tool's").unwrap();
     let freed = desk.models.remove("Model", &[]).unwrap().unwrap();
-    assert!(freed >= 50_000, "{freed}");
+    assert!(freed >= 150_000, "{freed}");
     assert!(!blobs.join(part).exists() && blobs.join("b.incomplete").exists());
 }

@@ -168,7 +168,8 @@ async fn a_model_that_cannot_fit_says_what_would_and_idle_ones_go() {
     let small = ModelsConfig { memory: Some(10_000), ..pair.config() };
     let said = loads(&Models::new(&small).unwrap(), flux).await.unwrap_err().to_string();
     assert!(said.contains("MB of memory") && said.contains("[worker] memory"), "{said}");
-    let config = ModelsConfig { keep_alive: Some(Duration::from_millis(1)), preload: vec![FLUX.to_owned()], ..pair.config() };
+    let config =
+        ModelsConfig { keep_alive: Some(Duration::from_millis(1)), preload: vec![FLUX.to_owned()], ..pair.config() };
     let models = Arc::new(Models::new(&config).unwrap());
     assert!(loads(&models, flux).await.unwrap());
     let server = TestServer::answering(Setup::default(), Models::new(&config).unwrap()).await;

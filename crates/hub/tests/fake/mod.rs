@@ -219,8 +219,8 @@ async fn hub(State(fake): State<Fake>, method: Method, uri: Uri, headers: Header
                 return answer(302, &headers, Body::empty());
             }
             let etag = repo.etag.map_or_else(|| git_sha1(bytes), str::to_owned);
-            let (bytes, fault) = (bytes.clone(), fault);
-            let response = ranged(&bytes, headers.get("range").map(|range| range.to_str().unwrap()), fault);
+            let bytes = bytes.clone();
+            let response = ranged(&bytes, headers.get("range").map(|range| range.to_str().unwrap()), &fault);
             let (mut parts, body) = response.into_parts();
             for (name, value) in [("etag", format!("W/\"{etag}\"")), ("x-repo-commit", COMMIT.to_owned())] {
                 parts.headers.insert(name, value.parse().unwrap());
@@ -258,13 +258,13 @@ async fn bytes(State(fake): State<Fake>, method: Method, uri: Uri, headers: Head
     });
     let range = headers.get("range").map(|range| range.to_str().unwrap()).filter(|_| !no_ranges);
     let version = if let Fault::Version(version) = fault { version } else { "one" };
-    let mut response = ranged(&bytes, range, fault);
+    let mut response = ranged(&bytes, range, &fault);
     response.headers_mut().insert("etag", format!("\"{version}\"").parse().unwrap());
     response
 }
 
 /// A file, or the part of it that was asked for, with what goes wrong.
-fn ranged(bytes: &Bytes, range: Option<&str>, fault: Fault) -> Response<Body> {
+fn ranged(bytes: &Bytes, range: Option<&str>, fault: &Fault) -> Response<Body> {
     let parsed = range.and_then(|range| {
         let (start, last) = range.strip_prefix("bytes=")?.split_once('-')?;
         Some((start.parse::<usize>().ok()?, last.parse::<usize>().ok()?.min(bytes.len() - 1)))
@@ -282,10 +282,10 @@ fn ranged(bytes: &Bytes, range: Option<&str>, fault: Fault) -> Response<Body> {
     let body = match fault {
         Fault::Cut(after) => {
             let broken = Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
-            Body::from_stream(futures::stream::iter([Ok(cut(after)), broken]))
+            Body::from_stream(futures::stream::iter([Ok(cut(*after)), broken]))
         }
         Fault::Hang(after) => {
-            let first = futures::stream::iter([Ok::<_, std::io::Error>(cut(after))]);
+            let first = futures::stream::iter([Ok::<_, std::io::Error>(cut(*after))]);
             Body::from_stream(first.chain(futures::stream::pending()))
         }
         Fault::Corrupt => {
@@ -295,7 +295,7 @@ fn ranged(bytes: &Bytes, range: Option<&str>, fault: Fault) -> Response<Body> {
         }
         Fault::Longer(more) => {
             head.remove(0);
-            part = [&part[..], &vec![0; more]].concat().into();
+            part = [&part[..], &vec![0; *more]].concat().into();
             Body::from_stream(futures::stream::iter([Ok::<_, std::io::Error>(part)]))
         }
         Fault::None | Fault::Status(..) | Fault::Version(_) => Body::from(part),

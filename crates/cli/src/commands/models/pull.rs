@@ -118,8 +118,7 @@ impl Pull<'_> {
             missing => format!("{} are to come, {} are here", gigabytes(missing), gigabytes(all - missing)),
         });
         if !self.args.tokenizers {
-            let ids: Vec<RepoId> = wanted.iter().map(|wanted| wanted.planned.listing.repository.clone()).collect();
-            self.models.begin(self.model.name, &ids).map_err(failure)?;
+            self.models.begin(self.model.name, &self.held(&wanted)).map_err(failure)?;
         }
         self.bar.begin(all, all - missing);
         // what says of which class it is comes before what takes hours
@@ -229,15 +228,7 @@ impl Pull<'_> {
 
     /// Makes the model's folder, and makes sure that it can be used.
     fn keep(&self, wanted: &[Wanted]) -> Result<(), Failure> {
-        let single_files = match self.variant.form {
-            Form::Folder { .. } => BTreeMap::new(),
-            Form::File { component, file, .. } => {
-                BTreeMap::from([(component.to_owned(), single_file(component, file))])
-            }
-        };
-        let held =
-            Held { variant: self.variant.name.to_owned(), sources: wanted.iter().map(source).collect(), single_files };
-        let folder = self.models.keep(self.model.name, &held).map_err(failure)?;
+        let folder = self.models.keep(self.model.name, &self.held(wanted)).map_err(failure)?;
         if let Some(wrong) = self.unusable(&folder) {
             self.models.forget(self.model.name).map_err(failure)?;
             return Err(Failure::Weights(format!(
@@ -248,6 +239,18 @@ impl Pull<'_> {
         let ids = self.model.endpoints.join(", ");
         out::say(&format!("{} is here: `scumble run` and `scumble serve` find it for {ids}", self.model.name));
         out::result(&folder.display().to_string())
+    }
+
+    /// The account of all that is wanted.
+    fn held(&self, wanted: &[Wanted]) -> Held {
+        let single_files = match self.variant.form {
+            Form::Folder { .. } => BTreeMap::new(),
+            Form::File { component, file, .. } => {
+                BTreeMap::from([(component.to_owned(), single_file(component, file))])
+            }
+        };
+        let variant = self.variant.name.to_owned();
+        Held { variant, sources: wanted.iter().map(source).collect(), single_files, former: Vec::new() }
     }
 
     fn unusable(&self, folder: &Path) -> Option<String> {
