@@ -186,6 +186,8 @@ fn loras_are_merged_into_decoded_weights() {
     let lora = lora_file(&[
         ("lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight", &down),
         ("lora_unet_double_blocks_0_img_attn_qkv.lora_up.weight", &up),
+        // has no short form
+        ("lora_unet_single_blocks_0_linear2.diff", &noise(&mut generator, &[64, 320])),
     ]);
     let call = common::with_loras(Variant::Dev, vec![lora.write(&desk.file("lora.safetensors"), 1.0)]);
     let drawn = |source: Source| draw_with(&*open(source).unwrap(), &call);
@@ -273,8 +275,10 @@ fn components_must_be_what_they_are_named() {
     desk.is_same(&of(folder, None, &[("vae", vae.clone())]), folder);
     let error = refused(of(folder, None, &[("text_encoder", vae.clone())]));
     assert!(error.contains("holds an autoencoder; expected a CLIP text encoder"), "{error}");
-    let error = refused(of(folder, None, &[("text_encoder_4", vae)]));
-    assert!(error.contains("text_encoder_4") && error.contains("transformer, vae, text_encoder"), "{error}");
+    for path in [vae, folder.join("text_encoder")] {
+        let error = refused(of(folder, None, &[("text_encoder_4", path)]));
+        assert!(error.contains("text_encoder_4") && error.contains("transformer, vae, text_encoder"), "{error}");
+    }
     // another family's transformer
     let other = Desk::new(Variant::Sd35);
     let file = desk.file("sd35.safetensors");

@@ -15,7 +15,8 @@ use scumble_testkit::runner::Quiet;
 use scumble_worker::runner::{Local, Model, Request, Watch};
 
 fn starter() -> Local {
-    let source = scumble_worker::source(find("scumble/starter").unwrap(), None).unwrap();
+    let source =
+        scumble_worker::source(find("scumble/starter").unwrap(), &scumble_worker::ModelConfig::default()).unwrap();
     Local::new(Model { source, precision: Precision { device: Device::Cpu, dtype: None } })
 }
 
