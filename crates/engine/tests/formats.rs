@@ -12,7 +12,7 @@ use common::{drawn, lora_file, noise};
 use scumble_engine::families::names::Names;
 use scumble_engine::families::{self, auraflow, flux, sd35};
 use scumble_engine::rng::Generator;
-use scumble_engine::weights::{Precision, Source};
+use scumble_engine::weights::{Checkpoint, Precision, Source};
 use scumble_engine::{Call, DType, Device, Error, Pipeline, Result, Unobserved};
 use scumble_testkit::tiny::files::{self, Component, Format, Scales, Tensors, load, write_file};
 use scumble_testkit::tiny::{self, Variant};
@@ -194,6 +194,18 @@ fn loras_are_merged_into_decoded_weights() {
     let changed = drawn(desk.over_base(&file));
     assert_eq!(changed, drawn(Source::Folder(oracle.path().into())));
     assert_ne!(changed, desk.draw(oracle.path()));
+}
+
+/// Matrices stay as the file has them: that is what a model is said to take.
+#[test]
+fn quantised_matrices_count_as_what_they_take() {
+    let desk = Desk::new(Variant::Dev);
+    let file = desk.file("transformer.safetensors");
+    write_file(&file, Format::Fp8(Some(Scales::Marked)), &[desk.transformer()]);
+    let count = |source| families::numbers(&Checkpoint::open(source).unwrap()).unwrap() as usize;
+    let saved = count(Source::Folder(desk.folder.path().into())) - count(desk.over_base(&file));
+    let numbers: usize = load(desk.folder.path(), "transformer").values().map(|t| t.elem_count()).sum();
+    assert!((numbers / 2..numbers).contains(&saved), "{saved} of {numbers}");
 }
 
 /// Where nobody names a type, all of a component is computed in one.

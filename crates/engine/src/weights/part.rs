@@ -80,9 +80,16 @@ impl Part {
         self.pieces.contains_key(name)
     }
 
-    /// How many numbers all tensors hold.
+    /// How many numbers in float32 take as much memory as all tensors do on a CPU, where some stay as the file has them.
     pub(super) fn numbers(&self) -> u64 {
-        self.pieces.keys().filter_map(|name| self.shape(name)).map(|shape| shape.iter().product::<usize>() as u64).sum()
+        let count = |(name, piece): (&String, &Piece)| {
+            let (entry, shape) = (self.file.get(&piece.stored)?, self.shape(name)?);
+            let count = shape.iter().product::<usize>() as u64;
+            let (values, bytes) = entry.encoding.unit().filter(|_| entry.is_packable())?;
+            Some((count / values as u64 * bytes as u64).div_ceil(4))
+        };
+        let plain = |name: &String| self.shape(name).map_or(0, |shape| shape.iter().product::<usize>() as u64);
+        self.pieces.iter().map(|piece| count(piece).unwrap_or_else(|| plain(piece.0))).sum()
     }
 
     /// Names and shapes, as far as anything is known.
@@ -171,14 +178,13 @@ impl Part {
         else {
             return Ok(None);
         };
-        let is_small = entry.encoding.is_f8() || matches!(entry.encoding, Encoding::Blocks(_));
         let (Some((values, bytes)), Some(all)) = (entry.encoding.unit(), entry.shape.first().copied()) else {
             return Ok(None);
         };
         let columns = entry.count() / all.max(1);
         let rows = piece.rows.clone().unwrap_or(0..all);
-        let is_plain = shape.first() == Some(&rows.len()) && !rows.is_empty() && columns.is_multiple_of(values);
-        if !is_small || !is_plain || !device.is_cpu() {
+        let is_same = shape.first() == Some(&rows.len()) && !rows.is_empty();
+        if !entry.is_packable() || !is_same || !device.is_cpu() {
             return Ok(None);
         }
         let scale = self.scales.of.get(&piece.stored).map(|scale| scale.of_rows(rows.clone()));

@@ -151,7 +151,8 @@ impl Checkpoint {
         Ok(named.is_some_and(|entry| !entry.iter().any(serde_json::Value::is_null)))
     }
 
-    /// How many numbers all its weights hold: what they take in memory is this times the size of one.
+    /// How many numbers all its weights hold: what they take in memory in float32 is this times four. Matrices that stay as their
+    /// file has them count as so many fewer.
     ///
     /// # Errors
     /// As [`Checkpoint::weights`].
