@@ -249,6 +249,9 @@ fn wrong_files_say_what_was_found_and_what_is_expected() {
     odd.remove("proj_out.weight_scale_2");
     odd.insert("zebra.weight_scale".into(), odd["proj_out.bias"].clone());
     says(Component::same(&odd), plain, &["zebra.weight_scale", "zebra.weight", "missing"]);
+    odd.remove("zebra.weight_scale");
+    odd.insert("proj_out.weight.quant_state.bitsandbytes__nf4".into(), odd["proj_out.bias"].clone());
+    says(Component::same(&odd), plain, &["NF4", "proj_out.weight"]);
     // one layer whose scale is gone
     write_file(&file, Format::Fp8(Some(Scales::Marked)), &[desk.transformer()]);
     let renamed = edited(&file, "double_blocks.0.img_mlp.0.scale_weight", "double_blocks.0.img_mlp.0.scale_zebra!");
