@@ -15,7 +15,7 @@ use scumble_engine::rng::Generator;
 use scumble_engine::weights::{Checkpoint, Precision, Source};
 use scumble_engine::{Call, DType, Device, Error, Pipeline, Result, Unobserved};
 use scumble_testkit::tiny::files::{self, Component, Format, Scales, Tensors, load, write_file};
-use scumble_testkit::tiny::{self, Variant};
+use scumble_testkit::tiny::{self, Variant, loras};
 use tempfile::TempDir;
 
 // ------------------------------------------------------------------------------------------------- one file
@@ -194,6 +194,27 @@ fn loras_are_merged_into_decoded_weights() {
     let changed = drawn(desk.over_base(&file));
     assert_eq!(changed, drawn(Source::Folder(oracle.path().into())));
     assert_ne!(changed, desk.draw(oracle.path()));
+}
+
+/// Every kind of change: of every set one dialect, since what a dialect says is the same on every base.
+#[test]
+fn every_kind_of_lora_is_the_same_over_bytes_and_over_numbers() {
+    let desk = Desk::new(Variant::Sd35);
+    let file = desk.file("transformer.gguf");
+    let decoded = write_file(&file, Format::Gguf, &[desk.transformer()]);
+    let oracle = desk.with("transformer", &decoded[0]);
+    let (bytes, numbers) = (open(desk.over_base(&file)).unwrap(), open(Source::Folder(oracle.path().into())).unwrap());
+    let mut pictures = std::collections::BTreeSet::new();
+    for set in loras::sets(Variant::Sd35) {
+        for (dialect, lora) in set.files.iter().take(1) {
+            let lora = lora.write(&desk.file(&format!("{}.{dialect}.safetensors", set.name)), 1.0);
+            let call = Call { steps: 1, ..common::with_loras(Variant::Sd35, vec![lora]) };
+            let picture = draw_with(&*bytes, &call);
+            assert!(picture == draw_with(&*numbers, &call), "{} in {dialect}", set.name);
+            pictures.insert(picture);
+        }
+    }
+    assert!(pictures.len() > 3, "{} different ones", pictures.len());
 }
 
 /// Matrices stay as the file has them: that is what a model is said to take.

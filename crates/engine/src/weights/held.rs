@@ -217,7 +217,7 @@ impl Weights {
         let packed = match &self.shared.origin {
             Origin::Part(part) if !self.check_only => {
                 part.check(full, shape.dims())?;
-                part.packed(full, shape.dims(), *dtype, device)?.map(Matrix::Packed)
+                part.packed(full, shape.dims(), *dtype, device)?.map(|packed| Matrix::Packed(Arc::new(packed)))
             }
             Origin::Held(held) => held.packed(full, shape),
             _ => None,

@@ -202,7 +202,7 @@ impl Part {
             encoding: entry.encoding.clone(),
             rows: rows.len(),
             columns,
-            scale: scale.map(Arc::new),
+            scale,
             dtype: dtype.unwrap_or_else(|| self.usual(device)),
         }))
     }
