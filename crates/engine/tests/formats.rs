@@ -225,7 +225,7 @@ fn quantised_matrices_count_as_what_they_take() {
     write_file(&file, Format::Fp8(Some(Scales::Marked)), &[desk.transformer()]);
     let count = |source| families::numbers(&Checkpoint::open(source).unwrap()).unwrap() as usize;
     let saved = count(Source::Folder(desk.folder.path().into())) - count(desk.over_base(&file));
-    let numbers: usize = load(desk.folder.path(), "transformer").values().map(|t| t.elem_count()).sum();
+    let numbers: usize = load(desk.folder.path(), "transformer").values().map(scumble_engine::Tensor::elem_count).sum();
     assert!((numbers / 2..numbers).contains(&saved), "{saved} of {numbers}");
 }
 
