@@ -169,6 +169,7 @@ fn mistakes_in_the_file_are_named() {
         ("[server]\norigins = [\"*\"]\n", &["[server] origins", "make a key"]),
         ("[server]\ntls = { cert = \"a\" }\n", &["line 2", "key"]),
         ("[server]\nconnect = true\n", &["CONNECT", "--tls-dev"]),
+        ("[models.\"fal-ai/flux/dev\"]\ncomponents = { vae = \"x\" }\n", &["fal-ai/flux/dev", "go with weights"]),
         ("[models.\"nobody/nothing\"]\nweights = \"x\"\n", &["nobody/nothing", "scumble models list"]),
         ("[openai]\naliases = { house = \"nobody/nothing\" }\n", &["[openai] aliases", "house", "nobody/nothing"]),
         ("[openai]\naliases = { \"fal-ai/flux/dev\" = \"scumble/starter\" }\n", &["[openai] aliases", "of its own"]),

@@ -12,10 +12,10 @@ use common::{drawn, lora_file, noise};
 use scumble_engine::families::names::Names;
 use scumble_engine::families::{self, auraflow, flux, sd35};
 use scumble_engine::rng::Generator;
-use scumble_engine::weights::{Precision, Source};
+use scumble_engine::weights::{Checkpoint, Precision, Source};
 use scumble_engine::{Call, DType, Device, Error, Pipeline, Result, Unobserved};
 use scumble_testkit::tiny::files::{self, Component, Format, Scales, Tensors, load, write_file};
-use scumble_testkit::tiny::{self, Variant};
+use scumble_testkit::tiny::{self, Variant, loras};
 use tempfile::TempDir;
 
 // ------------------------------------------------------------------------------------------------- one file
@@ -186,12 +186,47 @@ fn loras_are_merged_into_decoded_weights() {
     let lora = lora_file(&[
         ("lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight", &down),
         ("lora_unet_double_blocks_0_img_attn_qkv.lora_up.weight", &up),
+        // has no short form
+        ("lora_unet_single_blocks_0_linear2.diff", &noise(&mut generator, &[64, 320])),
     ]);
     let call = common::with_loras(Variant::Dev, vec![lora.write(&desk.file("lora.safetensors"), 1.0)]);
     let drawn = |source: Source| draw_with(&*open(source).unwrap(), &call);
     let changed = drawn(desk.over_base(&file));
     assert_eq!(changed, drawn(Source::Folder(oracle.path().into())));
     assert_ne!(changed, desk.draw(oracle.path()));
+}
+
+/// Every kind of change: of every set one dialect, since what a dialect says is the same on every base.
+#[test]
+fn every_kind_of_lora_is_the_same_over_bytes_and_over_numbers() {
+    let desk = Desk::new(Variant::Sd35);
+    let file = desk.file("transformer.gguf");
+    let decoded = write_file(&file, Format::Gguf, &[desk.transformer()]);
+    let oracle = desk.with("transformer", &decoded[0]);
+    let (bytes, numbers) = (open(desk.over_base(&file)).unwrap(), open(Source::Folder(oracle.path().into())).unwrap());
+    let mut pictures = std::collections::BTreeSet::new();
+    for set in loras::sets(Variant::Sd35) {
+        for (dialect, lora) in set.files.iter().take(1) {
+            let lora = lora.write(&desk.file(&format!("{}.{dialect}.safetensors", set.name)), 1.0);
+            let call = Call { steps: 1, ..common::with_loras(Variant::Sd35, vec![lora]) };
+            let picture = draw_with(&*bytes, &call);
+            assert!(picture == draw_with(&*numbers, &call), "{} in {dialect}", set.name);
+            pictures.insert(picture);
+        }
+    }
+    assert!(pictures.len() > 3, "{} different ones", pictures.len());
+}
+
+/// Matrices stay as the file has them: that is what a model is said to take.
+#[test]
+fn quantised_matrices_count_as_what_they_take() {
+    let desk = Desk::new(Variant::Dev);
+    let file = desk.file("transformer.safetensors");
+    write_file(&file, Format::Fp8(Some(Scales::Marked)), &[desk.transformer()]);
+    let count = |source| families::numbers(&Checkpoint::open(source).unwrap()).unwrap() as usize;
+    let saved = count(Source::Folder(desk.folder.path().into())) - count(desk.over_base(&file));
+    let numbers: usize = load(desk.folder.path(), "transformer").values().map(scumble_engine::Tensor::elem_count).sum();
+    assert!((numbers / 2..numbers).contains(&saved), "{saved} of {numbers}");
 }
 
 /// Where nobody names a type, all of a component is computed in one.
@@ -235,6 +270,9 @@ fn wrong_files_say_what_was_found_and_what_is_expected() {
     odd.remove("proj_out.weight_scale_2");
     odd.insert("zebra.weight_scale".into(), odd["proj_out.bias"].clone());
     says(Component::same(&odd), plain, &["zebra.weight_scale", "zebra.weight", "missing"]);
+    odd.remove("zebra.weight_scale");
+    odd.insert("proj_out.weight.quant_state.bitsandbytes__nf4".into(), odd["proj_out.bias"].clone());
+    says(Component::same(&odd), plain, &["NF4", "proj_out.weight"]);
     // one layer whose scale is gone
     write_file(&file, Format::Fp8(Some(Scales::Marked)), &[desk.transformer()]);
     let renamed = edited(&file, "double_blocks.0.img_mlp.0.scale_weight", "double_blocks.0.img_mlp.0.scale_zebra!");
@@ -273,8 +311,10 @@ fn components_must_be_what_they_are_named() {
     desk.is_same(&of(folder, None, &[("vae", vae.clone())]), folder);
     let error = refused(of(folder, None, &[("text_encoder", vae.clone())]));
     assert!(error.contains("holds an autoencoder; expected a CLIP text encoder"), "{error}");
-    let error = refused(of(folder, None, &[("text_encoder_4", vae)]));
-    assert!(error.contains("text_encoder_4") && error.contains("transformer, vae, text_encoder"), "{error}");
+    for path in [vae, folder.join("text_encoder")] {
+        let error = refused(of(folder, None, &[("text_encoder_4", path)]));
+        assert!(error.contains("text_encoder_4") && error.contains("transformer, vae, text_encoder"), "{error}");
+    }
     // another family's transformer
     let other = Desk::new(Variant::Sd35);
     let file = desk.file("sd35.safetensors");

@@ -16,7 +16,7 @@ use scumble_testkit::picture;
 use scumble_testkit::prompts::{Prompt, Verdict, held_out};
 use scumble_testkit::runner::Quiet;
 use scumble_worker::runner::{Local, Model, Request};
-use scumble_worker::source;
+use scumble_worker::{ModelConfig, source};
 
 fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -25,8 +25,8 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let overrides: Vec<Option<f64>> =
         (0..2).map(|_| args.next().map(|a| a.parse()).transpose()).collect::<Result<_, _>>()?;
     let endpoint = find("scumble/starter").ok_or("no starter")?;
-    let weights =
-        source(endpoint, std::env::var_os("WEIGHTS").as_deref().map(std::path::Path::new)).ok_or("no weights")?;
+    let own = ModelConfig { weights: std::env::var_os("WEIGHTS").map(Into::into), ..ModelConfig::default() };
+    let weights = source(endpoint, &own).ok_or("no weights")?;
     let local = Local::new(Model {
         source: weights,
         precision: scumble_engine::weights::Precision { device: scumble_engine::Device::Cpu, dtype: None },

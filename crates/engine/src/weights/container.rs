@@ -133,6 +133,14 @@ impl Entry {
         self.shape.iter().product()
     }
 
+    /// Whether it is a matrix in fp8 or in blocks whose rows are whole ones.
+    pub(super) fn is_packable(&self) -> bool {
+        let is_small = self.encoding.is_f8() || matches!(self.encoding, Encoding::Blocks(_));
+        let columns = self.count() / self.shape.first().copied().unwrap_or(1).max(1);
+        let is_whole = self.encoding.unit().is_some_and(|(values, _)| columns.is_multiple_of(values));
+        is_small && is_whole && self.shape.len() > 1
+    }
+
     pub(super) fn length(&self) -> usize {
         self.range.len()
     }

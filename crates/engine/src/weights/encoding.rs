@@ -192,6 +192,7 @@ impl Blocks {
 }
 
 /// What a block of 32 counts from.
+#[derive(Clone, Copy)]
 enum Floor {
     /// The number that stands for zero.
     Middle(i16),

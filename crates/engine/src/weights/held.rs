@@ -238,7 +238,7 @@ impl Weights {
                 part.check(full, shape.dims())?;
                 let packed = part.packed(full, shape.dims(), *dtype, device)?;
                 packed.as_ref().map_or(Ok(()), |packed| self.tell(packed.bytes.len()))?;
-                packed.map(Matrix::Packed)
+                packed.map(|packed| Matrix::Packed(Arc::new(packed)))
             }
             Origin::Held(held) => held.packed(full, shape),
             _ => None,

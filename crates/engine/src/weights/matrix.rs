@@ -20,17 +20,17 @@ pub enum Matrix {
     /// Every number.
     Whole(Tensor),
     /// The bytes of a file.
-    Packed(Packed),
+    Packed(Arc<Packed>),
 }
 
 /// The bytes of a matrix in fp8 or in blocks, row after row.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Packed {
     pub(super) bytes: Arc<[u8]>,
     pub(super) encoding: Encoding,
     pub(super) rows: usize,
     pub(super) columns: usize,
-    pub(super) scale: Option<Arc<Scale>>,
+    pub(super) scale: Option<Scale>,
     /// What its products are computed in.
     pub(super) dtype: DType,
 }
@@ -140,8 +140,9 @@ mod tests {
         let bytes: Arc<[u8]> = (0..rows * columns / 32).flat_map(|_| block.iter().copied()).collect();
         let encoding = Encoding::Blocks(super::super::encoding::Blocks::Q8_0);
         let factors = (0..rows).map(|row| 1.0 + row as f32 / rows as f32).collect();
-        let scale = Some(Arc::new(Scale::Rows(factors)));
-        let packed = Matrix::Packed(Packed { bytes, encoding, rows, columns, scale, dtype: DType::F32 });
+        let scale = Some(Scale::Rows(factors));
+        let packed = Packed { bytes, encoding, rows, columns, scale, dtype: DType::F32 };
+        let packed = Matrix::Packed(Arc::new(packed));
         let whole = packed.whole()?;
         let x = Generator::new(1).noise(&[2, columns])?;
         let (ours, plain) = (packed.product(&x)?, x.matmul(&whole.t()?)?);

@@ -87,9 +87,8 @@ impl Part {
         let takes = |(name, piece): (&String, &Piece)| {
             let shape = self.shape(name)?;
             let count = shape.iter().product::<usize>();
-            let encoding = &self.file.get(&piece.stored)?.encoding;
-            let is_matrix = shape.len() == 2 && (encoding.is_f8() || matches!(encoding, Encoding::Blocks(_)));
-            Some(match encoding.unit().filter(|_| is_matrix && precision.device.is_cpu()) {
+            let entry = self.file.get(&piece.stored)?;
+            Some(match entry.encoding.unit().filter(|_| entry.is_packable() && precision.device.is_cpu()) {
                 // its bytes stay as they are
                 Some((values, bytes)) => count / values * bytes,
                 None => count * dtype.size_in_bytes(),
@@ -184,14 +183,13 @@ impl Part {
         else {
             return Ok(None);
         };
-        let is_small = entry.encoding.is_f8() || matches!(entry.encoding, Encoding::Blocks(_));
         let (Some((values, bytes)), Some(all)) = (entry.encoding.unit(), entry.shape.first().copied()) else {
             return Ok(None);
         };
         let columns = entry.count() / all.max(1);
         let rows = piece.rows.clone().unwrap_or(0..all);
-        let is_plain = shape.first() == Some(&rows.len()) && !rows.is_empty() && columns.is_multiple_of(values);
-        if !is_small || !is_plain || !device.is_cpu() {
+        let is_same = shape.first() == Some(&rows.len()) && !rows.is_empty();
+        if !entry.is_packable() || !is_same || !device.is_cpu() {
             return Ok(None);
         }
         let scale = self.scales.of.get(&piece.stored).map(|scale| scale.of_rows(rows.clone()));
@@ -209,7 +207,7 @@ impl Part {
             encoding: entry.encoding.clone(),
             rows: rows.len(),
             columns,
-            scale: scale.map(Arc::new),
+            scale,
             dtype: dtype.unwrap_or_else(|| self.usual(device)),
         }))
     }

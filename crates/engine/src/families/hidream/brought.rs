@@ -33,8 +33,9 @@ pub(super) struct Brought {
 pub(super) fn find(checkpoint: &Checkpoint) -> Result<Brought> {
     let has_config = |checkpoint: &Checkpoint, folder: &str| checkpoint.has(&format!("{folder}/config.json"));
     if has_config(checkpoint, FOLDER) {
-        let apart = checkpoint.has(&format!("{TOKENIZER}/tokenizer.json"));
-        let tokenizer = if apart { TOKENIZER } else { FOLDER };
+        let has_tokens = |folder: &str| checkpoint.has(&format!("{folder}/tokenizer.json"));
+        // where neither is there, the folder that is meant for it is said to be missing
+        let tokenizer = if has_tokens(FOLDER) && !has_tokens(TOKENIZER) { FOLDER } else { TOKENIZER };
         return Ok(Brought { checkpoint: checkpoint.clone(), weights: FOLDER, tokenizer });
     }
     let beside = BESIDE.iter().filter_map(|name| checkpoint.beside(name)).find(|other| has_config(other, "."));

@@ -77,7 +77,7 @@ impl Assembled {
             this.class = said.ok_or_else(missing)?;
         }
         for (name, path) in components {
-            this.put(name, path)?;
+            this.put(name, path, index.as_ref())?;
         }
         this.configure(index)?;
         Ok(this)
@@ -194,10 +194,11 @@ impl Assembled {
     }
 
     /// Takes a component from where the owner says.
-    fn put(&mut self, name: &str, path: &Path) -> Result<()> {
+    fn put(&mut self, name: &str, path: &Path, index: Option<&Json>) -> Result<()> {
         let wrong = |reason: String| Error::Damaged { path: path.to_owned(), reason };
         let slot = slots(&self.class).iter().find(|slot| slot.name == name);
-        if path.is_dir() {
+        let is_named = index.is_some_and(|index| index.contains_key(name));
+        if path.is_dir() && (slot.is_some() || is_named) {
             let inside =
                 [path.to_owned(), path.join(name)].into_iter().find(|folder| folder.join("config.json").is_file());
             let folder =
@@ -208,7 +209,7 @@ impl Assembled {
         let Some(slot) = slot else {
             let known: Vec<&str> = slots(&self.class).iter().map(|slot| slot.name).collect();
             let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-            return Err(wrong(format!("{} takes no {name} from a file; it takes: {known}", self.class)));
+            return Err(wrong(format!("{} takes no {name} from elsewhere; it takes: {known}", self.class)));
         };
         let file = Container::open(path)?;
         let found = recognise(&file)?;
