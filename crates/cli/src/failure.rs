@@ -99,6 +99,13 @@ impl From<RunError> for Failure {
     }
 }
 
+impl From<scumble_hub::Error> for Failure {
+    fn from(error: scumble_hub::Error) -> Self {
+        let said = error.to_string();
+        if error.is_of_system() { Self::System(said) } else { Self::Weights(said) }
+    }
+}
+
 impl From<scumble_store::Error> for Failure {
     fn from(error: scumble_store::Error) -> Self {
         Self::System(error.to_string())

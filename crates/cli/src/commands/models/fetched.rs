@@ -34,9 +34,9 @@ pub(super) fn list(all: &[Whole], config: &ModelsConfig) -> String {
         let begun = PUBLISHED.iter().filter(|model| models.has_begun(model.name));
         begun
             .map(|model| format!("  {}: begun; `scumble models pull {}` goes on\n", model.name, model.endpoints[0]))
-            .collect()
+            .collect::<String>()
     });
-    lines += &begun.unwrap_or_else(String::new);
+    lines += &begun.unwrap_or_default();
     if lines.is_empty() { lines } else { format!("\nFetched:\n{lines}") }
 }
 

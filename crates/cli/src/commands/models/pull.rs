@@ -111,22 +111,22 @@ impl Pull<'_> {
         let wanted = self.plan().await?;
         let all: u64 = wanted.iter().map(|wanted| wanted.planned.bytes()).sum();
         let missing: u64 = wanted.iter().map(|wanted| self.fetching.missing(&wanted.planned)).sum();
-        self.fetching.check_room(missing).map_err(failure)?;
+        self.fetching.check_room(missing)?;
         out::say(&match missing {
             0 => format!("all {} are here already", gigabytes(all)),
             missing if missing == all => format!("{} are to come", gigabytes(missing)),
             missing => format!("{} are to come, {} are here", gigabytes(missing), gigabytes(all - missing)),
         });
         if !self.args.tokenizers {
-            self.models.begin(self.model.name, &self.held(&wanted)).map_err(failure)?;
+            self.models.begin(self.model.name, &self.held(&wanted))?;
         }
         self.bar.begin(all, all - missing);
         // what says of which class it is comes before what takes hours
         self.check_class(&wanted[0]).await?;
         for Wanted { planned, .. } in &wanted {
-            self.fetching.fetch(planned, self.bar).await.map_err(failure)?;
+            self.fetching.fetch(planned, self.bar).await?;
             if !self.offline {
-                self.fetching.settle(planned).map_err(failure)?;
+                self.fetching.settle(planned)?;
             }
         }
         self.bar.finish();
@@ -171,7 +171,7 @@ impl Pull<'_> {
             chosen => chosen,
         };
         let licence = if from.is_some() { None } else { Some(repository.licence) };
-        self.planned(listing, chosen.map_err(failure)?, licence).await
+        self.planned(listing, chosen?, licence).await
     }
 
     async fn listing(&self, repository: &str, revision: &str) -> Result<Listing, Failure> {
@@ -184,7 +184,7 @@ impl Pull<'_> {
             true => self.fetching.listing_here(id, revision),
             false => self.fetching.client.listing(id, revision, self.bar).await,
         }
-        .map_err(failure)
+        .map_err(Failure::from)
     }
 
     async fn planned(
@@ -204,7 +204,7 @@ impl Pull<'_> {
             true => self.fetching.plan_here(&listing, &paths),
             false => self.fetching.plan(&listing, &paths, self.bar).await,
         };
-        Ok(Wanted { planned: planned.map_err(failure)?, chosen, licence })
+        Ok(Wanted { planned: planned?, chosen, licence })
     }
 
     /// Makes sure that a checkpoint is of the class that the endpoint needs.
@@ -212,7 +212,7 @@ impl Pull<'_> {
         let listing = &own.planned.listing;
         let files = own.planned.files.iter().filter(|file| file.path == INDEX).cloned().collect();
         let small = Planned { listing: listing.clone(), files };
-        self.fetching.fetch(&small, self.bar).await.map_err(failure)?;
+        self.fetching.fetch(&small, self.bar).await?;
         let path = self.fetching.cache.snapshot(&listing.repository, &listing.commit).join(INDEX);
         let text = std::fs::read(&path).map_err(|e| Failure::about("read", &path, e))?;
         let index: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
@@ -228,9 +228,9 @@ impl Pull<'_> {
 
     /// Makes the model's folder, and makes sure that it can be used.
     fn keep(&self, wanted: &[Wanted]) -> Result<(), Failure> {
-        let folder = self.models.keep(self.model.name, &self.held(wanted)).map_err(failure)?;
+        let folder = self.models.keep(self.model.name, &self.held(wanted))?;
         if let Some(wrong) = self.unusable(&folder) {
-            self.models.forget(self.model.name).map_err(failure)?;
+            self.models.forget(self.model.name)?;
             return Err(Failure::Weights(format!(
                 "all of it has come, and it cannot be used: {wrong}. `scumble models remove {}` frees it",
                 self.endpoint.id
@@ -287,9 +287,4 @@ fn source(wanted: &Wanted) -> Source {
 fn single_file(component: &str, file: &str) -> String {
     let end = file.rsplit_once('.').map_or("", |(_, end)| end);
     format!("{component}.{end}")
-}
-
-fn failure(error: Error) -> Failure {
-    let said = error.to_string();
-    if error.is_of_system() { Failure::System(said) } else { Failure::Weights(said) }
 }

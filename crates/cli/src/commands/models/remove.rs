@@ -14,7 +14,7 @@ pub(super) fn remove(args: &ModelsRemove) -> Result<(), Failure> {
     let none = || Failure::Weights(format!("of {} nothing was fetched; `scumble models list` shows what was", args.id));
     let (Some(model), Some(models)) = (published(endpoint.id), fetched_models()) else { return Err(none()) };
     let others: Vec<&str> = PUBLISHED.iter().map(|other| other.name).filter(|name| *name != model.name).collect();
-    let freed = models.remove(model.name, &others).map_err(|e| Failure::System(e.to_string()))?.ok_or_else(none)?;
+    let freed = models.remove(model.name, &others)?.ok_or_else(none)?;
     let answered: Vec<_> = model.endpoints.iter().filter(|id| **id != endpoint.id).copied().collect();
     if !answered.is_empty() {
         out::say(&format!("{} answers no more either", answered.join(", ")));
