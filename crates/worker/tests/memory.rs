@@ -33,7 +33,7 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
-        Self { flux: tiny::of(Variant::FluxSchnell).tempdir(), sd35: tiny::of(Variant::Sd35).tempdir() }
+        Self { flux: tiny::of(Variant::Schnell).tempdir(), sd35: tiny::of(Variant::Sd35).tempdir() }
     }
 
     fn config(&self) -> ModelsConfig {
