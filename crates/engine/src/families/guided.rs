@@ -3,7 +3,7 @@
 use super::flux;
 use crate::weights::{Checkpoint, Source};
 
-/// Whether guidance is an input of a FLUX.1 checkpoint's transformer: it is of [dev], and not of [schnell]. `None` for
+/// Whether guidance is an input of a FLUX.1 checkpoint's transformer: it is of \[dev\], and not of \[schnell\]. `None` for
 /// other families, and where the configuration cannot be read, which loading it finds out.
 pub fn is_guided(source: &Source) -> Option<bool> {
     let checkpoint = Checkpoint::open(source.clone()).ok()?;
