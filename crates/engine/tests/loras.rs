@@ -63,11 +63,11 @@ fn fill_and_schnell_take_loras_too() {
     }
 }
 
-/// The endpoints of F-Lite have no such field.
+/// The endpoints of F-Lite and OmniGen2 have no such field.
 #[test]
-fn every_family_but_one_says_that_it_follows_loras() {
+fn every_family_but_two_says_that_it_follows_loras() {
     let without: Vec<_> = FAMILIES.iter().filter(|f| !f.accepts.contains(&"loras")).map(|f| f.class).collect();
-    assert_eq!(without, ["FLitePipeline"]);
+    assert_eq!(without, ["FLitePipeline", "OmniGen2Pipeline"]);
 }
 
 /// SD3.5's patches come through a convolution; LoRAs of it are convolutions too, some with a third between.
