@@ -223,8 +223,9 @@ fn quantised_matrices_count_as_what_they_take() {
     let desk = Desk::new(Variant::Dev);
     let file = desk.file("transformer.safetensors");
     write_file(&file, Format::Fp8(Some(Scales::Marked)), &[desk.transformer()]);
-    let count = |source| families::numbers(&Checkpoint::open(source).unwrap()).unwrap() as usize;
-    let saved = count(Source::Folder(desk.folder.path().into())) - count(desk.over_base(&file));
+    let wide = Precision { device: Device::Cpu, dtype: Some(DType::F32) };
+    let takes = |source| families::footprint(&Checkpoint::open(source).unwrap(), &wide).unwrap().bytes as usize;
+    let saved = (takes(Source::Folder(desk.folder.path().into())) - takes(desk.over_base(&file))) / 4;
     let numbers: usize = load(desk.folder.path(), "transformer").values().map(scumble_engine::Tensor::elem_count).sum();
     assert!((numbers / 2..numbers).contains(&saved), "{saved} of {numbers}");
 }
