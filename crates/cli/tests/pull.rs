@@ -11,6 +11,7 @@ use std::process::{Command, Output};
 
 use common::{Desk, plain, succeeded};
 use fake::{Door, Fake, Fault};
+use scumble_testkit::tiny::files::{Component, Format, load, write_file};
 use scumble_testkit::tiny::{self, Variant};
 use serde_json::{Value, json};
 
@@ -227,6 +228,25 @@ async fn tokenizers_come_alone_and_without_a_network_what_is_here_is_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_form_in_one_file_comes_with_the_rest_of_its_model() {
+    let (desk, fake) = (Desk::new(), hub().await);
+    let folder = tempfile::tempdir().unwrap();
+    tiny::of(Variant::Schnell).write(folder.path());
+    let file = folder.path().join("blocks.gguf");
+    write_file(&file, Format::Gguf, &[Component::same(&load(folder.path(), "transformer"))]);
+    let blocks = vec![("flux1-schnell-Q8_0.gguf".to_owned(), std::fs::read(&file).unwrap())];
+    put(&fake, "city96/FLUX.1-schnell-gguf", &blocks);
+    succeeded(&scumble(&desk, &fake, &["models", "pull", SCHNELL, "--variant", "q8_0"]).await);
+    let came = far(&fake);
+    assert!(came.iter().any(|path| path.ends_with("Q8_0.gguf")), "{came:?}");
+    assert!(!came.iter().any(|path| path.contains("/transformer/diffusion")), "{came:?}");
+    let drawn = succeeded(&scumble(&desk, &fake, &[&DRAW[..], &["-o", "star.png"]].concat()).await);
+    assert!(drawn.contains("star.png"));
+    let list = succeeded(&scumble(&desk, &fake, &["models", "list"]).await);
+    assert!(list.contains("q8_0") && list.contains("runs on cpu"), "{list}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_has_cleaned_up_is_told_and_fetched_again() {
     let (desk, fake) = (Desk::new(), hub().await);
     let folder = succeeded(&scumble(&desk, &fake, &["models", "pull", SCHNELL]).await).trim().to_owned();
@@ -273,9 +293,7 @@ async fn what_cannot_be_fetched_or_loaded_is_said_before_anything_comes() {
         (&["scumble/starter"][..], 2, &["in this program"][..]),
         (&["fal-ai/flux/schnel"], 2, &["fal-ai/flux/schnell"]),
         (&["fal-ai/ideogram/v2"], 2, &["closed model", "IDEOGRAM_API_KEY"]),
-        (&["fal-ai/omnigen-v2"], 3, &["cannot run yet"]),
         (&[SCHNELL, "--variant", "q2_k"], 2, &["bf16, q8_0, fp8"]),
-        (&[SCHNELL, "--variant", "q8_0"], 3, &["cannot load yet", "bf16"]),
         (&[SCHNELL, "--variant", "bf16", "--tokenizers"], 2, &["cannot be used with"]),
     ] {
         refused(&scumble(&desk, &fake, &[&["models", "pull"], args].concat()).await, code, words);
@@ -285,7 +303,7 @@ async fn what_cannot_be_fetched_or_loaded_is_said_before_anything_comes() {
     broken.env("HF_ENDPOINT", "ftp://hub.example");
     refused(&output(broken).await, 2, &["HF_ENDPOINT", "https://"]);
     let page = succeeded(&scumble(&desk, &fake, &["models", "show", "fal-ai/flux/dev"]).await);
-    for word in ["Non-Commercial", "bf16", "33.7 GB", "q8_0", "cannot be loaded by this build yet"] {
+    for word in ["Non-Commercial", "bf16", "33.7 GB", "q8_0", "city96/FLUX.1-dev-gguf"] {
         assert!(page.contains(word), "{word}: {page}");
     }
 }

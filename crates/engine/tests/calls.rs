@@ -54,6 +54,8 @@ fn whoever_waits_for_a_step_is_asked_between_its_blocks() {
         let asked = observer.asked();
         // no tiny transformer has fewer blocks
         assert!(asked >= 3, "{variant:?}: asked {asked} times");
+        // one that has read these words before would not read them again
+        let pipeline = open(variant);
         let observer = Watcher { cancel_ask: Some(asked), ..Watcher::default() };
         let result = pipeline.generate(&call, &Context { observer: &observer, trace: None });
         assert!(matches!(result, Err(Error::Cancelled)), "{variant:?}");

@@ -42,7 +42,7 @@ pub use config::{Config, FetchConfig, RunLimits, WebhooksConfig};
 pub use faults::{Faults, Point};
 pub use inputs::{GivenPicture, InputImage, InputPixels, Inputs};
 pub use memory::{has_room, total as total_memory};
-pub use models::{ModelConfig, Models, ModelsConfig, advice, engine_runs, loads, source};
+pub use models::{ModelConfig, Models, ModelsConfig, advice, engine_runs, source};
 pub use outcome::fresh_seed;
 pub use picture::Picture;
 pub use prompts::Prompts;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use scumble_api::published::{Form, published};
+use scumble_api::published::published;
 use scumble_api::{Answers, ENDPOINTS, Endpoint, Family, Lack};
 use scumble_engine::DType;
 use scumble_engine::weights::Source;
@@ -34,6 +34,15 @@ impl ModelConfig {
     /// Whether something is named that goes with weights.
     pub fn has_parts(&self) -> bool {
         self.base.is_some() || !self.components.is_empty()
+    }
+
+    /// Takes the weights that were fetched, where the owner names none; what the owner says of components stays.
+    pub fn complete(&mut self, fetched: &Self) {
+        if self.weights.is_none() {
+            self.weights.clone_from(&fetched.weights);
+            let own = std::mem::replace(&mut self.components, fetched.components.clone());
+            self.components.extend(own);
+        }
     }
 
     /// Where its weights are, if they are anywhere.
@@ -255,14 +264,6 @@ pub fn source(endpoint: &Endpoint, own: &ModelConfig) -> Option<Source> {
         (Some(source), _) => Some(source),
         (None, Family::Starter) => Some(starter()),
         (None, _) => None,
-    }
-}
-
-/// Whether this build can load weights that are kept like this.
-pub const fn loads(form: &Form) -> bool {
-    match form {
-        Form::Folder { .. } => true,
-        Form::File { .. } => false,
     }
 }
 

@@ -1,10 +1,11 @@
 //! Where models are fetched from and kept, as Hugging Face's own tools are told: `HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT`,
 //! `HF_HUB_OFFLINE`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use scumble_api::published::{PUBLISHED, published};
 use scumble_hub::{Cache, Hub, Models, Whole};
+use scumble_worker::ModelConfig;
 
 use super::adapters::TOKEN;
 use super::secret;
@@ -60,25 +61,24 @@ pub(crate) fn fetched(id: &str) -> Option<Whole> {
     fetched_models()?.find(published(id)?.name)
 }
 
-/// The folder that answers from what was fetched.
-pub(crate) fn usable(whole: &Whole) -> Option<&Path> {
-    let is_folder = whole.held.single_files.is_empty();
-    (is_folder && whole.gone.is_empty()).then_some(whole.folder.as_path())
+/// The weights that were fetched, where all of them are here.
+pub(crate) fn usable(whole: &Whole) -> Option<ModelConfig> {
+    let file = |(component, name): (&String, &String)| (component.clone(), whole.folder.join(name));
+    whole.gone.is_empty().then(|| ModelConfig {
+        weights: Some(whole.folder.clone()),
+        components: whole.held.single_files.iter().map(file).collect(),
+        ..ModelConfig::default()
+    })
 }
 
 /// Why what was fetched cannot be used, where it cannot.
 pub(crate) fn lost(whole: &Whole) -> Option<String> {
     let id = PUBLISHED.iter().find(|model| model.name == whole.model)?.endpoints[0];
     let again = format!("`scumble models pull {id}` fetches what is missing");
-    match (&whole.gone[..], whole.held.single_files.is_empty()) {
-        ([], true) => None,
-        ([], false) => Some(format!(
-            "{} was fetched as {}, in a file that this build cannot load; `scumble models show {id}` names the forms that \
-             it can",
-            whole.model, whole.held.variant
-        )),
-        ([one], _) => Some(format!("of {}, which was fetched, {one} is gone; {again}", whole.model)),
-        ([one, rest @ ..], _) => Some(format!(
+    match &whole.gone[..] {
+        [] => None,
+        [one] => Some(format!("of {}, which was fetched, {one} is gone; {again}", whole.model)),
+        [one, rest @ ..] => Some(format!(
             "of {}, which was fetched, {one} and {} more files are gone; {again}",
             whole.model,
             rest.len()

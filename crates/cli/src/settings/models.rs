@@ -40,13 +40,12 @@ pub(super) fn config(
         models.entry(id.clone()).or_default().weights = Some(folder.clone());
     }
     for whole in all_fetched() {
-        let (Some(folder), Some(model)) = (usable(&whole), PUBLISHED.iter().find(|model| model.name == whole.model))
+        let (Some(fetched), Some(model)) = (usable(&whole), PUBLISHED.iter().find(|model| model.name == whole.model))
         else {
             continue;
         };
-        // what the owner names goes before what was fetched
         for id in model.endpoints {
-            models.entry((*id).to_owned()).or_default().weights.get_or_insert_with(|| folder.to_owned());
+            models.entry((*id).to_owned()).or_default().complete(&fetched);
         }
     }
     if let Some((id, _)) = models.iter().find(|(_, own)| own.weights.is_none() && own.has_parts()) {

@@ -1,13 +1,11 @@
 //! The models that were fetched: how large they are, what they answer, and how they would run.
 
-use std::path::Path;
-
 use scumble_api::published::{PUBLISHED, gigabytes};
 use scumble_engine::device;
-use scumble_engine::weights::{Precision, Source};
+use scumble_engine::weights::Precision;
 use scumble_hub::Whole;
-use scumble_worker::ModelsConfig;
 use scumble_worker::runner::{Model, precision};
+use scumble_worker::{ModelConfig, ModelsConfig};
 use serde_json::{Value, json};
 
 use crate::settings::{fetched, fetched_models, lost, usable};
@@ -44,11 +42,11 @@ pub(super) fn list(all: &[Whole], config: &ModelsConfig) -> String {
 fn how(whole: &Whole, config: &ModelsConfig) -> String {
     match (lost(whole), usable(whole)) {
         (Some(why), _) => why,
-        (None, Some(folder)) => {
-            let own =
-                config.models.values().find(|own| own.weights.as_deref() == Some(folder)).and_then(|own| own.dtype);
+        (None, Some(fetched)) => {
+            let dtype = config.models.values().find(|own| own.weights == fetched.weights).and_then(|own| own.dtype);
             let named = config.devices.first().map_or("cpu", String::as_str);
-            kind(folder, named, own, config.memory).map_or_else(|why| why, |kind| format!("runs on {named} in {kind}"))
+            let kind = kind(&fetched, named, dtype, config.memory);
+            kind.map_or_else(|why| why, |kind| format!("runs on {named} in {kind}"))
         }
         (None, None) => "cannot be used".to_owned(),
     }
@@ -56,13 +54,14 @@ fn how(whole: &Whole, config: &ModelsConfig) -> String {
 
 /// The number type that it is computed in, where models may have so much memory.
 fn kind(
-    folder: &Path,
+    fetched: &ModelConfig,
     named: &str,
     dtype: Option<scumble_engine::DType>,
     memory: Option<u64>,
 ) -> Result<String, String> {
     let device = device(named).map_err(|e| e.to_string())?;
-    let model = Model { source: Source::Folder(folder.to_owned()), precision: Precision { device, dtype } };
+    let source = fetched.source().ok_or_else(|| "it has no weights".to_owned())?;
+    let model = Model { source, precision: Precision { device, dtype } };
     let chosen = precision(&model, memory).map_err(|e| e.to_string())?;
     Ok(chosen.dtype.map_or_else(|| "the files' own types".to_owned(), |dtype| format!("{dtype:?}").to_lowercase()))
 }

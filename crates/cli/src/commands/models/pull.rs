@@ -1,7 +1,6 @@
 //! `scumble models pull`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use scumble_api::Endpoint;
 use scumble_api::published::{Form, Licence, Published, Repository, Variant, gigabytes, published};
@@ -9,7 +8,7 @@ use scumble_hub::{
     Choice, Chosen, Client, Error, Fetching, Held, HeldFile, Listing, Models, Patience, Planned, RepoId, Source, Watch,
     choose,
 };
-use scumble_worker::{advice, engine_runs, loads};
+use scumble_worker::{advice, engine_runs};
 
 use super::bar::Bar;
 use super::variants::terms;
@@ -18,7 +17,7 @@ use crate::checks;
 use crate::failure::Failure;
 use crate::meant;
 use crate::out;
-use crate::settings::{HubPlace, fetched_models, runtime};
+use crate::settings::{HubPlace, fetched_models, runtime, usable};
 
 /// Connections at once: one seldom has all of what a line can carry.
 const CONNECTIONS: usize = 8;
@@ -68,22 +67,14 @@ fn what(endpoint: &'static Endpoint, wanted: Option<&str>) -> Result<(&'static P
     if !engine_runs(endpoint) {
         return Err(Failure::Weights(format!("nothing is fetched: {}", advice(endpoint))));
     }
-    let names =
-        |all: &mut dyn Iterator<Item = &Variant>| all.map(|variant| variant.name).collect::<Vec<_>>().join(", ");
     let variant = match wanted {
         None => &model.variants[0],
         Some(name) => model.variant(name).ok_or_else(|| {
-            let known = names(&mut model.variants.iter());
+            let known: Vec<&str> = model.variants.iter().map(|variant| variant.name).collect();
+            let known = known.join(", ");
             Failure::Usage(format!("{} is not published as {name}; there are {known}", model.name))
         })?,
     };
-    if !loads(&variant.form) {
-        let known = names(&mut model.variants.iter().filter(|variant| loads(&variant.form)));
-        return Err(Failure::Weights(format!(
-            "{} of {} is one file for its transformer, which this build cannot load yet; it loads {known}",
-            variant.name, model.name
-        )));
-    }
     Ok((model, variant))
 }
 
@@ -229,7 +220,7 @@ impl Pull<'_> {
     /// Makes the model's folder, and makes sure that it can be used.
     fn keep(&self, wanted: &[Wanted]) -> Result<(), Failure> {
         let folder = self.models.keep(self.model.name, &self.held(wanted))?;
-        if let Some(wrong) = self.unusable(&folder) {
+        if let Some(wrong) = self.unusable() {
             self.models.forget(self.model.name)?;
             return Err(Failure::Weights(format!(
                 "all of it has come, and it cannot be used: {wrong}. `scumble models remove {}` frees it",
@@ -253,8 +244,9 @@ impl Pull<'_> {
         Held { variant, sources: wanted.iter().map(source).collect(), single_files, former: Vec::new() }
     }
 
-    fn unusable(&self, folder: &Path) -> Option<String> {
-        checks::unusable(self.endpoint.id, &scumble_engine::weights::Source::Folder(folder.to_owned()))
+    fn unusable(&self) -> Option<String> {
+        let fetched = self.models.find(self.model.name).as_ref().and_then(usable)?;
+        checks::unusable(self.endpoint.id, &fetched.source()?)
     }
 
     fn report_small(&self, wanted: &[Wanted]) -> Result<(), Failure> {

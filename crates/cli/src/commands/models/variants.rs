@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use scumble_api::published::{Form, Licence, Published, Variant, gigabytes};
-use scumble_worker::{has_room, loads, total_memory};
+use scumble_worker::{has_room, total_memory};
 use serde_json::{Value, json};
 
 /// A line for each repository and each form.
@@ -32,9 +32,6 @@ pub(super) fn terms(licence: Licence) -> String {
 }
 
 fn fits(variant: &Variant) -> String {
-    if !loads(&variant.form) {
-        return "cannot be loaded by this build yet".to_owned();
-    }
     match total_memory() {
         Some(memory) if has_room(variant.bytes, Some(memory)) => "fits this machine".to_owned(),
         Some(memory) => format!("does not fit this machine's memory of {}", gigabytes(memory)),
@@ -56,8 +53,7 @@ pub(super) fn json(model: &Published) -> Value {
         json!({
             "name": variant.name,
             "bytes": variant.bytes,
-            "loads": loads(&variant.form),
-            "fits": loads(&variant.form) && has_room(variant.bytes, total_memory()),
+            "fits": has_room(variant.bytes, total_memory()),
         })
     };
     json!({

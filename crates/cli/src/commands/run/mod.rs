@@ -4,7 +4,7 @@ mod input;
 mod problems;
 mod target;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -63,13 +63,15 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
 /// The weights: those that were named, else those that were fetched.
 fn weights(args: &Run, endpoint: &Endpoint) -> Result<Source, Failure> {
     let fetched = args.weights.is_none().then(|| fetched(endpoint.id)).flatten();
-    let folder = fetched.as_ref().and_then(usable);
-    let own = ModelConfig {
-        weights: args.weights.clone().or_else(|| folder.map(Path::to_owned)),
+    let mut own = ModelConfig {
+        weights: args.weights.clone(),
         base: args.weights_base.clone(),
         components: args.components.iter().cloned().collect(),
         ..ModelConfig::default()
     };
+    if let Some(fetched) = fetched.as_ref().and_then(usable) {
+        own.complete(&fetched);
+    }
     let none = || fetched.as_ref().and_then(lost).unwrap_or_else(|| advice(endpoint));
     source(endpoint, &own).ok_or_else(|| Failure::Weights(none()))
 }
