@@ -275,9 +275,11 @@ fn wrong_files_say_what_was_found_and_what_is_expected() {
     odd.insert("proj_out.weight.quant_state.bitsandbytes__nf4".into(), odd["proj_out.bias"].clone());
     says(Component::same(&odd), plain, &["NF4", "proj_out.weight"]);
     // one layer whose scale is gone
-    write_file(&file, Format::Fp8(Some(Scales::Marked)), &[desk.transformer()]);
-    let renamed = edited(&file, "double_blocks.0.img_mlp.0.scale_weight", "double_blocks.0.img_mlp.0.scale_zebra!");
-    assert!(renamed.contains("img_mlp.0"), "{renamed}");
+    for layer in ["double_blocks.0.img_mlp.0", "txt_in"] {
+        write_file(&file, Format::Fp8(Some(Scales::Marked)), &[desk.transformer()]);
+        let said = edited(&file, &format!("\"{layer}.scale_weight"), &format!("\"{layer}.scale_zebra!"));
+        assert!(said.contains(&format!("{layer}.weight is fp8 without a scale")), "{said}");
+    }
 }
 
 #[test]

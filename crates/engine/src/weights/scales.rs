@@ -21,6 +21,15 @@ const MARKER: &str = "scaled_fp8";
 /// The note that is JSON about all layers.
 const NOTE: &str = "_quantization_metadata";
 
+/// Ends of names of tables that text encoders look words, places and distances up in.
+const TABLES: [&str; 5] = [
+    "shared.weight",
+    "embed_tokens.weight",
+    "token_embedding.weight",
+    "position_embedding.weight",
+    "relative_attention_bias.weight",
+];
+
 /// Scales of the tensors below a prefix.
 #[derive(Default)]
 pub(super) struct Scales {
@@ -166,7 +175,7 @@ fn check(file: &Container, scales: &Scales, layer: &str, said: &Value, place: &s
 /// Where some matrices in fp8 have scales, those without one are not to be trusted. Tables of words are looked up, not
 /// multiplied, and never have one.
 fn none_left_out(file: &Container, scales: &Scales, below: &[&str]) -> Result<()> {
-    let is_table = |name: &str| name.contains("embed") || name.contains("shared.weight");
+    let is_table = |name: &str| TABLES.iter().any(|end| name.ends_with(end));
     let bare = below.iter().find(|name| {
         let is_f8 = file.get(name).is_some_and(|entry| entry.encoding.is_f8() && entry.shape.len() >= 2);
         is_f8 && !scales.of.contains_key(**name) && !is_table(name)
