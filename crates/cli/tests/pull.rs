@@ -238,7 +238,7 @@ async fn a_form_in_one_file_comes_with_the_rest_of_its_model() {
     put(&fake, "city96/FLUX.1-schnell-gguf", &blocks);
     succeeded(&scumble(&desk, &fake, &["models", "pull", SCHNELL, "--variant", "q8_0"]).await);
     let came = far(&fake);
-    assert!(came.iter().any(|path| path.ends_with("Q8_0.gguf")), "{came:?}");
+    assert!(came.iter().any(|path| path.contains("Q8_0.gguf")), "{came:?}");
     assert!(!came.iter().any(|path| path.contains("/transformer/diffusion")), "{came:?}");
     let drawn = succeeded(&scumble(&desk, &fake, &[&DRAW[..], &["-o", "star.png"]].concat()).await);
     assert!(drawn.contains("star.png"));

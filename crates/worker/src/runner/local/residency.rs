@@ -79,12 +79,16 @@ struct Models {
     by_key: HashMap<Key, Model>,
     /// Counts uses, so that the least recent one is known.
     uses: u64,
+    /// Jobs for whose models there is no room yet. Nobody who comes later gets a model before them.
+    short: usize,
 }
 
 struct Model {
     state: State,
-    /// Jobs that draw with it or wait for it.
-    users: usize,
+    /// Jobs that draw with it.
+    drawing: usize,
+    /// Jobs that wait for it.
+    waiting: usize,
     /// Which use was its last one, and when that ended.
     used: u64,
     idle_since: Instant,
@@ -112,10 +116,14 @@ pub(super) struct InUse {
     _user: User,
 }
 
-/// One job that draws with a model or waits for it.
+/// One job that waits for a model, then draws with it.
 struct User {
     shared: Arc<Shared>,
     key: Key,
+    draws: bool,
+    is_short: bool,
+    /// How many loads of the model had ended before it came.
+    since: u64,
 }
 
 /// What the log of a job that waits says of the load.
@@ -139,6 +147,9 @@ impl Reports {
 
 /// Pause between two reports of a load.
 const REPORT: Duration = Duration::from_secs(3);
+
+/// Others came before.
+struct InLine;
 
 /// How often who waits looks whether it was cancelled.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -181,31 +192,46 @@ impl Residency {
     /// # Errors
     /// It cannot be loaded, or is larger than the budget; whoever waits has cancelled.
     pub(super) fn model(&self, wanted: &Wanted<'_>) -> Result<InUse, RunError> {
-        let (user, since) = self.shared.user(wanted.key);
+        let mut user = match self.shared.user_at_once(wanted.key) {
+            Ok(user) => user,
+            Err(InLine) => {
+                (wanted.announce)()?;
+                self.shared.user_in_line(wanted)?
+            }
+        };
+        let pipeline = match self.shared.models().here(wanted.key) {
+            Some(pipeline) => pipeline,
+            None => {
+                (wanted.announce)()?;
+                self.wait_for(&mut user, wanted)?
+            }
+        };
+        user.draw();
+        Ok(InUse { pipeline, _user: user })
+    }
+
+    /// The model of one who waits, loaded and given room where it needs that.
+    fn wait_for(&self, user: &mut User, wanted: &Wanted<'_>) -> Result<Arc<dyn Pipeline>, RunError> {
         let mut models = self.shared.models();
-        if let Some(pipeline) = models.here(wanted.key) {
-            return Ok(InUse { pipeline, _user: user });
-        }
-        drop(models);
-        (wanted.announce)()?;
-        models = self.shared.models();
         let mut plan = None;
         let mut reports = Reports::default();
         loop {
             let Some(model) = models.by_key.get_mut(wanted.key) else { return Err(vanished()) };
             match (&model.state, &model.failure) {
-                (State::Here(pipeline), _) => return Ok(InUse { pipeline: pipeline.clone(), _user: user }),
+                (State::Here(pipeline), _) => return Ok(pipeline.clone()),
                 // an attempt that this job waited for, whoever began it
-                (State::Away, Some(failure)) if model.loads > since => return Err(failure.clone()),
+                (State::Away, Some(failure)) if model.loads > user.since => return Err(failure.clone()),
                 (State::Coming(progress), _) => reports.on(progress, model.bytes, wanted.watch),
                 (State::Partly(pipeline), _) => {
                     let (pipeline, encoders) = (pipeline.clone(), model.encoders);
-                    if let Some(gone) = models.make_room(self.shared.budget, encoders) {
+                    if let Some(gone) = models.make_room(self.shared.budget, encoders, wanted.key) {
                         models.complete(wanted.key);
+                        user.has_room(&mut models);
                         drop(models);
                         drop(gone);
-                        return Ok(InUse { pipeline, _user: user });
+                        return Ok(pipeline);
                     }
+                    user.is_short(&mut models);
                 }
                 (State::Away, _) => match plan.take() {
                     None => {
@@ -214,8 +240,9 @@ impl Residency {
                         models = self.shared.models();
                         continue;
                     }
-                    Some(ready) => match models.make_room(self.shared.budget, ready.bytes) {
+                    Some(ready) => match models.make_room(self.shared.budget, ready.bytes, wanted.key) {
                         Some(gone) => {
+                            user.has_room(&mut models);
                             let progress = models.begin(wanted.key, &ready);
                             drop(models);
                             drop(gone);
@@ -223,7 +250,10 @@ impl Residency {
                             models = self.shared.models();
                             continue;
                         }
-                        None => plan = Some(ready),
+                        None => {
+                            plan = Some(ready);
+                            user.is_short(&mut models);
+                        }
                     },
                 },
             }
@@ -265,16 +295,32 @@ impl Shared {
         self.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more user of a model, and how many loads had ended before.
-    fn user(self: &Arc<Self>, key: &Key) -> (User, u64) {
+    /// One more job that waits for a model, unless others wait for room.
+    fn user_at_once(self: &Arc<Self>, key: &Key) -> Result<User, InLine> {
         let mut models = self.models();
+        if models.short > 0 { Err(InLine) } else { Ok(self.user(&mut models, key)) }
+    }
+
+    /// The same once nobody waits for room who came before. Who stands here keeps no model from going.
+    fn user_in_line(self: &Arc<Self>, wanted: &Wanted<'_>) -> Result<User, RunError> {
+        let mut models = self.models();
+        while models.short > 0 {
+            models = self.wait(models);
+            if wanted.watch.cancelled() {
+                return Err(RunError::Cancelled);
+            }
+        }
+        Ok(self.user(&mut models, wanted.key))
+    }
+
+    fn user(self: &Arc<Self>, models: &mut Models, key: &Key) -> User {
         models.uses += 1;
         let used = models.uses;
         let model = models.by_key.entry(key.clone()).or_insert_with(Model::away);
-        model.users += 1;
+        model.waiting += 1;
         model.used = used;
         let since = model.loads - u64::from(matches!(model.state, State::Coming(_)));
-        (User { shared: self.clone(), key: key.clone() }, since)
+        User { shared: self.clone(), key: key.clone(), draws: false, is_short: false, since }
     }
 
     /// Until something changes, or it is time to look whether anybody still waits.
@@ -323,12 +369,13 @@ impl Models {
         }
     }
 
-    /// Lets go of as much as it takes of models that nobody uses, and gives what has to be dropped; `None` where that is not
-    /// enough, and then all stays.
-    fn make_room(&mut self, budget: Option<u64>, bytes: u64) -> Option<Vec<Arc<dyn Pipeline>>> {
+    /// Lets go of as much as it takes of other models that nobody uses, and gives what has to be dropped; `None` where that is
+    /// not enough, and then all stays.
+    fn make_room(&mut self, budget: Option<u64>, bytes: u64, own: &Key) -> Option<Vec<Arc<dyn Pipeline>>> {
         let Some(budget) = budget else { return Some(Vec::new()) };
         let over = (self.bytes() + bytes).saturating_sub(budget);
-        let mut idle: Vec<&mut Model> = self.by_key.values_mut().filter(|model| model.is_idle()).collect();
+        let others = self.by_key.iter_mut().filter(|(key, model)| *key != own && model.is_idle());
+        let mut idle: Vec<&mut Model> = others.map(|(_, model)| model).collect();
         if idle.iter().map(|model| model.bytes).sum::<u64>() < over {
             return None;
         }
@@ -375,7 +422,8 @@ impl Model {
     fn away() -> Self {
         Self {
             state: State::Away,
-            users: 0,
+            drawing: 0,
+            waiting: 0,
             used: 0,
             idle_since: Instant::now(),
             bytes: 0,
@@ -385,9 +433,14 @@ impl Model {
         }
     }
 
-    /// Whether it is in memory, and nobody uses it.
+    /// Whether it is in memory, and nobody uses it. Who waits for room for its encoders holds nothing: two of these would
+    /// wait for each other.
     fn is_idle(&self) -> bool {
-        self.users == 0 && matches!(self.state, State::Here(_) | State::Partly(_))
+        match self.state {
+            State::Here(_) => self.drawing + self.waiting == 0,
+            State::Partly(_) => self.drawing == 0,
+            State::Away | State::Coming(_) => false,
+        }
     }
 
     /// Gives the bytes that this frees.
@@ -421,15 +474,42 @@ impl Model {
     }
 }
 
+impl User {
+    /// It has its model.
+    fn draw(&mut self) {
+        if let Some(model) = self.shared.models().by_key.get_mut(&self.key) {
+            model.waiting -= 1;
+            model.drawing += 1;
+        }
+        self.draws = true;
+    }
+
+    /// There is no room for its model.
+    fn is_short(&mut self, models: &mut Models) {
+        models.short += usize::from(!self.is_short);
+        self.is_short = true;
+    }
+
+    fn has_room(&mut self, models: &mut Models) {
+        models.short -= usize::from(self.is_short);
+        self.is_short = false;
+    }
+}
+
 impl Drop for User {
     fn drop(&mut self) {
-        if let Some(model) = self.shared.models().by_key.get_mut(&self.key) {
-            model.users -= 1;
+        let shared = self.shared.clone();
+        let mut models = shared.models();
+        self.has_room(&mut models);
+        if let Some(model) = models.by_key.get_mut(&self.key) {
+            let count = if self.draws { &mut model.drawing } else { &mut model.waiting };
+            *count -= 1;
             model.idle_since = Instant::now();
-            if let (0, State::Coming(progress)) = (model.users, &model.state) {
+            if let (0, State::Coming(progress)) = (model.waiting, &model.state) {
                 progress.cancelled.store(true, Ordering::Relaxed);
             }
         }
+        drop(models);
         self.shared.changed.notify_all();
     }
 }
@@ -546,7 +626,7 @@ mod tests {
         }
 
         fn users(&self, name: &str) -> usize {
-            self.residency.shared.models().by_key.get(&key(name)).map_or(0, |model| model.users)
+            self.residency.shared.models().by_key.get(&key(name)).map_or(0, |model| model.drawing + model.waiting)
         }
     }
 
@@ -609,6 +689,53 @@ mod tests {
             second.join().unwrap_or_else(|_| panic!("it waited in vain"))
         })?;
         assert_eq!(desk.counts(), (2, 2, 90));
+        Ok(())
+    }
+
+    /// Both are here without their encoders, whose room is taken by the other.
+    #[test]
+    fn two_that_need_each_others_room_do_not_wait_for_ever() -> Result<(), RunError> {
+        let desk = Desk::new();
+        for name in ["a", "b"] {
+            drop(desk.get(name, 66)?);
+        }
+        drop(desk.get("c", 34)?);
+        let partly = |name: &str| {
+            let models = desk.residency.shared.models();
+            models.by_key.get(&key(name)).is_some_and(|model| matches!(model.state, State::Partly(_)))
+        };
+        assert!(partly("a") && partly("b"), "{:?}", desk.counts());
+        for _ in 0..50 {
+            scope(|scope| {
+                let jobs = ["a", "b", "c"]
+                    .map(|name| scope.spawn(|| desk.get(name, if name == "c" { 34 } else { 66 }).map(drop)));
+                jobs.into_iter().try_for_each(|job| job.join().unwrap_or_else(|_| panic!("one panicked")))
+            })?;
+        }
+        assert_eq!(desk.users("a") + desk.users("b") + desk.users("c"), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn who_comes_later_does_not_overtake_who_waits_for_room() -> Result<(), RunError> {
+        let desk = Desk::new();
+        let first = desk.get("a", 60)?;
+        scope(|scope| {
+            let second = scope.spawn(|| desk.get("b", 60));
+            while desk.residency.shared.models().short == 0 {
+                yield_now();
+            }
+            let third = scope.spawn(|| desk.get("a", 60));
+            drop(first);
+            let joined = |job: std::thread::ScopedJoinHandle<'_, Result<InUse, RunError>>| {
+                job.join().unwrap_or_else(|_| panic!("it waited in vain"))
+            };
+            // the third can only end when the second has had its turn
+            drop(joined(second)?);
+            drop(joined(third)?);
+            Ok::<_, RunError>(())
+        })?;
+        assert_eq!(desk.residency.shared.models().short, 0);
         Ok(())
     }
 
