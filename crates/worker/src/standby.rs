@@ -23,7 +23,7 @@ pub(crate) async fn preload(models: Arc<Models>, drain: CancellationToken) {
             }
             Ok(None | Some(Err(_))) => {}
             Err(error) => {
-                tracing::error!(endpoint.id = endpoint.id, %error, "the loading of its model ended unexpectedly")
+                tracing::error!(endpoint.id = endpoint.id, %error, "the loading of its model ended unexpectedly");
             }
         }
     }

@@ -51,6 +51,9 @@ pub struct Chat {
 /// Prompts on their way at once; a model on this machine answers few at a time.
 const AT_ONCE: usize = 8;
 
+/// How much longer an exchange may take than anybody waits for it.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Room for an answer: a prompt, and what a server adds about itself.
 const ANSWER_MAX: u64 = 1024 * 1024;
 
@@ -104,13 +107,13 @@ impl Chat {
             return Ok(known);
         }
         let deadline = Instant::now() + self.settings.deadline;
-        let asked = timeout_at(deadline, self.ask(prompt, deadline)).await;
+        let asked = timeout_at(deadline, self.ask(prompt)).await;
         let longer = asked.unwrap_or_else(|_| Err(self.too_late()))?;
         self.kept().put(prompt, &longer);
         Ok(longer)
     }
 
-    async fn ask(&self, prompt: &str, deadline: Instant) -> Result<String, String> {
+    async fn ask(&self, prompt: &str) -> Result<String, String> {
         let _place = self.places.acquire().await.map_err(|_| self.too_late())?;
         let instruction = self.settings.instruction.as_deref().unwrap_or(Self::INSTRUCTION);
         let body = json!({
@@ -118,7 +121,8 @@ impl Chat {
             "max_tokens": self.settings.max_tokens,
             "messages": [{ "role": "system", "content": instruction }, { "role": "user", "content": prompt }],
         });
-        let limits = Limits { bytes: ANSWER_MAX, time: deadline.saturating_duration_since(Instant::now()) };
+        // whoever waits for this gives up first, and says so
+        let limits = Limits { bytes: ANSWER_MAX, time: self.settings.deadline + GRACE };
         let body = Bytes::from(body.to_string());
         let message = Message { method: Method::POST, url: &self.url, headers: &self.headers, body, limits };
         let reply = self.fetcher.send(message).await.map_err(|error| {

@@ -166,7 +166,8 @@ impl Pull<'_> {
     }
 
     async fn listing(&self, repository: &str, revision: &str) -> Result<Listing, Failure> {
-        let id = RepoId::parse(repository).ok_or_else(|| Failure::Failed(format!("{repository} is no repository")))?;
+        let id =
+            RepoId::parse(repository).ok_or_else(|| Failure::Failed(format!("{repository} is not a repository")))?;
         self.listing_of(&id, revision).await
     }
 

@@ -281,7 +281,7 @@ impl Sizes<'_> {
         if part > 0 && whole.is_multiple_of(part) {
             return Ok(whole / part);
         }
-        let reason = format!("tensor {name} has {whole} rows, which are no whole heads of {part}");
+        let reason = format!("tensor {name} has {whole} rows, which are not whole heads of {part}");
         Err(Error::Damaged { path: self.part.path().to_owned(), reason })
     }
 

@@ -56,7 +56,7 @@ pub(super) fn order(name: &str, rows: usize, width: usize) -> Result<Order, Stri
         return Ok(Order::Same);
     }
     if width == 0 || !width.is_multiple_of(2) || !rows.is_multiple_of(width) {
-        return Err(format!("tensor {name} has {rows} rows, which are no whole heads of {width}"));
+        return Err(format!("tensor {name} has {rows} rows, which are not whole heads of {width}"));
     }
     Ok(Order::Interleaved(rows / width))
 }

@@ -19,7 +19,7 @@ impl Charsmap {
             return Err("its table of characters is damaged".into());
         }
         if std::str::from_utf8(texts).is_err() {
-            return Err("its table of characters has texts that are no UTF-8".into());
+            return Err("its table of characters has texts that are not UTF-8".into());
         }
         Ok(Self { units: units.iter().map(|unit| u32::from_le_bytes(*unit)).collect(), texts: texts.to_vec() })
     }

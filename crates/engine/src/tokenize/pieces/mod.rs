@@ -137,7 +137,7 @@ impl Vocabulary {
                 }
                 Kind::Unknown if unknown.replace(id).is_some() => return Err("two pieces stand for the unknown".into()),
                 Kind::Byte => {
-                    let byte = byte_of(piece).ok_or_else(|| format!("{piece:?} is no byte, such as <0x0A>"))?;
+                    let byte = byte_of(piece).ok_or_else(|| format!("{piece:?} is not a byte, such as <0x0A>"))?;
                     bytes[usize::from(byte)] = Some(id);
                 }
                 Kind::Unknown | Kind::Control => {}

@@ -71,7 +71,7 @@ impl Model {
             }
         }
         match this.pieces.is_empty() {
-            true => Err("it has no pieces: this is no file of sentencepiece's".into()),
+            true => Err("it has no pieces: this is not a file of sentencepiece's".into()),
             false => Ok(this),
         }
     }
@@ -112,7 +112,7 @@ fn read_piece(bytes: &[u8]) -> Result<(String, f32, Kind), String> {
     let (mut text, mut score, mut kind) = (None, 0.0, Kind::Normal);
     for field in Fields(bytes) {
         match field? {
-            (1, Value::Bytes(piece)) => text = Some(std::str::from_utf8(piece).map_err(|_| "a piece is no UTF-8")?),
+            (1, Value::Bytes(piece)) => text = Some(std::str::from_utf8(piece).map_err(|_| "a piece is not UTF-8")?),
             (2, Value::Float(number)) => score = number,
             (3, Value::Number(number)) => kind = kind_of(number)?,
             _ => {}
@@ -121,7 +121,7 @@ fn read_piece(bytes: &[u8]) -> Result<(String, f32, Kind), String> {
     match text {
         Some("") => Err("a piece is empty".into()),
         Some(text) if text.len() > LONGEST_PIECE => Err(format!("a piece is longer than {LONGEST_PIECE} bytes")),
-        Some(text) if !score.is_finite() => Err(format!("the score of {text:?} is no number")),
+        Some(text) if !score.is_finite() => Err(format!("the score of {text:?} is not a number")),
         Some(text) => Ok((text.to_owned(), score, kind)),
         None => Err("a piece has no text".into()),
     }
