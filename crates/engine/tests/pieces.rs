@@ -82,7 +82,7 @@ fn files_that_are_wrong_are_refused_in_words() {
     };
     for (bytes, said) in [
         (Vec::new(), "no pieces"),
-        (b"{\"version\": \"1.0\"}".to_vec(), "cut short, or no file of sentencepiece's"),
+        (b"{\"version\": \"1.0\"}".to_vec(), "cut short, or not a file of sentencepiece's"),
         (golden("bpe")[..golden("bpe").len() / 2].to_vec(), "cut short"),
         (piece(b"</s>", 0.0, 3), "no piece stands for the unknown"),
         (piece(b"<unk>", 0.0, 2), "it has no </s>"),
@@ -90,17 +90,17 @@ fn files_that_are_wrong_are_refused_in_words() {
         (with(&[piece(b"a", 0.0, 1), piece(b"a", -1.0, 1)].concat()), "\"a\" is there twice"),
         (with(&piece(b"</s>", 0.0, 3)), "\"</s>\" is there twice"),
         (with(&piece(b"", 0.0, 1)), "a piece is empty"),
-        (with(&piece(b"\xff", 0.0, 1)), "no UTF-8"),
-        (with(&piece(b"a", f32::NAN, 1)), "is no number"),
+        (with(&piece(b"\xff", 0.0, 1)), "not UTF-8"),
+        (with(&piece(b"a", f32::NAN, 1)), "is not a number"),
         (with(&piece(b"a", 0.0, 7)), "of kind 7"),
-        (with(&piece(b"a", 0.0, 6)), "is no byte"),
+        (with(&piece(b"a", 0.0, 6)), "is not a byte"),
         (with(&[0x0a, 0]), "a piece has no text"),
         (with(&[0x12, 2, 0x18, 3]), "its model is of kind 3"),
         (with(&[0x12, 3, 0x98, 0x02, 1]), "lacks some of the 256"),
         (charsmap(&[1]), "table of characters is cut short"),
         (charsmap(&[9, 0, 0, 0, 1]), "table of characters is cut short"),
         (charsmap(&[2, 0, 0, 0, 1, 1]), "table of characters is damaged"),
-        (charsmap(&[4, 0, 0, 0, 1, 1, 1, 1, 0xff]), "that are no UTF-8"),
+        (charsmap(&[4, 0, 0, 0, 1, 1, 1, 1, 0xff]), "that are not UTF-8"),
     ] {
         let error = tokenizer(&bytes, NAMES[0]).err().unwrap();
         let told = error.to_string();

@@ -187,6 +187,6 @@ impl<'a> Iterator for Fields<'a> {
             // nothing can be read behind it
             self.0 = &[];
         }
-        Some(field.ok_or_else(|| "it is cut short, or no file of sentencepiece's".to_owned()))
+        Some(field.ok_or_else(|| "it is cut short, or not a file of sentencepiece's".to_owned()))
     }
 }
