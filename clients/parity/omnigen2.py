@@ -247,7 +247,9 @@ def opened(path):
 
 def look(vae, path, i, put):
     picture = opened(path)
-    picture = picture.resize(reduced(*picture.size, SIDE), Image.LANCZOS)
+    width, height = reduced(*picture.size, SIDE)
+    # in this order, as every Pillow before 13 does it in one call; since then some pictures become lower first
+    picture = picture.resize((width, picture.height), Image.LANCZOS).resize((width, height), Image.LANCZOS)
     x = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255).permute(2, 0, 1)[None] * 2 - 1
     sample = vae.encode(x).latent_dist
     noise = torch.randn(sample.mean.shape)
