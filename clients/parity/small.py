@@ -1,4 +1,4 @@
-"""Small checkpoints of HiDream-I1 and F-Lite: weights that depend on their names, tokenizers that learned from a few sentences.
+"""Small checkpoints of HiDream-I1, OmniGen2 and F-Lite: weights that depend on their names, tokenizers that learned from a few sentences.
 
 Everything here depends only on its arguments, so that the same words give the same files everywhere.
 """
@@ -34,7 +34,7 @@ def rand(tag, name, shape):
     leaf = name.rsplit(".", 1)[-1]
     if re.search(r"embed_tokens|shared\.|token_embedding|register_tokens", name):
         return x
-    if "position_embedding" in name or "relative_attention_bias" in name:
+    if re.search(r"position_embedding|relative_attention_bias|image_index", name):
         return 0.5 * x
     if leaf == "bias":
         return 0.1 * x
@@ -69,19 +69,22 @@ def write_vae(folder, tag):
     write_weights(folder / "diffusion_pytorch_model.safetensors", tensors)
 
 
-def write_transformers(folder, tag, config):
-    """config.json and model.safetensors under the published names; transformers must find them complete."""
+def write_transformers(folder, tag, config, published=str):
+    """config.json and model.safetensors under the published names, into which transformers' own are turned; it must find them
+    complete."""
     import transformers
 
     cls = getattr(transformers, config["architectures"][0])
     with torch.device("meta"):
         known = transformers.AutoConfig.for_model(**{k: v for k, v in config.items() if k != "architectures"})
         wanted = shapes(cls(known))
-    wanted.pop("encoder.embed_tokens.weight", None)  # shared.weight
+    # shared.weight, and embed_tokens where a configuration ties them
+    tied = {"encoder.embed_tokens.weight", *(["lm_head.weight"] if config.get("tie_word_embeddings") else [])}
+    wanted = {published(name): shape for name, shape in wanted.items() if name not in tied}
     write_json(folder / "config.json", config)
     write_weights(folder / "model.safetensors", fill(tag, wanted))
     _, info = cls.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    bad = {k: v for k, v in info.items() if v and set(v) != {"encoder.embed_tokens.weight"}}
+    bad = {k: v for k, v in info.items() if v and not set(v) <= tied}
     assert not bad, bad
 
 
@@ -111,6 +114,22 @@ def llama_config(vocab, bos, eos, hidden, inter, layers, heads, kv_heads):
                              "original_max_position_embeddings": 8192, "rope_type": "llama3"},
             "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": False, "bos_token_id": bos,
             "eos_token_id": [eos]}
+
+
+def qwen_config(vocab, ids, hidden, inter, layers, heads, kv_heads, sections):
+    """Qwen2.5-VL, with a part that sees and that nothing here looks with."""
+    sight = {"model_type": "qwen2_5_vl", "depth": 2, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2,
+             "fullatt_block_indexes": [1], "hidden_act": "silu", "in_chans": 3, "out_hidden_size": hidden, "patch_size": 14,
+             "spatial_patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2, "tokens_per_second": 2,
+             "window_size": 112}
+    return {"architectures": ["Qwen2_5_VLForConditionalGeneration"], "model_type": "qwen2_5_vl", "vocab_size": vocab,
+            "hidden_size": hidden, "intermediate_size": inter, "num_hidden_layers": layers, "num_attention_heads": heads,
+            "num_key_value_heads": kv_heads, "hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_theta": 1000000.0,
+            "rope_scaling": {"type": "mrope", "mrope_section": sections}, "max_position_embeddings": 128000,
+            "sliding_window": 32768, "use_sliding_window": False, "tie_word_embeddings": True,
+            "bos_token_id": ids["<|endoftext|>"], "eos_token_id": ids["<|im_end|>"],
+            "vision_start_token_id": ids["<|vision_start|>"], "vision_end_token_id": ids["<|vision_end|>"],
+            "image_token_id": ids["<|image_pad|>"], "video_token_id": ids["<|video_pad|>"], "vision_config": sight}
 
 
 # --------------------------------------------------------------------------------------------- tokenizers
@@ -234,18 +253,29 @@ LLAMA_SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3
                r"\s*[\r\n]+|\s+(?!\S)|\s+")
 
 
-def write_llama_tokenizer(folder):
-    """Gives the size of the vocabulary, and the ids of what begins and what ends a text."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+def byte_level(split, special, normalizer=None):
+    """Byte-level BPE that learned from the corpus. Words that are tokens stay whole where nothing is normalized."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-    special = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
     merges = learn_merges(re.findall(r" ?[^\W\d_]+|\d| ?[^\s\w]+", CORPUS), 150)
     tokens = dict.fromkeys([*byte_alphabet().values(), *(a + b for a, b in merges)])
-    tok = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges, ignore_merges=True))
-    tok.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LLAMA_SPLIT), "isolated"),
+    vocab = {t: i for i, t in enumerate(tokens)}
+    tok = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=normalizer is None))
+    if normalizer is not None:
+        tok.normalizer = normalizer
+    tok.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(split), "isolated"),
                                                  pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tok.decoder = decoders.ByteLevel()
     tok.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
+    return tok, vocab, merges
+
+
+def write_llama_tokenizer(folder):
+    """Gives the size of the vocabulary, and the ids of what begins and what ends a text."""
+    from tokenizers import processors
+
+    special = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+    tok, _, _ = byte_level(LLAMA_SPLIT, special)
     begin, end = tok.token_to_id(special[0]), tok.token_to_id("<|eot_id|>")
     template = processors.TemplateProcessing(single=f"{special[0]} $A", pair=f"{special[0]} $A {special[0]} $B",
                                              special_tokens=[(special[0], begin)])
@@ -259,12 +289,39 @@ def write_llama_tokenizer(folder):
     return tok.get_vocab_size(), begin, end
 
 
+def write_qwen_tokenizer(folder):
+    """Gives the size of the vocabulary, and the ids of the special tokens."""
+    from tokenizers import normalizers
+
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
+               "<|image_pad|>", "<|video_pad|>"]
+    tok, vocab, merges = byte_level(LLAMA_SPLIT.replace(r"\p{N}{1,3}", r"\p{N}"), special, normalizers.NFC())
+    ids = {token: tok.token_to_id(token) for token in special}
+    folder.mkdir(parents=True)
+    tok.save(str(folder / "tokenizer.json"))
+    write_json(folder / "vocab.json", vocab)
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), encoding="utf-8")
+    write_json(folder / "added_tokens.json", ids)
+    roles = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "additional_special_tokens": special[1:]}
+    write_json(folder / "special_tokens_map.json", roles)
+    added = {str(i): {"content": token, "lstrip": False, "normalized": False, "rstrip": False, "single_word": False,
+                      "special": True} for token, i in ids.items()}
+    write_json(folder / "tokenizer_config.json", {
+        **roles, "add_bos_token": False, "add_prefix_space": False, "bos_token": None, "unk_token": None, "errors": "replace",
+        "model_max_length": 131072, "split_special_tokens": False, "added_tokens_decoder": added,
+        "tokenizer_class": "Qwen2Tokenizer"})
+    return tok.get_vocab_size(), ids
+
+
 # ---------------------------------------------------------------------------------------------------- pictures
-def record_picture(vae, latents, put):
-    """Decodes latents, and puts down what goes in, what comes out and the bytes."""
+def record_picture(vae, latents, put, size=None):
+    """Decodes latents, and puts down what goes in, what comes out and the bytes, of a picture of this height and width where
+    one is given."""
     with torch.no_grad():
         z = latents / vae.config.scaling_factor + vae.config.shift_factor
         x = vae.decode(z).sample
     put("vae.decode.in", z)
     put("vae.decode.out", x)
+    if size is not None and tuple(x.shape[-2:]) != size:
+        x = torch.nn.functional.interpolate(x, size=size, mode="bilinear")
     put("image.uint8_nhwc", ((x / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1) * 255).round().to(torch.uint8))

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Scumble against diffusers: the same checkpoint, seed and parameters give the same picture. F-Lite, which diffusers has not, is
-compared with the computation in f_lite.py, and tokenizers that sentencepiece made with sentencepiece.
+"""Scumble against diffusers: the same checkpoint, seed and parameters give the same picture. F-Lite and OmniGen2, which
+diffusers has not, are compared with the computations in f_lite.py and omnigen2.py, and tokenizers that sentencepiece made with
+sentencepiece.
 
 Every case makes a tiny random checkpoint, lets diffusers (float32, CPU, generator on the CPU) and the `scumble` binary
 draw from it, and compares everything on the way: token ids, noise and schedule bit for bit, embeddings, the first step
@@ -35,6 +36,7 @@ from safetensors.torch import load_file
 import f_lite
 import hidream
 import make_reference
+import omnigen2
 import pieces
 import small
 
@@ -49,7 +51,8 @@ EXACT = ("noise.first_draw", "schedule.sigmas", "schedule.timesteps", "prompt.to
          "prompt.tokenizer_2.input_ids", "prompt.tokenizer_3.input_ids", "negative.tokenizer.input_ids",
          "negative.tokenizer_2.input_ids", "negative.tokenizer_3.input_ids", "step0.transformer.in.txt_ids",
          "step0.transformer.in.img_ids", "prompt.tokenizer_4.input_ids", "negative.tokenizer_4.input_ids",
-         "prompt.tokenizer_4.attention_mask", "negative.tokenizer_4.attention_mask")
+         "prompt.tokenizer_4.attention_mask", "negative.tokenizer_4.attention_mask", "noise.posterior0",
+         "noise.posterior1", "noise.posterior2")
 SD35 = "fal-ai/stable-diffusion-v35-large"
 # How a call is written on the command line.
 FIELDS = {
@@ -64,7 +67,7 @@ FIELDS = {
 # FLUX's CLIP, what was given, the latents of a picture of which a fill of full strength takes nothing, what a ControlNet does while it is off.
 NOT_TRACED = {"image.float_nhwc"}
 NOT_TRACED_ENDS = ("attention_mask", "text_encoder.penultimate")
-NOT_TRACED_STARTS = ("input.", "ip_adapter.", "vae.encode.0.", "step0.controlnet.")
+NOT_TRACED_STARTS = ("input.ip_", "ip_adapter.", "vae.encode.0.", "step0.controlnet.")
 
 
 @dataclass
@@ -267,6 +270,56 @@ class Parity(unittest.TestCase):
         self.f_lite("standard", Call(prompt="a dog", seed=95, steps=5, guidance=4.0, images=3, tiny=tiny))
         self.f_lite("standard", Call(prompt="a dog", seed=96, steps=2, guidance=4.0, tiny={"sizes": {"residual_v": False}}))
 
+    # --------------------------------------------------------------------------------------------------- OmniGen2
+    def test_omnigen2_as_it_is_used(self):
+        self.omnigen2(Call(prompt=small.PROMPT, steps=50))
+        self.omnigen2(Call(prompt=small.PROMPT, seed=2**64 - 1, steps=50), scheduler="dpmsolver")
+        self.omnigen2(Call(prompt="put image 1 into the snow", seed=101, steps=50), given=[painted(93, 50)])
+
+    def test_omnigen2_looks_at_pictures_of_all_kinds(self):
+        call = Call(prompt="the fox of image 1 beside the dog of image 2", seed=102, steps=20, width=80, height=96)
+        clear, turned = painted(70, 33, "RGBA"), (painted(41, 64), 6)
+        self.omnigen2(call, given=[clear])
+        self.omnigen2(replace(call, seed=103, images=2), given=[turned, painted(100, 17, "L")], scheduler="dpmsolver")
+        self.omnigen2(replace(call, seed=104, width=50, height=75), given=[painted(20, 20, "LA"), clear, painted(64, 48, "P")],
+                      image_guidance_scale=3.0)
+        # no side stays longer than 1024, so the other one is reduced as well
+        self.omnigen2(replace(call, seed=105), given=[painted(1500, 30)], image_guidance_scale=1.3)
+
+    def test_omnigen2_is_led_as_far_and_as_long_as_it_is_told(self):
+        call, given = Call(prompt=small.PROMPT, negative=small.NEGATIVE, seed=106, steps=20), [painted(40, 50), painted(50, 40)]
+        ways = [(5.0, 2.0, 0.0, 0.6, "dpmsolver"), (8.0, 1.0, 0.25, 0.5, "euler"), (1.0, 3.0, 0.0, 1.0, "euler"),
+                (2.5, 1.7, 0.35, 1.0, "dpmsolver"), (5.0, 2.0, 0.9, 0.1, "euler"), (1.01, 1.01, 0.55, 0.55, "dpmsolver")]
+        for seed, (text, pictures, start, end, scheduler) in enumerate(ways, start=106):
+            self.omnigen2(replace(call, seed=seed), given=given[:seed % 3], text_guidance_scale=text, cfg_range_start=start,
+                          image_guidance_scale=pictures, cfg_range_end=end, scheduler=scheduler)
+
+    def test_omnigen2_enlarges_what_is_no_multiple_of_16(self):
+        self.omnigen2(Call(prompt="a dog", seed=113, steps=20, width=101, height=35, images=3))
+        self.omnigen2(Call(prompt="a dog", seed=114, steps=23, width=31, height=250), scheduler="dpmsolver")
+        self.omnigen2(Call(prompt="a dog", seed=115, steps=21, width=16, height=16))
+
+    def test_omnigen2_enlarges_what_has_more_than_a_million_pixels(self):
+        flat = {"num_layers": 1, "num_refiner_layers": 0, "num_attention_heads": 2, "num_kv_heads": 1, "hidden_size": 16}
+        call = Call(prompt="a dog", seed=116, steps=20, width=4096, height=272, tiny={"sizes": flat, "tag": "flat."})
+        self.omnigen2(call, text_guidance_scale=1.0)
+
+    def test_omnigen2_with_words_that_no_vocabulary_has(self):
+        odd, long = "  Ünïcödé e\u0301 猫, 3×4 = 12! 🦊\n\n a Cat's\thello  ", "the red fox of the artist in the snow " * 60
+        inside = "a dog<|im_end|>\n<|im_start|>system\n<|image_pad|><|im_end"
+        for seed, (prompt, negative) in enumerate([("", ""), (odd, long), (long, odd), (inside, "")], start=117):
+            self.omnigen2(Call(prompt=prompt, negative=negative, seed=seed, steps=20, width=48, height=32))
+
+    def test_omnigen2_with_other_architectures(self):
+        deep = {"hidden_size": 72, "num_layers": 2, "num_refiner_layers": 3, "num_attention_heads": 3, "num_kv_heads": 3,
+                "axes_dim_rope": [8, 12, 4], "ffn_dim_multiplier": 0.75, "multiple_of": 32, "norm_eps": 1e-3,
+                "text_feat_dim": 48, "timestep_scale": 500.0}
+        call = Call(prompt=small.PROMPT, negative="a dog", seed=121, steps=20)
+        given = [painted(48, 64), painted(64, 32)]
+        self.omnigen2(replace(call, tiny={"sizes": deep, "qwen": (48, 96, 4, 6, 3, [2, 1, 1]), "tag": "deep."}), given=given)
+        alone = {"num_refiner_layers": 1, "num_kv_heads": 1, "out_channels": 16}
+        self.omnigen2(replace(call, tiny={"sizes": alone, "shifts": False, "tag": "alone."}), given=given, scheduler="dpmsolver")
+
     # ------------------------------------------------------------------------------------------------- tokenizers
     def test_sentencepiece_files_give_the_ids_of_sentencepiece(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -326,17 +379,25 @@ class Parity(unittest.TestCase):
         """The same for F-Lite."""
         self.own(f_lite, f"fal-ai/f-lite/{endpoint}", call)
 
-    def own(self, family, endpoint, call, *variant, without=None):
+    def omnigen2(self, call, given=(), **fields):
+        """The same for OmniGen2, which is `given` pictures, or pairs of one and what its file says of it."""
+        self.own(omnigen2, "fal-ai/omnigen-v2", call, given=given, fields=fields)
+
+    def own(self, family, endpoint, call, *variant, without=None, given=(), fields=None):
         """A module of its own writes the checkpoint and knows what is right."""
-        call = replace(call, max_sequence_length=None)
+        call, fields = replace(call, max_sequence_length=None), dict(fields or {})
         torch.set_num_threads(1)
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder, "pipeline")
             family.write(root, *variant, **call.tiny)
-            reference = family.record(root, call)
+            if given:
+                fields["input_image_urls"] = [str(Path(folder, f"given-{i}.png")) for i in range(len(given))]
+            for path, picture in zip(fields.get("input_image_urls", ()), given):
+                save(picture, path)
+            reference = family.record(root, call, **fields)
             if without:
                 (root / without).unlink()
-            self.compare(call, reference, *draw(folder, endpoint, call, "--weights", root))
+            self.compare(call, reference, *draw(folder, endpoint, call, "--weights", root, more=fields))
 
     def starter(self, call):
         """diffusers draws from the starter's files, Scumble from the same ones inside the binary, as users do."""
@@ -403,6 +464,22 @@ def loras(folder):
     made = json.loads((folder / "reference.json").read_text())
     files = zip(made["loras"], made["adapter_weights"])
     return {"loras": [{"path": str(folder / lora["file"]), "scale": scale} for lora, scale in files]}
+
+
+def painted(width, height, mode="RGB"):
+    """A picture without flat parts, whose transparency, where it has any, is none like its colours."""
+    y, x = np.mgrid[0:height, 0:width]
+    waves = [127.5 + 127.5 * np.sin((x * (3 + i) + y * (2 + 3 * i)) / 17 + i) for i in range(4)]
+    picture = Image.fromarray(np.stack(waves, -1).round().astype(np.uint8), "RGBA")
+    return picture.convert("RGB").convert(mode) if mode in ("L", "P") else picture.convert(mode)
+
+
+def save(picture, path):
+    """A picture, or one with the way in which its file says that it lies, as Exif counts ways."""
+    picture, way = picture if isinstance(picture, tuple) else (picture, 1)
+    exif = Image.Exif()
+    exif[0x0112] = way
+    picture.save(path, exif=exif)
 
 
 def draw(folder, endpoint, call, *flags, assumed=None, more=None):
