@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Run(Run),
     /// Answer fal's API over HTTP.
     Serve(Serve),
-    /// List what can be called, show what it takes, fetch and remove its weights.
+    /// List what can be called, show what it takes, fetch, quantize and remove its weights.
     Models(Models),
     /// Make, list and revoke the keys that callers need.
     Keys(Keys),
@@ -77,6 +77,35 @@ pub(crate) enum ModelsCommand {
     Pull(ModelsPull),
     /// Remove the weights that were fetched for an endpoint.
     Remove(ModelsRemove),
+    /// Write the transformer of an endpoint's weights into a GGUF file, its matrices in blocks of a few bits.
+    ///
+    /// The names are its publisher's, so that other programs read the file too. `--weights FILE --weights-base DIR` draws with
+    /// it, or `--weights DIR --component transformer=FILE`.
+    Quantize(ModelsQuantize),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ModelsQuantize {
+    /// Such as fal-ai/flux/dev.
+    #[arg(value_name = "ENDPOINT")]
+    pub(crate) id: String,
+    /// What matrices become: q8_0 takes half of what bfloat16 takes, q4_k three tenths, and is further from it.
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub(crate) to: Blocks,
+    #[command(flatten)]
+    pub(crate) own: OwnWeights,
+    /// The file that is written. One that is there already is not replaced.
+    #[arg(short, long, value_name = "FILE.gguf")]
+    pub(crate) output: PathBuf,
+}
+
+/// Kinds of blocks that are written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Blocks {
+    #[value(name = "q8_0")]
+    Q8_0,
+    #[value(name = "q4_k")]
+    Q4K,
 }
 
 #[derive(Debug, clap::Args)]
@@ -236,15 +265,8 @@ pub(crate) struct Run {
     /// Show the image in the terminal too; HOW is needed only where the terminal does not tell.
     #[arg(long, value_name = "HOW", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto")]
     pub(crate) show: Option<Show>,
-    /// The weights: a diffusers folder, or a file that holds a transformer and maybe more.
-    #[arg(long, value_name = "PATH")]
-    pub(crate) weights: Option<PathBuf>,
-    /// A diffusers folder for what the weights lack: encoders, autoencoder, schedule, tokenizers.
-    #[arg(long, value_name = "DIR", requires = "weights")]
-    pub(crate) weights_base: Option<PathBuf>,
-    /// A file or folder for one component: transformer, vae, text_encoder to text_encoder_4. May be given several times.
-    #[arg(long = "component", value_name = "NAME=PATH", value_parser = component, requires = "weights")]
-    pub(crate) components: Vec<(String, PathBuf)>,
+    #[command(flatten)]
+    pub(crate) own: OwnWeights,
     /// Number type to compute with; that of the weights if left out.
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<Dtype>,
@@ -259,6 +281,21 @@ pub(crate) struct Run {
     /// The path of a scumble.toml, whose `[fetch]`, `[adapters]` and `[prompts]` count here.
     #[arg(long, env = "SCUMBLE_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// Weights that are named where one model is meant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OwnWeights {
+    /// The weights: a diffusers folder, a file that holds a transformer and maybe more, or a repository OWNER/NAME[@REV] in
+    /// the cache of Hugging Face's tools.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) weights: Option<PathBuf>,
+    /// A diffusers folder for what the weights lack: encoders, autoencoder, schedule, tokenizers.
+    #[arg(long, value_name = "DIR", requires = "weights")]
+    pub(crate) weights_base: Option<PathBuf>,
+    /// A file or folder for one component: transformer, vae, text_encoder to text_encoder_4. May be given several times.
+    #[arg(long = "component", value_name = "NAME=PATH", value_parser = component, requires = "weights")]
+    pub(crate) components: Vec<(String, PathBuf)>,
 }
 
 /// Only what this build can do is on offer.
@@ -319,7 +356,8 @@ pub(crate) struct Serve {
     /// Answer CONNECT for fal's service names, for programs that are given this server as HTTPS_PROXY.
     #[arg(long, env = "SCUMBLE_CONNECT", value_parser = BoolishValueParser::new())]
     pub(crate) connect: bool,
-    /// Weights for an endpoint: a diffusers folder, or a file. May be given several times.
+    /// Weights for an endpoint: a diffusers folder, a file, or a repository OWNER/NAME[@REV] in the cache of Hugging Face's
+    /// tools. May be given several times.
     #[arg(long, value_name = "ENDPOINT=PATH", value_parser = endpoint_path)]
     pub(crate) weights: Vec<(String, PathBuf)>,
     /// Load the model of this endpoint at the start, in the background. May be given several times.

@@ -49,6 +49,18 @@ impl Progress {
     }
 }
 
+/// Ctrl-C asks to stop; whoever works looks at this within a step.
+pub(crate) fn on_interrupt(runtime: &tokio::runtime::Runtime) -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let told = interrupted.clone();
+    runtime.spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            told.store(true, Ordering::Release);
+        }
+    });
+    interrupted
+}
+
 fn style(bar: &ProgressBar, template: &str) {
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);

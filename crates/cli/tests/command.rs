@@ -162,6 +162,61 @@ fn a_file_of_weights_draws_what_its_folder_draws() {
 }
 
 #[test]
+fn a_transformer_is_written_in_blocks_and_drawn_with() {
+    let desk = Desk::new();
+    tiny::of(Variant::Schnell).write(desk.path("folder"));
+    let run = |args: &[&str]| {
+        let input = ["-i", "image_size=64x64", "-i", "num_inference_steps=1", "--seed", "5", "-o", "x.png"];
+        succeeded(&desk.scumble(&[&["run", "fal-ai/flux/schnell", "x"], args, &input].concat()));
+        image::open(desk.path("x.png")).unwrap().into_rgb8().into_raw()
+    };
+    let quantize = ["models", "quantize", "fal-ai/flux/schnell"];
+    let whole = run(&["--weights", "folder"]);
+    let mut sizes = Vec::new();
+    for to in ["q8_0", "q4_k"] {
+        let file = format!("{to}.gguf");
+        let out = desk.scumble(&[&quantize[..], &["--to", to, "--weights", "folder", "-o", &file]].concat());
+        assert_eq!(succeeded(&out), format!("{file}\n"));
+        assert!(String::from_utf8_lossy(&out.stderr).contains("--weights-base"), "{out:?}");
+        let drawn = run(&["--weights", &file, "--weights-base", "folder"]);
+        assert_eq!(run(&["--weights", "folder", "--component", &format!("transformer={file}")]), drawn);
+        let off: u32 = drawn.iter().zip(&whole).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+        assert!(off > 0 && off < 12 * whole.len() as u32, "{to}: {off}");
+        sizes.push(std::fs::metadata(desk.path(&file)).unwrap().len());
+    }
+    assert!(sizes[1] < sizes[0], "{sizes:?}");
+    let refuses = |code, args: &[&str], words: &[&str]| {
+        desk.refuses(&[&quantize[..], &["--to", "q8_0"], args].concat(), code, words);
+    };
+    refuses(4, &["--weights", "folder", "-o", "q8_0.gguf"], &["q8_0.gguf", "there already"]);
+    refuses(2, &["--weights", "folder", "-o", "x.safetensors"], &["x.safetensors", ".gguf"]);
+    refuses(3, &["-o", "y.gguf"], &["no weights", "scumble models pull fal-ai/flux/schnell"]);
+    refuses(3, &["--weights", "nowhere", "-o", "y.gguf"], &["nowhere", "no such file or folder"]);
+    refuses(4, &["--weights", "folder", "-o", "nowhere/y.gguf"], &["nowhere/y.gguf"]);
+    refuses(2, &["--weights", "folder"], &["--output"]);
+    // where nobody can write
+    #[cfg(target_os = "linux")]
+    refuses(4, &["--weights", "folder", "-o", "/proc/y.gguf"], &["cannot write /proc/y.gguf"]);
+    tiny::of(Variant::AuraFlow).write(desk.path("other"));
+    refuses(3, &["--weights", "other", "-o", "y.gguf"], &["AuraFlowPipeline", "needs FluxPipeline"]);
+    cut_short(&desk.path("other/transformer/diffusion_pytorch_model.safetensors"));
+    let of = |id: &str, to: &str| {
+        ["models", "quantize", id, "--to", to, "--weights", "other", "-o", "y.gguf"].map(str::to_owned)
+    };
+    for (id, to, code, word) in [
+        ("fal-ai/aura-flow", "q4_k", 3, "damaged"),
+        ("fal-ai/aura-flo", "q4_k", 2, "fal-ai/aura-flow"),
+        ("fal-ai/aura-flow", "q2_k", 2, "q4_k"),
+        ("fal-ai/ideogram/v2", "q4_k", 2, "closed model"),
+    ] {
+        let args = of(id, to);
+        desk.refuses(&args.iter().map(String::as_str).collect::<Vec<_>>(), code, &[word]);
+    }
+    let left: Vec<_> = std::fs::read_dir(desk.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".part") || name == "y.gguf"), "{left:?}");
+}
+
+#[test]
 fn what_was_meant_is_suggested() {
     let desk = Desk::new();
     for (args, meant) in [

@@ -11,6 +11,7 @@ use std::process::{Command, Output};
 
 use common::{Desk, plain, succeeded};
 use fake::{Door, Fake, Fault};
+use scumble_engine::DType;
 use scumble_testkit::tiny::files::{Component, Format, load, write_file};
 use scumble_testkit::tiny::{self, Variant};
 use serde_json::{Value, json};
@@ -225,6 +226,72 @@ async fn tokenizers_come_alone_and_without_a_network_what_is_here_is_used() {
     succeeded(&offline(&["models", "pull", SCHNELL]).await);
     assert!(fake.asked().is_empty(), "nobody was asked");
     succeeded(&offline(&[&DRAW[..], &["-o", "star.png"]].concat()).await);
+}
+
+/// A file of a transformer and folders of encoders, with no base: what is left are tokenizers.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokenizers_that_were_pulled_go_with_weights_in_one_file() {
+    const ID: &str = "fal-ai/stable-diffusion-v35-large";
+    let (desk, fake) = (Desk::new(), Fake::new().await);
+    put(&fake, "stabilityai/stable-diffusion-3.5-large", &files(Variant::Sd35));
+    tiny::of(Variant::Sd35).write(desk.path("folder"));
+    let transformer = load(&desk.path("folder"), "transformer");
+    std::fs::create_dir(desk.path("files")).unwrap();
+    write_file(&desk.path("files/sd35.safetensors"), Format::Plain(DType::F32), &[Component::same(&transformer)]);
+    let draw = |weights: &[&str]| {
+        let input = ["-i", "num_inference_steps=1", "-i", "image_size=32x32", "--seed=1", "-o", "star.png"];
+        command(&desk, &fake, &[&["run", ID, "a star"], weights, &input].concat())
+    };
+    let parts: Vec<String> = ["vae", "text_encoder", "text_encoder_2", "text_encoder_3"]
+        .iter()
+        .flat_map(|name| ["--component".to_owned(), format!("{name}=folder/{name}")])
+        .collect();
+    let file: Vec<&str> =
+        ["--weights", "files/sd35.safetensors"].into_iter().chain(parts.iter().map(String::as_str)).collect();
+    refused(&output(draw(&file)).await, 3, &["tokenizer", "scumble models pull ENDPOINT --tokenizers"]);
+    succeeded(&scumble(&desk, &fake, &["models", "pull", ID, "--tokenizers"]).await);
+    succeeded(&output(draw(&file)).await);
+    let own = std::fs::read(desk.path("star.png")).unwrap();
+    succeeded(&output(draw(&["--weights", "folder"])).await);
+    assert_eq!(own, std::fs::read(desk.path("star.png")).unwrap());
+    // a server finds them too
+    let list: String = ["vae", "text_encoder", "text_encoder_2", "text_encoder_3"]
+        .map(|name| format!("{name} = \"folder/{name}\""))
+        .join(", ");
+    desk.write(
+        "s.toml",
+        &format!("[models.\"{ID}\"]\nweights = \"files/sd35.safetensors\"\ncomponents = {{ {list} }}\n"),
+    );
+    let doctor = ["doctor", "--config", "s.toml", "--data-dir", "data", "--listen", "127.0.0.1:0"];
+    succeeded(&scumble(&desk, &fake, &doctor).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_may_be_a_repository_that_is_here() {
+    let (desk, fake) = (Desk::new(), hub().await);
+    let with = |weights: &'static str| [&DRAW[..], &["--weights", weights, "-o", "star.png"]].concat();
+    let hint = "scumble models pull fal-ai/flux/schnell --from black-forest-labs/FLUX.1-schnell";
+    refused(&scumble(&desk, &fake, &with(SCHNELL_REPO)).await, 3, &[hint]);
+    assert!(fake.asked().is_empty(), "nothing is fetched");
+    let serve = format!("{SCHNELL}={SCHNELL_REPO}");
+    let doctor = ["doctor", "--data-dir", "data", "--listen", "127.0.0.1:0", "--weights", &serve];
+    refused(&scumble(&desk, &fake, &doctor).await, 3, &[]);
+    succeeded(&scumble(&desk, &fake, &["models", "pull", SCHNELL]).await);
+    // without the folder that it has made for itself
+    std::fs::remove_dir_all(desk.path(".cache/huggingface/scumble")).unwrap();
+    fake.asked();
+    refused(&scumble(&desk, &fake, &DRAW).await, 3, &["scumble models pull"]);
+    for weights in [SCHNELL_REPO, "black-forest-labs/FLUX.1-schnell@main"] {
+        succeeded(&scumble(&desk, &fake, &with(weights)).await);
+    }
+    succeeded(&scumble(&desk, &fake, &doctor).await);
+    let quantize = ["models", "quantize", SCHNELL, "--to", "q8_0", "--weights", SCHNELL_REPO, "-o", "x.gguf"];
+    succeeded(&scumble(&desk, &fake, &quantize).await);
+    refused(&scumble(&desk, &fake, &with("black-forest-labs/FLUX.1-schnell@v2")).await, 3, &["schnell@v2` fetches"]);
+    assert!(fake.asked().is_empty(), "nobody was asked");
+    // a folder of that name goes first
+    std::fs::create_dir_all(desk.path(SCHNELL_REPO)).unwrap();
+    refused(&scumble(&desk, &fake, &with(SCHNELL_REPO)).await, 3, &["model_index.json is missing"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use common::{drawn, lora_file, noise};
 use scumble_engine::families::names::Names;
-use scumble_engine::families::{self, auraflow, flux, sd35};
+use scumble_engine::families::{self, Quantised, Target, Unwritten, auraflow, flux, sd35};
 use scumble_engine::rng::Generator;
-use scumble_engine::weights::{Checkpoint, Precision, Source};
-use scumble_engine::{Call, DType, Device, Error, Pipeline, Result, Unobserved};
+use scumble_engine::weights::{Checkpoint, Precision, Source, Weights};
+use scumble_engine::{Call, Control, DType, Device, Error, Pipeline, Result, Unobserved};
 use scumble_testkit::tiny::files::{self, Component, Format, Scales, Tensors, load, write_file};
 use scumble_testkit::tiny::{self, Variant, loras};
 use tempfile::TempDir;
@@ -238,6 +238,165 @@ fn files_with_many_types_are_computed_in_one() {
     write_file(&file, Format::Gguf, &[desk.transformer()]);
     let pipeline = families::open(desk.over_base(&file), &Precision { device: Device::Cpu, dtype: None }).unwrap();
     drawn(&*pipeline, &desk.call(), &Unobserved).unwrap();
+}
+
+// ----------------------------------------------------------------------------------------------- written
+
+/// Every family's transformer as it is written: near to what it was, number by number, and in the picture.
+#[test]
+fn what_is_quantised_is_read_again_and_near_to_what_it_was() {
+    for variant in [Variant::Dev, Variant::Fill, Variant::Sd35, Variant::AuraFlow, Variant::HiDreamFast] {
+        let desk = Desk::new(variant);
+        let folder = Source::Folder(desk.folder.path().into());
+        let before = desk.draw(desk.folder.path());
+        for (target, most) in [(Target::Q8_0, 1.5), (Target::Q4K, 12.0)] {
+            let file = desk.file(&format!("{target:?}.gguf"));
+            let plan = Quantised::plan(None, folder.clone(), target).unwrap();
+            assert!(!plan.is_twice());
+            written(&plan, &file).unwrap();
+            assert_eq!(std::fs::metadata(&file).unwrap().len(), plan.bytes());
+            // by names and shapes it is what publishers have
+            let own: Vec<String> = titles(&file);
+            let published = desk.file("published.gguf");
+            write_file(&published, Format::Gguf, &[desk.transformer()]);
+            let known = titles(&published);
+            assert!(own.iter().eq(known.iter()), "{variant:?}: {own:?}");
+            is_near(desk.folder.path(), &desk.over_base(&file), target);
+            for source in [desk.over_base(&file), of(desk.folder.path(), None, &[("transformer", file.clone())])] {
+                assert!(families::examine(None, source.clone()).is_empty());
+                let after = draw_with(&*open(source).unwrap(), &desk.call());
+                let off: f64 = before.iter().zip(&after).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+                let off = off / before.len() as f64;
+                println!("{variant:?} {target:?}: {off:.3} of 255");
+                assert!(off > 0.0 && off < most, "{variant:?} {target:?}: {off}");
+            }
+            // once more, from what was written
+            let again = Quantised::plan(None, desk.over_base(&file), target).unwrap();
+            assert!(again.is_twice());
+            assert_eq!(again.bytes(), plan.bytes());
+        }
+        let sizes = ["Q8_0", "Q4K"].map(|name| std::fs::metadata(desk.file(&format!("{name}.gguf"))).unwrap().len());
+        assert!(sizes[1] < sizes[0], "{sizes:?}");
+    }
+}
+
+/// Types that files come in stay, where numbers are not put into blocks.
+#[test]
+fn what_is_quantised_may_come_from_any_file() {
+    let desk = Desk::new(Variant::Dev);
+    for (format, most) in
+        [(Format::Plain(DType::F16), 0), (Format::Plain(DType::BF16), 0), (Format::Fp8(Some(Scales::Rows)), 1)]
+    {
+        let file = desk.file("transformer.safetensors");
+        write_file(&file, format, &[desk.transformer().under("model.diffusion_model.")]);
+        // a base that lacks the rest: the transformer alone counts
+        desk.strip_base();
+        let plan = Quantised::plan(Some("FluxPipeline"), desk.over_base(&file), Target::Q8_0).unwrap();
+        let out = desk.file("transformer.gguf");
+        written(&plan, &out).unwrap();
+        assert!(most == 1 || plan.bytes() < std::fs::metadata(&file).unwrap().len(), "{format:?}");
+        is_near_file(&desk.over_base(&file), &desk.over_base(&out), Target::Q8_0);
+    }
+}
+
+#[test]
+fn what_cannot_be_quantised_is_told_before_anything_is_written() {
+    let desk = Desk::new(Variant::Schnell);
+    let plan = |class, source| Quantised::plan(class, source, Target::Q8_0).err().expect("it is refused").to_string();
+    let folder = || Source::Folder(desk.folder.path().into());
+    assert!(plan(Some("AuraFlowPipeline"), folder()).contains("this endpoint needs AuraFlowPipeline"));
+    let other = tiny::of(Variant::FLite).tempdir();
+    let error = plan(None, Source::Folder(other.path().into()));
+    assert!(error.contains("FLitePipeline is not supported; supported: FluxPipeline"), "{error}");
+    let file = desk.file("transformer.safetensors");
+    write_file(&file, Format::Plain(DType::F32), &[desk.transformer().without("single_blocks.1.linear2")]);
+    let error = plan(None, desk.over_base(&file));
+    assert!(error.contains("single_transformer_blocks.1.proj_out.weight is missing"), "{error}");
+    // numbers that no block holds are found when they are read
+    let mut tensors = load(desk.folder.path(), "transformer");
+    let odd = tensors["transformer_blocks.0.ff.net.2.weight"].affine(f64::INFINITY, 0.0).unwrap();
+    tensors.insert("transformer_blocks.0.ff.net.2.weight".into(), odd);
+    let infinite = desk.with("transformer", &tensors);
+    let quantised = Quantised::plan(None, Source::Folder(infinite.path().into()), Target::Q8_0).unwrap();
+    let error = written(&quantised, &desk.file("x.gguf")).unwrap_err().to_string();
+    assert!(error.contains("transformer_blocks.0.ff.net.2.weight") && error.contains("not finite"), "{error}");
+}
+
+/// Stops after so many pieces.
+struct Stop(std::sync::atomic::AtomicUsize);
+
+impl scumble_engine::Reading for Stop {
+    fn read(&self, _bytes: u64) -> Control {
+        match self.0.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) {
+            0 => Control::Cancel,
+            _ => Control::Continue,
+        }
+    }
+}
+
+#[test]
+fn who_stops_it_is_heard_after_each_tensor() {
+    let desk = Desk::new(Variant::Schnell);
+    let plan = Quantised::plan(None, Source::Folder(desk.folder.path().into()), Target::Q8_0).unwrap();
+    for pieces in [0, 3] {
+        let mut out = Vec::new();
+        let stopped = plan.write(&mut out, &Stop(pieces.into()));
+        assert!(matches!(stopped, Err(Unwritten::Read(Error::Cancelled))), "{stopped:?}");
+        assert!((out.len() as u64) < plan.bytes() / 2);
+    }
+}
+
+fn written(plan: &Quantised, path: &Path) -> std::result::Result<(), Unwritten> {
+    plan.write(&mut std::fs::File::create(path).unwrap(), &Stop(usize::MAX.into()))
+}
+
+/// The names of a GGUF file's tensors, in order of the alphabet.
+fn titles(file: &Path) -> Vec<String> {
+    let mut file = std::fs::File::open(file).unwrap();
+    let content = candle_core::quantized::gguf_file::Content::read(&mut file).unwrap();
+    let mut names: Vec<String> = content.tensor_infos.into_keys().collect();
+    names.sort();
+    names
+}
+
+fn is_near(folder: &Path, after: &Source, target: Target) {
+    is_near_file(&Source::Folder(folder.to_owned()), after, target);
+}
+
+/// Every number of a transformer is within the step of its block.
+fn is_near_file(before: &Source, after: &Source, target: Target) {
+    let wide = Precision { device: Device::Cpu, dtype: Some(DType::F32) };
+    let weights = |source: &Source| {
+        Checkpoint::open(source.clone()).unwrap().weights("transformer", "diffusion_pytorch_model", &wide).unwrap()
+    };
+    let (before, after) = (weights(before), weights(after));
+    let shapes = before.names_and_shapes();
+    assert!(shapes.len() > 20);
+    let (mut same, mut other) = (0, 0);
+    for (name, shape) in shapes {
+        let numbers = |weights: &Weights| -> Vec<f32> {
+            weights.get(&shape[..], &name).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let (x, y) = (numbers(&before), numbers(&after));
+        if x == y {
+            same += 1;
+            continue;
+        }
+        other += 1;
+        assert_eq!(shape.len(), 2, "{name}");
+        // 256 share the steps that 32 are counted in
+        let is_k = target == Target::Q4K && shape[1] % 256 == 0;
+        for (x, y) in x.chunks(if is_k { 256 } else { 32 }).zip(y.chunks(if is_k { 256 } else { 32 })) {
+            let (low, high) = x.iter().fold((0f32, 0f32), |(low, high), x| (low.min(*x), high.max(*x)));
+            let most = match target {
+                Target::Q8_0 => high.max(-low) / 254.0 * 1.01,
+                Target::Q4K if is_k => (high - low) / 15.0 * 1.5,
+                Target::Q4K => high.max(-low) / 15.0 * 1.01,
+            };
+            x.iter().zip(y).for_each(|(x, y)| assert!((x - y).abs() <= most + 1e-6, "{name}: {x} {y}, {most}"));
+        }
+    }
+    assert!(same > 5 && other > 5, "{same} as they were, {other} in blocks");
 }
 
 // ------------------------------------------------------------------------------------------------ refused

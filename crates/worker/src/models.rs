@@ -23,6 +23,8 @@ pub struct ModelConfig {
     pub base: Option<PathBuf>,
     /// Files and folders of single components, by their names.
     pub components: BTreeMap<String, PathBuf>,
+    /// Folders of tokenizers for weights in one file that have none elsewhere, by their names.
+    pub tokenizers: BTreeMap<String, PathBuf>,
     /// Number type of computation; the file's own where absent.
     pub dtype: Option<DType>,
     /// Who answers, in this order: `local`, a maker's name, `stand-in`. Where empty: weights, then the model's own
@@ -48,7 +50,8 @@ impl ModelConfig {
     /// Where its weights are, if they are anywhere.
     pub fn source(&self) -> Option<Source> {
         let weights = self.weights.clone()?;
-        Some(Source::of(weights, self.base.clone(), self.components.clone()))
+        let source = Source::of(weights, self.base.clone(), self.components.clone());
+        Some(source.with_tokenizers(&self.tokenizers))
     }
 }
 

@@ -26,7 +26,7 @@ pub fn terminal_list(standing: &dyn Fn(&Endpoint) -> Standing) -> String {
 fn short(endpoint: &Endpoint, standing: &Standing) -> String {
     let need = match (standing.word, endpoint.family.maker()) {
         ("needs-key", Some(maker)) => maker.key_variable().to_owned(),
-        ("needs-weights", _) => endpoint.pull_command().unwrap_or_else(|| "a diffusers folder".to_owned()),
+        ("needs-weights", _) => endpoint.pull_command().unwrap_or_else(|| "a folder or file of weights".to_owned()),
         _ => return standing.label.to_owned(),
     };
     format!("{}: {need}", standing.label)

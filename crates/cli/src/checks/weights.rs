@@ -1,6 +1,8 @@
 //! Whether weights can be used: everything but the tensors themselves is read, so that a folder of 30 GB
 //! takes a moment and a wrong one is found out before the first job.
 
+use std::path::Path;
+
 use scumble_api::Endpoint;
 use scumble_engine::families;
 use scumble_engine::weights::Source;
@@ -71,8 +73,20 @@ pub(crate) fn unusable(id: &str, source: &Source) -> Option<String> {
 }
 
 fn all_wrong(id: &str, source: &Source) -> Vec<String> {
+    if let Some(said) = source_path(source).and_then(|path| settings::nowhere(id, path)) {
+        return vec![said];
+    }
     let class = scumble_api::find(id).and_then(Endpoint::pipeline);
     families::examine(class, source.clone()).iter().map(ToString::to_string).collect()
+}
+
+/// What its owner named, where that is one.
+fn source_path(source: &Source) -> Option<&Path> {
+    match source {
+        Source::Folder(path) => Some(path),
+        Source::Assembled(assembly) => Some(&assembly.weights),
+        Source::Embedded { .. } => None,
+    }
 }
 
 /// The first, how many more there are, and where the rest is.

@@ -1,10 +1,11 @@
 //! Where models are fetched from and kept, as Hugging Face's own tools are told: `HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT`,
 //! `HF_HUB_OFFLINE`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use scumble_api::published::{PUBLISHED, published};
-use scumble_hub::{Cache, Hub, Models, Whole};
+use scumble_api::published::{PUBLISHED, Part, published};
+use scumble_hub::{Cache, Hub, Models, RepoId, Whole};
 use scumble_worker::ModelConfig;
 
 use super::adapters::TOKEN;
@@ -13,6 +14,11 @@ use crate::failure::Failure;
 
 /// Beside the cache: a folder for each model that was fetched.
 const MODELS: &str = "scumble";
+
+/// What is fetched of a repository where no revision is named.
+pub(super) const MAIN: &str = "main";
+/// A folder of a tokenizer has one of these.
+const TOKENS: [&str; 4] = ["tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model"];
 
 /// Whom to ask, and whether.
 pub(crate) struct HubPlace {
@@ -69,6 +75,27 @@ pub(crate) fn usable(whole: &Whole) -> Option<ModelConfig> {
         components: whole.held.single_files.iter().map(file).collect(),
         ..ModelConfig::default()
     })
+}
+
+/// Folders of tokenizers that were fetched for this endpoint, alone or with its weights, by the components that they are.
+pub(crate) fn tokenizers(id: &str) -> BTreeMap<String, PathBuf> {
+    let (Some(model), Some(models)) = (published(id), fetched_models()) else { return BTreeMap::new() };
+    let whole = models.find(model.name).map(|whole| whole.folder);
+    let mut found = BTreeMap::new();
+    for repository in model.repositories {
+        let snapshot = RepoId::parse(repository.id).and_then(|id| {
+            let commit = models.cache().commit(&id, MAIN)?;
+            Some(models.cache().snapshot(&id, &commit))
+        });
+        for part in repository.parts {
+            let Part::Tokenizer { from, to } = part else { continue };
+            let places = [whole.as_ref().map(|folder| folder.join(to)), snapshot.as_ref().map(|s| s.join(from))];
+            let folder =
+                places.into_iter().flatten().find(|folder| TOKENS.iter().any(|name| folder.join(name).is_file()));
+            found.extend(folder.map(|folder| ((*to).to_owned(), folder)));
+        }
+    }
+    found
 }
 
 /// Why what was fetched cannot be used, where it cannot.

@@ -8,6 +8,7 @@ mod hub;
 mod listen;
 mod makers;
 mod models;
+mod own;
 mod place;
 mod plain;
 mod prompts;
@@ -31,6 +32,7 @@ pub(crate) use bucket::open_files;
 pub(crate) use database::{Database, find_store, open_existing, open_store};
 pub(crate) use hub::{HubPlace, all_fetched, fetched, fetched_models, lost, usable};
 pub(crate) use listen::Listen;
+pub(crate) use own::{nowhere, own_source};
 pub(crate) use place::{Place, files};
 pub(crate) use tls::Tls;
 

@@ -10,7 +10,8 @@ use scumble_worker::makers::Makers;
 use scumble_worker::{ModelConfig, ModelsConfig};
 
 use super::file::{ModelSection, OneOrMore, WorkerSection};
-use super::hub::{all_fetched, usable};
+use super::hub::{all_fetched, tokenizers, usable};
+use super::own::located;
 use super::units;
 use crate::failure::Failure;
 use crate::meant;
@@ -33,11 +34,22 @@ pub(super) fn config(
         .into_iter()
         .map(|(id, ModelSection { weights, weights_base: base, components, dtype, provider })| {
             let provider = provider.map(OneOrMore::into_list).unwrap_or_default();
-            (id, ModelConfig { weights, base, components, dtype: dtype.map(Into::into), provider })
+            let weights = weights.as_deref().map(located);
+            (
+                id,
+                ModelConfig {
+                    weights,
+                    base,
+                    components,
+                    dtype: dtype.map(Into::into),
+                    provider,
+                    ..ModelConfig::default()
+                },
+            )
         })
         .collect();
     for (id, folder) in weights {
-        models.entry(id.clone()).or_default().weights = Some(folder.clone());
+        models.entry(id.clone()).or_default().weights = Some(located(folder));
     }
     for whole in all_fetched() {
         let (Some(fetched), Some(model)) = (usable(&whole), PUBLISHED.iter().find(|model| model.name == whole.model))
@@ -47,6 +59,9 @@ pub(super) fn config(
         for id in model.endpoints {
             models.entry((*id).to_owned()).or_default().complete(&fetched);
         }
+    }
+    for (id, own) in &mut models {
+        own.tokenizers = tokenizers(id);
     }
     if let Some((id, _)) = models.iter().find(|(_, own)| own.weights.is_none() && own.has_parts()) {
         return Err(Failure::Usage(format!(

@@ -9,6 +9,7 @@ pub mod hidream;
 pub(crate) mod layouts;
 pub mod names;
 pub mod omnigen2;
+mod quantise;
 pub mod sd35;
 mod streams;
 
@@ -26,6 +27,7 @@ use crate::weights::{Checkpoint, Evict, Precision, Source};
 
 pub use footprint::{Footprint, footprint};
 pub use guided::is_guided;
+pub use quantise::{Quantised, Target, Unwritten};
 
 /// Every family that this engine runs: the one list.
 pub const FAMILIES: &[Family] =

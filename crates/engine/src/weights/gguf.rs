@@ -15,7 +15,7 @@ const MOST_DIMENSIONS: u32 = 8;
 /// Arrays within arrays.
 const DEEPEST: u32 = 3;
 /// Where nothing else is said, tensors begin at multiples of this.
-const ALIGNMENT: u64 = 32;
+pub(super) const ALIGNMENT: u64 = 32;
 /// Before the name of a tensor that is stored in another shape than it has.
 const SHAPE: &str = "comfy.gguf.orig_shape.";
 

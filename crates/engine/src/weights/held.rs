@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use candle_core::{DType, Device, Shape, Tensor};
 
 use super::delta::Delta;
+use super::encoding::Encoding;
 use super::findings::Findings;
 use super::matrix::Matrix;
 use super::overlay::{Overlay, changed};
@@ -174,6 +175,26 @@ impl Weights {
             Origin::Part(part) => part.has(&self.full(name)),
             Origin::Held(held) => held.tensors.contains_key(&self.full(name)),
             Origin::Recorder => false,
+        }
+    }
+
+    /// What is in the files, by full names, as the files have it; a recorder has nothing.
+    pub fn names_and_shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        match &self.shared.origin {
+            Origin::Files(shards) => {
+                shards.names().filter_map(|name| Some((name.to_owned(), shards.find(name)?.1.shape.clone()))).collect()
+            }
+            Origin::Part(part) => part.shapes(),
+            Origin::Held(_) | Origin::Recorder => BTreeMap::new(),
+        }
+    }
+
+    /// How a tensor is stored, by its full name; nothing for what is in no file.
+    pub(crate) fn stored_as(&self, full: &str) -> Option<Encoding> {
+        match &self.shared.origin {
+            Origin::Files(shards) => shards.find(full).map(|(_, info)| Encoding::of_safetensors(info.dtype)),
+            Origin::Part(part) => part.stored_as(full),
+            Origin::Held(_) | Origin::Recorder => None,
         }
     }
 

@@ -5,6 +5,7 @@
 //! them, and handed out again with an [`Overlay`] of changes; the tensors themselves are never touched.
 //! A component may also lie in one file with others ([`Source::Assembled`]), under its publisher's names and in fp8 or in the
 //! blocks of GGUF: `Container` knows what is in a file, `Part` hands it out under the names that models ask for.
+//! `gguf_writer` and `encode` are the way back, for those who make such files.
 //! Files of adapters lie beside checkpoints, in safetensors or as torch saves them, under names of their own.
 
 mod archive;
@@ -12,9 +13,11 @@ pub(crate) mod bytes;
 mod config;
 pub(crate) mod container;
 mod delta;
+mod encode;
 mod encoding;
 mod findings;
 mod gguf;
+mod gguf_writer;
 pub(crate) mod header;
 mod held;
 mod loose;
@@ -30,8 +33,11 @@ mod torch;
 
 pub use config::Config;
 pub use delta::Delta;
+pub(crate) use encode::Written;
+pub(crate) use encoding::Encoding;
 #[cfg(feature = "fuzz")]
 pub use gguf::count_gguf_tensors;
+pub(crate) use gguf_writer::{Entry as GgufEntry, head as gguf_head, padding as gguf_padding};
 pub use held::{Precision, Weights};
 pub(crate) use loose::Loose;
 pub use loose::{Named, renamed};

@@ -81,6 +81,11 @@ impl Part {
         self.pieces.contains_key(name)
     }
 
+    /// How a tensor is stored.
+    pub(super) fn stored_as(&self, name: &str) -> Option<Encoding> {
+        Some(self.file.get(&self.pieces.get(name)?.stored)?.encoding.clone())
+    }
+
     /// What all tensors take in memory, in bytes.
     pub(super) fn takes(&self, precision: &Precision) -> u64 {
         let dtype = precision.dtype.unwrap_or_else(|| self.usual(&precision.device));

@@ -36,7 +36,7 @@ pub enum Source {
 }
 
 /// Weights in several places, as an owner names them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Assembly {
     /// A diffusers folder, or a file that holds a transformer and maybe more.
     pub weights: PathBuf,
@@ -44,6 +44,8 @@ pub struct Assembly {
     pub base: Option<PathBuf>,
     /// Files or folders of single components, by their names in diffusers' layout; they count before all else.
     pub components: BTreeMap<String, PathBuf>,
+    /// Folders of tokenizers that are nowhere else, by their names.
+    pub tokenizers: BTreeMap<String, PathBuf>,
 }
 
 impl Source {
@@ -51,16 +53,24 @@ impl Source {
     pub fn of(weights: PathBuf, base: Option<PathBuf>, components: BTreeMap<String, PathBuf>) -> Self {
         match base.is_none() && components.is_empty() {
             true => Self::Folder(weights),
-            false => Self::Assembled(Assembly { weights, base, components }),
+            false => Self::Assembled(Assembly { weights, base, components, tokenizers: BTreeMap::new() }),
+        }
+    }
+
+    /// The same, where it is a file, with folders of tokenizers that count where neither a base nor the file's own folder has
+    /// one of that name.
+    #[must_use]
+    pub fn with_tokenizers(self, tokenizers: &BTreeMap<String, PathBuf>) -> Self {
+        match self.assembly().filter(|assembly| !tokenizers.is_empty() && assembly.weights.is_file()) {
+            Some(assembly) => Self::Assembled(Assembly { tokenizers: tokenizers.clone(), ..assembly }),
+            None => self,
         }
     }
 
     /// What is to be put together, where it is not one folder.
     fn assembly(&self) -> Option<Assembly> {
         match self {
-            Self::Folder(path) if path.is_file() => {
-                Some(Assembly { weights: path.clone(), base: None, components: BTreeMap::new() })
-            }
+            Self::Folder(path) if path.is_file() => Some(Assembly { weights: path.clone(), ..Assembly::default() }),
             Self::Assembled(assembly) => Some(assembly.clone()),
             Self::Folder(_) | Self::Embedded { .. } => None,
         }

@@ -1,8 +1,9 @@
-//! `scumble models`: what can be called, what answers it here, and the weights that it takes.
+//! `scumble models`: what can be called, what answers it here, and the weights that it takes, fetched, removed, or made smaller.
 
 mod bar;
 mod fetched;
 mod pull;
+mod quantize;
 mod remove;
 mod variants;
 
@@ -18,7 +19,7 @@ use crate::out;
 use crate::settings::{Settings, all_fetched};
 use crate::standing::standing;
 
-/// Lists the endpoints, shows one with its fields, fetches its weights or removes them.
+/// Lists the endpoints, shows one with its fields, fetches its weights, removes them or makes them smaller.
 pub(crate) fn models(args: &Args) -> Result<(), Failure> {
     match &args.command {
         ModelsCommand::List(ModelsList { serve, json }) => {
@@ -47,6 +48,7 @@ pub(crate) fn models(args: &Args) -> Result<(), Failure> {
         }
         ModelsCommand::Pull(args) => pull::pull(args),
         ModelsCommand::Remove(args) => remove::remove(args),
+        ModelsCommand::Quantize(args) => quantize::quantize(args),
     }
 }
 

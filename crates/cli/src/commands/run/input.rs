@@ -24,7 +24,7 @@ const EVERYWHERE: [&str; 2] = ["image_size", "max_sequence_length"];
 /// What was typed, checked. A name that the endpoint does not have is a mistake here: nobody else's program depends on it.
 pub(super) fn read(args: &Run) -> Result<(&'static Endpoint, Input), Failure> {
     let (id, prompt) = endpoint_and_prompt(&args.words)?;
-    if args.weights.is_some() && args.words.first() != Some(&id) {
+    if args.own.weights.is_some() && args.words.first() != Some(&id) {
         return Err(weights_of_nothing(prompt.as_deref()));
     }
     let endpoint = scumble_api::find(&id).ok_or_else(|| unknown(&id, prompt.is_none()))?;

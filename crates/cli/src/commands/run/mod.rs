@@ -5,27 +5,25 @@ mod problems;
 mod target;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use scumble_api::{Endpoint, Input, MadePicture, Output};
+use scumble_api::{Input, MadePicture, Output};
 use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{DType, Trace, device};
 use scumble_worker::runner::{Drawn, Local, Model, Needs, Request, RunError, Watch, other_size, refusals};
-use scumble_worker::{Budget, Inputs, ModelConfig, advice, fresh_seed, source};
+use scumble_worker::{Budget, Inputs, fresh_seed};
 
 use crate::args::{Dtype, Run};
 use crate::failure::Failure;
 use crate::out;
-use crate::progress::Progress;
-use crate::settings::{Sources, fetched, lost, usable};
+use crate::progress::{Progress, on_interrupt};
+use crate::settings::{Sources, own_source};
 use crate::show::Screen;
 use target::{Target, wanted_format};
 
 /// Reads the input, draws, writes the pictures, says where they are.
 pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let (_, input) = input::read(args)?;
-    let source = weights(args, input.endpoint())?;
+    let source = own_source(&args.own, input.endpoint())?;
     let runtime = runtime()?;
     let interrupted = on_interrupt(&runtime);
     let progress = Progress::new(interrupted);
@@ -58,22 +56,6 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
         Target::Files(paths) => report(args, &request, &drawn, &paths),
         Target::Stdout => Ok(()),
     }
-}
-
-/// The weights: those that were named, else those that were fetched.
-fn weights(args: &Run, endpoint: &Endpoint) -> Result<Source, Failure> {
-    let fetched = args.weights.is_none().then(|| fetched(endpoint.id)).flatten();
-    let mut own = ModelConfig {
-        weights: args.weights.clone(),
-        base: args.weights_base.clone(),
-        components: args.components.iter().cloned().collect(),
-        ..ModelConfig::default()
-    };
-    if let Some(fetched) = fetched.as_ref().and_then(usable) {
-        own.complete(&fetched);
-    }
-    let none = || fetched.as_ref().and_then(lost).unwrap_or_else(|| advice(endpoint));
-    source(endpoint, &own).ok_or_else(|| Failure::Weights(none()))
 }
 
 /// Reads the pictures and adapters that the input names (paths, URLs, data URIs, repositories), and has the prompt made
@@ -109,18 +91,6 @@ fn draw(
     let drawn = local.draw(request, progress, trace);
     progress.finish();
     Ok(drawn?)
-}
-
-/// Ctrl-C asks the run to stop; the engine does so within a step.
-fn on_interrupt(runtime: &tokio::runtime::Runtime) -> Arc<AtomicBool> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let told = interrupted.clone();
-    runtime.spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            told.store(true, Ordering::Release);
-        }
-    });
-    interrupted
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

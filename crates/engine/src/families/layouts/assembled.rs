@@ -26,6 +26,8 @@ pub(crate) struct Assembled {
     folders: Vec<PathBuf>,
     /// The folder of a single file, in which tokenizers may lie.
     beside: Option<PathBuf>,
+    /// Folders of tokenizers that are in none of these, by their names.
+    tokenizers: BTreeMap<String, PathBuf>,
     /// What comes from elsewhere, by component.
     given: BTreeMap<String, Given>,
     /// Configurations that are in no file, by their names in the checkpoint.
@@ -47,7 +49,7 @@ impl Assembled {
     /// # Errors
     /// Files and folders that are not what they should be; see [`Error::is_checkpoint`].
     pub(crate) fn of(assembly: &Assembly) -> Result<Self> {
-        let Assembly { weights, base, components } = assembly;
+        let Assembly { weights, base, components, tokenizers } = assembly;
         let is_file = weights.is_file();
         let folders: Vec<PathBuf> = (!is_file).then_some(weights).into_iter().chain(base).cloned().collect();
         for folder in &folders {
@@ -59,7 +61,8 @@ impl Assembled {
         }
         let beside = is_file.then(|| weights.parent().map(Path::to_owned)).flatten();
         let (given, made) = (BTreeMap::new(), BTreeMap::new());
-        let mut this = Self { root: weights.clone(), class: String::new(), folders, beside, given, made };
+        let tokenizers = tokenizers.clone();
+        let mut this = Self { root: weights.clone(), class: String::new(), folders, beside, tokenizers, given, made };
         let index = this.index()?;
         let said = index.as_ref().and_then(|index| index.get("_class_name")?.as_str()).map(str::to_owned);
         if is_file {
@@ -106,8 +109,11 @@ impl Assembled {
         }
         // all of a component from one folder
         let of_tokens = self.beside.iter().filter(|_| component.starts_with("tokenizer"));
-        let folder = self.folders.iter().chain(of_tokens).find(|folder| folder.join(component).is_dir())?;
-        Some(folder.join(file)).filter(|path| path.is_file())
+        let path = match self.folders.iter().chain(of_tokens).find(|folder| folder.join(component).is_dir()) {
+            Some(folder) => folder.join(file),
+            None => self.tokenizers.get(component)?.join(rest),
+        };
+        Some(path).filter(|path| path.is_file())
     }
 
     /// The path of a file for messages.
@@ -123,8 +129,8 @@ impl Assembled {
     pub(crate) fn missing(&self, file: &str) -> Error {
         let component = file.split('/').next().unwrap_or_default();
         let help = if component.starts_with("tokenizer") {
-            "no file of weights holds it. Name a base that has it, a diffusers folder of this model (--weights-base DIR)\
-             , or put that folder beside the file"
+            "no file of weights holds it. `scumble models pull ENDPOINT --tokenizers` fetches it; or name a base that has \
+             it, a diffusers folder of this model (--weights-base DIR), or put that folder beside the file"
                 .to_owned()
         } else if component == "scheduler" {
             "tensors do not tell it. Name a base that has it, a diffusers folder of this model (--weights-base DIR)"
