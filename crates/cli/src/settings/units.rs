@@ -21,9 +21,11 @@ const SIZES: &[(&str, f64)] = &[
     ("kB", 1e3),
     ("MB", 1e6),
     ("GB", 1e9),
+    ("TB", 1e12),
     ("KiB", 1024.0),
     ("MiB", 1024.0 * 1024.0),
     ("GiB", 1024.0 * 1024.0 * 1024.0),
+    ("TiB", 1024.0 * 1024.0 * 1024.0 * 1024.0),
 ];
 /// Ten years. Beyond lies a mistake, and somewhere beyond that an overflow.
 const LONGEST_S: f64 = 10.0 * 365.0 * 86_400.0;
@@ -47,7 +49,8 @@ pub(super) fn bytes(name: &str, value: Option<&Quantity>) -> Result<Option<u64>,
     match value.in_units(SIZES) {
         Some(bytes) if (1.0..=LARGEST).contains(&bytes) => Ok(Some(bytes as u64)),
         _ => Err(Failure::Usage(format!(
-            "{name}: expected bytes above 0, such as 1048576, \"50 MB\" or \"2 GiB\"; got {value}"
+            "{name}: expected bytes above 0 and up to 1000 TB, such as 1048576, \"50 MB\" or \"2 GiB\" (B, kB, MB, GB, TB, KiB, \
+             MiB, GiB, TiB); got {value}"
         ))),
     }
 }
@@ -73,7 +76,9 @@ impl Quantity {
         let at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(at);
         let unit = unit.trim();
-        let (_, factor) = units.iter().find(|(name, _)| *name == unit || (unit.is_empty() && *name == units[0].0))?;
+        let (_, factor) = units
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(unit) || (unit.is_empty() && *name == units[0].0))?;
         Some(number.parse::<f64>().ok()? * factor)
     }
 }
@@ -108,6 +113,8 @@ mod tests {
         let size = |text: &str| bytes("x", Some(&Quantity::Text(text.into()))).ok().flatten();
         assert_eq!(size("50 MB"), Some(50_000_000));
         assert_eq!(size("2 GiB"), Some(2 << 30));
+        assert_eq!((size("1 TB"), size("5mb")), (Some(1_000_000_000_000), Some(5_000_000)));
+        assert_eq!(size("1001 TB"), None);
         assert_eq!(size("10 s"), None);
         assert!(positive("x", Some(0)).is_err() && positive("x", Some(-3)).is_err());
         assert_eq!(positive("x", Some(1)).ok(), Some(Some(1)));

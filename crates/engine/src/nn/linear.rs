@@ -1,8 +1,10 @@
 //! Matrices and tables.
 
+use std::path::PathBuf;
+
 use candle_core::{DType, Device, Tensor};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::weights::{Delta, Matrix, Weights};
 
 /// y = x Wᵀ + b.
@@ -79,6 +81,8 @@ impl Linear {
 #[derive(Clone, Debug)]
 pub struct Embedding {
     table: Matrix, // [ids, width]
+    /// The file that it comes from.
+    path: PathBuf,
 }
 
 impl Embedding {
@@ -87,14 +91,40 @@ impl Embedding {
     /// # Errors
     /// What [`Weights::get`] says.
     pub fn load(w: &Weights, ids: usize, width: usize) -> Result<Self> {
-        Ok(Self { table: w.get_table((ids, width), "weight")? })
+        Ok(Self { table: w.get_table((ids, width), "weight")?, path: w.listing() })
     }
 
     /// `[n]` ids to `[n, width]`.
     ///
     /// # Errors
-    /// An id outside the table.
+    /// [`Error::Damaged`] for an id outside the table: it and the tokenizer are of different models.
     pub fn forward(&self, ids: &[u32]) -> Result<Tensor> {
+        let (rows, _) = self.table.dims();
+        if let Some(id) = ids.iter().find(|id| **id as usize >= rows) {
+            let reason = format!(
+                "its table knows {rows} tokens, and the tokenizer gives the id {id}: they are of different models"
+            );
+            return Err(Error::Damaged { path: self.path.clone(), reason });
+        }
         self.table.select(ids)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_the_table_lacks_is_told() -> Result<()> {
+        let table = Matrix::Whole(Tensor::zeros((3, 2), DType::F32, &Device::Cpu)?);
+        let embedding = Embedding { table, path: "text_encoder/model.safetensors".into() };
+        assert_eq!(embedding.forward(&[2, 0])?.dims(), [2, 2]);
+        let error = embedding.forward(&[0, 3]).expect_err("there is no row 3");
+        assert!(error.is_checkpoint(), "{error}");
+        assert!(
+            error.to_string().contains("text_encoder/model.safetensors") && error.to_string().contains("id 3"),
+            "{error}"
+        );
+        Ok(())
     }
 }

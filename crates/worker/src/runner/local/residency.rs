@@ -281,7 +281,7 @@ impl Residency {
 pub(super) fn gigabytes(bytes: u64) -> String {
     let tenths = bytes / 100_000_000;
     match tenths {
-        0 => format!("{} MB", bytes / 1_000_000),
+        0 => format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10),
         _ => format!("{}.{} GB", tenths / 10, tenths % 10),
     }
 }
