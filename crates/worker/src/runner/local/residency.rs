@@ -199,7 +199,9 @@ impl Residency {
                 self.shared.user_in_line(wanted)?
             }
         };
-        let pipeline = match self.shared.models().here(wanted.key) {
+        // not within the match: what is locked in its head stays so to its end
+        let here = self.shared.models().here(wanted.key);
+        let pipeline = match here {
             Some(pipeline) => pipeline,
             None => {
                 (wanted.announce)()?;
@@ -707,8 +709,12 @@ mod tests {
         assert!(partly("a") && partly("b"), "{:?}", desk.counts());
         for _ in 0..50 {
             scope(|scope| {
-                let jobs = ["a", "b", "c"]
-                    .map(|name| scope.spawn(|| desk.get(name, if name == "c" { 34 } else { 66 }).map(drop)));
+                let desk = &desk;
+                let ask = |name: &'static str| {
+                    let bytes = if name == "c" { 34 } else { 66 };
+                    scope.spawn(move || desk.get(name, bytes).map(drop))
+                };
+                let jobs = ["a", "b", "c"].map(ask);
                 jobs.into_iter().try_for_each(|job| job.join().unwrap_or_else(|_| panic!("one panicked")))
             })?;
         }
