@@ -63,7 +63,7 @@ TINY = {
     "auraflow": {"num_mmdit_layers": 2, "num_single_dit_layers": 2, "attention_head_dim": 16,
                  "num_attention_heads": 4, "pos_embed_max_size": 144},
     "auraflow_umt5": {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_kv": 8},
-    "vae": {"block_out_channels": [16, 32, 32, 32], "layers_per_block": 1, "norm_num_groups": 8},
+    "vae": {"block_out_channels": [16, 32, 32, 32], "layers_per_block": 1, "norm_num_groups": 8, "sample_size": 64},
     "call": {"prompt": PROMPT, "negative_prompt": NEGATIVE, "num_images": 1, "guidance_scale": None, "tiling": False,
              "strength": None,  # of the change of a picture; as the pipeline has it where None
              "first_block": None,  # threshold of first-block caching
@@ -251,7 +251,7 @@ def make_vae(tag, latent_channels, scaling, shift, quant_conv):
     n = 4
     vae = AutoencoderKL(
         in_channels=3, out_channels=3, down_block_types=("DownEncoderBlock2D",) * n,
-        up_block_types=("UpDecoderBlock2D",) * n, act_fn="silu", latent_channels=latent_channels, sample_size=64,
+        up_block_types=("UpDecoderBlock2D",) * n, act_fn="silu", latent_channels=latent_channels,
         scaling_factor=scaling, shift_factor=shift, force_upcast=True, use_quant_conv=quant_conv,
         use_post_quant_conv=quant_conv, **TINY["vae"])
     return fill_weights(vae, tag)
