@@ -81,7 +81,7 @@ pub(crate) enum ModelsCommand {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ModelsPull {
-    /// Such as fal-ai/flux/schnell.
+    /// Such as fal-ai/flux/schnell; or a safety checker, compvis or falconsai.
     #[arg(value_name = "ENDPOINT")]
     pub(crate) id: String,
     /// Another repository of the same model, in diffusers' layout, and its branch, tag or commit.
@@ -97,7 +97,7 @@ pub(crate) struct ModelsPull {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ModelsRemove {
-    /// Such as fal-ai/flux/schnell.
+    /// Such as fal-ai/flux/schnell; or a safety checker, compvis or falconsai.
     #[arg(value_name = "ENDPOINT")]
     pub(crate) id: String,
 }

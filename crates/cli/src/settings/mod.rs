@@ -11,6 +11,7 @@ mod models;
 mod place;
 mod plain;
 mod prompts;
+mod safety;
 pub(crate) mod secret;
 mod tls;
 mod units;
@@ -105,7 +106,11 @@ impl Settings {
                 free_bytes,
                 ..server_config(args, file.server, &file.limits)?
             },
-            models: models::config(file.models, &file.worker, &args.weights, &args.preload, args.stand_in, makers)?,
+            models: ModelsConfig {
+                // a gateway looks at nothing, and may share its settings with workers that do
+                safety: if args.role == Role::Gateway { None } else { safety::config(file.safety)? },
+                ..models::config(file.models, &file.worker, &args.weights, &args.preload, args.stand_in, makers)?
+            },
             worker: scumble_worker::Config {
                 faults: args.fault.clone().unwrap_or_default(),
                 adapters,
