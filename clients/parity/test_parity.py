@@ -267,10 +267,10 @@ class Parity(unittest.TestCase):
     # ---------------------------------------------------------------------------------------------------- checkers
     def test_checkers_compute_what_diffusers_and_transformers_do(self):
         call = Call(steps=1, width=112, height=80, images=2)
-        for kind, endpoint in (("compvis", "fal-ai/flux/schnell"), ("falconsai", "fal-ai/flux/schnell")):
+        for kind in safety.KINDS:
             for tag in ("", "other."):
                 with tempfile.TemporaryDirectory() as folder:
-                    self.checker(Path(folder), kind, endpoint, replace(call, seed=101 + len(tag)), tag)
+                    self.checker(Path(folder), kind, replace(call, seed=101 + len(tag)), tag)
 
     # ------------------------------------------------------------------------------------------------- tokenizers
     def test_sentencepiece_files_give_the_ids_of_sentencepiece(self):
@@ -302,13 +302,14 @@ class Parity(unittest.TestCase):
         self.starter(replace(several, prompt="a green triangle"))
 
     # ------------------------------------------------------------------------------------------------------- how
-    def checker(self, folder, kind, endpoint, call, tag):
+    def checker(self, folder, kind, call, tag):
         """What a checker makes of the pictures that Scumble has drawn, in Scumble and elsewhere."""
         safety.write(folder / kind, kind, tag)
         make_checkpoint(folder, "flux-schnell", call)
         settings = folder / "scumble.toml"
         settings.write_text(f'[safety]\nchecker = "{kind}"\nweights = "{folder / kind}"\n', encoding="utf-8")
-        trace, pictures = draw(folder, endpoint, call, "--weights", folder / "flux-schnell" / "pipeline", "--config", settings)
+        trace, pictures = draw(folder, "fal-ai/flux/schnell", call, "--weights", folder / "flux-schnell" / "pipeline",
+                               "--config", settings)
         compute = safety.compvis if kind == "compvis" else safety.falconsai
         for number, picture in enumerate(pictures):
             for name, expected in compute(folder / kind, Image.fromarray(picture)).items():

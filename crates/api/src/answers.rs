@@ -131,7 +131,9 @@ impl Checks {
             format!("looked at by the checker {}, and {becomes}", checks.checker)
         };
         match all.into_iter().collect::<Vec<_>>()[..] {
-            [] | [None] => "This server has no checker: nothing is checked, whatever this says.".to_owned(),
+            [] | [None] => {
+                "This server has no checker for these pictures: nothing is checked, whatever this says.".to_owned()
+            }
             [Some(checks)] => format!("On this server, pictures are {}.", said(checks)),
             [None, ..] => "Only some of this server's workers have a checker: pictures may not be checked.".to_owned(),
             [..] => "This server's workers have several checkers: the log of a request names the one that looked."

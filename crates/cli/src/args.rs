@@ -129,7 +129,7 @@ pub(crate) struct ModelsList {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ModelsShow {
-    /// Such as fal-ai/flux/schnell.
+    /// Such as fal-ai/flux/schnell; or a safety checker, compvis or falconsai.
     #[arg(value_name = "ENDPOINT")]
     pub(crate) id: String,
     /// A JSON object with the same, and each field as an object.

@@ -152,7 +152,18 @@ async fn a_checker_is_pulled_and_found_by_its_name() {
     desk.write("scumble.toml", "[safety]\nchecker = \"falconsai\"\nflagged = \"black\"\n");
     let doctor = ["doctor", "--data-dir", "data", "--config", "scumble.toml", "--listen", "127.0.0.1:0"];
     let pull = "`scumble models pull falconsai` fetches them";
-    refused(&scumble(&desk, &fake, &doctor).await, 3, &[pull]);
+    let ill = scumble(&desk, &fake, &doctor).await;
+    assert!(String::from_utf8_lossy(&ill.stdout).contains(pull) && ill.status.code() == Some(3), "{ill:?}");
+    succeeded(&scumble(&desk, &fake, &["models", "list", "--config", "scumble.toml"]).await);
+    let shown = succeeded(&scumble(&desk, &fake, &["models", "show", "falconsai"]).await);
+    assert!(shown.contains("`scumble models pull falconsai` fetches") && shown.contains("343.2 MB"), "{shown}");
+    succeeded(&scumble(&desk, &fake, &["models", "pull", SCHNELL]).await);
+    let checked = [&DRAW[..], &["-o", "a.png", "--json", "--config", "scumble.toml"]].concat();
+    refused(&scumble(&desk, &fake, &checked).await, 3, &[pull]);
+    assert!(!desk.path("a.png").exists(), "nothing was drawn");
+    // who switches it off needs none, and without the setting it is said that nobody has looked
+    succeeded(&scumble(&desk, &fake, &[&checked[..], &["-i", "enable_safety_checker=false"]].concat()).await);
+    refused(&scumble(&desk, &fake, &[&DRAW[..], &["-o", "b.png"]].concat()).await, 0, &["this server has no checker"]);
     desk.refuses(&["serve", "--data-dir", "data", "--config", "scumble.toml", "--listen", "127.0.0.1:0"], 3, &[pull]);
 
     let out = scumble(&desk, &fake, &["models", "pull", "falconsai"]).await;
@@ -170,9 +181,7 @@ async fn a_checker_is_pulled_and_found_by_its_name() {
         "{list}"
     );
 
-    succeeded(&scumble(&desk, &fake, &["models", "pull", SCHNELL]).await);
-    let drawn =
-        scumble(&desk, &fake, &[&DRAW[..], &["-o", "a.png", "--json", "--config", "scumble.toml"]].concat()).await;
+    let drawn = scumble(&desk, &fake, &checked).await;
     let answer: Value = serde_json::from_str(&succeeded(&drawn)).unwrap();
     assert!(answer["timings"]["check"].as_f64().is_some() && answer["has_nsfw_concepts"][0].is_boolean(), "{answer}");
 

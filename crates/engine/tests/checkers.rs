@@ -18,7 +18,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Largest difference allowed, as a share of the largest magnitude of a tensor.
-const TOLERANCE: f64 = 1e-5;
+///
+/// Seen: nothing for pixels and scores, 1.2e-6 for states, embeddings, cosines and probabilities, 7.9e-6 for logits, which are
+/// small here.
+const TOLERANCE: f64 = 3e-5;
 
 fn written(kind: CheckerKind) -> TempDir {
     let folder = tempfile::tempdir().unwrap();

@@ -773,7 +773,7 @@ async fn a_page_says_what_it_can_and_what_it_does_not_do() {
     server.store.announce_worker("b", about(Value::Null)).await.unwrap();
     page().await.has("Only some of this server's workers have a checker");
     server.store.retire_worker("a").await.unwrap();
-    page().await.has("This server has no checker: nothing is checked, whatever this says.");
+    page().await.has("This server has no checker for these pictures: nothing is checked");
 }
 
 #[tokio::test]

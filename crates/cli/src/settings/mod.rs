@@ -33,6 +33,7 @@ pub(crate) use database::{Database, find_store, open_existing, open_store};
 pub(crate) use hub::{HubPlace, all_fetched, fetched, fetched_models, lost, usable};
 pub(crate) use listen::Listen;
 pub(crate) use place::{Place, files};
+pub(crate) use safety::useless;
 pub(crate) use tls::Tls;
 
 use crate::args::{Role, Serve};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use scumble_engine::checkers::CheckerKind;
+use scumble_engine::checkers::{Checker, CheckerKind};
 use scumble_worker::runner::{Flagged, SafetyConfig};
 
 use super::file::{CheckerName, FlaggedName, SafetySection};
@@ -30,15 +30,20 @@ pub(super) fn config(section: SafetySection) -> Result<Option<Arc<SafetyConfig>>
         FlaggedName::Black => Flagged::Black,
         FlaggedName::Refuse => Flagged::Refuse,
     };
-    // what the owner names goes before what was fetched
+    // what the owner names goes before what was fetched; that there is neither is found out by whoever needs it
     let weights: Option<PathBuf> = weights.or_else(|| fetched_checker(checker.name()));
-    let weights = weights.ok_or_else(|| {
-        Failure::Weights(format!(
-            "[safety] checker: the files of {name} are not here: `scumble models pull {name}` fetches them, or weights names \
-             the folder that has those of {}",
-            checker.repository(),
-            name = checker.name(),
-        ))
-    })?;
-    Ok(Some(Arc::new(SafetyConfig { checker, weights, flagged })))
+    Ok(Some(Arc::new(SafetyConfig { checker, weights: weights.unwrap_or_default(), flagged })))
+}
+
+/// Why this checker cannot be used, if it cannot: everything but its tensors is read.
+pub(crate) fn useless(safety: &SafetyConfig) -> Option<Failure> {
+    let name = safety.checker.name();
+    let said = match safety.weights.as_os_str().is_empty() {
+        true => format!(
+            "the files of {} are not here: `scumble models pull {name}` fetches them, or weights names the folder that has them",
+            safety.checker.repository()
+        ),
+        false => Checker::examine(safety.checker, &safety.weights).err()?.to_string(),
+    };
+    Some(Failure::Weights(format!("[safety] checker: {name} cannot be used: {said}")))
 }

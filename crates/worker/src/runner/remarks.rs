@@ -58,7 +58,7 @@ pub fn other_size(request: &Request, drawn: &Drawn) -> Option<String> {
 /// That nobody has looked at the pictures, where the input says that somebody should. Of models that their makers run, the
 /// makers know.
 pub fn unchecked(request: &Request, drawn: &Drawn) -> Option<&'static str> {
-    const SAID: &str = "enable_safety_checker: this server has no checker; nothing is checked, and has_nsfw_concepts is \
+    const SAID: &str = "enable_safety_checker: this server has no checker for these pictures; nothing is checked, and has_nsfw_concepts is \
                         false for that reason";
     let is_asked = request.values.get(SAFETY_CHECKER).is_some_and(|asked| asked == true);
     let is_elsewhere = drawn.bill.is_some() || request.endpoint.family.maker().is_some();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use scumble_api::{Endpoint, Input, MadePicture, Output};
+use scumble_api::{Endpoint, Input, MadePicture, Output, SAFETY_CHECKER};
 use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{DType, Trace, device};
 use scumble_worker::runner::{
@@ -20,7 +20,7 @@ use crate::args::{Dtype, Run};
 use crate::failure::Failure;
 use crate::out;
 use crate::progress::Progress;
-use crate::settings::{Sources, fetched, lost, usable};
+use crate::settings::{Sources, fetched, lost, usable, useless};
 use crate::show::Screen;
 use target::{Target, wanted_format};
 
@@ -86,6 +86,11 @@ async fn prepare(
     progress: &Progress,
 ) -> Result<Option<Arc<SafetyConfig>>, Failure> {
     let Sources { fetch, adapters, prompts, safety } = Sources::read(args.config.as_deref(), args.data_dir.as_deref())?;
+    let is_asked = request.values.get(SAFETY_CHECKER).is_some_and(|asked| asked == true);
+    // before anything is drawn that could not be looked at
+    if let Some(failure) = safety.as_deref().filter(|_| is_asked).and_then(useless) {
+        return Err(failure);
+    }
     let inputs = Inputs::local(fetch, Budget::new(MEMORY), adapters);
     request.pictures = inputs.given(input, Needs::Every, progress).await?;
     request.adapters = inputs.adapters(input, progress).await?;

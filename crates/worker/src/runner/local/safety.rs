@@ -94,7 +94,10 @@ impl SafetyConfig {
             };
             Ok(Plan { bytes: Checker::takes(&self.weights)?, encoders: 0, load: Box::new(load) })
         };
-        let announce = || Ok(watch.log(&format!("the safety checker is loaded: {}", self.checker.name())));
+        let announce = || {
+            watch.log(&format!("the safety checker is loaded: {}", self.checker.name()));
+            Ok(())
+        };
         let wanted = Wanted { key: &key, plan: &plan, watch, announce: &announce };
         let loaded = lane.residency.model(&wanted).map_err(failed)?;
         let checker = loaded.checker().map_err(failed)?;
