@@ -36,7 +36,7 @@ async fn server(weights: &Path, safety: Option<Arc<SafetyConfig>>, memory: Optio
     TestServer::answering(Setup::default(), Models::new(&config).unwrap()).await
 }
 
-fn input(more: Value) -> Value {
+fn input(more: &Value) -> Value {
     let mut body = json!({
         "prompt": "a cat", "seed": 7, "num_inference_steps": 1, "num_images": 2, "sync_mode": true,
         "output_format": "png", "image_size": { "width": 96, "height": 64 },
@@ -46,13 +46,13 @@ fn input(more: Value) -> Value {
 }
 
 async fn call(server: &TestServer, more: Value) -> (u16, Value) {
-    let answer = server.request(Method::POST, &format!("/run/{SCHNELL}")).json(&input(more)).send().await.unwrap();
+    let answer = server.request(Method::POST, &format!("/run/{SCHNELL}")).json(&input(&more)).send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
 /// The lines of a queued run.
 async fn log(server: &TestServer, more: Value) -> Vec<String> {
-    let sent = server.request(Method::POST, &format!("/queue/{SCHNELL}")).json(&input(more)).send().await.unwrap();
+    let sent = server.request(Method::POST, &format!("/queue/{SCHNELL}")).json(&input(&more)).send().await.unwrap();
     let status = server.ended(&sent.json().await.unwrap()).await;
     status["logs"].as_array().unwrap().iter().map(|line| line["message"].as_str().unwrap().to_owned()).collect()
 }
@@ -237,7 +237,7 @@ fn nobody_sees_on_the_way_what_they_may_not_see_in_the_end() {
         (Flagged::Refuse, false, true),
     ] {
         let (local, ear) = (local(weights.path(), safety(checker.path(), flagged)), Ear::default());
-        let drawn = draw(&local, SCHNELL, &input(json!({ "enable_safety_checker": asked })), &ear).unwrap();
+        let drawn = draw(&local, SCHNELL, &input(&json!({ "enable_safety_checker": asked })), &ear).unwrap();
         assert_eq!(drawn.flags, asked.then(|| vec![false, false]));
         assert_eq!(*ear.previews.lock().unwrap(), [shown], "{flagged:?} {asked}");
     }
@@ -249,10 +249,10 @@ fn a_run_is_cancelled_while_it_is_looked_at_and_the_next_one_is_not() {
     let checker = tempfile::tempdir().unwrap();
     checkers::write_with(CheckerKind::CompVis, checker.path(), "model.safetensors", &checkers::with_threshold(2.0));
     let local = local(weights.path(), safety(checker.path(), Flagged::Flag));
-    let stopped = draw(&local, SCHNELL, &input(json!({})), &Ear { stops_at: Some(LOADED), ..Ear::default() });
+    let stopped = draw(&local, SCHNELL, &input(&json!({})), &Ear { stops_at: Some(LOADED), ..Ear::default() });
     assert!(matches!(stopped, Err(RunError::Cancelled)), "{stopped:?}");
     let ear = Ear::default();
-    assert_eq!(draw(&local, SCHNELL, &input(json!({})), &ear).unwrap().flags, Some(vec![false, false]));
+    assert_eq!(draw(&local, SCHNELL, &input(&json!({})), &ear).unwrap().flags, Some(vec![false, false]));
     let said = ear.lines.lock().unwrap().join("\n");
     assert!(said.contains("none of 2 pictures is flagged"), "{said}");
 }
