@@ -38,6 +38,7 @@ import hidream
 import make_reference
 import omnigen2
 import pieces
+import safety
 import small
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -322,6 +323,14 @@ class Parity(unittest.TestCase):
         alone = {"num_refiner_layers": 1, "num_kv_heads": 1, "out_channels": 16}
         self.omnigen2(replace(call, tiny={"sizes": alone, "shifts": False, "tag": "alone."}), given=given, scheduler="dpmsolver")
 
+    # ---------------------------------------------------------------------------------------------------- checkers
+    def test_checkers_compute_what_diffusers_and_transformers_do(self):
+        call = Call(steps=1, width=112, height=80, images=2)
+        for kind in safety.KINDS:
+            for tag in ("", "other."):
+                with tempfile.TemporaryDirectory() as folder:
+                    self.checker(Path(folder), kind, replace(call, seed=101 + len(tag)), tag)
+
     # ------------------------------------------------------------------------------------------------- tokenizers
     def test_sentencepiece_files_give_the_ids_of_sentencepiece(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -352,6 +361,28 @@ class Parity(unittest.TestCase):
         self.starter(replace(several, prompt="a green triangle"))
 
     # ------------------------------------------------------------------------------------------------------- how
+    def checker(self, folder, kind, call, tag):
+        """What a checker makes of the pictures that Scumble has drawn, in Scumble and elsewhere."""
+        safety.write(folder / kind, kind, tag)
+        make_checkpoint(folder, "flux-schnell", call)
+        settings = folder / "scumble.toml"
+        settings.write_text(f'[safety]\nchecker = "{kind}"\nweights = "{folder / kind}"\n', encoding="utf-8")
+        trace, pictures = draw(folder, "fal-ai/flux/schnell", call, "--weights", folder / "flux-schnell" / "pipeline",
+                               "--config", settings)
+        compute = safety.compvis if kind == "compvis" else safety.falconsai
+        for number, picture in enumerate(pictures):
+            for name, expected in compute(folder / kind, Image.fromarray(picture)).items():
+                if name == "flagged":
+                    continue
+                got = trace[f"check.{number}.{name}"].double()
+                worst, largest = (got - expected.double()).abs().max().item(), expected.abs().max().item()
+                # what is rounded to thousandths may fall to the other side
+                allowed = 1.001e-3 if name.endswith("scores") else TOLERANCE * largest
+                self.assertLessEqual(worst, allowed, f"{kind} {name} of picture {number}")
+                if not name.endswith("scores"):
+                    Parity.worst = max(Parity.worst, worst / largest)
+                Parity.tensors += 1
+
     def flux(self, variant, call):
         """diffusers and Scumble draw from the same tiny checkpoint."""
         with tempfile.TemporaryDirectory() as folder:

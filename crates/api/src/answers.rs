@@ -1,6 +1,6 @@
 //! What answers an endpoint in an installation, and what a worker tells of itself so that everybody can say so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -105,11 +105,58 @@ pub struct AboutWorker {
     pub far_slots: usize,
     /// What it answers, by endpoint id.
     pub answers: BTreeMap<String, Answers>,
+    /// What looks at the pictures of the models that run on it; nothing does where this is absent.
+    pub checks: Option<Checks>,
+}
+
+/// What looks at finished pictures.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Checks {
+    /// The checker, as settings name it: `compvis`, `falconsai`.
+    pub checker: String,
+    /// What becomes of a flagged picture: `flag`, `black`, `refuse`.
+    pub flagged: String,
+}
+
+impl Checks {
+    /// What stands beside the switch for it, where models run on workers of these kinds.
+    pub fn said(workers: &[Option<&Self>]) -> String {
+        let all: BTreeSet<_> = workers.iter().copied().collect();
+        let said = |checks: &Self| {
+            let becomes = match checks.flagged.as_str() {
+                "black" => "a black one is given out in the place of a flagged one",
+                "refuse" => "a request with a flagged one is refused",
+                _ => "flagged ones are given out with their flags",
+            };
+            format!("looked at by the checker {}, and {becomes}", checks.checker)
+        };
+        match all.into_iter().collect::<Vec<_>>()[..] {
+            [] | [None] => {
+                "This server has no checker for these pictures: nothing is checked, whatever this says.".to_owned()
+            }
+            [Some(checks)] => format!("On this server, pictures are {}.", said(checks)),
+            [None, ..] => "Only some of this server's workers have a checker: pictures may not be checked.".to_owned(),
+            [..] => "This server's workers have several checkers: the log of a request names the one that looked."
+                .to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_of_checkers_is_true_of_every_worker() {
+        let checks = |flagged: &str| Checks { checker: "compvis".into(), flagged: flagged.into() };
+        let (flag, black) = (checks("flag"), checks("black"));
+        assert!(Checks::said(&[]).contains("no checker") && Checks::said(&[None, None]).contains("no checker"));
+        assert!(Checks::said(&[Some(&black), Some(&black)]).contains("compvis, and a black one"));
+        assert!(Checks::said(&[Some(&flag), None]).contains("may not be checked"));
+        assert!(Checks::said(&[Some(&flag), Some(&black)]).contains("several checkers"));
+        let older: AboutWorker = serde_json::from_str(r#"{"device":"cpu"}"#).expect("a worker");
+        assert_eq!(older.checks, None);
+    }
 
     #[test]
     fn older_workers_are_understood() {

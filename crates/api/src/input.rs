@@ -22,8 +22,6 @@ pub(crate) struct Heard {
     pub(crate) ignored: Ignored,
     /// The size that was asked for and the one that the model draws instead.
     pub(crate) scaled: Option<(ImageSize, ImageSize)>,
-    /// Whether the caller asked for the safety checker: a default asks for nothing.
-    pub(crate) asks_checker: bool,
 }
 
 /// Names that an endpoint does not have: the first of them, and how many there are.
@@ -47,9 +45,8 @@ impl Ignored {
     }
 }
 
-/// What is said to those who ask for the safety checker.
-const UNCHECKED: &str = "enable_safety_checker: this server has no checker; nothing is checked, and has_nsfw_concepts is \
-                         false for that reason";
+/// The field that says whether finished pictures are looked at.
+pub const SAFETY_CHECKER: &str = "enable_safety_checker";
 
 /// What all endpoints have in common, typed.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,7 +147,7 @@ impl Input {
     /// What the caller should know of how the input was read, in sentences for the job's log.
     pub fn notes(&self) -> Vec<String> {
         let id = self.endpoint.id;
-        let Heard { ignored, scaled, asks_checker } = &self.heard;
+        let Heard { ignored, scaled } = &self.heard;
         let more = ignored.more;
         let ignored = ignored.names.iter().map(|name| match self.endpoint.sibling_with(name) {
             Some(other) => format!("{id} has no field {name}; it was ignored ({} has it)", other.id),
@@ -161,9 +158,7 @@ impl Input {
             let text = |size: ImageSize| format!("{}x{}", size.width, size.height);
             format!("{id} does not draw {}; the picture is scaled to {}", text(asked), text(drawn))
         });
-        // of models that their makers run, the makers know
-        let unchecked = (*asks_checker && self.endpoint.family.maker().is_none()).then(|| UNCHECKED.to_owned());
-        ignored.chain(more).chain(scaled).chain(unchecked).collect()
+        ignored.chain(more).chain(scaled).collect()
     }
 
     /// The typed view of what endpoints have in common.

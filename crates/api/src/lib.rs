@@ -27,7 +27,7 @@ mod uploads;
 mod validate;
 mod webhook;
 
-pub use answers::{AboutWorker, Answers, Lack, Standing};
+pub use answers::{AboutWorker, Answers, Checks, Lack, Standing};
 pub use cut::{ECHO_BYTES, cut, cut_text};
 pub use endpoint::{Endpoint, Family, Maker, Sizing};
 pub use endpoint_id::{AppPath, EndpointId};
@@ -36,7 +36,7 @@ pub use error::{ErrorAnswer, ErrorType, Problem, retryable};
 pub use field::{Field, Fill, Kind, Scope, Shade, Shape};
 pub use image_format::{Encoding, ImageFormat};
 pub use image_size::{ImageSize, PRESETS, SizeLimits};
-pub use input::{ImageRequest, Input, InputPicture, InputWeights, Size};
+pub use input::{ImageRequest, Input, InputPicture, InputWeights, SAFETY_CHECKER, Size};
 pub use json::{Count, Unread, VALUES_MAX, read_json, read_value};
 pub use lifecycle::{Acl, AclDecision, AclRule, Lifecycle};
 pub use openai::{

@@ -73,9 +73,10 @@ pub struct OutputShape {
 }
 
 /// What `has_nsfw_concepts` says here, wherever it is described.
-pub const FLAGS_HELP: &str = "One flag per picture. This server has no checker of its own: false says that nothing was \
-                              checked here, not that nothing was found. What a maker refuses to show is an error, and \
-                              flags that fal sends are passed on.";
+pub const FLAGS_HELP: &str = "One flag per picture: true where a checker has found what not everybody should see. Where the \
+                              owner of this server has set no checker, or enable_safety_checker is off, false says that \
+                              nothing was checked, not that nothing was found. What a maker refuses to show is an \
+                              error, and flags that fal sends are passed on.";
 
 /// fal's objects for files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +133,7 @@ pub struct MadePicture {
 pub struct Output {
     /// The pictures.
     pub images: Vec<MadePicture>,
-    /// Seconds by stage: `load`, `text_encode`, `denoise`, `decode`.
+    /// Seconds by stage: `load`, `text_encode`, `denoise`, `decode`, and `check` where a checker has looked.
     pub timings: BTreeMap<String, f64>,
     /// The seed that was used.
     pub seed: u64,

@@ -110,7 +110,7 @@ pub(crate) enum Blocks {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ModelsPull {
-    /// Such as fal-ai/flux/schnell.
+    /// Such as fal-ai/flux/schnell; or a safety checker, compvis or falconsai.
     #[arg(value_name = "ENDPOINT")]
     pub(crate) id: String,
     /// Another repository of the same model, in diffusers' layout, and its branch, tag or commit.
@@ -126,7 +126,7 @@ pub(crate) struct ModelsPull {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ModelsRemove {
-    /// Such as fal-ai/flux/schnell.
+    /// Such as fal-ai/flux/schnell; or a safety checker, compvis or falconsai.
     #[arg(value_name = "ENDPOINT")]
     pub(crate) id: String,
 }
@@ -158,7 +158,7 @@ pub(crate) struct ModelsList {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ModelsShow {
-    /// Such as fal-ai/flux/schnell.
+    /// Such as fal-ai/flux/schnell; or a safety checker, compvis or falconsai.
     #[arg(value_name = "ENDPOINT")]
     pub(crate) id: String,
     /// A JSON object with the same, and each field as an object.

@@ -12,6 +12,7 @@ use std::process::{Command, Output};
 use common::{Desk, plain, succeeded};
 use fake::{Door, Fake, Fault};
 use scumble_engine::DType;
+use scumble_engine::checkers::CheckerKind;
 use scumble_testkit::tiny::files::{Component, Format, load, write_file};
 use scumble_testkit::tiny::{self, Variant};
 use serde_json::{Value, json};
@@ -138,6 +139,63 @@ async fn what_was_pulled_is_found_and_what_was_removed_is_gone() {
     assert!(!desk.path(".cache/huggingface/hub/models--black-forest-labs--FLUX.1-schnell").exists());
     refused(&scumble(&desk, &fake, &DRAW).await, 3, &["scumble models pull fal-ai/flux/schnell"]);
     refused(&scumble(&desk, &fake, &["models", "remove", SCHNELL]).await, 3, &["nothing was fetched"]);
+}
+
+/// Found by `doctor`, by a server, by a command, until it is removed; what is not here stops all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checker_is_pulled_and_found_by_its_name() {
+    let (desk, fake) = (Desk::new(), hub().await);
+    let made = tempfile::tempdir().unwrap();
+    tiny::checkers::write(CheckerKind::Falconsai, made.path());
+    let names = ["config.json", "model.safetensors", "preprocessor_config.json"];
+    let all: Files =
+        names.iter().map(|name| ((*name).to_owned(), std::fs::read(made.path().join(name)).unwrap())).collect();
+    put(&fake, "Falconsai/nsfw_image_detection", &all);
+    desk.write("scumble.toml", "[safety]\nchecker = \"falconsai\"\nflagged = \"black\"\n");
+    let doctor = ["doctor", "--data-dir", "data", "--config", "scumble.toml", "--listen", "127.0.0.1:0"];
+    let pull = "`scumble models pull falconsai` fetches them";
+    let ill = scumble(&desk, &fake, &doctor).await;
+    assert!(String::from_utf8_lossy(&ill.stdout).contains(pull) && ill.status.code() == Some(3), "{ill:?}");
+    succeeded(&scumble(&desk, &fake, &["models", "list", "--config", "scumble.toml"]).await);
+    let shown = succeeded(&scumble(&desk, &fake, &["models", "show", "falconsai"]).await);
+    assert!(shown.contains("`scumble models pull falconsai` fetches") && shown.contains("343.2 MB"), "{shown}");
+    succeeded(&scumble(&desk, &fake, &["models", "pull", SCHNELL]).await);
+    let checked = [&DRAW[..], &["-o", "a.png", "--json", "--config", "scumble.toml"]].concat();
+    refused(&scumble(&desk, &fake, &checked).await, 3, &[pull]);
+    assert!(!desk.path("a.png").exists(), "nothing was drawn");
+    // who switches it off needs none, and without the setting it is said that nobody has looked
+    succeeded(&scumble(&desk, &fake, &[&checked[..], &["-i", "enable_safety_checker=false"]].concat()).await);
+    refused(&scumble(&desk, &fake, &[&DRAW[..], &["-o", "b.png"]].concat()).await, 0, &["this server has no checker"]);
+    desk.refuses(&["serve", "--data-dir", "data", "--config", "scumble.toml", "--listen", "127.0.0.1:0"], 3, &[pull]);
+
+    let out = scumble(&desk, &fake, &["models", "pull", "falconsai"]).await;
+    let folder = succeeded(&out).trim().to_owned();
+    assert!(Path::new(&folder).join("model.safetensors").is_file(), "{folder}");
+    refused(&out, 0, &["Apache-2.0", "[safety] checker = \"falconsai\""]);
+    let well = succeeded(&scumble(&desk, &fake, &doctor).await);
+    assert!(
+        well.contains("ok     safety     falconsai looks at pictures that are made here; flagged = \"black\""),
+        "{well}"
+    );
+    let list = succeeded(&scumble(&desk, &fake, &["models", "list"]).await);
+    assert!(
+        list.contains("looks at pictures, with [safety] checker = \"falconsai\"") && list.contains("can be used"),
+        "{list}"
+    );
+
+    let drawn = scumble(&desk, &fake, &checked).await;
+    let answer: Value = serde_json::from_str(&succeeded(&drawn)).unwrap();
+    assert!(answer["timings"]["check"].as_f64().is_some() && answer["has_nsfw_concepts"][0].is_boolean(), "{answer}");
+
+    // another checker's files are said to be that before anything starts
+    desk.write("scumble.toml", &format!("[safety]\nchecker = \"compvis\"\nweights = {folder:?}\n"));
+    let other = scumble(&desk, &fake, &doctor).await;
+    assert!(
+        String::from_utf8_lossy(&other.stdout).contains("FAILS  safety     [safety] checker: compvis cannot be used")
+    );
+    assert_eq!(other.status.code(), Some(3));
+    succeeded(&scumble(&desk, &fake, &["models", "remove", "falconsai"]).await);
+    assert!(!Path::new(&folder).exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

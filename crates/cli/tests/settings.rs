@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Desk, star, succeeded};
+use scumble_engine::checkers::CheckerKind;
 use scumble_testkit::tiny::{self, Variant};
 use serde_json::Value;
 
@@ -15,6 +16,7 @@ fn every_setting_can_be_set_and_an_empty_file_is_fine() {
     desk.serve(&["--config", "empty.toml"]);
     desk.write("all.toml", ALL);
     tiny::of(Variant::Schnell).write(desk.path("schnell"));
+    tiny::checkers::write(CheckerKind::Falconsai, &desk.path("nsfw"));
     desk.serve(&["--config", "all.toml"]);
     // a bare environment is enough: nothing but HOME is set, and the data dir follows from it
     let listen = ["serve", "--listen", "127.0.0.1:0"];
@@ -79,6 +81,10 @@ api_key = "k"
 deadline_s = "20 s"
 max_tokens = 300
 instruction = "Longer."
+[safety]
+checker = "falconsai"
+weights = "nsfw"
+flagged = "refuse"
 [retention]
 results_s = "30 d"
 unkept_s = 600
@@ -161,6 +167,9 @@ fn mistakes_in_the_file_are_named() {
         ("[prompts]\nurl = \"a.test\"\nmodel = \"m\"\n", &["[prompts] url", "https://"]),
         ("[prompts]\nurl = \"http://a.test\"\nmodel = \"m\"\nmax_tokens = 0\n", &["[prompts] max_tokens"]),
         ("[prompts]\nurl = \"http://a.test\"\nmodel = \"m\"\ndeadline_s = 0\n", &["[prompts] deadline_s", "above 0"]),
+        ("[safety]\nchecker = \"other\"\n", &["line 2", "compvis", "falconsai"]),
+        ("[safety]\nflagged = \"black\"\n", &["[safety]", "go with checker"]),
+        ("[safety]\nchecker = \"compvis\"\nweights = \"x\"\nflagged = \"hide\"\n", &["line 4", "flag, black, refuse"]),
         ("[retention]\nresults_s = []\n", &["line 2", "number"]),
         ("[store]\nfree_bytes = \"some\"\n", &["[store] free_bytes", "some", "GiB"]),
         ("[server]\npublic_url = \"images.example.com\"\n", &["[server] public_url", "https://"]),

@@ -10,6 +10,7 @@
 
 pub mod adapters;
 mod call;
+pub mod checkers;
 mod device;
 pub mod encoders;
 mod error;

@@ -40,6 +40,25 @@ impl Pixels {
         picture
     }
 
+    /// The middle of [`resampled`](Self::resampled), of this size; what is not in it is not computed. Of an odd rest, the larger half
+    /// is cut off on the right and below.
+    ///
+    /// `part` must not be larger than `whole`.
+    #[must_use]
+    pub(crate) fn resampled_middle(
+        &self,
+        (width, height): (usize, usize),
+        (part_width, part_height): (usize, usize),
+        filter: Filter,
+    ) -> Self {
+        let middle = |whole: usize, part: usize| {
+            let first = whole.saturating_sub(part) / 2;
+            first..(first + part).min(whole)
+        };
+        let picture = self.with_some_columns(width, middle(width, part_width), filter);
+        picture.turned().with_some_columns(height, middle(height, part_height), filter).turned()
+    }
+
     /// As diffusers hands it to an autoencoder: `[1, 3, height, width]`, −1 … 1.
     pub(crate) fn to_unit(&self) -> Result<Tensor> {
         // divided number by number: a tensor would be multiplied by 1/255, which is rounded already
@@ -71,7 +90,13 @@ impl Pixels {
     }
 
     fn with_columns(&self, width: usize, filter: Filter) -> Self {
-        let taps = Taps::of(self.width, width, filter);
+        self.with_some_columns(width, 0..width, filter)
+    }
+
+    /// Of a picture of this width, these columns.
+    fn with_some_columns(&self, width: usize, columns: std::ops::Range<usize>, filter: Filter) -> Self {
+        let taps = Taps::of(self.width, width, columns.clone(), filter);
+        let width = columns.len();
         let mut rgb = Vec::with_capacity(self.height * width * 3);
         for row in self.rgb.chunks_exact(self.width * 3) {
             for (first, weights) in &taps.columns {
@@ -115,11 +140,11 @@ struct Taps {
 }
 
 impl Taps {
-    fn of(from: usize, to: usize, filter: Filter) -> Self {
+    fn of(from: usize, to: usize, columns: std::ops::Range<usize>, filter: Filter) -> Self {
         let scale = from as f64 / to as f64;
         let stretch = scale.max(1.0);
         let reach = filter.reach() * stretch;
-        let columns = (0..to).map(|column| {
+        let columns = columns.map(|column| {
             let center = (column as f64 + 0.5) * scale;
             let first = (center - reach + 0.5).max(0.0) as usize;
             let end = ((center + reach + 0.5) as usize).min(from);

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
+use scumble_engine::checkers::{CompVis, CompVisConfig, Falconsai, FalconsaiConfig};
 use scumble_engine::encoders::{
     ClipConfig, ClipText, Llama, LlamaConfig, SiglipConfig, SiglipVision, T5Config, T5Encoder,
 };
@@ -97,6 +98,29 @@ fn siglip_so400m() {
     let ignores = |name: &str| SiglipVision::ignores(&config, name);
     let load = |w: &Weights| SiglipVision::load(&config, w).map(drop);
     check_renamed("sd35-large__ip_adapter_image_encoder", SiglipVision::name, ignores, load);
+}
+
+#[test]
+fn compvis_checker() {
+    let config = CompVisConfig::read(&config(json!({
+        "projection_dim": 768,
+        "vision_config": {
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_attention_heads": 16,
+            "num_hidden_layers": 24,
+            "patch_size": 14,
+        },
+    })));
+    let config = config.unwrap();
+    let ignores = |name: &str| name.ends_with("position_ids");
+    check_renamed("safety__compvis_checker", CompVis::name, ignores, |w| CompVis::load(&config, w).map(drop));
+}
+
+#[test]
+fn falconsai_checker() {
+    let config = FalconsaiConfig::read(&config(json!({ "id2label": { "0": "normal", "1": "nsfw" } }))).unwrap();
+    check_renamed("safety__falconsai_vit", Falconsai::name, |_| false, |w| Falconsai::load(&config, w).map(drop));
 }
 
 #[test]

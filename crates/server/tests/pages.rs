@@ -764,7 +764,16 @@ async fn a_page_says_what_it_can_and_what_it_does_not_do() {
     starter.has(&escaped(scumble_api::FLAGS_HELP));
     starter.has("No other seed gives the third of four by itself.");
     starter.has("os.environ.setdefault(&quot;FAL_KEY&quot;, &quot;any&quot;)");
-    browser.get("/models/fal-ai/flux/schnell").await.has("this server has no checker, and nothing is checked");
+    let page = async || browser.get("/models/fal-ai/flux/schnell").await;
+    page().await.has("Where none is set, nothing is checked");
+    // beside the switch, what is true of the workers that draw
+    let about = |checks: Value| json!({ "answers": { "fal-ai/flux/schnell": { "by": "here" } }, "checks": checks });
+    server.store.announce_worker("a", about(json!({ "checker": "compvis", "flagged": "black" }))).await.unwrap();
+    page().await.has("On this server, pictures are looked at by the checker compvis, and a black one is given out");
+    server.store.announce_worker("b", about(Value::Null)).await.unwrap();
+    page().await.has("Only some of this server's workers have a checker");
+    server.store.retire_worker("a").await.unwrap();
+    page().await.has("This server has no checker for these pictures: nothing is checked");
 }
 
 #[tokio::test]

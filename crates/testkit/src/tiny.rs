@@ -12,6 +12,7 @@
 //! ```
 
 pub mod adapters;
+pub mod checkers;
 mod configs;
 pub mod files;
 mod hidream;

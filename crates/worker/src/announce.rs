@@ -41,5 +41,6 @@ fn about(worker: &Worker) -> AboutWorker {
         slots: worker.near_slots() + far,
         far_slots: far,
         answers: answers.collect(),
+        checks: worker.models.checks(),
     }
 }

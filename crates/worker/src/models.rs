@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scumble_api::published::published;
-use scumble_api::{Answers, ENDPOINTS, Endpoint, Family, Lack};
+use scumble_api::{Answers, Checks, ENDPOINTS, Endpoint, Family, Lack};
 use scumble_engine::DType;
 use scumble_engine::weights::Source;
 use scumble_providers::{MakerId, Makers};
 
-use crate::runner::{Choice, Choices, Closed, Drawn, Lanes, Local, Request, RunError, Runner, StandIn, Watch};
+use crate::runner::{
+    Choice, Choices, Closed, Drawn, Lanes, Local, Request, RunError, Runner, SafetyConfig, StandIn, Watch,
+};
 use crate::weights::starter;
 
 /// What the owner configured for one endpoint.
@@ -72,6 +74,8 @@ pub struct ModelsConfig {
     pub stand_in: Option<Duration>,
     /// The makers of closed models.
     pub makers: Option<Arc<Makers>>,
+    /// What looks at the pictures of models that run here.
+    pub safety: Option<Arc<SafetyConfig>>,
 }
 
 /// A runner for each endpoint.
@@ -84,6 +88,7 @@ pub struct Models {
     /// Endpoints that are answered far away: they wait for others, not for this machine.
     far: Vec<&'static str>,
     makers: Option<Arc<Makers>>,
+    safety: Option<Arc<SafetyConfig>>,
 }
 
 impl Models {
@@ -120,7 +125,8 @@ impl Models {
             runners.insert(endpoint.id, runner);
         }
         let preload = config.preload.iter().map(|id| preloadable(id, config)).collect::<Result<_, _>>()?;
-        Ok(Self { runners, lanes, keep_alive: config.keep_alive, preload, far, makers: config.makers.clone() })
+        let (keep_alive, makers, safety) = (config.keep_alive, config.makers.clone(), config.safety.clone());
+        Ok(Self { runners, lanes, keep_alive, preload, far, makers, safety })
     }
 
     /// The endpoints that only makers far away answer.
@@ -135,7 +141,14 @@ impl Models {
 
     /// With runners of one's own, for tests.
     pub fn with(runners: HashMap<&'static str, Arc<dyn Runner>>) -> Self {
-        Self { runners, lanes: Arc::default(), keep_alive: None, preload: Vec::new(), far: Vec::new(), makers: None }
+        let lanes = Arc::default();
+        Self { runners, lanes, keep_alive: None, preload: Vec::new(), far: Vec::new(), makers: None, safety: None }
+    }
+
+    /// What looks at the pictures of models that run here, and what becomes of those that it flags.
+    pub(crate) fn checks(&self) -> Option<Checks> {
+        let safety = self.safety.as_ref()?;
+        Some(Checks { checker: safety.checker.name().to_owned(), flagged: safety.flagged.name().to_owned() })
     }
 
     /// What callers of this endpoint get: everything that says how an endpoint stands has it from here, in this process
@@ -232,7 +245,8 @@ impl Routing<'_> {
 
     fn local(&self) -> Option<Choice> {
         let source = source(self.endpoint, self.own)?;
-        Some(Choice { name: "local", runner: Arc::new(Local::among(self.lanes, source, self.own.dtype)) })
+        let local = Local::among(self.lanes, source, self.own.dtype).checked_by(self.config.safety.clone());
+        Some(Choice { name: "local", runner: Arc::new(local) })
     }
 
     fn named(&self, name: &str) -> Result<Choice, String> {

@@ -19,7 +19,7 @@ use crate::fetching;
 use crate::inputs::{GivenPicture, Inputs, as_large_as_given, cancelled};
 use crate::journal::{Journal, Pulse};
 use crate::outcome::{fresh_seed, save, unsave};
-use crate::runner::{Bill, Drawn, Request, RunError, Runner, Submitted, Watch, other_size};
+use crate::runner::{Bill, Drawn, Request, RunError, Runner, Submitted, Watch, other_size, unchecked};
 use crate::work::Worker;
 
 /// How a lease ended.
@@ -216,6 +216,9 @@ async fn draw(
     let drawn = within(limit, run, journal).await?;
     if let Some(said) = other_size(&request, &drawn) {
         journal.log(&said);
+    }
+    if let Some(said) = unchecked(&request, &drawn) {
+        journal.log(said);
     }
     Ok((request, encoding::encoded(drawn, options.encoding, &worker.config.memory).await?))
 }

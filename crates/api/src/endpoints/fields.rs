@@ -18,12 +18,12 @@ pub(super) const SEED: Field = Field {
 pub(super) const SYNC_MODE: Field =
     boolean("sync_mode", false, "Whether the pictures come back inside the answer, as data URIs.");
 
-/// Of a model that runs here, where nothing looks at pictures.
+/// Of a model that runs here, where a checker looks at pictures if the owner has set one.
 pub(super) const SAFETY_CHECKER: Field = boolean(
     "enable_safety_checker",
     true,
-    "Accepted for compatibility: this server has no checker, and nothing is checked. Heeded only where fal itself makes \
-     the pictures.",
+    "Whether finished pictures are looked at, by the checker that the owner of this server has set ([safety] checker). \
+     Where none is set, nothing is checked, and the log of the request says so.",
 );
 
 pub(super) const SAFETY_TOLERANCE: Field = Field {

@@ -4,7 +4,7 @@
 
 mod table;
 
-pub use table::PUBLISHED;
+pub use table::{CHECKERS, PUBLISHED};
 
 use crate::endpoint::Endpoint;
 
@@ -102,7 +102,23 @@ pub fn published(id: &str) -> Option<&'static Published> {
     PUBLISHED.iter().find(|model| model.endpoints.contains(&id))
 }
 
+/// The checker of this name, as settings have it.
+pub fn checker(name: &str) -> Option<&'static Published> {
+    CHECKERS.iter().find(|(own, _)| *own == name).map(|(_, published)| published)
+}
+
+/// All that can be fetched: what draws, and what looks at pictures.
+pub fn all() -> impl Iterator<Item = &'static Published> {
+    PUBLISHED.iter().chain(CHECKERS.iter().map(|(_, published)| published))
+}
+
 impl Published {
+    /// What `scumble models pull` knows it by: an endpoint, or the name of a checker.
+    pub fn pulled_as(&self) -> &'static str {
+        let checker = || CHECKERS.iter().find(|(_, published)| published.name == self.name).map(|(name, _)| *name);
+        self.endpoints.first().copied().or_else(checker).unwrap_or(self.name)
+    }
+
     /// Its own repository.
     pub fn own(&self) -> &'static Repository {
         &self.repositories[0]
@@ -168,6 +184,16 @@ mod tests {
                 assert!(variant.bytes > 1_000_000_000, "{} {}", model.name, variant.name);
             }
             assert_eq!(model.own().parts.first(), Some(&Part::File("model_index.json")), "{}", model.name);
+        }
+    }
+
+    #[test]
+    fn checkers_have_names_of_their_own_and_answer_no_endpoint() {
+        for (name, published) in CHECKERS {
+            assert!(PUBLISHED.iter().all(|model| model.name != published.name) && find(name).is_none(), "{name}");
+            assert!(published.endpoints.is_empty() && checker(name).is_some_and(|found| found.name == published.name));
+            assert_eq!(published.pulled_as(), *name);
+            assert!(matches!(published.variants, [Variant { form: Form::Folder { word: None }, .. }]), "{name}");
         }
     }
 

@@ -228,3 +228,31 @@ pub static PUBLISHED: &[Published] = &[
         variants: &[folder("bf16", 19_600_000_000 + 9_524_000_000 + 168_000_000)],
     },
 ];
+
+/// The safety checkers, by the names that settings have for them.
+pub const CHECKERS: &[(&str, Published)] = &[
+    (
+        "compvis",
+        Published {
+            name: "compvis-safety-checker",
+            endpoints: &[],
+            repositories: &[own("CompVis/stable-diffusion-safety-checker", UNNAMED, false, CHECKER)],
+            variants: &[folder("f32", 1_215_979_664)],
+        },
+    ),
+    (
+        "falconsai",
+        Published {
+            name: "falconsai-nsfw-detection",
+            endpoints: &[],
+            repositories: &[own("Falconsai/nsfw_image_detection", APACHE, false, CHECKER)],
+            variants: &[folder("f32", 343_223_968)],
+        },
+    ),
+];
+
+/// A network of transformers' by itself, at the root of its repository.
+const CHECKER: &[Part] =
+    &[Part::File("preprocessor_config.json"), Part::Weights { from: "", to: "", base: TRANSFORMERS }];
+
+const UNNAMED: Licence = Licence { name: "a licence that its page names", limit: None };

@@ -30,8 +30,6 @@ const LOCAL_FIELDS: &[Field] = &[
         help: "Text tokens that the T5 encoder reads.",
     },
 ];
-/// Whose default nobody has asked for.
-const SAFETY_CHECKER: &str = "enable_safety_checker";
 /// As if no seed was said.
 const RANDOM_SEED: i128 = -1;
 /// The most steps that a local run may take.
@@ -49,8 +47,6 @@ pub(crate) fn parse(endpoint: &'static Endpoint, body: &Value, scope: Scope) -> 
     let heard = Heard {
         ignored: Ignored::of(unknown.iter()),
         scaled: size::scaled(body.get("image_size"), values.get("image_size")),
-        asks_checker: body.get(SAFETY_CHECKER).is_some_and(|asked| !asked.is_null())
-            && values.get(SAFETY_CHECKER) == Some(&Value::Bool(true)),
     };
     Ok(Input::checked(endpoint, values, heard))
 }

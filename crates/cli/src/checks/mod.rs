@@ -10,6 +10,7 @@ mod keys;
 mod makers;
 mod models;
 mod places;
+mod safety;
 mod weights;
 
 use std::net::SocketAddr;
@@ -138,6 +139,7 @@ pub(crate) async fn examine(settings: &Settings, purpose: Purpose) -> Examined {
         }
         examined.add("adapters", adapters::check(settings));
         examined.add("makers", makers::check(settings));
+        examined.add("safety", safety::check(&settings.models));
     }
     examined
 }

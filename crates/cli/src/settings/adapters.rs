@@ -1,11 +1,13 @@
 //! Where adapters may come from, and how many of them are kept: `[adapters]`, and the hub's token from the environment.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use scumble_worker::runner::SafetyConfig;
 use scumble_worker::{Adapters, AdaptersConfig, FetchConfig, Hub, Paths, Prompts};
 
 use super::file::{AdaptersSection, File, Token};
-use super::{fetch_config, place, prompts, secret, units};
+use super::{fetch_config, place, prompts, safety, secret, units};
 use crate::failure::Failure;
 
 /// The folder in the data dir that holds what was downloaded.
@@ -14,12 +16,13 @@ const CACHE: &str = "adapters";
 /// What the public hub's own programs read.
 pub(super) const TOKEN: &str = "HF_TOKEN";
 
-/// What `scumble run` needs of the settings: how pictures and adapters are read that the owner names, and who makes prompts
-/// longer.
+/// What `scumble run` needs of the settings: how pictures and adapters are read that the owner names, who makes prompts
+/// longer, and what looks at pictures.
 pub(crate) struct Sources {
     pub(crate) fetch: FetchConfig,
     pub(crate) adapters: Adapters,
     pub(crate) prompts: Prompts,
+    pub(crate) safety: Option<Arc<SafetyConfig>>,
 }
 
 impl Sources {
@@ -33,7 +36,7 @@ impl Sources {
         // without a home nothing is kept, and what needs that says so
         let cache = place::data_dir(data_dir).ok().map(|folder| folder.join(CACHE));
         let adapters = Adapters::new(AdaptersConfig { paths: Paths::Any, cache, allow_private: true, ..settings });
-        Ok(Self { fetch, adapters, prompts: prompts::open(file.prompts)? })
+        Ok(Self { fetch, adapters, prompts: prompts::open(file.prompts)?, safety: safety::config(file.safety)? })
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) struct File {
     pub(super) adapters: AdaptersSection,
     pub(super) retention: RetentionSection,
     pub(super) prompts: Option<PromptsSection>,
+    pub(super) safety: SafetySection,
     pub(super) models: HashMap<String, ModelSection>,
     pub(super) openai: OpenAiSection,
     pub(super) providers: scumble_worker::makers::Settings,
@@ -167,6 +168,31 @@ pub(super) struct PromptsSection {
     pub(super) deadline_s: Option<Quantity>,
     pub(super) max_tokens: Option<u32>,
     pub(super) instruction: Option<String>,
+}
+
+/// What looks at finished pictures.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct SafetySection {
+    pub(super) checker: Option<CheckerName>,
+    pub(super) weights: Option<PathBuf>,
+    pub(super) flagged: Option<FlaggedName>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum CheckerName {
+    Compvis,
+    Falconsai,
+}
+
+/// What becomes of a flagged picture.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum FlaggedName {
+    Flag,
+    Black,
+    Refuse,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,6 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+/// The folder of the checker of this name, where it was fetched and all of it is here.
+pub(super) fn fetched_checker(name: &str) -> Option<PathBuf> {
+    let whole = fetched_models()?.find(checker(name)?.name)?;
+    whole.gone.is_empty().then_some(whole.folder)
+}
+
 use scumble_api::published::{PUBLISHED, Part, published};
 use scumble_hub::{Cache, Hub, Models, RepoId, Whole};
 use scumble_worker::ModelConfig;
@@ -59,12 +65,18 @@ pub(crate) fn fetched_models() -> Option<Models> {
 /// The models that are here, or were.
 pub(crate) fn all_fetched() -> Vec<Whole> {
     let Some(models) = fetched_models() else { return Vec::new() };
-    PUBLISHED.iter().filter_map(|model| models.find(model.name)).collect()
+    all().filter_map(|model| models.find(model.name)).collect()
 }
 
 /// The model that was fetched for this endpoint.
 pub(crate) fn fetched(id: &str) -> Option<Whole> {
     fetched_models()?.find(published(id)?.name)
+}
+
+/// The folder of the checker of this name, where it was fetched and all of it is here.
+pub(super) fn fetched_checker(name: &str) -> Option<PathBuf> {
+    let whole = fetched_models()?.find(checker(name)?.name)?;
+    whole.gone.is_empty().then_some(whole.folder)
 }
 
 /// The weights that were fetched, where all of them are here.
@@ -100,7 +112,7 @@ pub(crate) fn tokenizers(id: &str) -> BTreeMap<String, PathBuf> {
 
 /// Why what was fetched cannot be used, where it cannot.
 pub(crate) fn lost(whole: &Whole) -> Option<String> {
-    let id = PUBLISHED.iter().find(|model| model.name == whole.model)?.endpoints[0];
+    let id = all().find(|model| model.name == whole.model)?.pulled_as();
     let again = format!("`scumble models pull {id}` fetches what is missing");
     match &whole.gone[..] {
         [] => None,

@@ -12,6 +12,7 @@ mod own;
 mod place;
 mod plain;
 mod prompts;
+mod safety;
 pub(crate) mod secret;
 mod tls;
 mod units;
@@ -34,6 +35,7 @@ pub(crate) use hub::{HubPlace, all_fetched, fetched, fetched_models, lost, usabl
 pub(crate) use listen::Listen;
 pub(crate) use own::{nowhere, own_source};
 pub(crate) use place::{Place, files};
+pub(crate) use safety::useless;
 pub(crate) use tls::Tls;
 
 use crate::args::{Role, Serve};
@@ -107,7 +109,11 @@ impl Settings {
                 free_bytes,
                 ..server_config(args, file.server, &file.limits)?
             },
-            models: models::config(file.models, &file.worker, &args.weights, &args.preload, args.stand_in, makers)?,
+            models: ModelsConfig {
+                // a gateway looks at nothing, and may share its settings with workers that do
+                safety: if args.role == Role::Gateway { None } else { safety::config(file.safety)? },
+                ..models::config(file.models, &file.worker, &args.weights, &args.preload, args.stand_in, makers)?
+            },
             worker: scumble_worker::Config {
                 faults: args.fault.clone().unwrap_or_default(),
                 adapters,

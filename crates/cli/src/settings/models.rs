@@ -68,5 +68,6 @@ pub(super) fn config(
             "[models.\"{id}\"]: weights_base and components go with weights, a diffusers folder or a file of weights"
         )));
     }
-    Ok(ModelsConfig { models, devices, memory, keep_alive, preload: preload.to_vec(), stand_in, makers: Some(makers) })
+    let (preload, makers) = (preload.to_vec(), Some(makers));
+    Ok(ModelsConfig { models, devices, memory, keep_alive, preload, stand_in, makers, safety: None })
 }

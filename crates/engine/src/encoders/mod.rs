@@ -1,6 +1,7 @@
 //! Encoders of texts and pictures, shared by the families that use them.
 
 mod block;
+mod class_tower;
 mod clip;
 mod llama;
 mod preprocess;
@@ -8,6 +9,7 @@ mod siglip;
 mod t5;
 
 pub use block::EncoderActivation;
+pub use class_tower::{ClassTower, ClassTowerConfig, Make};
 pub use clip::{ClipConfig, ClipOutput, ClipText};
 pub use llama::{Llama, LlamaConfig, RopeScaling};
 pub use preprocess::Preprocess;

@@ -161,7 +161,7 @@ impl SiglipVision {
 
 /// `[1, 3, height, width]` to `[1, grid², 3 · patch²]`, features ordered channel, row, column; what is left of a patch at the
 /// right and below falls away.
-fn patches(picture: &Tensor, grid: usize, patch: usize) -> Result<Tensor> {
+pub(super) fn patches(picture: &Tensor, grid: usize, patch: usize) -> Result<Tensor> {
     let (batch, channels, height, width) = picture.dims4()?;
     let side = grid * patch;
     if height < side || width < side {

@@ -48,10 +48,11 @@ fn weights(scores: Tensor, scale: f64, bias: Option<&Tensor>) -> Result<Tensor> 
         scores.inplace_op1(&SoftmaxInPlace { scale: scale as f32 })?;
         return Ok(scores);
     }
-    plain_softmax(&(scores * scale)?)
+    softmax(&(scores * scale)?)
 }
 
-fn plain_softmax(scores: &Tensor) -> Result<Tensor> {
+/// Shares of the last dimension, computed in float32.
+pub(crate) fn softmax(scores: &Tensor) -> Result<Tensor> {
     let wide = scores.to_dtype(DType::F32)?;
     let shifted = wide.broadcast_sub(&wide.max_keepdim(D::Minus1)?)?.exp()?;
     Ok(shifted.broadcast_div(&shifted.sum_keepdim(D::Minus1)?)?.to_dtype(scores.dtype())?)
@@ -107,7 +108,7 @@ mod tests {
             let bias = bias.map(|shape| Generator::new(5).noise(shape)).transpose()?;
             let scores = (q.matmul(&k.t()?)? * 0.3)?;
             let scores = bias.as_ref().map_or(Ok(scores.clone()), |b| scores.broadcast_add(b))?;
-            let expected = plain_softmax(&scores)?.matmul(&v)?;
+            let expected = softmax(&scores)?.matmul(&v)?;
             for block in [1, 2, 5] {
                 let got = in_blocks(&q, &k, &v, 0.3, bias.as_ref(), block)?;
                 let difference = (got - &expected)?.abs()?.max_all()?.to_scalar::<f32>()?;

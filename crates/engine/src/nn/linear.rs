@@ -40,8 +40,17 @@ impl Linear {
     /// # Errors
     /// What [`Weights::get`] says.
     pub fn load_patches(w: &Weights, channels: usize, patch: usize, output: usize) -> Result<Self> {
+        let bias = Some(w.get(output, "bias")?);
+        Ok(Self { bias, ..Self::load_patches_no_bias(w, channels, patch, output)? })
+    }
+
+    /// The same without bias.
+    ///
+    /// # Errors
+    /// What [`Weights::get`] says.
+    pub fn load_patches_no_bias(w: &Weights, channels: usize, patch: usize, output: usize) -> Result<Self> {
         let (matrix, beside) = w.get_matrix((output, channels, patch, patch), "weight")?;
-        Ok(Self { matrix, bias: Some(w.get(output, "bias")?), beside })
+        Ok(Self { matrix, bias: None, beside })
     }
 
     /// The type that it computes in.

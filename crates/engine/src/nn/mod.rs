@@ -15,6 +15,7 @@ mod rotary;
 mod swiglu;
 
 pub use activation::{gate_gelu_tanh, gate_silu, gelu, gelu_tanh, quick_gelu, silu};
+pub(crate) use attention::softmax;
 pub use attention::{attention, join_heads, shared_heads, split_heads};
 pub use conv::{Conv2d, upsample_2x};
 pub use embed::{EmbedMlp, sinusoid};

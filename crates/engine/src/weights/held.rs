@@ -98,7 +98,7 @@ impl Weights {
     }
 
     /// The same weights, whose reading somebody hears and may stop.
-    pub(super) fn heard_by(&self, reading: &Arc<dyn Reading>) -> Self {
+    pub(crate) fn heard_by(&self, reading: &Arc<dyn Reading>) -> Self {
         Self { reading: Some(reading.clone()), ..self.clone() }
     }
 

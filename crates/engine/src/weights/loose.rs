@@ -36,6 +36,11 @@ impl Loose {
         Ok(Self { shards: self.shards.named(rule)? })
     }
 
+    /// What all tensors take in memory, in bytes.
+    pub(crate) fn takes(&self, precision: &Precision) -> u64 {
+        self.shards.takes(precision)
+    }
+
     /// Every name.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.shards.names()

@@ -1,18 +1,31 @@
 //! An endpoint's form, made from the table: what each control shows, holds and says about itself.
 
-use scumble_api::{Endpoint, Field, ImageSize, Kind, PRESETS, Problem, Shade, SizeLimits, Sizing};
+use scumble_api::{Endpoint, Field, ImageSize, Kind, PRESETS, Problem, SAFETY_CHECKER, Shade, SizeLimits, Sizing};
 use serde_json::{Map, Value, json};
 
 use super::labels::label;
 use super::layout::json_text;
 use super::values::is_color;
 
-/// A form's fields as its template wants them: required ones first, otherwise in page order.
-pub(super) fn form(endpoint: &Endpoint, values: &Map<String, Value>, problems: &[Problem]) -> Vec<Value> {
+/// A form's fields as its template wants them: required ones first, otherwise in page order. `checks` says what looks at
+/// pictures here, beside the switch for it.
+pub(super) fn form(
+    endpoint: &Endpoint,
+    values: &Map<String, Value>,
+    problems: &[Problem],
+    checks: Option<&str>,
+) -> Vec<Value> {
     let problems = Told(problems);
     let fields = endpoint.fields().iter().filter(|field| !field.only_at_fal());
     let (needed, free): (Vec<_>, Vec<_>) = fields.partition(|field| field.is_required());
-    needed.into_iter().chain(free).map(|field| view(field, "", values.get(field.name), &problems)).collect()
+    let shown = |field: &Field| {
+        let mut view = view(field, "", values.get(field.name), &problems);
+        if let Some(checks) = checks.filter(|_| field.name == SAFETY_CHECKER) {
+            view["help"] = format!("{} {checks}", field.help).into();
+        }
+        view
+    };
+    needed.into_iter().chain(free).map(shown).collect()
 }
 
 /// How large a result is where the form does not say it: as a picture in one of its fields, or else in pixels.
@@ -235,7 +248,7 @@ mod tests {
     fn what_only_fal_can_follow_is_not_offered_and_its_problems_are_told_all_the_same() {
         let endpoint = scumble_api::find("fal-ai/flux-lora-fill").expect("an endpoint");
         let problem = Problem::new(&["fill_image"], "value_error", "It cannot be followed");
-        let form = form(endpoint, &Map::new(), std::slice::from_ref(&problem));
+        let form = form(endpoint, &Map::new(), std::slice::from_ref(&problem), None);
         assert!(form.iter().all(|field| field["name"] != "fill_image") && endpoint.field("fill_image").is_some());
         assert_eq!(elsewhere(endpoint, &[problem]), ["It cannot be followed"]);
     }
@@ -244,7 +257,7 @@ mod tests {
     fn a_mask_names_the_picture_that_it_is_of_unless_that_is_the_result() {
         let of = |id: &str, values: Value| {
             let endpoint = scumble_api::find(id).expect("an endpoint");
-            let form = form(endpoint, values.as_object().expect("an object"), &[]);
+            let form = form(endpoint, values.as_object().expect("an object"), &[], None);
             let all = form.iter().chain(form.iter().filter_map(|field| field["fields"].as_array()).flatten());
             all.filter(|field| field["kind"] == "mask").map(|field| field["of"].clone()).collect::<Vec<_>>()
         };
@@ -269,7 +282,7 @@ mod tests {
         let endpoint = scumble_api::find("fal-ai/stable-diffusion-v35-large").expect("an endpoint");
         let values = json!({ "prompt": "<b>", "loras": [{ "path": "a" }, {}] });
         let problems = endpoint.parse(&values, scumble_api::Scope::Wire).expect_err("a path is missing");
-        let form = form(endpoint, values.as_object().expect("an object"), &problems);
+        let form = form(endpoint, values.as_object().expect("an object"), &problems, None);
         let loras = form.iter().find(|field| field["name"] == "loras").expect("a list");
         assert_eq!(loras["items"][1]["fields"][0]["name"], "loras.1.path");
         assert_eq!(loras["items"][1]["fields"][0]["error"], "Field required");

@@ -122,7 +122,8 @@ async fn page(
     status: StatusCode,
 ) -> Result<Response, Refusal> {
     let places = places(frame.caller);
-    let way = Workers::now(state).await?.way(endpoint);
+    let workers = Workers::now(state).await?;
+    let way = workers.way(endpoint);
     let content = context! {
         title => endpoint.title,
         id => endpoint.id,
@@ -131,7 +132,7 @@ async fn page(
         category => endpoint.category(),
         way => way,
         usual_size => form::usual_size(endpoint),
-        fields => form::form(endpoint, values, problems),
+        fields => form::form(endpoint, values, problems, workers.checks(endpoint).as_deref()),
         problems => form::elsewhere(endpoint, problems),
         refused => problems.len(),
         snippets => snippets(endpoint, &places, &Value::Object(said(endpoint, values))),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use scumble_api::{AboutWorker, Answers, Endpoint, Standing};
+use scumble_api::{AboutWorker, Answers, Checks, Endpoint, SAFETY_CHECKER, Standing};
 use scumble_store::WorkerRecord;
 use serde::Serialize;
 
@@ -48,6 +48,18 @@ impl Workers {
     pub(crate) fn answers(&self, endpoint: &Endpoint) -> Option<&Answers> {
         let found = self.0.iter().filter_map(|(_, about)| about.answers.get(endpoint.id));
         found.min_by_key(|answers| answers.rank())
+    }
+
+    /// What looks at its pictures, where it has a switch for that and anybody is there who would know: makers do as they do.
+    pub(super) fn checks(&self, endpoint: &Endpoint) -> Option<String> {
+        let is_asked = endpoint.field(SAFETY_CHECKER).is_some() && endpoint.family.maker().is_none();
+        let is_elsewhere = matches!(self.answers(endpoint), None | Some(Answers::Maker));
+        if !is_asked || is_elsewhere {
+            return None;
+        }
+        let draws = |about: &&AboutWorker| about.answers.get(endpoint.id) == Some(&Answers::Here);
+        let drawing = self.0.iter().map(|(_, about)| about).filter(draws);
+        Some(Checks::said(&drawing.map(|about| about.checks.as_ref()).collect::<Vec<_>>()))
     }
 
     /// How this endpoint stands by that.

@@ -14,19 +14,24 @@ use super::adapters::Tensors;
 pub(super) fn archive(tensors: &Tensors) -> Vec<u8> {
     let mut groups: BTreeMap<&str, Vec<(&str, &Tensor)>> = BTreeMap::new();
     for (name, tensor) in tensors {
-        let (group, rest) = name.split_once('.').expect("names have parts");
+        let (group, rest) = name.split_once('.').unwrap_or(("", name));
         groups.entry(group).or_default().push((rest, tensor));
     }
     let (mut program, mut storages) = (b"\x80\x02}(".to_vec(), Vec::new());
     for (group, members) in groups {
-        text(&mut program, group);
-        program.extend(b"}(");
+        // a name of one part has no dictionary of its own
+        if !group.is_empty() {
+            text(&mut program, group);
+            program.extend(b"}(");
+        }
         for (name, tensor) in members {
             text(&mut program, name);
             describe(&mut program, tensor, storages.len());
             storages.push(bytes(tensor));
         }
-        program.push(b'u');
+        if !group.is_empty() {
+            program.push(b'u');
+        }
     }
     program.extend(b"u.");
     let mut entries = vec![("tiny/data.pkl".to_owned(), program), ("tiny/byteorder".to_owned(), b"little".to_vec())];

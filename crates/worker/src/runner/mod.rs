@@ -24,9 +24,9 @@ use crate::inputs::GivenPicture;
 use crate::picture::Picture;
 pub(crate) use choice::{Choice, Choices};
 pub(crate) use local::Lanes;
-pub use local::{Local, Model, precision, refusals};
+pub use local::{Flagged, Local, Model, SafetyConfig, precision, refusals};
 pub(crate) use maker::Closed;
-pub use remarks::{other_size, swapped_guidance};
+pub use remarks::{other_size, swapped_guidance, unchecked};
 pub use stand_in::StandIn;
 pub use timer::Timer;
 
@@ -125,7 +125,7 @@ pub struct Drawn {
     pub prompt: Option<String>,
     /// What a maker asks for it.
     pub bill: Option<Bill>,
-    /// What a checker has said of each picture, where one has looked at them: there is none here.
+    /// What a checker has said of each picture, where one has looked at them: the owner's, or a maker's.
     pub flags: Option<Vec<bool>>,
 }
 

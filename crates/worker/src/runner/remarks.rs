@@ -1,6 +1,6 @@
 //! What the log of a job says of a request that does not get all it asks for.
 
-use scumble_api::{Endpoint, Family, STARTER_WORDS, Size};
+use scumble_api::{Endpoint, Family, SAFETY_CHECKER, STARTER_WORDS, Size};
 use scumble_engine::families;
 use scumble_engine::weights::Source;
 
@@ -53,6 +53,16 @@ pub fn other_size(request: &Request, drawn: &Drawn) -> Option<String> {
             picture.width, picture.height, asked.width, asked.height
         )
     })
+}
+
+/// That nobody has looked at the pictures, where the input says that somebody should. Of models that their makers run, the
+/// makers know.
+pub fn unchecked(request: &Request, drawn: &Drawn) -> Option<&'static str> {
+    const SAID: &str = "enable_safety_checker: this server has no checker for these pictures; nothing is checked, and has_nsfw_concepts is \
+                        false for that reason";
+    let is_asked = request.values.get(SAFETY_CHECKER).is_some_and(|asked| asked == true);
+    let is_elsewhere = drawn.bill.is_some() || request.endpoint.family.maker().is_some();
+    (is_asked && !is_elsewhere && drawn.flags.is_none()).then_some(SAID)
 }
 
 /// Where this is asked, results are of the size of a picture.

@@ -1,6 +1,7 @@
 //! The models that were fetched: how large they are, what they answer, and how they would run.
 
-use scumble_api::published::{PUBLISHED, gigabytes};
+use scumble_api::published::{self, CHECKERS, PUBLISHED, gigabytes};
+use scumble_engine::checkers::{Checker, CheckerKind};
 use scumble_engine::device;
 use scumble_engine::weights::Precision;
 use scumble_hub::Whole;
@@ -14,32 +15,45 @@ use crate::settings::{fetched, fetched_models, lost, usable};
 pub(super) fn list(all: &[Whole], config: &ModelsConfig) -> String {
     let mut lines = String::new();
     for whole in all {
-        let endpoints =
-            PUBLISHED.iter().find(|model| model.name == whole.model).map_or(&[][..], |model| model.endpoints);
+        let answers = match checker(whole) {
+            Some(kind) => format!("looks at pictures, with [safety] checker = \"{}\"", kind.name()),
+            None => {
+                let model = PUBLISHED.iter().find(|model| model.name == whole.model);
+                format!("answers {}", model.map_or(&[][..], |model| model.endpoints).join(", "))
+            }
+        };
         let from: Vec<_> =
             whole.held.sources.iter().map(|source| format!("{}@{}", source.repository, source.revision)).collect();
         lines += &format!(
-            "  {}  {}  {}  {}\n      answers {}\n      from {}\n",
+            "  {}  {}  {}  {}\n      {answers}\n      from {}\n",
             whole.model,
             whole.held.variant,
             gigabytes(whole.bytes()),
             how(whole, config),
-            endpoints.join(", "),
             from.join(", "),
         );
     }
     let begun = fetched_models().map(|models| {
-        let begun = PUBLISHED.iter().filter(|model| models.has_begun(model.name));
+        let begun = published::all().filter(|model| models.has_begun(model.name));
         begun
-            .map(|model| format!("  {}: begun; `scumble models pull {}` goes on\n", model.name, model.endpoints[0]))
+            .map(|model| format!("  {}: begun; `scumble models pull {}` goes on\n", model.name, model.pulled_as()))
             .collect::<String>()
     });
     lines += &begun.unwrap_or_default();
     if lines.is_empty() { lines } else { format!("\nFetched:\n{lines}") }
 }
 
+/// Which checker this is, if it is one.
+fn checker(whole: &Whole) -> Option<CheckerKind> {
+    let (name, _) = CHECKERS.iter().find(|(_, published)| published.name == whole.model)?;
+    CheckerKind::parse(name)
+}
+
 /// How it would run, or why it cannot.
 fn how(whole: &Whole, config: &ModelsConfig) -> String {
+    if let (None, Some(kind)) = (lost(whole), checker(whole)) {
+        return Checker::examine(kind, &whole.folder).map_or_else(|e| e.to_string(), |()| "can be used".to_owned());
+    }
     match (lost(whole), usable(whole)) {
         (Some(why), _) => why,
         (None, Some(fetched)) => {

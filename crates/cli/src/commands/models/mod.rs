@@ -7,7 +7,7 @@ mod quantize;
 mod remove;
 mod variants;
 
-use scumble_api::published::published;
+use scumble_api::published::{checker, published};
 use scumble_api::{ENDPOINTS, Endpoint, Standing, faces};
 use scumble_worker::{Models, ModelsConfig};
 use serde_json::{Value, json};
@@ -34,6 +34,12 @@ pub(crate) fn models(args: &Args) -> Result<(), Failure> {
             }
         }
         ModelsCommand::Show(ModelsShow { id, json, serve }) => {
+            if let Some(model) = checker(id) {
+                return match json {
+                    true => out::pretty(&variants::json(model)),
+                    false => out::result(&variants::list(model)),
+                };
+            }
             let endpoint = scumble_api::find(id).ok_or_else(|| meant::unknown_endpoint(id))?;
             let (config, models) = configured(serve)?;
             let standing = standing(&config, &models, endpoint);

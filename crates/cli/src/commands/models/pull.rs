@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use scumble_api::Endpoint;
-use scumble_api::published::{Form, Licence, Published, Repository, Variant, gigabytes, published};
+use scumble_api::published::{Form, Licence, Published, Repository, Variant, checker, gigabytes, published};
+use scumble_engine::checkers::{Checker, CheckerKind};
 use scumble_hub::{
     Choice, Chosen, Client, Error, Fetching, Held, HeldFile, Listing, Models, Patience, Planned, RepoId, Source, Watch,
     choose,
@@ -26,10 +27,36 @@ const MAIN: &str = "main";
 /// The file that says of which class a checkpoint is.
 const INDEX: &str = "model_index.json";
 
-/// Fetches what an endpoint needs and is not here.
+/// What something is fetched for.
+#[derive(Clone, Copy)]
+enum Use {
+    /// It answers this endpoint.
+    Endpoint(&'static Endpoint),
+    /// It looks at pictures.
+    Checker(CheckerKind),
+}
+
+impl Use {
+    fn named(id: &str) -> Result<Self, Failure> {
+        match (CheckerKind::parse(id), scumble_api::find(id)) {
+            (Some(kind), _) => Ok(Self::Checker(kind)),
+            (None, Some(endpoint)) => Ok(Self::Endpoint(endpoint)),
+            (None, None) => Err(meant::unknown_endpoint(id)),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.id,
+            Self::Checker(kind) => kind.name(),
+        }
+    }
+}
+
+/// Fetches what an endpoint or a checker needs and is not here.
 pub(super) fn pull(args: &ModelsPull) -> Result<(), Failure> {
-    let endpoint = scumble_api::find(&args.id).ok_or_else(|| meant::unknown_endpoint(&args.id))?;
-    let (model, variant) = what(endpoint, args.variant.as_deref())?;
+    let purpose = Use::named(&args.id)?;
+    let (model, variant) = what(purpose, args.variant.as_deref())?;
     let HubPlace { hub, offline } = HubPlace::read()?;
     let models = fetched_models().ok_or_else(|| {
         Failure::Usage("neither HF_HOME nor HOME is set; say where models go with HF_HOME=DIR".into())
@@ -41,7 +68,7 @@ pub(super) fn pull(args: &ModelsPull) -> Result<(), Failure> {
         free: scumble_files::free_bytes,
     };
     let bar = Bar::new();
-    let pull = Pull { endpoint, model, variant, args, fetching: &fetching, models: &models, offline, bar: &bar };
+    let pull = Pull { purpose, model, variant, args, fetching: &fetching, models: &models, offline, bar: &bar };
     let done = runtime()?.block_on(async {
         tokio::select! {
             done = pull.run() => done,
@@ -55,16 +82,23 @@ pub(super) fn pull(args: &ModelsPull) -> Result<(), Failure> {
     done
 }
 
-/// The model of an endpoint and the form that is meant, where this build can use both.
-fn what(endpoint: &'static Endpoint, wanted: Option<&str>) -> Result<(&'static Published, &'static Variant), Failure> {
-    let id = endpoint.id;
-    let Some(model) = published(id) else {
-        return Err(Failure::Usage(match endpoint.family.maker() {
-            Some(_) => format!("there is nothing to fetch: {}", advice(endpoint)),
-            None => format!("there is nothing to fetch: the weights of {id} are in this program"),
+/// The model of an endpoint or a checker and the form that is meant, where this build can use both.
+fn what(purpose: Use, wanted: Option<&str>) -> Result<(&'static Published, &'static Variant), Failure> {
+    let found = match purpose {
+        Use::Endpoint(endpoint) => published(endpoint.id),
+        Use::Checker(kind) => checker(kind.name()),
+    };
+    let Some(model) = found else {
+        return Err(Failure::Usage(match purpose {
+            Use::Endpoint(endpoint) if endpoint.family.maker().is_some() => {
+                format!("there is nothing to fetch: {}", advice(endpoint))
+            }
+            _ => format!("there is nothing to fetch: the weights of {} are in this program", purpose.name()),
         }));
     };
-    if !engine_runs(endpoint) {
+    if let Use::Endpoint(endpoint) = purpose
+        && !engine_runs(endpoint)
+    {
         return Err(Failure::Weights(format!("nothing is fetched: {}", advice(endpoint))));
     }
     let variant = match wanted {
@@ -80,7 +114,7 @@ fn what(endpoint: &'static Endpoint, wanted: Option<&str>) -> Result<(&'static P
 
 /// One fetch.
 struct Pull<'a> {
-    endpoint: &'static Endpoint,
+    purpose: Use,
     model: &'static Published,
     variant: &'static Variant,
     args: &'a ModelsPull,
@@ -199,8 +233,9 @@ impl Pull<'_> {
         Ok(Wanted { planned: planned?, chosen, licence })
     }
 
-    /// Makes sure that a checkpoint is of the class that the endpoint needs.
+    /// Makes sure that a checkpoint is of the class that the endpoint needs; a checker has none.
     async fn check_class(&self, own: &Wanted) -> Result<(), Failure> {
+        let Use::Endpoint(endpoint) = self.purpose else { return Ok(()) };
         let listing = &own.planned.listing;
         let files = own.planned.files.iter().filter(|file| file.path == INDEX).cloned().collect();
         let small = Planned { listing: listing.clone(), files };
@@ -208,11 +243,11 @@ impl Pull<'_> {
         let path = self.fetching.cache.snapshot(&listing.repository, &listing.commit).join(INDEX);
         let text = std::fs::read(&path).map_err(|e| Failure::about("read", &path, e))?;
         let index: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-        let (class, wanted) = (index["_class_name"].as_str().unwrap_or("no class"), self.endpoint.pipeline());
+        let (class, wanted) = (index["_class_name"].as_str().unwrap_or("no class"), endpoint.pipeline());
         match wanted {
             Some(wanted) if wanted != class => Err(Failure::Weights(format!(
                 "{} holds a {class}, and {} needs a {wanted}; nothing more of it is fetched",
-                listing.repository, self.endpoint.id
+                listing.repository, endpoint.id
             ))),
             _ => Ok(()),
         }
@@ -225,11 +260,14 @@ impl Pull<'_> {
             self.models.forget(self.model.name)?;
             return Err(Failure::Weights(format!(
                 "all of it has come, and it cannot be used: {wrong}. `scumble models remove {}` frees it",
-                self.endpoint.id
+                self.purpose.name()
             )));
         }
-        let ids = self.model.endpoints.join(", ");
-        out::say(&format!("{} is here: `scumble run` and `scumble serve` find it for {ids}", self.model.name));
+        let found = match self.purpose {
+            Use::Endpoint(_) => self.model.endpoints.join(", "),
+            Use::Checker(kind) => format!("[safety] checker = \"{}\"", kind.name()),
+        };
+        out::say(&format!("{} is here: `scumble run` and `scumble serve` find it for {found}", self.model.name));
         out::result(&folder.display().to_string())
     }
 
@@ -246,8 +284,11 @@ impl Pull<'_> {
     }
 
     fn unusable(&self) -> Option<String> {
-        let fetched = self.models.find(self.model.name).as_ref().and_then(usable)?;
-        checks::unusable(self.endpoint.id, &fetched.source()?)
+        let whole = self.models.find(self.model.name)?;
+        match self.purpose {
+            Use::Endpoint(endpoint) => checks::unusable(endpoint.id, &usable(&whole)?.source()?),
+            Use::Checker(kind) => Checker::examine(kind, &whole.folder).err().map(|error| error.to_string()),
+        }
     }
 
     fn report_small(&self, wanted: &[Wanted]) -> Result<(), Failure> {

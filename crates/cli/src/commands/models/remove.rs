@@ -1,6 +1,6 @@
 //! `scumble models remove`.
 
-use scumble_api::published::{PUBLISHED, gigabytes, published};
+use scumble_api::published::{all, checker, gigabytes, published};
 
 use crate::args::ModelsRemove;
 use crate::failure::Failure;
@@ -10,12 +10,16 @@ use crate::settings::fetched_models;
 
 /// Removes the model of an endpoint, and all of its bytes that nothing else uses.
 pub(super) fn remove(args: &ModelsRemove) -> Result<(), Failure> {
-    let endpoint = scumble_api::find(&args.id).ok_or_else(|| meant::unknown_endpoint(&args.id))?;
+    let published = match (checker(&args.id), scumble_api::find(&args.id)) {
+        (Some(checker), _) => Some(checker),
+        (None, Some(endpoint)) => published(endpoint.id),
+        (None, None) => return Err(meant::unknown_endpoint(&args.id)),
+    };
     let none = || Failure::Weights(format!("of {} nothing was fetched; `scumble models list` shows what was", args.id));
-    let (Some(model), Some(models)) = (published(endpoint.id), fetched_models()) else { return Err(none()) };
-    let others: Vec<&str> = PUBLISHED.iter().map(|other| other.name).filter(|name| *name != model.name).collect();
+    let (Some(model), Some(models)) = (published, fetched_models()) else { return Err(none()) };
+    let others: Vec<&str> = all().map(|other| other.name).filter(|name| *name != model.name).collect();
     let freed = models.remove(model.name, &others)?.ok_or_else(none)?;
-    let answered: Vec<_> = model.endpoints.iter().filter(|id| **id != endpoint.id).copied().collect();
+    let answered: Vec<_> = model.endpoints.iter().filter(|id| **id != args.id).copied().collect();
     if !answered.is_empty() {
         out::say(&format!("{} answers no more either", answered.join(", ")));
     }

@@ -21,7 +21,7 @@ pub(super) fn list(model: &Published) -> String {
         };
         let _ = writeln!(text, "  {:6} {:>8}  {}{from}", variant.name, variant.size(), fits(variant));
     }
-    let _ = writeln!(text, "`scumble models pull {}` fetches {}.", model.endpoints[0], model.variants[0].name);
+    let _ = writeln!(text, "`scumble models pull {}` fetches {}.", model.pulled_as(), model.variants[0].name);
     text
 }
 

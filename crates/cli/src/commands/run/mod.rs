@@ -6,17 +6,19 @@ mod target;
 
 use std::path::PathBuf;
 
-use scumble_api::{Input, MadePicture, Output};
+use scumble_api::{Input, MadePicture, Output, SAFETY_CHECKER};
 use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{DType, Trace, device};
-use scumble_worker::runner::{Drawn, Local, Model, Needs, Request, RunError, Watch, other_size, refusals};
+use scumble_worker::runner::{
+    Drawn, Local, Model, Needs, Request, RunError, SafetyConfig, Watch, other_size, refusals, unchecked,
+};
 use scumble_worker::{Budget, Inputs, fresh_seed};
 
 use crate::args::{Dtype, Run};
 use crate::failure::Failure;
 use crate::out;
 use crate::progress::{Progress, on_interrupt};
-use crate::settings::{Sources, own_source};
+use crate::settings::{Sources, own_source, useless};
 use crate::show::Screen;
 use target::{Target, wanted_format};
 
@@ -42,9 +44,10 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let target = Target::choose(args, &asked.prompt, seed, asked.images, asked.format)?;
     let screen = args.show.map(Screen::find).transpose()?;
     let trace = args.trace.is_some().then(Trace::new);
-    runtime.block_on(prepare(args, &input, &mut request, &progress))?;
-    let drawn = draw(args, source, &request, &progress, trace.as_ref())?;
+    let safety = runtime.block_on(prepare(args, &input, &mut request, &progress))?;
+    let drawn = draw(args, source, &request, safety, &progress, trace.as_ref())?;
     other_size(&request, &drawn).iter().for_each(|said| out::say(said));
+    unchecked(&request, &drawn).iter().for_each(|said| out::say(said));
     target.put(&drawn.pictures)?;
     if let (Some(trace), Some(path)) = (trace, &args.trace) {
         trace.save(path).map_err(|e| Failure::about("write", path, e))?;
@@ -59,16 +62,26 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
 }
 
 /// Reads the pictures and adapters that the input names (paths, URLs, data URIs, repositories), and has the prompt made
-/// longer.
-async fn prepare(args: &Run, input: &Input, request: &mut Request, progress: &Progress) -> Result<(), Failure> {
-    let Sources { fetch, adapters, prompts } = Sources::read(args.config.as_deref(), args.data_dir.as_deref())?;
+/// longer. Gives what is to look at the result.
+async fn prepare(
+    args: &Run,
+    input: &Input,
+    request: &mut Request,
+    progress: &Progress,
+) -> Result<Option<Arc<SafetyConfig>>, Failure> {
+    let Sources { fetch, adapters, prompts, safety } = Sources::read(args.config.as_deref(), args.data_dir.as_deref())?;
+    let is_asked = request.values.get(SAFETY_CHECKER).is_some_and(|asked| asked == true);
+    // before anything is drawn that could not be looked at
+    if let Some(failure) = safety.as_deref().filter(|_| is_asked).and_then(useless) {
+        return Err(failure);
+    }
     let inputs = Inputs::local(fetch, Budget::new(MEMORY), adapters);
     request.pictures = inputs.given(input, Needs::Every, progress).await?;
     request.adapters = inputs.adapters(input, progress).await?;
     if let Some(prompt) = prompts.longer(input, progress).await? {
         request.input.prompt = prompt;
     }
-    Ok(())
+    Ok(safety)
 }
 
 /// What pictures of one input may take while they are read.
@@ -78,6 +91,7 @@ fn draw(
     args: &Run,
     source: Source,
     request: &Request,
+    safety: Option<Arc<SafetyConfig>>,
     progress: &Progress,
     trace: Option<&Trace>,
 ) -> Result<Drawn, Failure> {
@@ -87,7 +101,7 @@ fn draw(
         Dtype::Float16 => DType::F16,
     });
     let device = device(&args.device).map_err(|e| Failure::Usage(e.to_string()))?;
-    let local = Local::new(Model { source, precision: Precision { device, dtype } });
+    let local = Local::new(Model { source, precision: Precision { device, dtype } }).checked_by(safety);
     let drawn = local.draw(request, progress, trace);
     progress.finish();
     Ok(drawn?)

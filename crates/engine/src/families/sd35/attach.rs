@@ -125,7 +125,7 @@ impl ImageEncoder {
         fits(blame, tensors.size("embeddings.patch_embedding.bias", 0)?, width)?;
         let config = SiglipConfig::read(files.config()?.as_ref(), &tensors)?;
         let preprocess = match files.preprocessor()? {
-            Some(file) => Preprocess::read(&file, config.image)?,
+            Some(file) => Preprocess::read(&file, &Preprocess::siglip(config.image))?,
             None => Preprocess::siglip(config.image),
         };
         if (preprocess.width / config.patch, preprocess.height / config.patch) != (config.grid(), config.grid()) {

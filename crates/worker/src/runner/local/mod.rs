@@ -4,6 +4,7 @@ mod call;
 mod lanes;
 mod paste;
 mod residency;
+mod safety;
 mod width;
 
 use std::path::PathBuf;
@@ -11,14 +12,15 @@ use std::sync::Arc;
 
 use scumble_api::{Endpoint, Input, Problem};
 use scumble_engine::weights::{Precision, Source};
-use scumble_engine::{Context, Control, DType, Device, Observer, Pipeline, Pixels, Stage, Step, Trace, families};
+use scumble_engine::{Context, Control, DType, Device, Observer, Pixels, Stage, Step, Trace, families};
 
 use super::{Drawn, Request, RunError, Runner, Timer, Watch, remarks};
 use crate::picture::Picture;
 pub use call::refusals;
 use lanes::Lane;
 pub(crate) use lanes::Lanes;
-use residency::{InUse, Key, Plan, Progress, Wanted};
+use residency::{InUse, Key, Loaded, Plan, Progress, Wanted};
+pub use safety::{Flagged, SafetyConfig};
 use width::Width;
 pub use width::precision;
 
@@ -37,6 +39,8 @@ pub struct Local {
     model: Model,
     key: Key,
     lanes: Arc<Lanes>,
+    /// What looks at its pictures.
+    safety: Option<Arc<SafetyConfig>>,
 }
 
 impl Local {
@@ -46,12 +50,18 @@ impl Local {
         Self::among(&lanes, model.source, model.precision.dtype)
     }
 
+    /// The same, with this looking at its pictures.
+    #[must_use]
+    pub fn checked_by(self, safety: Option<Arc<SafetyConfig>>) -> Self {
+        Self { safety, ..self }
+    }
+
     /// The same on these devices, sharing what is loaded there with others on the same files.
     pub(crate) fn among(lanes: &Arc<Lanes>, source: Source, dtype: Option<DType>) -> Self {
         let key = Key { files: files(&source), dtype: format!("{dtype:?}") };
         // the lane has the device
         let precision = Precision { device: Device::Cpu, dtype };
-        Self { model: Model { source, precision }, key, lanes: lanes.clone() }
+        Self { model: Model { source, precision }, key, lanes: lanes.clone(), safety: None }
     }
 
     /// The model, loaded where it is not there yet.
@@ -66,8 +76,8 @@ impl Local {
             let precision = Precision { device: lane.device.clone(), dtype: self.model.precision.dtype };
             let model = Model { source: self.model.source.clone(), precision };
             let Width { precision, bytes, encoders } = width::choose(&model, lane.residency.budget())?;
-            let load = move |progress: Arc<Progress>| -> Result<Arc<dyn Pipeline>, RunError> {
-                Ok(families::open_heard(class, model.source, &precision, progress)?.into())
+            let load = move |progress: Arc<Progress>| -> Result<Loaded, RunError> {
+                Ok(Loaded::Pipeline(families::open_heard(class, model.source, &precision, progress)?.into()))
             };
             Ok(Plan { bytes, encoders, load: Box::new(load) })
         };
@@ -79,22 +89,31 @@ impl Local {
     /// # Errors
     /// [`RunError`].
     pub fn draw(&self, request: &Request, watch: &dyn Watch, trace: Option<&Trace>) -> Result<Drawn, RunError> {
-        let observer = Bridge { watch, timer: Timer::default() };
+        let safety = safety::wanted(self.safety.as_deref(), request);
+        let observer = Bridge { watch, timer: Timer::default(), hides: safety.is_some_and(SafetyConfig::hides) };
         paste::check(request)?;
         let call = call::call(request, watch)?;
         let announce = || observer.stage(Stage::Load).check().map_err(RunError::from);
         let lane = self.lanes.place(&self.key);
         let model = self.pipeline(request.endpoint.pipeline(), &lane, watch, &announce)?;
-        let pipeline = &*model.pipeline;
+        let pipeline = model.pipeline()?;
         if let Some(said) = remarks::swapped_guidance(request.endpoint, &self.model.source) {
             watch.warn(&said);
         }
         remarks::unknown_words(request, &pipeline.unknown_words(&request.input.prompt)?, watch);
         let pixels = pipeline.generate(&call, &Context { observer: &observer, trace })?;
-        let pixels = paste::finished(pixels, request, &call);
+        // nobody holds one thing while waiting for the room of another
+        drop(model);
+        let mut pixels = paste::finished(pixels, request, &call);
+        let (mut timings, mut flags) = (observer.timer.finish(), None);
+        if let Some(safety) = safety {
+            let checked = safety.check(pixels, &lane, watch, &Context { observer: &observer, trace })?;
+            timings.insert("check".to_owned(), checked.seconds);
+            (pixels, flags) = (checked.pictures, Some(checked.flags));
+        }
         let encode = |p: &Pixels| Picture::encode(p, request.input.format).map_err(|e| RunError::Failed(e.to_string()));
         let pictures = pixels.iter().map(encode).collect::<Result<_, _>>()?;
-        Ok(Drawn { pictures, timings: observer.timer.finish(), ..Drawn::default() })
+        Ok(Drawn { pictures, timings, flags, ..Drawn::default() })
     }
 }
 
@@ -143,6 +162,8 @@ fn files(source: &Source) -> Vec<(String, PathBuf)> {
 struct Bridge<'a> {
     watch: &'a dyn Watch,
     timer: Timer,
+    /// Whether nobody may see a picture before it was looked at.
+    hides: bool,
 }
 
 impl Bridge<'_> {
@@ -159,7 +180,8 @@ impl Observer for Bridge<'_> {
     }
 
     fn step(&self, step: &Step<'_>) -> Control {
-        self.watch.step(step.done, step.total, &|| step.preview().ok());
+        let preview = || if self.hides { None } else { step.preview().ok() };
+        self.watch.step(step.done, step.total, &preview);
         self.control()
     }
 

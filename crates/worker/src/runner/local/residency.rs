@@ -1,4 +1,4 @@
-//! Loaded models of one device: shared by what they were loaded from, within a budget of bytes.
+//! Loaded models of one device, checkers among them: shared by what they were loaded from, within a budget of bytes.
 //!
 //! A model is loaded once, however many jobs wait for it, on a thread of its own: a job that is cancelled meanwhile leaves
 //! at once. Where there is no room for one, those that nobody uses go, the least recently used first: their text encoders
@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use scumble_engine::checkers::Checker;
+use scumble_engine::weights::Evict;
 use scumble_engine::{Control, Pipeline, Reading};
 
 use crate::runner::{RunError, Watch};
@@ -43,7 +45,7 @@ pub(super) struct Plan {
     pub(super) load: Load,
 }
 
-type Load = Box<dyn FnOnce(Arc<Progress>) -> Result<Arc<dyn Pipeline>, RunError> + Send>;
+type Load = Box<dyn FnOnce(Arc<Progress>) -> Result<Loaded, RunError> + Send>;
 
 /// How far a load has come.
 #[derive(Default)]
@@ -106,14 +108,51 @@ enum State {
     Away,
     Coming(Arc<Progress>),
     /// Without its text encoders, which read their files again when they are needed.
-    Partly(Arc<dyn Pipeline>),
-    Here(Arc<dyn Pipeline>),
+    Partly(Loaded),
+    Here(Loaded),
+}
+
+/// What is in memory.
+#[derive(Clone)]
+pub(super) enum Loaded {
+    /// What draws.
+    Pipeline(Arc<dyn Pipeline>),
+    /// What looks at pictures.
+    Checker(Arc<Checker>),
+}
+
+impl Loaded {
+    /// What of it may go and come back by itself.
+    fn encoders(&self) -> Option<&dyn Evict> {
+        match self {
+            Self::Pipeline(pipeline) => pipeline.encoders(),
+            Self::Checker(_) => None,
+        }
+    }
 }
 
 /// A loaded model in use: it stays at least as long as this.
 pub(super) struct InUse {
-    pub(super) pipeline: Arc<dyn Pipeline>,
+    loaded: Loaded,
     _user: User,
+}
+
+impl InUse {
+    /// It, where it draws.
+    pub(super) fn pipeline(&self) -> Result<&Arc<dyn Pipeline>, RunError> {
+        match &self.loaded {
+            Loaded::Pipeline(pipeline) => Ok(pipeline),
+            Loaded::Checker(_) => Err(vanished()),
+        }
+    }
+
+    /// It, where it looks at pictures.
+    pub(super) fn checker(&self) -> Result<&Checker, RunError> {
+        match &self.loaded {
+            Loaded::Checker(checker) => Ok(checker),
+            Loaded::Pipeline(_) => Err(vanished()),
+        }
+    }
 }
 
 /// One job that waits for a model, then draws with it.
@@ -201,37 +240,37 @@ impl Residency {
         };
         // not within the match: what is locked in its head stays so to its end
         let here = self.shared.models().here(wanted.key);
-        let pipeline = match here {
-            Some(pipeline) => pipeline,
+        let loaded = match here {
+            Some(loaded) => loaded,
             None => {
                 (wanted.announce)()?;
                 self.wait_for(&mut user, wanted)?
             }
         };
         user.draw();
-        Ok(InUse { pipeline, _user: user })
+        Ok(InUse { loaded, _user: user })
     }
 
     /// The model of one who waits, loaded and given room where it needs that.
-    fn wait_for(&self, user: &mut User, wanted: &Wanted<'_>) -> Result<Arc<dyn Pipeline>, RunError> {
+    fn wait_for(&self, user: &mut User, wanted: &Wanted<'_>) -> Result<Loaded, RunError> {
         let mut models = self.shared.models();
         let mut plan = None;
         let mut reports = Reports::default();
         loop {
             let Some(model) = models.by_key.get_mut(wanted.key) else { return Err(vanished()) };
             match (&model.state, &model.failure) {
-                (State::Here(pipeline), _) => return Ok(pipeline.clone()),
+                (State::Here(loaded), _) => return Ok(loaded.clone()),
                 // an attempt that this job waited for, whoever began it
                 (State::Away, Some(failure)) if model.loads > user.since => return Err(failure.clone()),
                 (State::Coming(progress), _) => reports.on(progress, model.bytes, wanted.watch),
-                (State::Partly(pipeline), _) => {
-                    let (pipeline, encoders) = (pipeline.clone(), model.encoders);
+                (State::Partly(loaded), _) => {
+                    let (loaded, encoders) = (loaded.clone(), model.encoders);
                     if let Some(gone) = models.make_room(self.shared.budget, encoders, wanted.key) {
                         models.complete(wanted.key);
                         user.has_room(&mut models);
                         drop(models);
                         drop(gone);
-                        return Ok(pipeline);
+                        return Ok(loaded);
                     }
                     user.is_short(&mut models);
                 }
@@ -343,10 +382,10 @@ impl Shared {
         }
     }
 
-    fn end(&self, key: &Key, loaded: Result<Arc<dyn Pipeline>, RunError>) {
+    fn end(&self, key: &Key, loaded: Result<Loaded, RunError>) {
         if let Some(model) = self.models().by_key.get_mut(key) {
             match loaded {
-                Ok(pipeline) => model.state = State::Here(pipeline),
+                Ok(loaded) => model.state = State::Here(loaded),
                 Err(failure) => {
                     (model.state, model.bytes) = (State::Away, 0);
                     // who has come since then loads it anew
@@ -364,16 +403,16 @@ impl Models {
         self.by_key.values().map(|model| model.bytes).sum()
     }
 
-    fn here(&self, key: &Key) -> Option<Arc<dyn Pipeline>> {
+    fn here(&self, key: &Key) -> Option<Loaded> {
         match &self.by_key.get(key)?.state {
-            State::Here(pipeline) => Some(pipeline.clone()),
+            State::Here(loaded) => Some(loaded.clone()),
             State::Away | State::Coming(_) | State::Partly(_) => None,
         }
     }
 
     /// Lets go of as much as it takes of other models that nobody uses, and gives what has to be dropped; `None` where that is
     /// not enough, and then all stays.
-    fn make_room(&mut self, budget: Option<u64>, bytes: u64, own: &Key) -> Option<Vec<Arc<dyn Pipeline>>> {
+    fn make_room(&mut self, budget: Option<u64>, bytes: u64, own: &Key) -> Option<Vec<Loaded>> {
         let Some(budget) = budget else { return Some(Vec::new()) };
         let over = (self.bytes() + bytes).saturating_sub(budget);
         let others = self.by_key.iter_mut().filter(|(key, model)| *key != own && model.is_idle());
@@ -462,7 +501,7 @@ impl Model {
     }
 
     /// Its pipeline, to be dropped where nothing is locked.
-    fn leave(&mut self) -> Option<Arc<dyn Pipeline>> {
+    fn leave(&mut self) -> Option<Loaded> {
         match std::mem::replace(&mut self.state, State::Away) {
             State::Here(pipeline) | State::Partly(pipeline) => {
                 self.bytes = 0;
@@ -522,7 +561,6 @@ mod tests {
     use std::sync::mpsc;
     use std::thread::{scope, yield_now};
 
-    use scumble_engine::weights::Evict;
     use scumble_engine::{Call, Context, Pixels, Sizes, Stage};
 
     use super::*;
@@ -612,7 +650,7 @@ mod tests {
                     loads.fetch_add(1, Ordering::SeqCst);
                     before(&progress)?;
                     alive.fetch_add(1, Ordering::SeqCst);
-                    Ok(Arc::new(Model { encoders: Encoders(AtomicBool::new(true)), alive }))
+                    Ok(Loaded::Pipeline(Arc::new(Model { encoders: Encoders(AtomicBool::new(true)), alive })))
                 });
                 Ok(Plan { bytes, encoders: bytes / 2, load })
             };
@@ -663,10 +701,10 @@ mod tests {
     #[test]
     fn encoders_that_went_are_kept_again_when_their_model_is_used() -> Result<(), RunError> {
         let desk = Desk::new();
-        let held = |model: &InUse| model.pipeline.encoders().is_some_and(Evict::is_held);
+        let held = |model: &InUse| model.loaded.encoders().is_some_and(Evict::is_held);
         let first = desk.get("a", 60)?;
         assert!(held(&first));
-        let pipeline = first.pipeline.clone();
+        let pipeline = first.loaded.clone();
         drop(first);
         let second = desk.get("b", 60)?;
         assert!(!pipeline.encoders().is_some_and(Evict::is_held));
