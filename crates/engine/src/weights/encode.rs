@@ -68,10 +68,8 @@ impl Written {
         let mut out = vec![0; numbers.len() / values * bytes];
         let pieces = out.par_chunks_mut(each / values * bytes).zip(numbers.par_chunks(each));
         let fine = pieces.map(|(out, numbers)| {
-            let blocks = out.chunks_exact_mut(bytes).zip(numbers.chunks_exact(values));
-            blocks
-                .map(|(out, x)| x.iter().all(|x| x.is_finite()) && self.block(x, out))
-                .fold(true, |all, one| all && one)
+            let mut blocks = out.chunks_exact_mut(bytes).zip(numbers.chunks_exact(values));
+            blocks.all(|(out, x)| x.iter().all(|x| x.is_finite()) && self.block(x, out))
         });
         fine.reduce(|| true, |one, other| one && other).then_some(out)
     }
