@@ -267,7 +267,6 @@ fn what_is_quantised_is_read_again_and_near_to_what_it_was() {
                 let after = draw_with(&*open(source).unwrap(), &desk.call());
                 let off: f64 = before.iter().zip(&after).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
                 let off = off / before.len() as f64;
-                println!("{variant:?} {target:?}: {off:.3} of 255");
                 assert!(off > 0.0 && off < most, "{variant:?} {target:?}: {off}");
             }
             // once more, from what was written

@@ -304,7 +304,6 @@ mod tests {
             let stored = QTensor::quantize(&tensor, theirs).unwrap();
             let values: Vec<f32> = stored.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
             let (own, other) = (squares(&x, &decoded(kind, &x)), squares(&x, &values));
-            println!("{kind:?}: {own:.6} beside {other:.6}");
             assert!(own <= other, "{kind:?}: {own} is more than {other}");
         }
     }
