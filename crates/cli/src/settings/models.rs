@@ -1,7 +1,7 @@
 //! Which weights answer which endpoint, and on what.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub(super) fn config(
             models.entry((*id).to_owned()).or_default().complete(&fetched);
         }
     }
-    for (id, own) in &mut models {
+    for (id, own) in models.iter_mut().filter(|(_, own)| own.weights.as_deref().is_some_and(Path::is_file)) {
         own.tokenizers = tokenizers(id);
     }
     if let Some((id, _)) = models.iter().find(|(_, own)| own.weights.is_none() && own.has_parts()) {

@@ -246,7 +246,8 @@ impl Shape {
         stored: &dyn Fn(&str) -> Option<Encoding>,
         target: Target,
     ) -> Vec<Tensor> {
-        let written = |name: &str, shape: &[usize], first: &str| self.written(name, shape, stored(first), target);
+        let written =
+            |name: &str, shape: &[usize], first: &str| self.written(name, shape, stored(first).as_ref(), target);
         let Some(names) = self.names else {
             let same = |(name, shape): (&String, &Vec<usize>)| Tensor {
                 name: name.clone(),
@@ -273,7 +274,7 @@ impl Shape {
 
     /// The type of a tensor: matrices in blocks, as far as their rows are whole ones; first and last layers as they are; what
     /// is small in float32, or in the float16 that it comes in.
-    fn written(&self, name: &str, shape: &[usize], stored: Option<Encoding>, target: Target) -> Written {
+    fn written(&self, name: &str, shape: &[usize], stored: Option<&Encoding>, target: Target) -> Written {
         let as_stored = match stored {
             Some(Encoding::Plain(DType::BF16)) => Written::BF16,
             Some(Encoding::Plain(DType::F16)) => Written::F16,

@@ -44,10 +44,11 @@ pub(super) fn quantize(args: &ModelsQuantize) -> Result<(), Failure> {
     watched.bar.finish();
     written?;
     out::say(&format!(
-        "{} are written; `scumble run {} PROMPT --weights FILE --weights-base DIR` draws with them, DIR being a diffusers \
-         folder of this model",
+        "{} are written; `scumble run {} PROMPT --weights {} --weights-base DIR` draws with them, where DIR is a \
+         diffusers folder of this model",
         gigabytes(plan.bytes()),
         endpoint.id,
+        path.display(),
     ));
     out::result(&path.display().to_string())
 }
