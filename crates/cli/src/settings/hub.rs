@@ -4,13 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The folder of the checker of this name, where it was fetched and all of it is here.
-pub(super) fn fetched_checker(name: &str) -> Option<PathBuf> {
-    let whole = fetched_models()?.find(checker(name)?.name)?;
-    whole.gone.is_empty().then_some(whole.folder)
-}
-
-use scumble_api::published::{PUBLISHED, Part, published};
+use scumble_api::published::{Part, all, checker, published};
 use scumble_hub::{Cache, Hub, Models, RepoId, Whole};
 use scumble_worker::ModelConfig;
 

@@ -5,6 +5,7 @@ mod problems;
 mod target;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use scumble_api::{Input, MadePicture, Output, SAFETY_CHECKER};
 use scumble_engine::weights::{Precision, Source};
