@@ -44,6 +44,9 @@ fn traced(checker: &Checker, picture: &Pixels) -> (BTreeMap<String, Tensor>, boo
     (trace.into_tensors(), flagged)
 }
 
+/// Another name for each tensor.
+type Renaming = fn(&str) -> String;
+
 #[test]
 fn every_number_before_the_decision_is_the_references() {
     for kind in CheckerKind::ALL {
@@ -125,7 +128,7 @@ fn other_files_of_the_same_network_give_the_same() {
     let picture = checkers::picture(50, 41);
     for kind in CheckerKind::ALL {
         let expected = traced(&open(kind, written(kind).path()).unwrap(), &picture).0;
-        let variants: [(&str, fn(&str) -> String); 2] = [
+        let variants: [(&str, Renaming); 2] = [
             ("pytorch_model.bin", str::to_owned),
             ("model.safetensors", |name| name.replace("vision_model.vision_model.", "vision_model.")),
         ];
