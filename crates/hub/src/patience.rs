@@ -19,7 +19,7 @@ pub struct Patience {
     pub longest: Duration,
     /// So long in all a host is waited for that refuses connections: nobody is there, and seldom comes soon.
     pub refused: Duration,
-    /// Longest silence of a host, and the time in which [`LEAST`] bytes have to come.
+    /// Longest silence of a host, and the time in which 64 KiB have to come.
     pub silence: Duration,
 }
 
