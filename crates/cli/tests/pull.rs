@@ -389,17 +389,45 @@ async fn what_somebody_has_cleaned_up_is_told_and_fetched_again() {
     succeeded(&scumble(&desk, &fake, &[&DRAW[..], &["-o", "star.png"]].concat()).await);
 }
 
+/// A pull whose weights do not come any further.
+async fn stuck(desk: &Desk, fake: &Fake) -> std::process::Child {
+    fake.set(|world| world.always = Some(Fault::Hang(1000)));
+    let mut command = command(desk, fake, &["models", "pull", SCHNELL]);
+    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    while !fake.set(|world| world.asked.iter().any(|asked| asked.far)) {
+        tokio::task::yield_now().await;
+    }
+    child
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_has_its_model_alone_until_its_process_ends() {
+    let (desk, fake) = (Desk::new(), hub().await);
+    let mut child = stuck(&desk, &fake).await;
+    for args in
+        [&["models", "remove", SCHNELL][..], &["models", "pull", SCHNELL], &["models", "pull", SCHNELL, "--tokenizers"]]
+    {
+        refused(
+            &scumble(&desk, &fake, args).await,
+            4,
+            &["FLUX.1-schnell is being fetched or removed by another program"],
+        );
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let list = succeeded(&scumble(&desk, &fake, &["models", "list"]).await);
+    assert!(list.contains("FLUX.1-schnell: begun"), "{list}");
+    succeeded(&scumble(&desk, &fake, &["models", "remove", SCHNELL]).await);
+    let none = scumble(&desk, &fake, &["models", "remove", SCHNELL]).await;
+    refused(&none, 3, &["nothing was fetched"]);
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn who_interrupts_a_pull_goes_on_later() {
     let (desk, fake) = (Desk::new(), hub().await);
-    fake.set(|world| world.always = Some(Fault::Hang(1000)));
-    let mut command = command(&desk, &fake, &["models", "pull", SCHNELL]);
-    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let child = stuck(&desk, &fake).await;
     let id = child.id().to_string();
-    while !fake.set(|world| world.asked.iter().any(|asked| asked.far)) {
-        tokio::task::yield_now().await;
-    }
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let out = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap()).await.unwrap();
     refused(&out, 130, &["the same command goes on"]);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::address::Hub;
 use crate::error::{Error, Result};
 use crate::names::{RepoId, encoded, is_commit, is_hex, is_writable};
-use crate::patience::{Patience, Tries, Trouble};
+use crate::patience::{Kind, Patience, Tries, Trouble};
 use crate::watch::Watch;
 
 /// The largest list of a repository's files.
@@ -156,7 +156,10 @@ impl Client {
         max_bytes: u64,
     ) -> Result<Heard, Trouble> {
         let asked = Asked { method, url, headers, pass: self.hub.pass(), max_bytes };
-        self.fetcher.ask(asked).await.map_err(Trouble::from)
+        self.fetcher.ask(asked).await.map_err(|error| match error {
+            scumble_fetch::Error::Unreachable { reason, .. } => Trouble::unreachable(url, &reason),
+            other => other.into(),
+        })
     }
 
     /// What a status that is no answer means.
@@ -169,11 +172,11 @@ impl Client {
             (429, _) => Trouble::Passing {
                 said: format!("{host} asks to wait (429)"),
                 after: pause(heard),
-                too_many: Some(host),
+                kind: Kind::TooMany { host },
             },
             (408 | 425 | 500..=599, _) => {
                 let said = format!("{host} answered {}", heard.status);
-                Trouble::Passing { said, after: pause(heard), too_many: None }
+                Trouble::Passing { said, after: pause(heard), kind: Kind::Other }
             }
             (_, "GatedRepo") => Error::Gated { repository, page, has_token }.into(),
             (_, "RevisionNotFound") => {

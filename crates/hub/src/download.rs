@@ -64,13 +64,15 @@ impl Download<'_> {
         }
         make_parent(&blob)?;
         // a checksum that is wrong once may be a piece of an earlier run; wrong twice, it is what the host has
-        for _ in 0..2 {
+        for is_last in [false, true] {
             if self.attempt(remote, &blob).await? {
                 return Ok(());
             }
-            self.watch
-                .say(&format!("{}: the checksum is wrong; it is fetched once more from its beginning", remote.path));
             self.watch.lost(remote.size);
+            if !is_last {
+                let again = "the checksum is wrong; it is fetched once more from its beginning";
+                self.watch.say(&format!("{}: {again}", remote.path));
+            }
         }
         Err(Error::Checksum { repository: id.clone(), file: remote.path.clone() })
     }

@@ -130,6 +130,37 @@ pub enum Error {
         /// On whose disk.
         folder: PathBuf,
     },
+    /// A folder that takes nothing.
+    #[error("{} cannot be written: {error}; name a folder that can be with HF_HOME", folder.display())]
+    Unwritable {
+        /// Which.
+        folder: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Another process is at it.
+    #[error(
+        "{model} is being fetched or removed by another program on this machine; wait until it has ended or stop it, and \
+         try again"
+    )]
+    Claimed {
+        /// The model.
+        model: String,
+    },
+    /// An account of files that came cannot be used.
+    #[error(
+        "the record {} cannot be read: {reason}; which files are of {model} is not known without it. Delete it and pull \
+         the model again: what has come is used, and `scumble models remove` can free it then",
+        path.display()
+    )]
+    Record {
+        /// The model.
+        model: String,
+        /// Its record.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The disk does not do what it should.
     #[error("cannot {what} {}: {error}{}", path.display(), if is_full(error) { "; make room there, and the same command goes on" } else { "" })]
     Disk {
@@ -155,6 +186,20 @@ impl Error {
         Self::Disk { what, path: path.to_owned(), error }
     }
 
+    pub(crate) fn unwritable(folder: &Path, error: std::io::Error) -> Self {
+        Self::Unwritable { folder: folder.to_owned(), error }
+    }
+
+    /// The same in the words of who asked a hub for this: its limits are not those of a file that somebody gave.
+    pub(crate) fn about(self, what: &str) -> Self {
+        match self {
+            Self::Fetch(scumble_fetch::Error::TooLarge { max }) => {
+                Self::nonsense(what, format!("it is larger than {max} bytes, which is the most that it may be"))
+            }
+            other => other,
+        }
+    }
+
     pub(crate) fn nonsense(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Nonsense { what: what.into(), reason: reason.into() }
     }
@@ -163,7 +208,14 @@ impl Error {
     pub fn is_of_system(&self) -> bool {
         matches!(
             self,
-            Self::TooMany { .. } | Self::Broken { .. } | Self::Fetch(_) | Self::Space { .. } | Self::Disk { .. }
+            Self::TooMany { .. }
+                | Self::Broken { .. }
+                | Self::Fetch(_)
+                | Self::Space { .. }
+                | Self::Unwritable { .. }
+                | Self::Claimed { .. }
+                | Self::Record { .. }
+                | Self::Disk { .. }
         )
     }
 }

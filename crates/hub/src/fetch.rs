@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::Semaphore;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, beside};
 use crate::client::{Client, Listing, Remote};
 use crate::download::{Download, is_whole};
 use crate::error::{Error, Result};
@@ -45,8 +45,11 @@ pub struct Planned {
 
 impl Planned {
     /// Bytes of all of them.
-    pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.size).sum()
+    ///
+    /// # Errors
+    /// The hub names more of them than there can be.
+    pub fn bytes(&self) -> Result<u64> {
+        total(self.files.iter().map(|file| Ok(file.size)))
     }
 }
 
@@ -103,20 +106,27 @@ impl Fetching {
     }
 
     /// How many bytes of this are still to come.
-    pub fn missing(&self, planned: &Planned) -> u64 {
+    ///
+    /// # Errors
+    /// The hub names more of them than there can be.
+    pub fn missing(&self, planned: &Planned) -> Result<u64> {
         let missing = |file: &Remote| {
             let blob = self.cache.blob(&planned.listing.repository, &file.etag);
             if is_whole(&blob, file.size) { 0 } else { file.size - Part::here(&blob, file.size).min(file.size) }
         };
-        distinct(planned).map(missing).sum()
+        total(distinct(planned).map(|file| Ok(missing(file))))
     }
 
     /// Makes sure that so many bytes find room.
     ///
     /// # Errors
-    /// They do not.
+    /// They do not, or nothing may be written there at all.
     pub fn check_room(&self, needed: u64) -> Result<()> {
         let folder = existing(self.cache.root());
+        // first of all: of a folder that nobody may write, the system may say that nothing is free
+        if needed > 0 {
+            check_writable(&folder).map_err(|error| Error::unwritable(self.cache.root(), error))?;
+        }
         let free = (self.free)(&folder).map_err(|e| Error::disk("look at the disk of", &folder, e))?;
         match free {
             Some(free) if needed > 0 && free.saturating_sub(FLOOR) < needed => {
@@ -151,6 +161,24 @@ impl Fetching {
         let Listing { repository, revision, commit, .. } = &planned.listing;
         self.cache.refer(repository, revision, commit)
     }
+}
+
+/// All of these bytes together: lengths come from a hub, which may say anything.
+///
+/// # Errors
+/// One of those given; a sum that no disk holds.
+pub fn total(parts: impl IntoIterator<Item = Result<u64>>) -> Result<u64> {
+    parts.into_iter().try_fold(0_u64, |sum, part| {
+        let too_many = || Error::nonsense("how long files are", "together they are longer than any disk");
+        sum.checked_add(part?).ok_or_else(too_many)
+    })
+}
+
+/// Whether a file can be made in a folder.
+fn check_writable(folder: &Path) -> io::Result<()> {
+    let path = beside(&folder.join("scumble"));
+    std::fs::File::create_new(&path)?;
+    std::fs::remove_file(path)
 }
 
 /// Files with different bytes; of those with the same, one.

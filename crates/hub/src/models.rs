@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, beside, make_parent, place};
+use crate::claim::Claim;
 use crate::error::{Error, Result};
 use crate::names::{RepoId, is_commit, is_hex, is_name, is_writable};
 
@@ -79,12 +81,21 @@ pub struct Whole {
     pub held: Held,
     /// Files that are not what they were when the model was fetched: somebody has cleaned up.
     pub gone: Vec<String>,
+    bytes: u64,
 }
 
 impl Whole {
     /// Bytes of all its files.
     pub fn bytes(&self) -> u64 {
-        self.held.sources.iter().flat_map(|source| &source.files).map(|file| file.bytes).sum()
+        self.bytes
+    }
+}
+
+impl Held {
+    /// Bytes of all files; `None` where there cannot be so many.
+    fn bytes(&self) -> Option<u64> {
+        let mut files = self.sources.iter().flat_map(|source| &source.files);
+        files.try_fold(0_u64, |sum, file| sum.checked_add(file.bytes))
     }
 }
 
@@ -99,23 +110,44 @@ impl Models {
         &self.cache
     }
 
+    /// Takes a model for as long as it is fetched. Whoever else would fetch or remove it is refused meanwhile.
+    ///
+    /// # Errors
+    /// Somebody else has it; the folder of all models cannot be written.
+    pub fn claim(&self, model: &str) -> Result<Claim> {
+        fs::create_dir_all(&self.home).map_err(|error| Error::unwritable(&self.home, error))?;
+        Claim::new(Claim::path(&self.home, model), model)
+    }
+
     /// The model of this name, if it was ever fetched whole.
     pub fn find(&self, model: &str) -> Option<Whole> {
-        let folder = self.home.join(is_name(model).then_some(model)?);
-        let held: Held = serde_json::from_slice(&fs::read(folder.join(RECORD)).ok()?).ok()?;
+        self.read(model).ok().flatten()
+    }
+
+    /// What is wrong with the records of a model, where something is: it may be here, and nobody can tell.
+    pub fn damage(&self, model: &str) -> Option<Error> {
+        self.read(model).err().or_else(|| self.begun_of(model).err())
+    }
+
+    fn read(&self, model: &str) -> Result<Option<Whole>> {
+        let Some(folder) = is_name(model).then(|| self.home.join(model)) else { return Ok(None) };
+        let path = folder.join(RECORD);
+        let Some(held) = record(model, &path)? else { return Ok(None) };
+        let too_many = || damaged(model, &path, "its files are longer than any disk");
+        let bytes = held.bytes().ok_or_else(too_many)?;
         let files = held.sources.iter().flat_map(|source| &source.files);
         let is_gone = |bytes: u64, path: &Path| !fs::metadata(path).is_ok_and(|found| found.len() == bytes);
         let gone = files.filter(|file| !is_writable(&file.to) || is_gone(file.bytes, &folder.join(&file.to)));
         let gone = gone.map(|file| file.to.clone()).collect();
-        Some(Whole { model: model.to_owned(), folder, held, gone })
+        Ok(Some(Whole { model: model.to_owned(), folder, held, gone, bytes }))
     }
 
     /// Notes that these files of a model are on their way: what is left of that can be found then.
     ///
     /// # Errors
-    /// The disk.
+    /// The disk; what was noted before cannot be read.
     pub fn begin(&self, model: &str, held: &Held) -> Result<()> {
-        let mut sources = self.begun_of(model);
+        let mut sources = self.begun_of(model)?.unwrap_or_default();
         sources.extend(held.sources.iter().filter(|source| !sources.contains(source)).cloned().collect::<Vec<_>>());
         let (path, all) = (self.begun(model), Held { variant: held.variant.clone(), sources, ..Held::default() });
         make_parent(&path)?;
@@ -126,9 +158,9 @@ impl Models {
         self.home.join(format!("{model}.{BEGUN}"))
     }
 
-    fn begun_of(&self, model: &str) -> Vec<Source> {
-        let text = fs::read(self.begun(model)).unwrap_or_default();
-        serde_json::from_slice::<Held>(&text).map(|held| held.sources).unwrap_or_default()
+    /// What was begun of a model; `None` where nothing was.
+    fn begun_of(&self, model: &str) -> Result<Option<Vec<Source>>> {
+        Ok(record(model, &self.begun(model))?.map(|held| held.sources))
     }
 
     /// Makes a model's folder of files that are all here. It takes the place of the one before.
@@ -140,7 +172,7 @@ impl Models {
         let aside = beside(&folder);
         make_parent(&aside)?;
         // files that were fetched for it before are still to be found when it is removed
-        let mut former = self.begun_of(model);
+        let mut former = self.begun_of(model)?.unwrap_or_default();
         former.extend(
             self.find(model).into_iter().flat_map(|Whole { held, .. }| held.sources.into_iter().chain(held.former)),
         );
@@ -202,15 +234,25 @@ impl Models {
     /// commit in the cache. Gives how many these were, or `None` where there was nothing of it.
     ///
     /// # Errors
-    /// The disk.
+    /// The disk; somebody fetches it; a record that cannot be read, also of another model: what that one needs has to stay.
     pub fn remove(&self, model: &str, others: &[&str]) -> Result<Option<u64>> {
-        let (whole, begun) = (self.find(model), self.begun_of(model));
-        if whole.is_none() && begun.is_empty() {
+        if !self.home.is_dir() {
             return Ok(None);
         }
-        let others = others.iter().filter_map(|other| self.find(other));
-        let used: BTreeSet<_> = others.flat_map(|other| paths_of(&other.held.sources)).collect();
-        let mut own = begun;
+        let _claim = self.claim(model)?;
+        let (whole, begun) = (self.read(model)?, self.begun_of(model)?);
+        if whole.is_none() && begun.is_none() {
+            return Ok(None);
+        }
+        let (mut used, mut coming) = (BTreeSet::new(), BTreeSet::new());
+        for other in others {
+            used.extend(self.read(other)?.iter().flat_map(|other| paths_of(&other.held.sources)));
+            // what comes for another may have no link yet
+            let begun = self.begun_of(other)?.unwrap_or_default();
+            used.extend(paths_of(&begun));
+            coming.extend(begun.into_iter().flat_map(|source| source.files).map(|file| file.etag));
+        }
+        let mut own = begun.unwrap_or_default();
         if let Some(Whole { folder, held, .. }) = whole {
             // the folder first: what is half removed is not found
             fs::remove_dir_all(&folder).map_err(|e| Error::disk("remove", &folder, e))?;
@@ -227,13 +269,14 @@ impl Models {
             }
             repositories.insert(id);
         }
-        let freed = repositories.iter().map(|id| self.sweep(id)).sum::<Result<u64>>()?;
+        let freed = repositories.iter().map(|id| self.sweep(id, &coming)).sum::<Result<u64>>()?;
         let _ = fs::remove_file(self.begun(model));
         Ok(Some(freed))
     }
 
-    /// Removes the blobs of a repository that no commit names, and what was on its way; those at which somebody is busy stay.
-    fn sweep(&self, id: &RepoId) -> Result<u64> {
+    /// Removes the blobs of a repository that no commit names, and what was on its way; those at which somebody is busy stay, and
+    /// those that come for another model.
+    fn sweep(&self, id: &RepoId, coming: &BTreeSet<String>) -> Result<u64> {
         let repository = self.cache.repository(id);
         let linked = linked(&repository.join("snapshots"));
         let mut freed = 0;
@@ -241,7 +284,7 @@ impl Models {
             let Ok(name) = entry.file_name().into_string() else { continue };
             let etag = name.split('.').next().unwrap_or_default();
             let is_ours = matches!(name.strip_prefix(etag), Some("" | ".scumble-part" | ".scumble-pieces"));
-            if !is_ours || !is_hex(etag) || (name == etag && linked.contains(etag)) {
+            if !is_ours || !is_hex(etag) || coming.contains(etag) || (name == etag && linked.contains(etag)) {
                 continue;
             }
             let lock = self.cache.root().join(".locks").join(id.folder()).join(format!("{etag}.lock"));
@@ -278,9 +321,33 @@ fn taken(found: &fs::Metadata) -> u64 {
     found.len()
 }
 
+/// Writes a record, all of it or nothing: what it names is found by it alone.
 fn write(path: &Path, held: &Held) -> Result<()> {
     let text = serde_json::to_vec_pretty(held).map_err(|e| Error::nonsense(RECORD, e.to_string()))?;
-    fs::write(path, text).map_err(|e| Error::disk("write", path, e))
+    let aside = beside(path);
+    let written = File::create(&aside).and_then(|mut file| {
+        file.write_all(&text)?;
+        // without that a machine that stops may have the name and not the bytes
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(&aside, path)).map_err(|e| {
+        let _ = fs::remove_file(&aside);
+        Error::disk("write", path, e)
+    })
+}
+
+/// What a record says; `None` where there is none. One that says nothing is an error: it was written for something.
+fn record(model: &str, path: &Path) -> Result<Option<Held>> {
+    match fs::read(path) {
+        Ok(text) if text.is_empty() => Err(damaged(model, path, "it is empty")),
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|e| damaged(model, path, &e.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::disk("read", path, error)),
+    }
+}
+
+fn damaged(model: &str, path: &Path, reason: &str) -> Error {
+    Error::Record { model: model.to_owned(), path: path.to_owned(), reason: reason.to_owned() }
 }
 
 /// Repository, commit and path of each file.

@@ -10,14 +10,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fake::{COMMIT, Door, Fake, Fault, sha256};
-use scumble_hub::{Cache, Client, Error, Fetching, Hub, Listing, Patience, Planned, RepoId, Unwatched, Watch};
+use scumble_hub::{Cache, Client, Error, Fetching, Hub, Listing, Patience, Planned, RepoId, Unwatched, Watch, total};
 use tokio::sync::Notify;
 
 const NAME: &str = "owner/model";
 /// More than one piece for each of the connections here.
 const LARGE: usize = 9 * 1024 * 1024 + 5;
-const QUICK: Patience =
-    Patience { tries: 4, first: Duration::ZERO, longest: Duration::ZERO, silence: Duration::from_secs(20) };
+const QUICK: Patience = Patience {
+    tries: 4,
+    first: Duration::ZERO,
+    longest: Duration::ZERO,
+    refused: Duration::ZERO,
+    silence: Duration::from_secs(20),
+};
 
 fn id() -> RepoId {
     RepoId::parse(NAME).unwrap()
@@ -113,7 +118,8 @@ impl Desk {
 async fn files_come_in_ranges_over_several_connections_and_once() {
     let desk = Desk::new().await;
     let planned = desk.plan().await.unwrap();
-    assert_eq!((planned.bytes(), desk.fetching.missing(&planned)), (LARGE as u64 + 3, LARGE as u64 + 3));
+    let all = LARGE as u64 + 3;
+    assert_eq!((planned.bytes().unwrap(), desk.fetching.missing(&planned).unwrap()), (all, all));
     desk.fetch().await.unwrap();
     desk.is_right();
     let ranges: Vec<_> = desk.far().into_iter().map(|asked| asked.range.unwrap()).collect();
@@ -125,7 +131,7 @@ async fn files_come_in_ranges_over_several_connections_and_once() {
         assert_eq!(link, Path::new("../../../blobs").join(sha256(&weights(LARGE, 1))));
     }
     let planned = desk.plan().await.unwrap();
-    assert_eq!(desk.fetching.missing(&planned), 0);
+    assert_eq!(desk.fetching.missing(&planned).unwrap(), 0);
     desk.fetch().await.unwrap();
     assert_eq!(desk.far().len(), 0, "what is here is not fetched again");
 }
@@ -282,7 +288,7 @@ async fn who_stops_in_between_goes_on_later_with_what_is_missing() {
     desk.has_none();
     desk.fake.asked();
     let planned = desk.plan().await.unwrap();
-    let missing = desk.fetching.missing(&planned);
+    let missing = desk.fetching.missing(&planned).unwrap();
     let weights = LARGE as u64 - 4_194_304;
     assert!((weights..=weights + 3).contains(&missing), "{missing}");
     let all = Counter { come: AtomicU64::new(0), enough: u64::MAX, told: Notify::new() };
@@ -333,8 +339,11 @@ async fn other_bytes_than_the_publishers_never_get_a_name() {
 
     let desk = Desk::new().await;
     desk.fake.set(|world| world.always = Some(Fault::Corrupt));
-    let error = desk.fetch().await.unwrap_err();
+    let (planned, ear) = (desk.plan().await.unwrap(), Ear::default());
+    let error = desk.fetching.fetch(&planned, &ear).await.unwrap_err();
     assert!(matches!(error, Error::Checksum { .. }), "{error}");
+    let said = ear.said.lock().unwrap().clone();
+    assert_eq!(said.iter().filter(|said| said.contains("fetched once more")).count(), 1, "and once it is: {said:?}");
     desk.has_none();
     assert!(!desk.all().iter().any(|path| path.contains("scumble-p")), "{:?}", desk.all());
 
@@ -362,6 +371,54 @@ async fn more_than_was_announced_is_not_written() {
     desk.has_none();
     let largest = desk.all().iter().map(|path| std::fs::metadata(path).unwrap().len()).max();
     assert!(largest <= Some(1000), "{error}: {largest:?}");
+    assert!(!error.to_string().contains("give a smaller one"), "nobody gave a file: {error}");
+
+    // nor is a list read that does not end
+    let desk = Desk::new().await;
+    desk.fake.set(|world| world.near.push_back(Fault::Longer(17_000_000)));
+    let said = desk.listing().await.unwrap_err().to_string();
+    assert_eq!(
+        said,
+        "the hub's answer about the list of owner/model cannot be used: it is larger than 16777216 bytes, which is the \
+         most that it may be"
+    );
+}
+
+#[tokio::test]
+async fn lengths_that_no_disk_holds_are_refused_and_not_added_up() {
+    let desk = Desk::new().await;
+    desk.fake.repo(NAME, |repo| repo.size = Some(1 << 63));
+    let planned = desk.plan().await.unwrap();
+    for error in [planned.bytes().unwrap_err(), desk.fetching.missing(&planned).unwrap_err()] {
+        assert!(matches!(error, Error::Nonsense { .. }), "{error}");
+        assert!(error.to_string().contains("longer than any disk"), "{error}");
+    }
+    // of several repositories each may be possible
+    assert_eq!(total([Ok(1), Ok(u64::MAX - 1)]).unwrap(), u64::MAX);
+    assert!(total([Ok(2), Ok(u64::MAX - 1)]).is_err());
+}
+
+#[tokio::test]
+async fn a_hub_that_nobody_answers_at_is_named_with_its_port() {
+    let closed = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
+    let client = Client::new(Hub::new(&format!("http://{closed}"), None).unwrap(), QUICK);
+    let error = client.listing(&id(), "main", &Unwatched).await.unwrap_err();
+    assert!(matches!(error, Error::Broken { tries: 1, .. }), "{error}");
+    assert!(error.to_string().contains(&format!("http://{closed} does not accept connections")), "{error}");
+}
+
+/// Where nobody may write, root neither.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_cache_that_cannot_be_written_is_not_said_to_be_full() {
+    let mut desk = Desk::new().await;
+    desk.fetching.cache = Cache::new("/proc/scumble/hub");
+    desk.fetching.free = |_| Ok(Some(0));
+    let error = desk.fetching.check_room(1).unwrap_err();
+    let said = error.to_string();
+    assert!(matches!(error, Error::Unwritable { .. }) && error.is_of_system(), "{said}");
+    assert!(said.starts_with("/proc/scumble/hub cannot be written: ") && said.contains("HF_HOME"), "{said}");
+    assert!(desk.fetching.check_room(0).is_ok(), "who has all of it writes nothing");
 }
 
 #[tokio::test]
@@ -369,7 +426,7 @@ async fn what_finds_no_room_is_not_begun() {
     let mut desk = Desk::new().await;
     let planned = desk.plan().await.unwrap();
     desk.fetching.free = |_| Ok(Some(268_435_456 + 1_000_000));
-    let missing = desk.fetching.missing(&planned);
+    let missing = desk.fetching.missing(&planned).unwrap();
     let error = desk.fetching.check_room(missing).unwrap_err();
     let said = error.to_string();
     assert!(matches!(error, Error::Space { needed, .. } if needed == LARGE as u64 + 3), "{said}");

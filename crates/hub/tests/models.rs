@@ -7,7 +7,7 @@ mod fake;
 use std::path::Path;
 
 use fake::{COMMIT, Fake};
-use scumble_hub::{Cache, Client, Fetching, Held, HeldFile, Hub, Models, Patience, RepoId, Source, Unwatched};
+use scumble_hub::{Cache, Client, Error, Fetching, Held, HeldFile, Hub, Models, Patience, RepoId, Source, Unwatched};
 
 struct Desk {
     _folder: tempfile::TempDir,
@@ -154,4 +154,112 @@ async fn what_was_begun_and_never_ended_can_be_removed() {
     let freed = desk.models.remove("Model", &[]).unwrap().unwrap();
     assert!(freed >= 150_000, "{freed}");
     assert!(!blobs.join(part).exists() && blobs.join("b.incomplete").exists());
+}
+
+#[tokio::test]
+async fn who_fetches_a_model_has_it_alone() {
+    let desk = Desk::new().await;
+    let held = Held { sources: vec![desk.source("own/model", "").await], ..Held::default() };
+    let claim = desk.models.claim("Model").unwrap();
+    desk.models.begin("Model", &held).unwrap();
+    for error in [desk.models.remove("Model", &[]).unwrap_err(), desk.models.claim("Model").unwrap_err()] {
+        assert!(matches!(error, Error::Claimed { .. }) && error.is_of_system(), "{error}");
+        assert!(error.to_string().contains("Model is being fetched or removed by another program"), "{error}");
+    }
+    assert!(desk.models.has_begun("Model"));
+    assert_eq!(desk.models.remove("Other", &["Model"]).unwrap(), None, "another one is nobody's");
+    let folder = desk.models.keep("Model", &held).unwrap();
+    assert_eq!(desk.models.find("Model").unwrap().gone, Vec::<String>::new());
+    drop(claim);
+    assert!(desk.models.remove("Model", &[]).unwrap().unwrap() >= 100_000);
+    #[cfg(unix)]
+    assert_eq!(std::fs::read_dir(folder.parent().unwrap()).unwrap().count(), 0, "the claim leaves nothing");
+}
+
+#[tokio::test]
+async fn what_comes_for_another_model_stays_when_one_goes() {
+    let desk = Desk::new().await;
+    let held = desk.held().await;
+    desk.models.keep("Model", &held).unwrap();
+    // another needs the encoder and one file more of that repository, which has come and has no link yet
+    let mut coming = Held { sources: held.sources[1..].to_vec(), ..Held::default() };
+    let etag = "b".repeat(64);
+    let more =
+        HeldFile { from: "more.safetensors".into(), to: "more.safetensors".into(), etag: etag.clone(), bytes: 9 };
+    coming.sources[0].files.push(more);
+    desk.models.begin("Other", &coming).unwrap();
+    let blob = desk.fetching.cache.blob(&RepoId::parse("other/encoder").unwrap(), &etag);
+    std::fs::write(&blob, [1; 9]).unwrap();
+    desk.models.remove("Model", &["Other"]).unwrap().unwrap();
+    assert!(!desk.there("own/model") && blob.is_file());
+    desk.models.keep("Other", &Held { sources: held.sources[1..].to_vec(), ..Held::default() }).unwrap();
+    desk.models.remove("Other", &["Model"]).unwrap().unwrap();
+    assert!(!desk.there("other/encoder"), "and goes with the one that it came for");
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_not_taken_for_none() {
+    let desk = Desk::new().await;
+    let held = desk.held().await;
+    let folder = desk.models.keep("Whole", &held).unwrap();
+    desk.models.begin("Begun", &held).unwrap();
+    let home = folder.parent().unwrap();
+    let fine = std::fs::read_to_string(folder.join("fetched.json")).unwrap();
+    let enormous = fine.replace("\"bytes\": 100000", &format!("\"bytes\": {}", u64::MAX));
+    assert_ne!(fine, enormous);
+    let record = home.join("Begun.begun");
+    for (model, record, text) in [
+        ("Begun", &record, ""),
+        ("Begun", &record, "{\"variant\": \"bf1"),
+        ("Whole", &folder.join("fetched.json"), ""),
+        ("Whole", &folder.join("fetched.json"), &enormous),
+    ] {
+        let before = std::fs::read(record).unwrap();
+        std::fs::write(record, text).unwrap();
+        // another's too, since nobody knows then what that one needs
+        let other = if model == "Begun" { "Whole" } else { "Begun" };
+        let refusals = [desk.models.remove(model, &[]), desk.models.remove(other, &[model])];
+        for error in refusals.into_iter().map(Result::unwrap_err).chain(desk.models.damage(model)) {
+            let said = error.to_string();
+            assert!(matches!(error, Error::Record { .. }), "{said}");
+            assert!(said.contains(&record.display().to_string()) && said.contains("Delete it and pull"), "{said}");
+        }
+        if model == "Begun" {
+            assert!(desk.models.begin(model, &held).is_err(), "what it named would be lost");
+        }
+        assert!(desk.there("own/model") && desk.there("other/encoder"), "nothing is removed");
+        std::fs::write(record, before).unwrap();
+        assert!(desk.models.damage(model).is_none());
+    }
+    // as the message says
+    std::fs::remove_file(&record).unwrap();
+    desk.models.begin("Begun", &held).unwrap();
+    assert_eq!(desk.models.remove("Begun", &["Whole"]).unwrap(), Some(0));
+    assert!(desk.models.remove("Whole", &["Begun"]).unwrap().unwrap() >= 200_000);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_record_is_replaced_and_never_written_over() {
+    let desk = Desk::new().await;
+    let held = desk.held().await;
+    let first = Held { sources: held.sources[..1].to_vec(), ..Held::default() };
+    desk.models.begin("Model", &first).unwrap();
+    let home = desk.fetching.cache.root().with_file_name("scumble");
+    let path = home.join("Model.begun");
+    let before = std::fs::read_to_string(&path).unwrap();
+    let open = std::fs::File::open(&path).unwrap();
+    desk.models.begin("Model", &held).unwrap();
+    assert_eq!(std::io::read_to_string(open).unwrap(), before, "who reads it meanwhile has all of it");
+    assert_ne!(std::fs::read_to_string(&path).unwrap(), before);
+    assert_eq!(std::fs::read_dir(&home).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn where_models_cannot_be_kept_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, b"no folder").unwrap();
+    let error = Models::new(file.join("scumble"), Cache::new(file.join("hub"))).claim("Model").unwrap_err();
+    assert!(matches!(error, Error::Unwritable { .. }) && error.to_string().contains("cannot be written: "), "{error}");
 }

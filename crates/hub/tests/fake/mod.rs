@@ -195,7 +195,13 @@ async fn hub(State(fake): State<Fake>, method: Method, uri: Uri, headers: Header
     }
     match rest {
         Err(revision) => match revision {
-            "main" | "v1" | COMMIT => answer(200, &[], listed(repo).to_string()),
+            "main" | "v1" | COMMIT => {
+                let list = Bytes::from(listed(repo).to_string());
+                match fault {
+                    Fault::Longer(_) => ranged(&list, None, &fault),
+                    _ => answer(200, &[], list),
+                }
+            }
             _ => refused(404, "RevisionNotFound"),
         },
         Ok(file) => {

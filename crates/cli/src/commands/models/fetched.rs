@@ -1,10 +1,10 @@
 //! The models that were fetched: how large they are, what they answer, and how they would run.
 
-use scumble_api::published::{self, CHECKERS, PUBLISHED, gigabytes};
+use scumble_api::published::{self, CHECKERS, PUBLISHED, Published, gigabytes};
 use scumble_engine::checkers::{Checker, CheckerKind};
 use scumble_engine::device;
 use scumble_engine::weights::Precision;
-use scumble_hub::Whole;
+use scumble_hub::{Models, Whole};
 use scumble_worker::runner::{Model, precision};
 use scumble_worker::{ModelConfig, ModelsConfig};
 use serde_json::{Value, json};
@@ -33,14 +33,18 @@ pub(super) fn list(all: &[Whole], config: &ModelsConfig) -> String {
             from.join(", "),
         );
     }
-    let begun = fetched_models().map(|models| {
-        let begun = published::all().filter(|model| models.has_begun(model.name));
-        begun
-            .map(|model| format!("  {}: begun; `scumble models pull {}` goes on\n", model.name, model.pulled_as()))
-            .collect::<String>()
-    });
-    lines += &begun.unwrap_or_default();
+    if let Some(models) = fetched_models() {
+        lines.extend(published::all().filter_map(|model| unfinished(model, &models)));
+    }
     if lines.is_empty() { lines } else { format!("\nFetched:\n{lines}") }
+}
+
+/// A line for a model that may have something here and is not whole.
+fn unfinished(model: &Published, models: &Models) -> Option<String> {
+    let begun =
+        || models.has_begun(model.name).then(|| format!("begun; `scumble models pull {}` goes on", model.pulled_as()));
+    let said = models.damage(model.name).map(|error| error.to_string()).or_else(begun)?;
+    Some(format!("  {}: {said}\n", model.name))
 }
 
 /// Which checker this is, if it is one.

@@ -7,7 +7,7 @@ use scumble_api::published::{Form, Licence, Published, Repository, Variant, chec
 use scumble_engine::checkers::{Checker, CheckerKind};
 use scumble_hub::{
     Choice, Chosen, Client, Error, Fetching, Held, HeldFile, Listing, Models, Patience, Planned, RepoId, Source, Watch,
-    choose,
+    choose, total,
 };
 use scumble_worker::{advice, engine_runs};
 
@@ -133,9 +133,12 @@ struct Wanted {
 
 impl Pull<'_> {
     async fn run(&self) -> Result<(), Failure> {
+        // where nothing comes and nothing is noted, nothing has to be writable either
+        let writes = !(self.args.tokenizers && self.offline);
+        let _claim = writes.then(|| self.models.claim(self.model.name)).transpose()?;
         let wanted = self.plan().await?;
-        let all: u64 = wanted.iter().map(|wanted| wanted.planned.bytes()).sum();
-        let missing: u64 = wanted.iter().map(|wanted| self.fetching.missing(&wanted.planned)).sum();
+        let all = total(wanted.iter().map(|wanted| wanted.planned.bytes()))?;
+        let missing = total(wanted.iter().map(|wanted| self.fetching.missing(&wanted.planned)))?;
         self.fetching.check_room(missing)?;
         out::say(&match missing {
             0 => format!("all {} are here already", gigabytes(all)),
