@@ -286,7 +286,7 @@ pub(crate) struct Run {
 /// Weights that are named where one model is meant.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OwnWeights {
-    /// The weights: a diffusers folder, a file that holds a transformer and maybe more, or a repository OWNER/NAME[@REV] in
+    /// The weights: a diffusers folder, a file that holds a transformer and maybe more, or a repository `OWNER/NAME[@REV]` in
     /// the cache of Hugging Face's tools.
     #[arg(long, value_name = "PATH")]
     pub(crate) weights: Option<PathBuf>,
@@ -356,7 +356,7 @@ pub(crate) struct Serve {
     /// Answer CONNECT for fal's service names, for programs that are given this server as HTTPS_PROXY.
     #[arg(long, env = "SCUMBLE_CONNECT", value_parser = BoolishValueParser::new())]
     pub(crate) connect: bool,
-    /// Weights for an endpoint: a diffusers folder, a file, or a repository OWNER/NAME[@REV] in the cache of Hugging Face's
+    /// Weights for an endpoint: a diffusers folder, a file, or a repository `OWNER/NAME[@REV]` in the cache of Hugging Face's
     /// tools. May be given several times.
     #[arg(long, value_name = "ENDPOINT=PATH", value_parser = endpoint_path)]
     pub(crate) weights: Vec<(String, PathBuf)>,
