@@ -42,7 +42,7 @@ pub(crate) fn show_again(body: &[u8]) {
     for endpoint in scumble_api::ENDPOINTS {
         let given = values::input(endpoint, &pairs);
         let problems = endpoint.parse(&given.clone().into(), scumble_api::Scope::Wire).err().unwrap_or_default();
-        let shown = form::form(endpoint, &given, &problems).len();
+        let shown = form::form(endpoint, &given, &problems, None).len();
         assert_eq!(shown, endpoint.fields().len(), "{}", endpoint.id);
         let _ = form::elsewhere(endpoint, &problems);
     }
