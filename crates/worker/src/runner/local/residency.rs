@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use scumble_api::published::gigabytes;
 use scumble_engine::checkers::Checker;
 use scumble_engine::weights::Evict;
 use scumble_engine::{Control, Pipeline, Reading};
@@ -315,15 +316,6 @@ impl Residency {
             ))),
             _ => Ok(plan),
         }
-    }
-}
-
-/// For people.
-pub(super) fn gigabytes(bytes: u64) -> String {
-    let tenths = bytes / 100_000_000;
-    match tenths {
-        0 => format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10),
-        _ => format!("{}.{} GB", tenths / 10, tenths % 10),
     }
 }
 

@@ -1,10 +1,10 @@
 //! The number type that a model is computed in where its owner names none, and what its weights take in it.
 
+use scumble_api::published::gigabytes;
 use scumble_engine::weights::{Checkpoint, Precision};
 use scumble_engine::{DType, families};
 
 use super::Model;
-use super::residency::gigabytes;
 use crate::memory;
 use crate::runner::RunError;
 
