@@ -5,24 +5,32 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use common::{drawn, lora_file, noise};
-use scumble_engine::families::names::Names;
-use scumble_engine::families::{self, Quantised, Target, Unwritten, auraflow, flux, sd35};
+use common::{copy, drawn, lora_file, noise, published, source_of as of};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use scumble_engine::families::{self, Quantised, Target, Unwritten};
 use scumble_engine::rng::Generator;
 use scumble_engine::weights::{Checkpoint, Precision, Source, Weights};
 use scumble_engine::{Call, Control, DType, Device, Error, Pipeline, Result, Unobserved};
 use scumble_testkit::tiny::files::{self, Component, Format, Scales, Tensors, load, write_file};
-use scumble_testkit::tiny::{self, Variant, loras};
+use scumble_testkit::tiny::{self, Variant};
 use tempfile::TempDir;
 
 // ------------------------------------------------------------------------------------------------- one file
 
 #[test]
 fn a_publishers_transformer_draws_what_its_folder_draws() {
-    for variant in [Variant::Schnell, Variant::Fill, Variant::Sd35, Variant::AuraFlow, Variant::HiDreamFast] {
+    for variant in [
+        Variant::Schnell,
+        Variant::Fill,
+        Variant::Sd35,
+        Variant::AuraFlow,
+        Variant::HiDreamFast,
+        Variant::FLite,
+        Variant::OmniGen2,
+    ] {
         let desk = Desk::new(variant);
         for prefix in ["", "model.diffusion_model."] {
             let file = desk.file("transformer.safetensors");
@@ -41,6 +49,58 @@ fn a_file_in_diffusers_names_is_read_too() {
         write_file(&file, Format::Plain(DType::F32), &[Component::same(&tensors)]);
         desk.is_same(&desk.over_base(&file), desk.folder.path());
     }
+}
+
+/// Everybody may say `transformer`, whatever the family's folder is called.
+#[test]
+fn a_transformer_alone_takes_the_place_of_the_folders() {
+    for variant in [Variant::Dev, Variant::FLite, Variant::OmniGen2] {
+        let desk = Desk::new(variant);
+        let file = desk.file("main.safetensors");
+        write_file(&file, Format::Plain(DType::F32), &[desk.transformer()]);
+        let component = |name: &'static str| of(desk.base.path(), None, &[(name, file.clone())]);
+        for name in ["transformer", variant.network()] {
+            desk.is_same(&component(name), desk.folder.path());
+        }
+        let other = Desk::new(Variant::Sd35);
+        let stranger = desk.file("sd35.safetensors");
+        write_file(&stranger, Format::Plain(DType::F32), &[other.transformer()]);
+        let error = refused(of(desk.base.path(), None, &[("transformer", stranger)]));
+        assert!(error.contains("StableDiffusion3Pipeline") && error.contains(variant.network()), "{error}");
+    }
+    let desk = Desk::new(Variant::FLite);
+    let file = desk.file("main.safetensors");
+    write_file(&file, Format::Plain(DType::F32), &[desk.transformer()]);
+    let both = [("transformer", file.clone()), ("dit_model", file)];
+    let error = refused(of(desk.base.path(), None, &both));
+    assert!(error.contains("dit_model is named twice"), "{error}");
+}
+
+/// Sizes that a base's configuration has otherwise are those of the tensors; a schedule that it lacks is the published one.
+#[test]
+fn sizes_of_f_lite_and_omnigen2_are_those_of_their_tensors() {
+    for (variant, wrong) in [
+        (Variant::FLite, [("depth", "9"), ("mlp_ratio", "2.5"), ("residual_v", "false")]),
+        (Variant::OmniGen2, [("num_layers", "9"), ("multiple_of", "7"), ("num_kv_heads", "3")]),
+    ] {
+        let desk = Desk::new(variant);
+        let file = desk.file("main.safetensors");
+        write_file(&file, Format::Plain(DType::F32), &[desk.transformer()]);
+        for (key, value) in wrong {
+            common::set(desk.base.path(), &format!("{}/config.json", variant.network()), key, value);
+        }
+        drop(std::fs::remove_dir_all(desk.base.path().join("scheduler")));
+        desk.is_same(&desk.over_base(&file), desk.folder.path());
+    }
+    // the reader's tokenizer may lie beside the file
+    let desk = Desk::new(Variant::OmniGen2);
+    let file = desk.file("omnigen2.safetensors");
+    write_file(&file, Format::Plain(DType::F32), &[desk.transformer()]);
+    std::fs::rename(desk.base.path().join("processor"), desk.file("processor")).unwrap();
+    desk.is_same(&desk.over_base(&file), desk.folder.path());
+    std::fs::remove_dir_all(desk.file("processor")).unwrap();
+    let error = refused(desk.over_base(&file));
+    assert!(error.contains("processor") && error.contains("--tokenizers"), "{error}");
 }
 
 /// Encoders and autoencoder come from the file: the base has no weights at all.
@@ -132,12 +192,12 @@ fn every_encoding_draws_what_its_decoded_numbers_draw() {
 
 #[test]
 fn quantised_transformers_of_every_family_are_read() {
-    for variant in [Variant::Dev, Variant::AuraFlow, Variant::HiDreamFast] {
+    for variant in [Variant::Dev, Variant::AuraFlow, Variant::HiDreamFast, Variant::FLite, Variant::OmniGen2] {
         for format in [Format::Gguf, Format::Fp8(Some(Scales::Marked))] {
             let desk = Desk::new(variant);
             let file = desk.file("transformer");
             let decoded = write_file(&file, format, &[desk.transformer().under("model.diffusion_model.")]);
-            let oracle = desk.with("transformer", &decoded[0]);
+            let oracle = desk.with(variant.network(), &decoded[0]);
             desk.is_same(&desk.over_base(&file), oracle.path());
         }
     }
@@ -194,27 +254,6 @@ fn loras_are_merged_into_decoded_weights() {
     let changed = drawn(desk.over_base(&file));
     assert_eq!(changed, drawn(Source::Folder(oracle.path().into())));
     assert_ne!(changed, desk.draw(oracle.path()));
-}
-
-/// Every kind of change: of every set one dialect, since what a dialect says is the same on every base.
-#[test]
-fn every_kind_of_lora_is_the_same_over_bytes_and_over_numbers() {
-    let desk = Desk::new(Variant::Sd35);
-    let file = desk.file("transformer.gguf");
-    let decoded = write_file(&file, Format::Gguf, &[desk.transformer()]);
-    let oracle = desk.with("transformer", &decoded[0]);
-    let (bytes, numbers) = (open(desk.over_base(&file)).unwrap(), open(Source::Folder(oracle.path().into())).unwrap());
-    let mut pictures = std::collections::BTreeSet::new();
-    for set in loras::sets(Variant::Sd35) {
-        for (dialect, lora) in set.files.iter().take(1) {
-            let lora = lora.write(&desk.file(&format!("{}.{dialect}.safetensors", set.name)), 1.0);
-            let call = Call { steps: 1, ..common::with_loras(Variant::Sd35, vec![lora]) };
-            let picture = draw_with(&*bytes, &call);
-            assert!(picture == draw_with(&*numbers, &call), "{} in {dialect}", set.name);
-            pictures.insert(picture);
-        }
-    }
-    assert!(pictures.len() > 3, "{} different ones", pictures.len());
 }
 
 /// Matrices stay as the file has them: that is what a model is said to take.
@@ -469,6 +508,92 @@ fn wrong_files_say_what_was_found_and_what_is_expected() {
     }
 }
 
+/// A note that the tensors do not bear out, or that says more than is understood: what it means for the numbers is not guessed.
+#[test]
+fn notes_of_scaled_files_that_contradict_their_tensors_are_refused() {
+    let desk = Desk::new(Variant::Schnell);
+    let file = desk.file("transformer.safetensors");
+    let says = |scales: Option<Scales>, prefix: &str, change: &dyn Fn(&mut Stored), parts: &[&str]| {
+        let whole = desk.file(&format!("{scales:?}{prefix}"));
+        if !whole.exists() {
+            write_file(&whole, Format::Fp8(scales), &[desk.transformer().under(prefix)]);
+        }
+        std::fs::copy(whole, &file).unwrap();
+        restored(&file, change);
+        let error = refused(desk.over_base(&file));
+        assert!(error.contains("transformer.safetensors"), "{error}");
+        parts.iter().for_each(|part| assert!(error.contains(part), "{part:?} is not in {error:?}"));
+    };
+    let marker = |name: &'static str, dtype: Dtype| {
+        move |stored: &mut Stored| drop(stored.tensors.insert(name.into(), (dtype, vec![0], Vec::new())))
+    };
+    let marked = Some(Scales::Marked);
+    says(
+        marked,
+        "",
+        &marker("scaled_fp8", Dtype::F8_E5M2),
+        &["scaled_fp8 says that", ".weight", "float8_e5m2", "float8_e4m3fn"],
+    );
+    says(
+        marked,
+        "",
+        &marker("scaled_fp8", Dtype::BF16),
+        &["scaled_fp8 has the type bfloat16", "expected float8_e4m3fn"],
+    );
+    let above = "model.diffusion_model.";
+    for name in ["scaled_fp8", "model.diffusion_model.scaled_fp8"] {
+        says(None, above, &marker(name, Dtype::F8_E4M3), &[name, "none has a scale", "LAYER.weight_scale"]);
+    }
+    // of one layer
+    let layer = "double_blocks.0.img_mlp.0";
+    let noted = |note: &'static str| {
+        move |stored: &mut Stored| {
+            let bytes = note.as_bytes().to_vec();
+            let note = (Dtype::U8, vec![bytes.len()], bytes);
+            stored.tensors.insert(format!("{layer}.comfy_quant"), note);
+        }
+    };
+    let about = format!("{layer}.comfy_quant");
+    for (note, parts) in [
+        (r#"{"format":"float8_e4m3fn","group_size":64}"#, ["group_size: 64", "expected format and full_precision"]),
+        (r#"{"format":"float8_e4m3fn","zero_point":true}"#, ["zero_point: true", "expected format and full_precision"]),
+        (r#"{"format":"float8_e5m2"}"#, ["float8_e5m2", "it is float8_e4m3fn"]),
+        (r#"{"format":"int8_blockwise","group_size":64}"#, ["int8_blockwise", "expected float8_e4m3fn"]),
+        (r#"{"scale":2}"#, ["the format nothing", "expected float8_e4m3fn"]),
+        (r#"["float8_e4m3fn"]"#, ["the format nothing", "expected float8_e4m3fn"]),
+        ("float8_e4m3fn", ["not JSON", "notes of layers"]),
+    ] {
+        says(Some(Scales::Layers), "", &noted(note), &[&about, parts[0], parts[1]]);
+    }
+    let bare = |stored: &mut Stored| drop(stored.tensors.remove(&format!("{layer}.weight_scale")));
+    says(Some(Scales::Layers), "", &bare, &[&format!("{layer}.weight has no scale"), "expected"]);
+    // of all layers
+    let header = |old: &'static str, new: &'static str| {
+        move |stored: &mut Stored| {
+            let note = stored.notes.get_mut("_quantization_metadata").unwrap();
+            assert!(note.contains(old), "{note}");
+            *note = note.replacen(old, new, 1);
+        }
+    };
+    for (old, new, parts) in [
+        (r#"{"format":"#, r#"{"group_size":16,"format":"#, ["group_size: 16", "_quantization_metadata of "]),
+        (r#"float8_e4m3fn"#, "float8_e5m2", ["float8_e5m2", "it is float8_e4m3fn"]),
+        (r#""1.0""#, r#""2.0""#, ["format_version \"2.0\"", "expected \"1.0\""]),
+        (
+            r#"{"format_version""#,
+            r#"{"rotation":1,"format_version""#,
+            ["rotation: 1", "expected format_version and layers"],
+        ),
+        (r#""layers":{"#, r#""layers":{"zebra":{"format":"float8_e4m3fn"},"#, ["zebra.weight", "missing"]),
+    ] {
+        says(Some(Scales::Header), above, &header(old, new), &["_quantization_metadata", parts[0], parts[1]]);
+    }
+    // which products its writer wants says nothing of the numbers
+    let decoded = write_file(&file, Format::Fp8(Some(Scales::Layers)), &[desk.transformer()]);
+    restored(&file, &noted(r#"{"format":"float8_e4m3fn","full_precision_matrix_mult":true}"#));
+    desk.is_same(&desk.over_base(&file), desk.with("transformer", &decoded[0]).path());
+}
+
 #[test]
 fn other_kinds_of_files_are_told_apart() {
     let desk = Desk::new(Variant::Schnell);
@@ -530,7 +655,8 @@ impl Desk {
         let folder = tiny::of(variant).tempdir();
         let base = tempfile::tempdir().unwrap();
         copy(folder.path(), base.path());
-        std::fs::remove_file(base.path().join("transformer/diffusion_pytorch_model.safetensors")).unwrap();
+        let main = format!("{}/diffusion_pytorch_model.safetensors", variant.network());
+        std::fs::remove_file(base.path().join(main)).unwrap();
         Self { variant, folder, base, files: tempfile::tempdir().unwrap() }
     }
 
@@ -539,8 +665,8 @@ impl Desk {
     }
 
     fn transformer(&self) -> Component {
-        let tensors = load(self.folder.path(), "transformer");
-        match names(self.variant) {
+        let tensors = load(self.folder.path(), self.variant.network());
+        match published(self.variant) {
             Some(names) => Component::published(&tensors, names),
             None => Component::same(&tensors),
         }
@@ -581,21 +707,6 @@ impl Desk {
     }
 }
 
-fn names(variant: Variant) -> Option<&'static Names> {
-    match variant {
-        Variant::Schnell | Variant::Dev | Variant::Fill => Some(&flux::NAMES),
-        Variant::Sd35 => Some(&sd35::NAMES),
-        Variant::AuraFlow => Some(&auraflow::NAMES),
-        _ => None,
-    }
-}
-
-fn of(weights: &Path, base: Option<&Path>, components: &[(&str, PathBuf)]) -> Source {
-    let components: BTreeMap<String, PathBuf> =
-        components.iter().map(|(name, path)| ((*name).to_owned(), path.clone())).collect();
-    Source::of(weights.to_owned(), base.map(Path::to_owned), components)
-}
-
 fn open(source: Source) -> Result<Box<dyn Pipeline>> {
     families::open(source, &Precision { device: Device::Cpu, dtype: Some(DType::F32) })
 }
@@ -618,18 +729,28 @@ fn edited(file: &Path, old: &str, new: &str) -> String {
     families::examine(None, source).iter().map(ToString::to_string).collect()
 }
 
-fn draw_with(pipeline: &dyn Pipeline, call: &Call) -> Vec<u8> {
-    drawn(pipeline, call, &Unobserved).unwrap().rgb
+/// What a safetensors file holds.
+struct Stored {
+    tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>,
+    notes: HashMap<String, String>,
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if source.is_dir() {
-            copy(&source, &target);
-        } else {
-            std::fs::copy(source, target).unwrap();
-        }
-    }
+/// Writes a safetensors file anew, changed.
+fn restored(file: &Path, change: &dyn Fn(&mut Stored)) {
+    let bytes = std::fs::read(file).unwrap();
+    let (_, head) = SafeTensors::read_metadata(&bytes).unwrap();
+    let tensor =
+        |(name, view): (String, TensorView<'_>)| (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()));
+    let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors().into_iter().map(tensor).collect();
+    let mut stored = Stored { tensors, notes: head.metadata().clone().unwrap_or_default() };
+    change(&mut stored);
+    let views = stored
+        .tensors
+        .iter()
+        .map(|(name, (dtype, shape, bytes))| (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+    std::fs::write(file, safetensors::serialize(views, Some(stored.notes)).unwrap()).unwrap();
+}
+
+fn draw_with(pipeline: &dyn Pipeline, call: &Call) -> Vec<u8> {
+    drawn(pipeline, call, &Unobserved).unwrap().rgb
 }

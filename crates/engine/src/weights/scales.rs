@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use candle_core::DType;
 use serde_json::Value;
 
 use super::container::Container;
@@ -20,6 +21,14 @@ const ABOUT: &str = ".comfy_quant";
 const MARKER: &str = "scaled_fp8";
 /// The note that is JSON about all layers.
 const NOTE: &str = "_quantization_metadata";
+/// What notes may say of a layer: its type, and which products its writer wants, which decoding does not need. All else may
+/// change what the numbers mean.
+const SAID_OF_LAYERS: [&str; 2] = [FORMAT, "full_precision_matrix_mult"];
+const FORMAT: &str = "format";
+/// What the note about all layers may say beside them.
+const SAID_OF_ALL: [&str; 2] = [VERSION, LAYERS];
+const VERSION: &str = "format_version";
+const LAYERS: &str = "layers";
 
 /// Ends of names of tables that text encoders look words, places and distances up in.
 const TABLES: [&str; 5] = [
@@ -69,14 +78,40 @@ impl Scale {
     }
 }
 
-/// Reads the scales of the tensors below a prefix.
+/// Reads the scales of the tensors below a prefix, and holds whatever the file says of them against what it has.
 ///
 /// # Errors
-/// [`crate::Error::Damaged`] for scales that fit nothing, and for quantised layers of other kinds.
+/// [`crate::Error::Damaged`] for scales that fit nothing, for notes that say something else than the tensors, and for quantised
+/// layers of other kinds.
 pub(super) fn read(file: &Container, prefix: &str) -> Result<Scales> {
-    let mut scales = Scales::default();
     let below: Vec<&str> = file.names().filter(|name| name.starts_with(prefix)).collect();
+    let mut scales = found(file, &below)?;
     for name in &below {
+        if let Some(layer) = name.strip_suffix(ABOUT) {
+            let bytes =
+                file.small(name).ok_or_else(|| file.damaged(format!("{name} cannot be read: it is too long")))?;
+            let said = serde_json::from_slice(&bytes);
+            let said: Value =
+                said.map_err(|e| file.damaged(format!("{name} is not JSON, as notes of layers are: {e}")))?;
+            check(file, &scales, layer, &said, name)?;
+        }
+    }
+    noted(file, &scales, prefix)?;
+    let markers = markers(file, prefix);
+    for marker in &markers {
+        marked(file, &scales, marker, &below)?;
+    }
+    if !markers.is_empty() || !scales.of.is_empty() {
+        none_left_out(file, &scales, &below)?;
+    }
+    scales.helpers.extend(markers);
+    Ok(scales)
+}
+
+/// Every scale, with the matrix that it belongs to.
+fn found(file: &Container, below: &[&str]) -> Result<Scales> {
+    let mut scales = Scales::default();
+    for name in below {
         if let Some(layer) = WEIGHT.iter().find_map(|end| name.strip_suffix(end)) {
             let weight = scaled(file, layer, name)?;
             let scale = scale(file, name, &weight)?;
@@ -91,29 +126,61 @@ pub(super) fn read(file: &Container, prefix: &str) -> Result<Scales> {
             scales.helpers.insert((*name).to_owned());
         }
     }
-    for name in &below {
-        if let Some(layer) = name.strip_suffix(ABOUT) {
-            let said = file.small(name).and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            check(file, &scales, layer, said.as_ref().unwrap_or(&Value::Null), name)?;
-        }
-    }
-    if let Some(note) = file.note(NOTE) {
-        let said: Value = serde_json::from_str(note).map_err(|e| file.damaged(format!("{NOTE} is not JSON: {e}")))?;
-        let layers = said.get("layers").and_then(Value::as_object);
-        let layers = layers.ok_or_else(|| file.damaged(format!("{NOTE} has no layers")))?;
-        for (layer, said) in layers.iter().filter(|(layer, _)| layer.starts_with(prefix)) {
-            check(file, &scales, layer, said, NOTE)?;
-        }
-    }
-    let marker = format!("{prefix}{MARKER}");
-    let is_marked = file.has(&marker);
-    if is_marked {
-        scales.helpers.insert(marker);
-    }
-    if is_marked || !scales.of.is_empty() {
-        none_left_out(file, &scales, &below)?;
-    }
     Ok(scales)
+}
+
+/// Holds the note about all layers against those below a prefix; of others only that they are there.
+fn noted(file: &Container, scales: &Scales, prefix: &str) -> Result<()> {
+    let Some(note) = file.note(NOTE) else { return Ok(()) };
+    let said: Value = serde_json::from_str(note).map_err(|e| file.damaged(format!("{NOTE} is not JSON: {e}")))?;
+    known_only(file, &said, &SAID_OF_ALL, NOTE)?;
+    if let Some(version) = said.get(VERSION).filter(|version| **version != "1.0") {
+        return Err(file.damaged(format!("{NOTE} has the {VERSION} {version}; expected \"1.0\"")));
+    }
+    let layers = said.get(LAYERS).and_then(Value::as_object);
+    for (layer, said) in layers.ok_or_else(|| file.damaged(format!("{NOTE} has no {LAYERS}")))? {
+        // a layer of no component is one whose scale nobody would look for
+        if layer.starts_with(prefix) || !file.has(&format!("{layer}.weight")) {
+            check(file, scales, layer, said, NOTE)?;
+        }
+    }
+    Ok(())
+}
+
+/// What marks a component as scaled fp8: under its own prefix, or under one that its prefix begins with.
+fn markers(file: &Container, prefix: &str) -> Vec<String> {
+    let is_about = |name: &&str| name.strip_suffix(MARKER).is_some_and(|before| prefix.starts_with(before));
+    file.names().filter(is_about).map(str::to_owned).collect()
+}
+
+/// Makes sure that a component is what its marker says: has scales, and fp8 of that kind only.
+fn marked(file: &Container, scales: &Scales, marker: &str, below: &[&str]) -> Result<()> {
+    let kind = file.get(marker).map(|entry| entry.encoding.clone());
+    let expected = match kind {
+        Some(Encoding::F8E4M3 | Encoding::Plain(DType::F32)) => Encoding::F8E4M3,
+        Some(Encoding::F8E5M2) => Encoding::F8E5M2,
+        other => {
+            let found = other.map_or_else(|| "missing".to_owned(), |kind| kind.to_string());
+            let (e4m3, e5m2) = (Encoding::F8E4M3, Encoding::F8E5M2);
+            return Err(file.damaged(format!(
+                "{marker} has the type {found}, which says the type of the matrices; expected {e4m3} or {e5m2}"
+            )));
+        }
+    };
+    let other = below.iter().find_map(|name| {
+        let found = &file.get(name).filter(|_| *name != marker)?.encoding;
+        (found.is_f8() && *found != expected).then_some((name, found))
+    });
+    if let Some((name, found)) = other {
+        return Err(file.damaged(format!("{marker} says that {name} is {expected}, and it is {found}")));
+    }
+    if scales.of.is_empty() {
+        return Err(file.damaged(format!(
+            "{marker} says that matrices are scaled fp8, and none has a scale; expected LAYER.scale_weight or \
+             LAYER.weight_scale"
+        )));
+    }
+    Ok(())
 }
 
 /// The weight of a layer that a scale belongs to.
@@ -148,9 +215,21 @@ fn scale(file: &Container, name: &str, weight: &str) -> Result<Scale> {
     })
 }
 
+/// Makes sure that a note has these entries and no others.
+fn known_only(file: &Container, said: &Value, known: &[&str], place: &str) -> Result<()> {
+    let entries = said.as_object().ok_or_else(|| file.damaged(format!("{place} is {said}; expected a JSON object")))?;
+    match entries.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+        Some((key, value)) => Err(file.damaged(format!(
+            "{place} has an entry that is not understood, {key}: {value}; expected {}",
+            known.join(" and ")
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Makes sure that a layer is what is said of it.
 fn check(file: &Container, scales: &Scales, layer: &str, said: &Value, place: &str) -> Result<()> {
-    let format = said.get("format").and_then(Value::as_str).unwrap_or("nothing");
+    let format = said.get(FORMAT).and_then(Value::as_str).unwrap_or("nothing");
     let expected = match format {
         "float8_e4m3fn" => Encoding::F8E4M3,
         "float8_e5m2" => Encoding::F8E5M2,
@@ -160,6 +239,8 @@ fn check(file: &Container, scales: &Scales, layer: &str, said: &Value, place: &s
             )));
         }
     };
+    let of_layer = if place == NOTE { format!("{NOTE} of {layer}") } else { place.to_owned() };
+    known_only(file, said, &SAID_OF_LAYERS, &of_layer)?;
     let weight = format!("{layer}.weight");
     let found = file.get(&weight).map(|entry| &entry.encoding);
     if found != Some(&expected) {

@@ -4,12 +4,13 @@
 
 pub(crate) mod compare;
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use scumble_engine::adapters::Lora;
-use scumble_engine::families::{self, Context, Pipeline};
+use scumble_engine::families::names::Names;
+use scumble_engine::families::{self, Context, Pipeline, auraflow, flux, sd35};
 use scumble_engine::rng::Generator;
 use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{Call, DType, Device, Observer, Pixels, Result, Tensor, Unobserved};
@@ -83,6 +84,36 @@ pub(crate) fn with_loras(variant: Variant, loras: Vec<Lora>) -> Call {
 /// A LoRA file of these tensors.
 pub(crate) fn lora_file(tensors: &[(&str, &Tensor)]) -> LoraFile {
     LoraFile::of(tensors.iter().map(|(name, tensor)| ((*name).to_owned(), (*tensor).clone())).collect())
+}
+
+/// The names that a family's publisher gives its transformer, where they are not diffusers'.
+pub(crate) fn published(variant: Variant) -> Option<&'static Names> {
+    match variant {
+        Variant::Schnell | Variant::Dev | Variant::Fill => Some(&flux::NAMES),
+        Variant::Sd35 => Some(&sd35::NAMES),
+        Variant::AuraFlow => Some(&auraflow::NAMES),
+        _ => None,
+    }
+}
+
+/// Weights, their base, components from elsewhere.
+pub(crate) fn source_of(weights: &Path, base: Option<&Path>, components: &[(&str, PathBuf)]) -> Source {
+    let components: BTreeMap<String, PathBuf> =
+        components.iter().map(|(name, path)| ((*name).to_owned(), path.clone())).collect();
+    Source::of(weights.to_owned(), base.map(Path::to_owned), components)
+}
+
+/// Copies a folder with all that is in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy(&source, &target);
+        } else {
+            std::fs::copy(source, target).unwrap();
+        }
+    }
 }
 
 /// Small random numbers.

@@ -13,6 +13,7 @@ use crate::weights::Assembly;
 use crate::weights::container::Container;
 
 const INDEX: &str = "model_index.json";
+const TRANSFORMER: &str = "transformer";
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
 
 /// Where the components of a checkpoint are.
@@ -80,10 +81,24 @@ impl Assembled {
             this.class = said.ok_or_else(missing)?;
         }
         for (name, path) in components {
+            let name = this.own_name(name);
+            if components.keys().filter(|other| this.own_name(other) == name).count() > 1 {
+                let reason = format!("{name} is named twice, as {name} and as {TRANSFORMER}; expected one of them");
+                return Err(Error::Damaged { path: path.clone(), reason });
+            }
             this.put(name, path, index.as_ref())?;
         }
         this.configure(index)?;
         Ok(this)
+    }
+
+    /// What this class calls a component: everybody may call its transformer so.
+    fn own_name<'a>(&self, name: &'a str) -> &'a str {
+        let is_main = |slot: &&Slot| matches!(slot.kind, Kind::Transformer(_));
+        match slots(&self.class).iter().find(is_main) {
+            Some(slot) if name == TRANSFORMER => slot.name,
+            _ => name,
+        }
     }
 
     pub(crate) fn class(&self) -> &str {
@@ -108,7 +123,7 @@ impl Assembled {
             None => {}
         }
         // all of a component from one folder
-        let of_tokens = self.beside.iter().filter(|_| component.starts_with("tokenizer"));
+        let of_tokens = self.beside.iter().filter(|_| is_tokenizer(component));
         let path = match self.folders.iter().chain(of_tokens).find(|folder| folder.join(component).is_dir()) {
             Some(folder) => folder.join(file),
             None => self.tokenizers.get(component)?.join(rest),
@@ -128,7 +143,7 @@ impl Assembled {
     /// Why a file cannot be read that is nowhere.
     pub(crate) fn missing(&self, file: &str) -> Error {
         let component = file.split('/').next().unwrap_or_default();
-        let help = if component.starts_with("tokenizer") {
+        let help = if is_tokenizer(component) {
             "no file of weights holds it. `scumble models pull ENDPOINT --tokenizers` fetches it; or name a base that has \
              it, a diffusers folder of this model (--weights-base DIR), or put that folder beside the file"
                 .to_owned()
@@ -273,7 +288,7 @@ impl Assembled {
             let base = self.base_config(name)?;
             let before = base.as_ref().and_then(|base| base.get("guidance_embeds").and_then(Value::as_bool));
             let config = configs::of(&self.class, name, part.found.kind, &opened, base)?;
-            if name == "transformer" {
+            if matches!(part.found.kind, Kind::Transformer(_)) {
                 guided = Some((config.get("guidance_embeds").and_then(Value::as_bool).unwrap_or(false), before));
             }
             configured.push((format!("{name}/config.json"), bytes(config)));
@@ -302,6 +317,11 @@ impl Slot {
         let is_named = found.prefix.is_empty() || found.prefix.contains(&format!(".{}.", self.short));
         self.kind == found.kind && (self.short.is_empty() || is_named)
     }
+}
+
+/// Whether a component is texts about texts, which no file of weights holds.
+fn is_tokenizer(component: &str) -> bool {
+    component.starts_with("tokenizer") || component == "processor"
 }
 
 fn bytes(config: Json) -> Vec<u8> {

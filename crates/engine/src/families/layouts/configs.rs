@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Kind, LLAMA_HEAD, auraflow, flux, hidream, sd35};
+use super::{Kind, LLAMA_HEAD, auraflow, f_lite, flux, hidream, omnigen2, sd35};
 use crate::error::{Error, Result};
 use crate::weights::Part;
 
@@ -22,6 +22,8 @@ pub(super) fn of(class: &str, component: &str, kind: Kind, part: &Part, base: Op
         Kind::Transformer(class) if class == sd35::FAMILY.class => sizes.sd35()?,
         Kind::Transformer(class) if class == auraflow::FAMILY.class => sizes.auraflow(&config)?,
         Kind::Transformer(class) if class == hidream::FAMILY.class => sizes.hidream(&mut config)?,
+        Kind::Transformer(class) if class == f_lite::FAMILY.class => sizes.f_lite(&config)?,
+        Kind::Transformer(class) if class == omnigen2::FAMILY.class => sizes.omnigen2()?,
         Kind::Transformer(_) => sizes.flux()?,
         Kind::Vae => sizes.vae()?,
         Kind::Clip => sizes.clip(&config)?,
@@ -47,6 +49,7 @@ pub(super) fn scheduler(class: &str, is_guided: bool) -> Option<Json> {
     let published = match class {
         class if class == sd35::FAMILY.class => json!({ "shift": 3.0 }),
         class if class == auraflow::FAMILY.class => json!({ "shift": 1.73 }),
+        class if class == omnigen2::FAMILY.class => json!({ "dynamic_time_shift": true }),
         class if class != flux::FAMILY.class && class != flux::FILL.class => return None,
         _ if is_guided => json!({
             "base_image_seq_len": 256, "base_shift": 0.5, "max_image_seq_len": 4096, "max_shift": 1.15, "shift": 3.0,
@@ -178,6 +181,53 @@ impl Sizes<'_> {
             "caption_channels": [caption(captions)?, caption(0)?],
             "text_emb_dim": self.side("p_embedder.pooled_embedder.linear_1.weight", 1)?,
             "num_routed_experts": self.side("double_stream_blocks.0.block.ff_i.gate.weight", 0)?,
+        }))
+    }
+
+    fn f_lite(&self, config: &Json) -> Result<Value> {
+        let width = self.side("patch_embed.patch_proj.weight", 0)?;
+        let table = "rope.freqs_hw_cos";
+        // the table of positions has half of a head; heads are 256 wide in all that were published
+        let head = if self.has(table) {
+            2 * self.side(table, 2)?
+        } else {
+            let same = size(config, "hidden_size") == Some(width);
+            size(config, "num_heads").filter(|heads| same && *heads > 0).map_or(256, |heads| width / heads)
+        };
+        // whoever multiplies it with the width again rounds down
+        let wide = self.side("blocks.0.mlp.0.weight", 0)?;
+        let ratio = wide as f64 / width as f64;
+        Ok(json!({
+            "patch_size": 2,
+            "in_channels": self.side("patch_embed.patch_proj.weight", 1)?,
+            "hidden_size": width,
+            "depth": self.count("blocks"),
+            "num_heads": self.ratio(width, head, "patch_embed.patch_proj.weight")?,
+            "mlp_ratio": if (ratio * width as f64) as usize == wide { ratio } else { ratio.next_up() },
+            "cross_attn_input_size": self.side("blocks.0.cross_attn.context_kv.weight", 1)?,
+            "residual_v": self.has("blocks.0.self_attn.lambda_param"),
+            "train_bias_and_rms": self.has("blocks.0.norm1.weight"),
+        }))
+    }
+
+    fn omnigen2(&self) -> Result<Value> {
+        let width = self.side("x_embedder.weight", 0)?;
+        let head = self.side("context_refiner.0.attn.norm_q.weight", 0)?;
+        let (keys, wide) = ("context_refiner.0.attn.to_k.weight", "context_refiner.0.feed_forward.linear_1.weight");
+        let wide = self.side(wide, 0)?;
+        Ok(json!({
+            "patch_size": 2,
+            "in_channels": self.side("x_embedder.weight", 1)? / 4,
+            "out_channels": self.side("norm_out.linear_2.weight", 0)? / 4,
+            "hidden_size": width,
+            "num_layers": self.count("layers"),
+            "num_refiner_layers": self.count("context_refiner"),
+            "num_attention_heads": self.ratio(width, head, "x_embedder.weight")?,
+            "num_kv_heads": self.ratio(self.side(keys, 0)?, head, keys)?,
+            // a share of four tokens, rounded up to what the tensor says
+            "ffn_dim_multiplier": (wide as f64 / (4 * width) as f64).min(1.0),
+            "multiple_of": wide,
+            "text_feat_dim": self.side("time_caption_embed.caption_embedder.0.weight", 0)?,
         }))
     }
 

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 pub(crate) use assembled::{Assembled, Given};
 
 use super::names::Names;
-use super::{auraflow, f_lite, flux, hidream, sd35};
+use super::{auraflow, f_lite, flux, hidream, omnigen2, sd35};
 use crate::error::Result;
 use crate::weights::container::Container;
 use crate::weights::{Order, Part, Piece};
@@ -91,6 +91,12 @@ const TRANSFORMERS: &[(&str, Naming, &[&str])] = &[
     ),
     (sd35::FAMILY.class, Naming::Same, &["pos_embed.pos_embed", "transformer_blocks.0.attn.add_q_proj.weight"]),
     (auraflow::FAMILY.class, Naming::Same, &["joint_transformer_blocks.0.ff.linear_1.weight", "register_tokens"]),
+    (f_lite::FAMILY.class, Naming::Same, &["blocks.0.cross_attn.context_kv.weight", "patch_embed.patch_proj.weight"]),
+    (
+        omnigen2::FAMILY.class,
+        Naming::Same,
+        &["context_refiner.0.attn.to_q.weight", "ref_image_patch_embedder.weight", "image_index_embedding"],
+    ),
 ];
 
 /// Tensors that only one kind of encoder has.
@@ -159,7 +165,9 @@ fn slots(class: &str) -> &'static [Slot] {
         slot("text_encoder_3", Kind::T5, "t5xxl"),
         slot("text_encoder_4", Kind::Llama, "llama"),
     ];
-    const F_LITE: &[Slot] = &[VAE, slot("text_encoder", Kind::T5, "t5xxl")];
+    const F_LITE: &[Slot] =
+        &[slot("dit_model", Kind::Transformer(f_lite::FAMILY.class), ""), VAE, slot("text_encoder", Kind::T5, "t5xxl")];
+    const OMNIGEN2: &[Slot] = &[slot("transformer", Kind::Transformer(omnigen2::FAMILY.class), ""), VAE];
     let tables = [
         (flux::FAMILY.class, FLUX),
         (flux::FILL.class, FILL),
@@ -167,6 +175,7 @@ fn slots(class: &str) -> &'static [Slot] {
         (auraflow::FAMILY.class, AURA),
         (hidream::FAMILY.class, HIDREAM),
         (f_lite::FAMILY.class, F_LITE),
+        (omnigen2::FAMILY.class, OMNIGEN2),
     ];
     tables.into_iter().find_map(|(name, slots)| (name == class).then_some(slots)).unwrap_or_default()
 }
@@ -221,7 +230,7 @@ pub(crate) fn recognise(file: &Container) -> Result<Vec<Found>> {
         let first = file.names().next().unwrap_or("none");
         return Err(file.damaged(format!(
             "its tensors are of no model that is read from one file (the first is {first}); expected FLUX.1, Stable \
-             Diffusion 3.5, AuraFlow or HiDream-I1, an autoencoder, CLIP, T5 or Llama"
+             Diffusion 3.5, AuraFlow, HiDream-I1, OmniGen2 or F-Lite, an autoencoder, CLIP, T5 or Llama"
         )));
     }
     Ok(found)

@@ -9,8 +9,10 @@ use super::{Kind, PartFile, configs, recognise};
 use crate::encoders::{ClipConfig, ClipText, Llama, LlamaConfig, T5Config, T5Encoder};
 use crate::error::Result;
 use crate::families::auraflow::{AuraConfig, AuraTransformer};
+use crate::families::f_lite::{FLiteConfig, FLiteTransformer};
 use crate::families::flux::{FluxConfig, FluxTransformer};
 use crate::families::hidream::{HiDreamConfig, HiDreamTransformer};
+use crate::families::omnigen2::{OmniGen2Config, OmniGen2Transformer};
 use crate::families::sd35::{Sd35Config, Sd35Transformer};
 use crate::vae::{Vae, VaeConfig};
 use crate::weights::container::Container;
@@ -21,6 +23,8 @@ const FILL: &str = "FluxFillPipeline";
 const SD35: &str = "StableDiffusion3Pipeline";
 const AURA: &str = "AuraFlowPipeline";
 const HIDREAM: &str = "HiDreamImagePipeline";
+const F_LITE: &str = "FLitePipeline";
+const OMNIGEN2: &str = "OmniGen2Pipeline";
 
 fn file(name: &str, prefix: &str) -> Container {
     let path = format!("{}/tests/tensors/{name}.json.gz", env!("CARGO_MANIFEST_DIR"));
@@ -153,4 +157,33 @@ fn hidream_and_its_encoders() {
     });
     assert_eq!((config.heads, config.kv_heads, config.head_width, config.theta), (32, 8, 128, 500_000.0));
     assert!(config.scaling.is_some());
+}
+
+#[test]
+fn f_lite() {
+    for (name, depth) in [("f-lite__dit_model", 40), ("f-lite-7b__dit_model", 28)] {
+        for prefix in ["", "model.diffusion_model."] {
+            let kind = Kind::Transformer(F_LITE);
+            let config = loads((name, prefix), (F_LITE, "dit_model", kind), none, |config, w| {
+                let config = FLiteConfig::read(config)?;
+                FLiteTransformer::load(&config, w).map(|_| config)
+            });
+            assert_eq!((config.depth, config.heads, config.width, config.wide), (depth, 12, 3072, 12288));
+            assert_eq!((config.channels, config.text_width), (16, 4096));
+            assert!(config.mixes_values && !config.trains_norms);
+        }
+    }
+}
+
+#[test]
+fn omnigen2() {
+    for prefix in ["", "model.diffusion_model."] {
+        let (at, kind) = (("omnigen2__transformer", prefix), Kind::Transformer(OMNIGEN2));
+        let config = loads(at, (OMNIGEN2, "transformer", kind), none, |config, w| {
+            let config = OmniGen2Config::read(config)?;
+            OmniGen2Transformer::load(&config, w).map(|_| config)
+        });
+        assert_eq!((config.layers, config.refiners, config.heads, config.kv_heads), (32, 2, 21, 7));
+        assert_eq!((config.width, config.wide, config.text_width, config.axes), (2520, 10240, 2048, [40; 3]));
+    }
 }
