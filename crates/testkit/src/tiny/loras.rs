@@ -106,10 +106,18 @@ fn golden_tensors(index: usize, rank: usize, alpha: Option<f32>) -> Result<Tenso
 /// # Panics
 /// Never, for the variants there are.
 pub fn sets(variant: Variant) -> Vec<Set> {
+    sets_over(variant, &BTreeMap::new())
+}
+
+/// The same of a checkpoint of which these components have other numbers.
+///
+/// # Panics
+/// For components of other names and shapes.
+pub fn sets_over(variant: Variant, components: &BTreeMap<String, Tensors>) -> Vec<Set> {
     if matches!(variant, Variant::FLite | Variant::OmniGen2) {
         return Vec::new();
     }
-    sets::sets(variant).expect("tensors of these sizes")
+    sets::sets(variant, components).expect("tensors of these sizes")
 }
 
 /// The publisher's names of a transformer's tensors.

@@ -48,9 +48,10 @@ fn ends(variant: Variant) -> (&'static [&'static str], &'static [&'static str]) 
     }
 }
 
-pub(super) fn sets(variant: Variant) -> Result<Vec<Set>> {
+pub(super) fn sets(variant: Variant, components: &BTreeMap<String, Tensors>) -> Result<Vec<Set>> {
     let transformer = transformer(variant);
-    let (state, originals) = (transformer.tensors(), originals(variant, &transformer.shapes));
+    let state = components.get("transformer").cloned().unwrap_or_else(|| transformer.tensors());
+    let originals = originals(variant, &transformer.shapes);
     let (usual, rare) = ends(variant);
     let all: Vec<&str> = usual.iter().chain(rare).copied().collect();
     let matrices = Matrices { state: &state, originals: &originals };
@@ -62,7 +63,7 @@ pub(super) fn sets(variant: Variant) -> Result<Vec<Set>> {
     if matches!(variant, Variant::Schnell | Variant::Dev | Variant::Fill) {
         sets.push(matrices.xlabs()?);
     }
-    sets.extend(encoders(variant)?);
+    sets.extend(encoders(variant, components)?);
     Ok(sets)
 }
 
@@ -208,7 +209,7 @@ impl Matrices<'_> {
 }
 
 /// The text encoders, whose names nobody changes: what stands before them does.
-fn encoders(variant: Variant) -> Result<Vec<Set>> {
+fn encoders(variant: Variant, components: &BTreeMap<String, Tensors>) -> Result<Vec<Set>> {
     let (clip_l, t5) = ("text_encoders.clip_l.transformer.", "text_encoders.t5xxl.transformer.");
     let all: &[(&'static str, &'static str, &[&'static str])] = match variant {
         Variant::Schnell | Variant::Dev | Variant::Fill => &[
@@ -233,13 +234,14 @@ fn encoders(variant: Variant) -> Result<Vec<Set>> {
         // nobody trains them
         Variant::HiDreamFull | Variant::HiDreamDev | Variant::HiDreamFast => &[],
     };
-    all.iter().map(|(folder, changes, prefixes)| encoder(variant, folder, changes, prefixes)).collect()
+    let state = |folder: &str| components.get(folder).cloned().unwrap_or_else(|| component(variant, folder).tensors());
+    all.iter().map(|(folder, changes, prefixes)| encoder(&state(folder), folder, changes, prefixes)).collect()
 }
 
-fn encoder(variant: Variant, folder: &'static str, changes: &'static str, prefixes: &[&'static str]) -> Result<Set> {
-    let (state, mut generator) = (component(variant, folder).tensors(), Generator::new(77));
+fn encoder(state: &Tensors, folder: &'static str, changes: &'static str, prefixes: &[&'static str]) -> Result<Set> {
+    let mut generator = Generator::new(77);
     let mut deltas: Vec<Delta> = Vec::new();
-    for (name, tensor) in &state {
+    for (name, tensor) in state {
         let is_in_block = name.contains(".layers.") || name.contains(".block.");
         if is_in_block && name.ends_with(".weight") && tensor.rank() == 2 && !name.contains("relative_attention_bias") {
             let part = Part { name: name.clone(), rows: tensor.dim(0)? };
@@ -256,7 +258,7 @@ fn encoder(variant: Variant, folder: &'static str, changes: &'static str, prefix
         let old = ("old-diffusers", true, "text_encoder.", Style::OldDiffusers);
         files.insert(old.0, LoraFile::of(written(&deltas, &old)?));
     }
-    Ok(Set { name: folder, changes, merged: merged(&deltas, &state)?, files })
+    Ok(Set { name: folder, changes, merged: merged(&deltas, state)?, files })
 }
 
 fn merged(deltas: &[Delta], state: &Tensors) -> Result<Tensors> {
