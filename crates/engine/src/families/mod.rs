@@ -99,18 +99,11 @@ pub fn open(source: Source, precision: &Precision) -> Result<Box<dyn Pipeline>> 
     load(&Checkpoint::open(source)?, precision)
 }
 
-/// Opens a checkpoint that must be of this class.
+/// Opens a checkpoint that must be of this class, where one is named, while somebody hears how the reading goes on and may stop
+/// it.
 ///
 /// # Errors
-/// As [`open`], and [`Error::WrongPipeline`] for a checkpoint of another class.
-pub fn open_as(class: &str, source: Source, precision: &Precision) -> Result<Box<dyn Pipeline>> {
-    load(&checked(Checkpoint::open(source)?, Some(class))?, precision)
-}
-
-/// The same, of any class where none is named, while somebody hears how the reading goes on and may stop it.
-///
-/// # Errors
-/// As [`open`] and [`open_as`], and [`Error::Cancelled`].
+/// As [`open`], [`Error::WrongPipeline`] for a checkpoint of another class, and [`Error::Cancelled`].
 pub fn open_heard(
     class: Option<&str>,
     source: Source,
@@ -121,7 +114,7 @@ pub fn open_heard(
 }
 
 /// What would keep [`open`] from loading a checkpoint: reads everything but the tensors themselves, of which names, shapes
-/// and types are looked at; all that are wrong are listed. With a class, what would keep [`open_as`]. It takes a moment.
+/// and types are looked at; all that are wrong are listed. With a class, what would keep [`open_heard`]. It takes a moment.
 pub fn examine(class: Option<&str>, source: Source) -> Vec<Error> {
     let checkpoint = match Checkpoint::open(source).and_then(|checkpoint| checked(checkpoint, class)) {
         Ok(checkpoint) => checkpoint.examined(),

@@ -2,8 +2,31 @@
 
 use candle_core::{DType, Device, Tensor};
 
+use crate::call::Call;
 use crate::error::Result;
 use crate::families::Context;
+use crate::observer::Stage;
+
+/// What the prompt of a call becomes, and where it is guided away from another text, what that one becomes. `encode` gets the
+/// text, and before it its name in golden files.
+pub(crate) fn prompts<T>(
+    call: &Call,
+    context: &Context<'_>,
+    encode: impl Fn(&str, &str) -> Result<T>,
+) -> Result<(T, Option<T>)> {
+    context.observer.stage(Stage::TextEncode).check()?;
+    let prompt = encode("prompt", &call.prompt)?;
+    let negative = call.is_guided().then(|| encode("negative", &call.negative)).transpose()?;
+    Ok((prompt, negative))
+}
+
+/// One batch of both, as transformers read it in one pass: what is led away from comes first.
+pub(crate) fn one_batch(prompt: Tensor, negative: Option<Tensor>) -> Result<Tensor> {
+    Ok(match negative {
+        Some(negative) => Tensor::cat(&[negative, prompt], 0)?,
+        None => prompt,
+    })
+}
 
 /// Token ids as golden files hold them, `[1, tokens]`.
 pub(crate) fn ids_tensor(ids: &[u32]) -> Result<Tensor> {

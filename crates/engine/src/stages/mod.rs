@@ -13,7 +13,7 @@ mod texts;
 pub(crate) use canvas::{Canvas, crop_positions, pack, patch, unpack, unpatch};
 pub(crate) use decode::{decode, decode_to, preview};
 pub(crate) use denoise::{begin, blocks, predicted, trace_input, walk};
-pub(crate) use encode::{ids_tensor, repeated, trace_texts};
+pub(crate) use encode::{ids_tensor, one_batch, prompts, repeated, trace_texts};
 pub(crate) use guidance::{doubled, guided, guided_halves, projected_halves};
 pub(crate) use load::{DIFFUSERS, Held, TRANSFORMERS, instead_of_half, load, load_held, load_vae};
 pub(crate) use picture::{fitted, noised, sampled};

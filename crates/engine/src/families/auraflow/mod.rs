@@ -132,14 +132,9 @@ impl AuraFlow {
 
     /// The states of the prompt for each picture; where guidance is on, those of the negative prompt before them.
     fn encode(&self, encoder: &T5Encoder, call: &Call, context: &Context<'_>) -> Result<Tensor> {
-        context.observer.stage(Stage::TextEncode).check()?;
-        let encode = |label, text| self.encode_text(encoder, label, text, call, context);
-        let prompt = encode("prompt", &call.prompt)?;
-        if !call.is_guided() {
-            return Ok(prompt);
-        }
-        let negative = encode("negative", &call.negative)?;
-        Ok(Tensor::cat(&[negative, prompt], 0)?)
+        let encode = |label: &str, text: &str| self.encode_text(encoder, label, text, call, context);
+        let (prompt, negative) = stages::prompts(call, context, encode)?;
+        stages::one_batch(prompt, negative)
     }
 
     fn encode_text(

@@ -97,15 +97,13 @@ impl FLite {
         context.observer.stage(Stage::TextEncode).check()?;
         let encode = |label, text| self.encode_text(encoder, label, text, call, context);
         let prompt = encode("prompt", &call.prompt)?;
-        if !call.is_guided() {
-            return Ok(prompt);
-        }
         // no negative prompt is no text at all, not an empty one
         let negative = match &*call.negative {
-            "" => prompt.zeros_like()?,
-            text => encode("negative", text)?,
+            _ if !call.is_guided() => None,
+            "" => Some(prompt.zeros_like()?),
+            text => Some(encode("negative", text)?),
         };
-        Ok(Tensor::cat(&[negative, prompt], 0)?)
+        stages::one_batch(prompt, negative)
     }
 
     fn encode_text(

@@ -155,19 +155,16 @@ impl HiDream {
 
     /// States of texts are dropped here: what the blocks read of them is computed once.
     fn encode(&self, encoders: &TextEncoders, call: &Call, context: &Context<'_>) -> Result<Conditions> {
-        context.observer.stage(Stage::TextEncode).check()?;
         let encode = |label: &str, text: &str| -> Result<(Captions, Tensor)> {
             let Text { t5, llama, pooled } = encoders.encode(&self.tokenizers, label, text, call, context)?;
             let pooled = stages::repeated(&pooled, call.images, self.dtype)?;
             Ok((self.transformer.captions(&t5, &llama)?, pooled))
         };
-        let (prompt, pooled) = encode("prompt", &call.prompt)?;
-        if !call.is_guided() {
-            return Ok(Conditions { captions: Captions::joined(&[prompt], call.images)?, pooled });
-        }
-        let (negative, other) = encode("negative", &call.negative)?;
-        let captions = Captions::joined(&[negative, prompt], call.images)?;
-        Ok(Conditions { captions, pooled: Tensor::cat(&[other, pooled], 0)? })
+        let ((prompt, pooled), negative) = stages::prompts(call, context, encode)?;
+        let (negative, other) = negative.unzip();
+        let texts: Vec<Captions> = negative.into_iter().chain([prompt]).collect();
+        let captions = Captions::joined(&texts, call.images)?;
+        Ok(Conditions { captions, pooled: stages::one_batch(pooled, other)? })
     }
 
     fn denoise(&self, canvas: Canvas, text: &Conditions, call: &Call, context: &Context<'_>) -> Result<Tensor> {

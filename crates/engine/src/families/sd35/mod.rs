@@ -144,20 +144,16 @@ impl Sd35 {
 
     /// The prompt for each picture; where guidance is on, the negative prompt before it.
     fn encode(&self, encoders: &TextEncoders, call: &Call, context: &Context<'_>) -> Result<Text> {
-        context.observer.stage(Stage::TextEncode).check()?;
-        let encode = |label, text| -> Result<Text> {
+        let encode = |label: &str, text: &str| -> Result<Text> {
             let one = encoders.encode(&self.tokenizers, label, text, call, context)?;
             let each = |states: &Tensor| stages::repeated(states, call.images, self.dtype);
             Ok(Text { sequence: each(&one.sequence)?, pooled: each(&one.pooled)? })
         };
-        let prompt = encode("prompt", &call.prompt)?;
-        if !call.is_guided() {
-            return Ok(prompt);
-        }
-        let negative = encode("negative", &call.negative)?;
+        let (prompt, negative) = stages::prompts(call, context, encode)?;
+        let (sequence, pooled) = negative.map(|negative| (negative.sequence, negative.pooled)).unzip();
         Ok(Text {
-            sequence: Tensor::cat(&[negative.sequence, prompt.sequence], 0)?,
-            pooled: Tensor::cat(&[negative.pooled, prompt.pooled], 0)?,
+            sequence: stages::one_batch(prompt.sequence, sequence)?,
+            pooled: stages::one_batch(prompt.pooled, pooled)?,
         })
     }
 
