@@ -3,102 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod common;
+#[path = "common/pair.rs"]
+mod pair;
 
-use std::collections::HashMap;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::until;
-use reqwest::Method;
+use pair::{FLUX, Pair, SD35, body, draw};
 use scumble_api::{Endpoint, Scope, find};
-use scumble_engine::families::{Footprint, footprint};
-use scumble_engine::weights::{Checkpoint, Precision, Source};
-use scumble_engine::{DType, Device, Pixels, Stage};
+use scumble_engine::{Pixels, Stage};
 use scumble_testkit::server::{Setup, TestServer};
-use scumble_testkit::tiny::{self, Variant};
 use scumble_worker::runner::{Request, RunError, Watch};
-use scumble_worker::{ModelConfig, Models, ModelsConfig};
-use serde_json::{Value, json};
-
-const FLUX: &str = "fal-ai/flux/schnell";
-const SD35: &str = "fal-ai/stable-diffusion-v35-large";
-
-/// Two models of different families in a folder.
-struct Pair {
-    flux: tempfile::TempDir,
-    sd35: tempfile::TempDir,
-}
-
-impl Pair {
-    fn new() -> Self {
-        Self { flux: tiny::of(Variant::Schnell).tempdir(), sd35: tiny::of(Variant::Sd35).tempdir() }
-    }
-
-    fn config(&self) -> ModelsConfig {
-        let own = |folder: &Path| ModelConfig { weights: Some(folder.to_owned()), ..ModelConfig::default() };
-        let models = [(FLUX, self.flux.path()), (SD35, self.sd35.path())];
-        let models = models.into_iter().map(|(id, folder)| (id.to_owned(), own(folder))).collect::<HashMap<_, _>>();
-        ModelsConfig { models, ..ModelsConfig::default() }
-    }
-
-    /// What the larger one needs, so that no other fits beside it.
-    fn memory_for_one(&self) -> u64 {
-        let bytes = |folder: &Path| {
-            let checkpoint = Checkpoint::open(Source::Folder(folder.to_owned())).unwrap();
-            let wide = Precision { device: Device::Cpu, dtype: Some(DType::F32) };
-            let Footprint { bytes, .. } = footprint(&checkpoint, &wide).unwrap();
-            bytes
-        };
-        // 85 % of it are for weights
-        bytes(self.flux.path()).max(bytes(self.sd35.path())) * 100 / 85 + 200
-    }
-}
-
-fn body(endpoint: &str, seed: usize) -> Value {
-    let steps = if endpoint == FLUX { 1 } else { 2 };
-    json!({ "prompt": "a fox", "seed": seed, "image_size": { "width": 64, "height": 64 }, "num_inference_steps": steps,
-            "sync_mode": true })
-}
-
-async fn draw(server: &TestServer, endpoint: &str, seed: usize) -> String {
-    let sent = server.request(Method::POST, &format!("/run/{endpoint}")).json(&body(endpoint, seed));
-    let answer = sent.send().await.unwrap().json::<Value>().await.unwrap();
-    answer["images"][0]["url"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
-}
-
-/// What this process holds that no file backs, in KiB.
-fn held() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let of = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
-    };
-    of("VmRSS:") - of("RssFile:")
-}
-
-#[tokio::test]
-async fn two_models_that_do_not_fit_together_take_turns() {
-    let pair = Pair::new();
-    let roomy = TestServer::answering(Setup::default(), Models::new(&pair.config()).unwrap()).await;
-    let expected = [draw(&roomy, FLUX, 7).await, draw(&roomy, SD35, 7).await];
-    let config = ModelsConfig { memory: Some(pair.memory_for_one()), ..pair.config() };
-    let server = TestServer::answering(Setup::default(), Models::new(&config).unwrap()).await;
-    let turn = async || [draw(&server, FLUX, 7).await, draw(&server, SD35, 7).await];
-    assert_eq!(turn().await, expected);
-    let before = held();
-    for round in 0..24 {
-        assert_eq!(turn().await, expected);
-        // somebody asks and goes away
-        let sent = server.request(Method::POST, &format!("/queue/{SD35}")).json(&body(SD35, round));
-        let sent: Value = sent.send().await.unwrap().json().await.unwrap();
-        let cancel = format!("/queue/{SD35}/requests/{}/cancel", sent["request_id"].as_str().unwrap());
-        server.request(Method::PUT, &cancel).send().await.unwrap();
-    }
-    let grown = held().saturating_sub(before);
-    assert!(grown < 24 * 1024, "{grown} KiB more after 48 loads");
-}
+use scumble_worker::{Models, ModelsConfig};
 
 #[tokio::test]
 async fn each_device_has_a_lane_and_the_pictures_are_the_same_in_all() {

@@ -26,6 +26,13 @@ pub(super) struct Key {
     pub(super) dtype: String,
 }
 
+impl Key {
+    /// Where its files are, for people.
+    fn names(&self) -> String {
+        self.files.iter().map(|(_, path)| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// What a job needs to get its model.
 pub(super) struct Wanted<'a> {
     pub(super) key: &'a Key,
@@ -33,7 +40,7 @@ pub(super) struct Wanted<'a> {
     pub(super) plan: &'a dyn Fn() -> Result<Plan, RunError>,
     /// Who waits, and may stop waiting.
     pub(super) watch: &'a dyn Watch,
-    /// Called before the first wait.
+    /// Called once, before the first wait.
     pub(super) announce: &'a dyn Fn() -> Result<(), RunError>,
 }
 
@@ -232,11 +239,11 @@ impl Residency {
     /// # Errors
     /// It cannot be loaded, or is larger than the budget; whoever waits has cancelled.
     pub(super) fn model(&self, wanted: &Wanted<'_>) -> Result<InUse, RunError> {
-        let mut user = match self.shared.user_at_once(wanted.key) {
-            Ok(user) => user,
+        let (mut user, is_announced) = match self.shared.user_at_once(wanted.key) {
+            Ok(user) => (user, false),
             Err(InLine) => {
                 (wanted.announce)()?;
-                self.shared.user_in_line(wanted)?
+                (self.shared.user_in_line(wanted)?, true)
             }
         };
         // not within the match: what is locked in its head stays so to its end
@@ -244,7 +251,10 @@ impl Residency {
         let loaded = match here {
             Some(loaded) => loaded,
             None => {
-                (wanted.announce)()?;
+                // one stage, whether it waits for room, for the load, or for both
+                if !is_announced {
+                    (wanted.announce)()?;
+                }
                 self.wait_for(&mut user, wanted)?
             }
         };
@@ -365,9 +375,15 @@ impl Shared {
     fn load(self: &Arc<Self>, key: &Key, load: Load, progress: Arc<Progress>) {
         let (shared, own) = (self.clone(), key.clone());
         let run = move || {
+            let began = Instant::now();
             let loaded = catch_unwind(AssertUnwindSafe(|| load(progress)));
             let panicked = || RunError::Failed("a panic ended the loading of a model".to_owned());
-            shared.end(&own, loaded.unwrap_or_else(|_| Err(panicked())));
+            let loaded = loaded.unwrap_or_else(|_| Err(panicked()));
+            if loaded.is_ok() {
+                let (seconds, files) = (began.elapsed().as_secs_f64(), own.names());
+                tracing::info!(seconds, files, "a model was loaded");
+            }
+            shared.end(&own, loaded);
         };
         if let Err(error) = std::thread::Builder::new().name("load".to_owned()).spawn(run) {
             self.end(key, Err(RunError::Failed(format!("no thread can be started that loads a model: {error}"))));
@@ -621,11 +637,14 @@ mod tests {
         residency: Residency,
         alive: Arc<AtomicUsize>,
         loads: Arc<AtomicUsize>,
+        /// How often a job said that it waits.
+        waits: AtomicUsize,
     }
 
     impl Desk {
         fn new() -> Self {
-            Self { residency: Residency::new(Some(100)), alive: Arc::default(), loads: Arc::default() }
+            let (alive, loads, waits) = (Arc::default(), Arc::default(), AtomicUsize::new(0));
+            Self { residency: Residency::new(Some(100)), alive, loads, waits }
         }
 
         fn ask(
@@ -646,7 +665,11 @@ mod tests {
                 });
                 Ok(Plan { bytes, encoders: bytes / 2, load })
             };
-            self.residency.model(&Wanted { key: &key, plan: &plan, watch: job, announce: &|| Ok(()) })
+            let announce = || {
+                self.waits.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            };
+            self.residency.model(&Wanted { key: &key, plan: &plan, watch: job, announce: &announce })
         }
 
         fn get(&self, name: &str, bytes: u64) -> Result<InUse, RunError> {
@@ -772,6 +795,30 @@ mod tests {
             Ok::<_, RunError>(())
         })?;
         assert_eq!(desk.residency.shared.models().short, 0);
+        Ok(())
+    }
+
+    /// In line, then for room, then for the load: that is one stage of its job.
+    #[test]
+    fn who_waits_says_so_once() -> Result<(), RunError> {
+        let desk = Desk::new();
+        let first = desk.get("a", 60)?;
+        assert_eq!(desk.waits.swap(0, Ordering::SeqCst), 1, "it was loaded");
+        drop(desk.get("a", 60)?);
+        assert_eq!(desk.waits.load(Ordering::SeqCst), 0, "it was there");
+        scope(|scope| {
+            let short = scope.spawn(|| desk.get("b", 60).map(drop));
+            while desk.residency.shared.models().short == 0 {
+                yield_now();
+            }
+            let in_line = scope.spawn(|| desk.get("c", 60).map(drop));
+            while desk.waits.load(Ordering::SeqCst) < 2 {
+                yield_now();
+            }
+            drop(first);
+            [short, in_line].into_iter().try_for_each(|job| job.join().unwrap_or_else(|_| panic!("it waited in vain")))
+        })?;
+        assert_eq!((desk.waits.load(Ordering::SeqCst), desk.loads.load(Ordering::SeqCst)), (2, 3));
         Ok(())
     }
 
