@@ -15,6 +15,7 @@ mod private;
 mod progress;
 mod settings;
 mod show;
+mod signals;
 mod standing;
 mod text;
 

@@ -11,7 +11,7 @@ use scumble_worker::runner::Watch;
 use crate::out;
 use crate::text;
 
-/// Shows a run and stops it on Ctrl-C.
+/// Shows a run and stops it when somebody asks for that.
 pub(crate) struct Progress {
     shown: Shown,
     interrupted: Arc<AtomicBool>,
@@ -47,18 +47,6 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
-}
-
-/// Ctrl-C asks to stop; whoever works looks at this within a step.
-pub(crate) fn on_interrupt(runtime: &tokio::runtime::Runtime) -> Arc<AtomicBool> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let told = interrupted.clone();
-    runtime.spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            told.store(true, Ordering::Release);
-        }
-    });
-    interrupted
 }
 
 fn style(bar: &ProgressBar, template: &str) {

@@ -4,13 +4,21 @@
 
 mod common;
 
+#[cfg(unix)]
+use std::collections::BTreeMap;
+#[cfg(unix)]
+use std::io::Write;
 use std::path::Path;
+#[cfg(unix)]
+use std::process::Command;
 
 use common::{Desk, succeeded};
 use scumble_engine::DType;
 use scumble_engine::families::flux;
 use scumble_testkit::tiny::files::{self, Format};
 use scumble_testkit::tiny::{self, Variant};
+#[cfg(unix)]
+use serde_json::json;
 
 const STARS: &str = "two small yellow stars on a purple background";
 
@@ -214,6 +222,50 @@ fn a_transformer_is_written_in_blocks_and_drawn_with() {
     }
     let left: Vec<_> = std::fs::read_dir(desk.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".part") || name == "y.gguf"), "{left:?}");
+}
+
+/// FLUX.1 [schnell] of a quarter of its width, a gigabyte of nothing that takes no room on the disk.
+#[cfg(unix)]
+fn wide_transformer(path: &Path) {
+    let listing = "/../engine/tests/tensors/flux1-schnell__transformer.json.gz";
+    let listing = std::fs::File::open(format!("{}{listing}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let shapes: BTreeMap<String, Vec<u64>> = serde_json::from_reader(flate2::read::GzDecoder::new(listing)).unwrap();
+    let mut end = 0;
+    let mut entry = |shape: Vec<u64>| {
+        let narrow = |side: u64| if side.is_multiple_of(3072) { side / 4 } else { side };
+        let (shape, start): (Vec<u64>, u64) = (shape.into_iter().map(narrow).collect(), end);
+        end += 2 * shape.iter().product::<u64>();
+        json!({ "dtype": "BF16", "shape": shape, "data_offsets": [start, end] })
+    };
+    let header: serde_json::Map<_, _> = shapes.into_iter().map(|(name, shape)| (name, entry(shape))).collect();
+    let header = serde_json::to_vec(&header).unwrap();
+    let mut file = std::fs::File::create(path).unwrap();
+    file.write_all(&[&(header.len() as u64).to_le_bytes()[..], &header].concat()).unwrap();
+    file.set_len(8 + header.len() as u64 + end).unwrap();
+}
+
+/// A program that is told to stop takes what it has written with it.
+#[cfg(unix)]
+#[test]
+fn who_stops_a_quantize_finds_nothing_left() {
+    let desk = Desk::new();
+    wide_transformer(&desk.path("wide.safetensors"));
+    let args = ["models", "quantize", "fal-ai/flux/schnell", "--to", "q8_0", "--weights", "wide.safetensors"];
+    for signal in ["-TERM", "-INT"] {
+        let mut child = desk.command(&[&args[..], &["-o", "wide.gguf"]].concat()).spawn().unwrap();
+        let parts = || {
+            let names = std::fs::read_dir(desk.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+            names.filter(|name| name.to_string_lossy().ends_with(".part")).count()
+        };
+        while parts() == 0 {
+            assert_eq!(child.try_wait().unwrap(), None, "it has ended before it was told to");
+            std::thread::yield_now();
+        }
+        let told = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{signal}");
+        assert!(parts() == 0 && !desk.path("wide.gguf").exists(), "{signal}");
+    }
 }
 
 #[test]

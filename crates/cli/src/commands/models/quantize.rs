@@ -16,8 +16,8 @@ use crate::args::{Blocks, ModelsQuantize};
 use crate::failure::Failure;
 use crate::meant;
 use crate::out;
-use crate::progress::on_interrupt;
 use crate::settings::{own_source, runtime};
+use crate::signals::on_interrupt;
 
 /// Writes the transformer of an endpoint's weights as a GGUF file.
 pub(super) fn quantize(args: &ModelsQuantize) -> Result<(), Failure> {
@@ -38,7 +38,8 @@ pub(super) fn quantize(args: &ModelsQuantize) -> Result<(), Failure> {
         );
     }
     let runtime = runtime()?;
-    let watched = Watched { bar: Bar::new(), interrupted: &on_interrupt(&runtime) };
+    let interrupted = on_interrupt(&runtime)?;
+    let watched = Watched { bar: Bar::new(), interrupted: &interrupted };
     watched.bar.begin(plan.bytes(), 0);
     let written = write(&plan, path, &watched);
     watched.bar.finish();
@@ -104,7 +105,7 @@ fn unread(error: Error) -> Failure {
     }
 }
 
-/// Shows how far it is, and stops on Ctrl-C.
+/// Shows how far it is, and stops when somebody asks for that.
 struct Watched<'a> {
     bar: Bar,
     interrupted: &'a AtomicBool,

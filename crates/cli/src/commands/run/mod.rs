@@ -18,9 +18,10 @@ use scumble_worker::{Budget, Inputs, fresh_seed};
 use crate::args::{Dtype, Run};
 use crate::failure::Failure;
 use crate::out;
-use crate::progress::{Progress, on_interrupt};
+use crate::progress::Progress;
 use crate::settings::{Sources, own_source, useless};
 use crate::show::Screen;
+use crate::signals::on_interrupt;
 use target::{Target, wanted_format};
 
 /// Reads the input, draws, writes the pictures, says where they are.
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let (_, input) = input::read(args)?;
     let source = own_source(&args.own, input.endpoint())?;
     let runtime = runtime()?;
-    let interrupted = on_interrupt(&runtime);
+    let interrupted = on_interrupt(&runtime)?;
     let progress = Progress::new(interrupted);
     let seed = match input.request().seed {
         Some(seed) => seed,

@@ -24,6 +24,7 @@ use crate::failure::Failure;
 use crate::out;
 use crate::private;
 use crate::settings::{Settings, runtime};
+use crate::signals::Signals;
 use https::Https;
 
 /// After the last job of a drain has ended, its caller gets this long to fetch the answer.
@@ -45,7 +46,7 @@ pub(crate) fn serve(args: &Serve) -> Result<(), Failure> {
 
 async fn serve_settings(settings: Settings) -> Result<(), Failure> {
     // from the start: who is told to stop while starting stops in the same order
-    let signals = Signals::new().map_err(|e| Failure::System(format!("cannot listen for signals: {e}")))?;
+    let signals = Signals::new()?;
     let Opened { store, files, models, listener, https } = open(&settings).await?;
     if settings.role != Role::All && !settings.database.is_shared() {
         tracing::info!("a gateway and its workers meet in {}: all on this machine", settings.database);
@@ -191,29 +192,4 @@ async fn drain_on_signal(mut signals: Signals, state: &AppState, drain: &Cancell
         state.close();
         stop.cancel();
     });
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            #[cfg(unix)]
-            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
-    }
 }
