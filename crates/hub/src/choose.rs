@@ -29,6 +29,9 @@ const TOKENIZER: [&str; 11] = [
     "preprocessor_config.json",
 ];
 
+/// One of these holds a tokenizer's words.
+const WORDS: [&str; 4] = ["tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model"];
+
 /// What is meant of a repository.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice<'a> {
@@ -58,10 +61,8 @@ pub fn choose(listing: &Listing, choice: Choice<'_>) -> Result<Vec<Chosen>> {
                 let before = chosen.len();
                 chosen
                     .extend(TOKENIZER.iter().filter(|name| has(&joined(from, name))).map(|name| both(from, to, name)));
-                if !chosen[before..]
-                    .iter()
-                    .any(|file| file.to.ends_with("tokenizer.json") || file.to.ends_with("vocab.json"))
-                {
+                let is_whole = |file: &Chosen| WORDS.iter().any(|name| file.to.ends_with(name));
+                if !chosen[before..].iter().any(is_whole) {
                     missing.push(joined(from, "tokenizer.json"));
                 }
             }

@@ -31,6 +31,18 @@ impl Claim {
         }
     }
 
+    /// Takes this file and waits for it where somebody has it: only for what takes a moment.
+    pub(crate) fn soon(path: PathBuf) -> Result<Self> {
+        loop {
+            let file = File::options().create(true).append(true).open(&path);
+            let file = file.map_err(|error| Error::unwritable(path.parent().unwrap_or(&path), error))?;
+            file.lock().map_err(|error| Error::disk("lock", &path, error))?;
+            if is_still(&file, &path) {
+                return Ok(Self { _file: file, path });
+            }
+        }
+    }
+
     /// Where the claim of a model is, beside its folder.
     pub(crate) fn path(home: &Path, model: &str) -> PathBuf {
         home.join(format!("{model}.lock"))

@@ -19,6 +19,10 @@ use crate::names::{RepoId, is_commit, is_hex, is_name, is_writable};
 const RECORD: &str = "fetched.json";
 /// Beside the folders: what was begun, and may have left something.
 const BEGUN: &str = "begun";
+/// Beside the folders: whose tokenizers were fetched alone.
+const TOKENIZERS: &str = "tokenizers";
+/// What takes the records of all models; the name of none.
+const ALL: &str = ".all";
 
 /// All models that were fetched on this machine.
 #[derive(Clone, Debug)]
@@ -119,6 +123,13 @@ impl Models {
         Claim::new(Claim::path(&self.home, model), model)
     }
 
+    /// Takes the records of all models for a moment: what one needs is not to be written down while somebody removes what none
+    /// needs.
+    fn records(&self) -> Result<Claim> {
+        fs::create_dir_all(&self.home).map_err(|error| Error::unwritable(&self.home, error))?;
+        Claim::soon(Claim::path(&self.home, ALL))
+    }
+
     /// The model of this name, if it was ever fetched whole.
     pub fn find(&self, model: &str) -> Option<Whole> {
         self.read(model).ok().flatten()
@@ -126,7 +137,7 @@ impl Models {
 
     /// What is wrong with the records of a model, where something is: it may be here, and nobody can tell.
     pub fn damage(&self, model: &str) -> Option<Error> {
-        self.read(model).err().or_else(|| self.begun_of(model).err())
+        self.read(model).err().or_else(|| self.beside_of(model).err())
     }
 
     fn read(&self, model: &str) -> Result<Option<Whole>> {
@@ -147,20 +158,53 @@ impl Models {
     /// # Errors
     /// The disk; what was noted before cannot be read.
     pub fn begin(&self, model: &str, held: &Held) -> Result<()> {
+        let _records = self.records()?;
         let mut sources = self.begun_of(model)?.unwrap_or_default();
         sources.extend(held.sources.iter().filter(|source| !sources.contains(source)).cloned().collect::<Vec<_>>());
-        let (path, all) = (self.begun(model), Held { variant: held.variant.clone(), sources, ..Held::default() });
-        make_parent(&path)?;
-        write(&path, &all)
+        write(&self.begun(model), &Held { variant: held.variant.clone(), sources, ..Held::default() })
+    }
+
+    /// Notes whose tokenizers were fetched for a model, alone: they are found there, those of the last fetch first, and go
+    /// with it.
+    ///
+    /// # Errors
+    /// The disk; what was noted before cannot be read.
+    pub fn note_tokenizers(&self, model: &str, held: &Held) -> Result<()> {
+        let _records = self.records()?;
+        let mut sources = held.sources.clone();
+        let before = self.noted_of(model, TOKENIZERS)?.unwrap_or_default();
+        sources.extend(before.into_iter().filter(|source| !held.sources.contains(source)));
+        write(&self.noted(model, TOKENIZERS), &Held { variant: held.variant.clone(), sources, ..Held::default() })
+    }
+
+    /// Whose tokenizers were fetched for a model alone, the last ones first, and the folder of each one's files.
+    pub fn tokenizers(&self, model: &str) -> Vec<(Source, PathBuf)> {
+        let noted = self.noted_of(model, TOKENIZERS).ok().flatten().unwrap_or_default();
+        noted.into_iter().filter_map(|source| self.snapshot(&source).ok().map(|folder| (source, folder))).collect()
+    }
+
+    fn noted(&self, model: &str, what: &str) -> PathBuf {
+        self.home.join(format!("{model}.{what}"))
     }
 
     fn begun(&self, model: &str) -> PathBuf {
-        self.home.join(format!("{model}.{BEGUN}"))
+        self.noted(model, BEGUN)
     }
 
-    /// What was begun of a model; `None` where nothing was.
+    /// What was noted of a model beside its folder; `None` where nothing was.
+    fn noted_of(&self, model: &str, what: &str) -> Result<Option<Vec<Source>>> {
+        Ok(record(model, &self.noted(model, what))?.map(|held| held.sources))
+    }
+
     fn begun_of(&self, model: &str) -> Result<Option<Vec<Source>>> {
-        Ok(record(model, &self.begun(model))?.map(|held| held.sources))
+        self.noted_of(model, BEGUN)
+    }
+
+    /// All that was noted of a model beside its folder; `None` where nothing was.
+    fn beside_of(&self, model: &str) -> Result<Option<Vec<Source>>> {
+        let (begun, tokenizers) = (self.begun_of(model)?, self.noted_of(model, TOKENIZERS)?);
+        let is_none = begun.is_none() && tokenizers.is_none();
+        Ok((!is_none).then(|| begun.into_iter().chain(tokenizers).flatten().collect()))
     }
 
     /// Makes a model's folder of files that are all here. It takes the place of the one before.
@@ -170,7 +214,7 @@ impl Models {
     pub fn keep(&self, model: &str, held: &Held) -> Result<PathBuf> {
         let folder = self.home.join(model);
         let aside = beside(&folder);
-        make_parent(&aside)?;
+        let _records = self.records()?;
         // files that were fetched for it before are still to be found when it is removed
         let mut former = self.begun_of(model)?.unwrap_or_default();
         former.extend(
@@ -240,19 +284,21 @@ impl Models {
             return Ok(None);
         }
         let _claim = self.claim(model)?;
-        let (whole, begun) = (self.read(model)?, self.begun_of(model)?);
-        if whole.is_none() && begun.is_none() {
+        // to the end: who begins meanwhile would count on files that go
+        let _records = self.records()?;
+        let (whole, beside) = (self.read(model)?, self.beside_of(model)?);
+        if whole.is_none() && beside.is_none() {
             return Ok(None);
         }
         let (mut used, mut coming) = (BTreeSet::new(), BTreeSet::new());
         for other in others {
             used.extend(self.read(other)?.iter().flat_map(|other| paths_of(&other.held.sources)));
             // what comes for another may have no link yet
-            let begun = self.begun_of(other)?.unwrap_or_default();
-            used.extend(paths_of(&begun));
-            coming.extend(begun.into_iter().flat_map(|source| source.files).map(|file| file.etag));
+            let beside = self.beside_of(other)?.unwrap_or_default();
+            used.extend(paths_of(&beside));
+            coming.extend(beside.into_iter().flat_map(|source| source.files).map(|file| file.etag));
         }
-        let mut own = begun.unwrap_or_default();
+        let mut own = beside.unwrap_or_default();
         if let Some(Whole { folder, held, .. }) = whole {
             // the folder first: what is half removed is not found
             fs::remove_dir_all(&folder).map_err(|e| Error::disk("remove", &folder, e))?;
@@ -270,7 +316,9 @@ impl Models {
             repositories.insert(id);
         }
         let freed = repositories.iter().map(|id| self.sweep(id, &coming)).sum::<Result<u64>>()?;
-        let _ = fs::remove_file(self.begun(model));
+        for what in [BEGUN, TOKENIZERS] {
+            let _ = fs::remove_file(self.noted(model, what));
+        }
         Ok(Some(freed))
     }
 

@@ -4,7 +4,11 @@
 
 mod fake;
 
+#[cfg(unix)]
+use std::io::Write as _;
 use std::path::Path;
+#[cfg(unix)]
+use std::{sync::Arc, time::Duration};
 
 use fake::{COMMIT, Fake};
 use scumble_hub::{Cache, Client, Error, Fetching, Held, HeldFile, Hub, Models, Patience, RepoId, Source, Unwatched};
@@ -195,6 +199,65 @@ async fn what_comes_for_another_model_stays_when_one_goes() {
     desk.models.keep("Other", &Held { sources: held.sources[1..].to_vec(), ..Held::default() }).unwrap();
     desk.models.remove("Other", &["Model"]).unwrap().unwrap();
     assert!(!desk.there("other/encoder"), "and goes with the one that it came for");
+}
+
+/// What two models share goes while the second one counts on it, unless it waits until it knows what is left.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_begins_while_another_model_goes_waits_for_that() {
+    let desk = Arc::new(Desk::new().await);
+    let held = desk.held().await;
+    let home = desk.models.keep("Model", &held).unwrap().parent().unwrap().to_owned();
+    // the record of a third one is read as slowly as this test wants
+    let record = home.join("Slow/fetched.json");
+    std::fs::create_dir(home.join("Slow")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&record).status().unwrap().success());
+    let blocking = |work: fn(&Desk) -> Option<u64>| {
+        let desk = desk.clone();
+        tokio::task::spawn_blocking(move || work(&desk))
+    };
+    let removal = blocking(|desk| desk.models.remove("Model", &["Other", "Slow"]).unwrap());
+    let slow = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(record).unwrap());
+    // it opens when the removal reads it, which knows by then that nothing was begun of the other one
+    let mut slow = slow.await.unwrap();
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let coming = Held { sources: held.sources[1..].to_vec(), ..Held::default() };
+    let (other, pulled) = (desk.clone(), coming.clone());
+    let pull = tokio::task::spawn_blocking(move || {
+        other.models.begin("Other", &pulled).unwrap();
+        begun.send(()).unwrap();
+    });
+    assert!(has_begun.recv_timeout(Duration::from_millis(200)).is_err(), "it counts on what is being removed");
+    slow.write_all(&serde_json::to_vec(&Held::default()).unwrap()).unwrap();
+    drop(slow);
+    assert!(removal.await.unwrap().unwrap() >= 200_000);
+    pull.await.unwrap();
+    // and then it fetches what it needs
+    assert_eq!(desk.source("other/encoder", "text_encoder_4/").await, coming.sources[0]);
+    desk.models.keep("Other", &coming).unwrap();
+    assert_eq!(desk.models.find("Other").unwrap().gone, Vec::<String>::new());
+}
+
+/// They are found where they came from, stay while other models go, and go with their own.
+#[tokio::test]
+async fn tokenizers_that_were_fetched_alone_are_noted() {
+    let desk = Desk::new().await;
+    assert_eq!(desk.models.tokenizers("Model"), []);
+    let held = desk.held().await;
+    let [first, second] = [0, 1].map(|at| Held { sources: vec![held.sources[at].clone()], ..Held::default() });
+    for held in [&first, &second, &second] {
+        desk.models.note_tokenizers("Model", held).unwrap();
+    }
+    let noted = desk.models.tokenizers("Model");
+    let sources: Vec<&Source> = noted.iter().map(|(source, _)| source).collect();
+    assert_eq!(sources, [&second.sources[0], &first.sources[0]], "the last ones first, each once");
+    assert!(noted.iter().all(|(source, folder)| folder.join(&source.files[0].from).is_file()), "{noted:?}");
+    desk.models.keep("Other", &held).unwrap();
+    desk.models.remove("Other", &["Model"]).unwrap();
+    assert!(desk.there("own/model") && desk.there("other/encoder"));
+    assert!(!desk.models.has_begun("Model") && desk.models.find("Model").is_none());
+    assert!(desk.models.remove("Model", &["Other"]).unwrap().unwrap() >= 200_000);
+    assert!(!desk.there("own/model") && !desk.there("other/encoder") && desk.models.tokenizers("Model").is_empty());
 }
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 //! `HF_HUB_OFFLINE`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use scumble_api::published::{Part, all, checker, published};
-use scumble_hub::{Cache, Hub, Models, RepoId, Whole};
+use scumble_hub::{Cache, Hub, Models, RepoId, Source, Whole};
 use scumble_worker::ModelConfig;
 
 use super::adapters::TOKEN;
@@ -87,6 +87,11 @@ pub(crate) fn usable(whole: &Whole) -> Option<ModelConfig> {
 pub(crate) fn tokenizers(id: &str) -> BTreeMap<String, PathBuf> {
     let (Some(model), Some(models)) = (published(id), fetched_models()) else { return BTreeMap::new() };
     let whole = models.find(model.name).map(|whole| whole.folder);
+    let alone = models.tokenizers(model.name);
+    let noted = |to: &str, from: &str| -> Vec<PathBuf> {
+        let is_of = |source: &Source| source.files.iter().any(|file| Path::new(&file.to).starts_with(to));
+        alone.iter().filter(|(source, _)| is_of(source)).map(|(_, folder)| folder.join(from)).collect()
+    };
     let mut found = BTreeMap::new();
     for repository in model.repositories {
         let snapshot = RepoId::parse(repository.id).and_then(|id| {
@@ -95,9 +100,9 @@ pub(crate) fn tokenizers(id: &str) -> BTreeMap<String, PathBuf> {
         });
         for part in repository.parts {
             let Part::Tokenizer { from, to } = part else { continue };
-            let places = [whole.as_ref().map(|folder| folder.join(to)), snapshot.as_ref().map(|s| s.join(from))];
-            let folder =
-                places.into_iter().flatten().find(|folder| TOKENS.iter().any(|name| folder.join(name).is_file()));
+            let (whole, main) = (whole.as_ref().map(|folder| folder.join(to)), snapshot.as_ref().map(|s| s.join(from)));
+            let mut places = whole.into_iter().chain(noted(to, from)).chain(main);
+            let folder = places.find(|folder| TOKENS.iter().any(|name| folder.join(name).is_file()));
             found.extend(folder.map(|folder| ((*to).to_owned(), folder)));
         }
     }

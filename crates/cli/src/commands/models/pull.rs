@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::meant;
 use crate::out;
 use crate::settings::{HubPlace, fetched_models, runtime, usable};
+use crate::signals::Signals;
 
 /// Connections at once: one seldom has all of what a line can carry.
 const CONNECTIONS: usize = 8;
@@ -70,9 +71,10 @@ pub(super) fn pull(args: &ModelsPull) -> Result<(), Failure> {
     let bar = Bar::new();
     let pull = Pull { purpose, model, variant, args, fetching: &fetching, models: &models, offline, bar: &bar };
     let done = runtime()?.block_on(async {
+        let mut signals = Signals::new()?;
         tokio::select! {
             done = pull.run() => done,
-            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+            () = signals.next() => Err(Failure::Interrupted),
         }
     });
     bar.finish();
@@ -133,8 +135,9 @@ struct Wanted {
 
 impl Pull<'_> {
     async fn run(&self) -> Result<(), Failure> {
-        // where nothing comes and nothing is noted, nothing has to be writable either
-        let writes = !(self.args.tokenizers && self.offline);
+        // where nothing comes and nothing has to be noted, nothing has to be writable either
+        let notes = !self.offline || self.args.from.is_some();
+        let writes = notes || !self.args.tokenizers;
         let _claim = writes.then(|| self.models.claim(self.model.name)).transpose()?;
         let wanted = self.plan().await?;
         let all = total(wanted.iter().map(|wanted| wanted.planned.bytes()))?;
@@ -145,8 +148,11 @@ impl Pull<'_> {
             missing if missing == all => format!("{} are to come", gigabytes(missing)),
             missing => format!("{} are to come, {} are here", gigabytes(missing), gigabytes(all - missing)),
         });
-        if !self.args.tokenizers {
-            self.models.begin(self.model.name, &self.held(&wanted))?;
+        // before anything comes: what is noted is not removed with another model
+        match self.args.tokenizers {
+            false => self.models.begin(self.model.name, &self.held(&wanted))?,
+            true if notes => self.models.note_tokenizers(self.model.name, &self.held(&wanted))?,
+            true => {}
         }
         self.bar.begin(all, all - missing);
         // what says of which class it is comes before what takes hours
