@@ -312,6 +312,14 @@ async fn tokenizers_that_were_pulled_go_with_weights_in_one_file() {
     let own = std::fs::read(desk.path("star.png")).unwrap();
     succeeded(&output(draw(&["--weights", "folder"])).await);
     assert_eq!(own, std::fs::read(desk.path("star.png")).unwrap());
+    // those of another repository, of another revision than its usual one, are found as well
+    succeeded(&scumble(&desk, &fake, &["models", "remove", ID]).await);
+    refused(&output(draw(&file)).await, 3, &["tokenizer", "scumble models pull ENDPOINT --tokenizers"]);
+    put(&fake, "somebody/copy", &files(Variant::Sd35));
+    let from = ["models", "pull", ID, "--tokenizers", "--from"];
+    succeeded(&scumble(&desk, &fake, &[&from[..], &[&format!("somebody/copy@{}", fake::COMMIT)]].concat()).await);
+    succeeded(&output(draw(&file)).await);
+    assert_eq!(own, std::fs::read(desk.path("star.png")).unwrap());
     // a server finds them too
     let list: String = ["vae", "text_encoder", "text_encoder_2", "text_encoder_3"]
         .map(|name| format!("{name} = \"folder/{name}\""))
@@ -332,6 +340,9 @@ async fn weights_may_be_a_repository_that_is_here() {
     refused(&scumble(&desk, &fake, &with(SCHNELL_REPO)).await, 3, &[hint]);
     assert!(fake.asked().is_empty(), "nothing is fetched");
     let serve = format!("{SCHNELL}={SCHNELL_REPO}");
+    let list = succeeded(&scumble(&desk, &fake, &["models", "list", "--weights", &serve]).await);
+    let line = list.lines().find(|line| line.split_whitespace().next() == Some(SCHNELL)).unwrap();
+    assert!(line.ends_with(&format!("Needs weights: {hint}")), "{line}");
     let doctor = ["doctor", "--data-dir", "data", "--listen", "127.0.0.1:0", "--weights", &serve];
     refused(&scumble(&desk, &fake, &doctor).await, 3, &[]);
     succeeded(&scumble(&desk, &fake, &["models", "pull", SCHNELL]).await);

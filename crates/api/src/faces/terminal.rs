@@ -26,10 +26,17 @@ pub fn terminal_list(standing: &dyn Fn(&Endpoint) -> Standing) -> String {
 fn short(endpoint: &Endpoint, standing: &Standing) -> String {
     let need = match (standing.word, endpoint.family.maker()) {
         ("needs-key", Some(maker)) => maker.key_variable().to_owned(),
-        ("needs-weights", _) => endpoint.pull_command().unwrap_or_else(|| "a folder or file of weights".to_owned()),
+        ("needs-weights", _) => pull_command(endpoint, &standing.text),
         _ => return standing.label.to_owned(),
     };
     format!("{}: {need}", standing.label)
+}
+
+/// The command that fetches what an endpoint needs: the one that its advice names, where weights were named that are not here.
+fn pull_command(endpoint: &Endpoint, advice: &str) -> String {
+    let named = advice.split('`').skip(1).step_by(2).find(|quoted| quoted.starts_with("scumble models pull "));
+    let usual = || endpoint.pull_command().unwrap_or_else(|| "a folder or file of weights".to_owned());
+    named.map_or_else(usual, str::to_owned)
 }
 
 /// What an endpoint is and takes, and how it stands in this installation.
