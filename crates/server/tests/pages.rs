@@ -10,7 +10,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use scumble_api::{ENDPOINTS, ErrorAnswer, ErrorType, Field};
 use scumble_store::{Admission, Clock, Enqueued, ManualClock, NewJob, Outcome, SystemClock};
-use scumble_testkit::runner::FakeRunner;
+use scumble_testkit::runner::{FLAGGED, FakeRunner};
 use scumble_testkit::server::{ENDPOINT, Setup, TestServer};
 use serde_json::{Value, json};
 
@@ -277,6 +277,21 @@ async fn a_form_makes_a_picture_and_its_page_shows_it() {
     filled.has("<option value=\"custom\" selected>");
     filled.has("value=\"18446744073709551615\"");
     filled.has("\na &lt;b&gt;bold");
+}
+
+#[tokio::test]
+async fn a_picture_that_a_checker_flagged_says_so() {
+    let server = TestServer::new(&FakeRunner::free()).await;
+    let mut browser = Browser::new(&server);
+    let badge = "class=\"badge flagged\"";
+    for (prompt, flags) in [("a star", 0), (FLAGGED, 1)] {
+        let answer = browser.post(&format!("/models/{ENDPOINT}"), &[("prompt", prompt), ("num_images", "2")]).await;
+        let path = answer.header("location").to_owned();
+        let page =
+            until(|| async { Some(browser.get(&path).await).filter(|page| page.text.contains("state-done")) }).await;
+        assert_eq!(page.text.matches(badge).count(), flags, "the second of two, {prompt}: {}", page.text);
+        assert_eq!(browser.get("/history").await.text.matches(badge).count(), flags, "{prompt}");
+    }
 }
 
 #[tokio::test]

@@ -22,6 +22,9 @@ pub struct FakeRunner {
 /// This prompt makes the runner panic.
 pub const PANIC: &str = "panic!";
 
+/// Of the pictures of this prompt the last is flagged, as by a checker.
+pub const FLAGGED: &str = "what not everybody should see";
+
 impl FakeRunner {
     /// Never waits.
     pub fn free() -> Self {
@@ -105,7 +108,8 @@ impl Runner for FakeRunner {
         let pixels = Pixels { width, height, rgb: [200, 30, 90].repeat(width * height) };
         let picture = Picture::encode(&pixels, request.input.format).map_err(|e| RunError::Failed(e.to_string()))?;
         let pictures = vec![picture; request.input.images as usize];
-        Ok(Drawn { pictures, timings: timer.finish(), ..Drawn::default() })
+        let flags = (prompt == FLAGGED).then(|| (1..=pictures.len()).map(|number| number == pictures.len()).collect());
+        Ok(Drawn { pictures, timings: timer.finish(), flags, ..Drawn::default() })
     }
 }
 

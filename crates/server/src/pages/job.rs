@@ -185,15 +185,16 @@ pub(super) fn summary(job: &Job, base: &str) -> Value {
 /// The pictures of an outcome, as this page can show them.
 pub(super) fn pictures(outcome: &Outcome, base: &str) -> Vec<Value> {
     let images = outcome.body["images"].as_array().map_or(&[][..], Vec::as_slice);
-    let picture = |image: &Value| {
+    let picture = |(at, image): (usize, &Value)| {
         let url = own_url(image["url"].as_str()?, base)?;
         let name = url.rsplit('/').next().unwrap_or_default().to_owned();
         Some(json!({
             "url": url, "width": image["width"].as_u64(), "height": image["height"].as_u64(), "name": name,
             "content_type": image["content_type"],
+            "flagged": outcome.body["has_nsfw_concepts"][at] == true,
         }))
     };
-    images.iter().filter_map(picture).collect()
+    images.iter().enumerate().filter_map(picture).collect()
 }
 
 /// A file of ours by the path that pages reach it by; other places are not opened.
