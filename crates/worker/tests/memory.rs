@@ -11,11 +11,40 @@ use std::time::Duration;
 
 use common::until;
 use pair::{FLUX, Pair, SD35, body, draw};
+use reqwest::Method;
 use scumble_api::{Endpoint, Scope, find};
 use scumble_engine::{Pixels, Stage};
 use scumble_testkit::server::{Setup, TestServer};
 use scumble_worker::runner::{Request, RunError, Watch};
 use scumble_worker::{Models, ModelsConfig};
+use serde_json::{Value, json};
+
+/// What would end the process is refused before it is drawn, and the same model draws what fits.
+#[tokio::test]
+async fn pictures_that_cannot_fit_beside_their_model_are_refused() {
+    let pair = Pair::new();
+    let config = ModelsConfig { memory: Some(pair.memory_for_one() + 4_000_000), ..pair.config() };
+    let server = TestServer::answering(Setup::default(), Models::new(&config).unwrap()).await;
+    let small = draw(&server, FLUX, 7).await;
+    let sized = |side: u32, images: u32| {
+        let mut body = body(FLUX, 7);
+        (body["image_size"], body["num_images"]) = (json!({ "width": side, "height": side }), images.into());
+        body
+    };
+    for body in [sized(1024, 1), sized(512, 4)] {
+        let sent = server.request(Method::POST, &format!("/run/{FLUX}")).json(&body).send().await.unwrap();
+        let (status, again) = (sent.status(), sent.headers()["x-fal-needs-retry"].clone());
+        let answer: Value = sent.json().await.unwrap();
+        assert_eq!((status.as_u16(), again.to_str().unwrap()), (400, "0"), "{answer}");
+        let said = answer["detail"].as_str().unwrap();
+        for part in
+            ["of memory beside the", "models may take", "smaller pictures, or for fewer at once", "[worker] memory"]
+        {
+            assert!(said.contains(part), "{part:?} is not in {said:?}");
+        }
+        assert_eq!(draw(&server, FLUX, 7).await, small, "the worker goes on");
+    }
+}
 
 #[tokio::test]
 async fn each_device_has_a_lane_and_the_pictures_are_the_same_in_all() {

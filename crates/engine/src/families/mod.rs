@@ -70,6 +70,13 @@ pub trait Pipeline: Send + Sync {
     /// Which sizes it draws.
     fn sizes(&self) -> Sizes;
 
+    /// Bytes that a call takes beside the weights, at the least: what its pictures are made of on their way. More than a
+    /// device has would end the process, not the call.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for sizes that it does not draw.
+    fn working(&self, call: &Call) -> Result<u64>;
+
     /// The words of a prompt that the model's own vocabulary lacks: it cannot draw what it cannot read.
     ///
     /// # Errors
@@ -156,6 +163,10 @@ impl Pipeline for Told {
 
     fn sizes(&self) -> Sizes {
         self.0.sizes()
+    }
+
+    fn working(&self, call: &Call) -> Result<u64> {
+        self.0.working(call)
     }
 
     fn unknown_words(&self, prompt: &str) -> Result<Vec<String>> {

@@ -9,6 +9,7 @@ mod load;
 mod picture;
 mod reuse;
 mod texts;
+mod working;
 
 pub(crate) use canvas::{Canvas, crop_positions, pack, patch, unpack, unpatch};
 pub(crate) use decode::{decode, decode_to, preview};
@@ -19,3 +20,4 @@ pub(crate) use load::{DIFFUSERS, Held, TRANSFORMERS, instead_of_half, load, load
 pub(crate) use picture::{fitted, noised, sampled};
 pub(crate) use reuse::FirstBlock;
 pub(crate) use texts::{Bytes, Texts};
+pub(crate) use working::working;

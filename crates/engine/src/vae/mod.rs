@@ -145,13 +145,17 @@ impl Vae {
         Ok(wide.to_dtype(z.dtype())?)
     }
 
-    /// Decodes unscaled latents to a picture `[batch, 3, h · factor, w · factor]`, about −1 to 1; large ones tile by
-    /// tile.
+    /// Decodes unscaled latents to pictures `[batch, 3, h · factor, w · factor]`, about −1 to 1; large ones tile by
+    /// tile, several one after the other, so that they need no more memory than one.
     ///
     /// # Errors
     /// A device out of memory.
     pub fn decode(&self, z: &Tensor, tiling: &Tiling) -> Result<Tensor> {
-        let (_, _, height, width) = z.dims4()?;
+        let (batch, _, height, width) = z.dims4()?;
+        if batch > 1 {
+            let one = |index: usize| self.decode(&z.narrow(0, index, 1)?.contiguous()?, tiling);
+            return Ok(Tensor::cat(&(0..batch).map(one).collect::<Result<Vec<_>>>()?, 0)?);
+        }
         if tiling.applies(height, width) {
             return tiling.decode(z, &|tile| self.decode_whole(tile));
         }

@@ -160,6 +160,17 @@ impl Pipeline for FLite {
         stages::decode(&self.vae, &latents, context)
     }
 
+    fn working(&self, call: &Call) -> Result<u64> {
+        let canvas = Canvas::of(call, self.sizes(), self.vae.config())?;
+        Ok(stages::working(
+            canvas,
+            self.transformer.config().width,
+            1 + usize::from(call.is_guided()),
+            (self.dtype, &self.device),
+            &self.vae,
+        ))
+    }
+
     fn sizes(&self) -> Sizes {
         let multiple = 2 * self.vae.config().factor();
         Sizes { multiple, longest: Some(positions::SIDE * multiple) }

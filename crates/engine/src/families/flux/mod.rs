@@ -306,6 +306,11 @@ impl Pipeline for Flux {
         model.draw(encoders, canvas, call, context)
     }
 
+    fn working(&self, call: &Call) -> Result<u64> {
+        let canvas = Canvas::of(call, self.sizes(), self.vae.config())?;
+        Ok(stages::working(canvas, self.transformer.config().width(), 1, (self.dtype, &self.device), &self.vae))
+    }
+
     fn sizes(&self) -> Sizes {
         Sizes { multiple: 2 * self.vae.config().factor(), longest: None }
     }

@@ -243,6 +243,17 @@ impl Pipeline for HiDream {
         changed.as_ref().unwrap_or(self).draw(canvas, call, context)
     }
 
+    fn working(&self, call: &Call) -> Result<u64> {
+        let canvas = self.canvas(call)?;
+        Ok(stages::working(
+            canvas,
+            self.transformer.config().width(),
+            1 + usize::from(call.is_guided()),
+            (self.dtype, &self.device),
+            &self.vae,
+        ))
+    }
+
     fn sizes(&self) -> Sizes {
         let multiple = 2 * self.vae.config().factor();
         // of one row of cells

@@ -213,6 +213,11 @@ impl Pipeline for OmniGen2 {
         stages::decode_to(&self.vae, &latents, Some(measures.result), context)
     }
 
+    fn working(&self, call: &Call) -> Result<u64> {
+        let canvas = Measures::of(call, self.sizes().multiple, self.vae.config())?.canvas;
+        Ok(stages::working(canvas, self.transformer.config().width, 1, (self.dtype, &self.device), &self.vae))
+    }
+
     /// Of what is drawn; results have the size that is asked for.
     fn sizes(&self) -> Sizes {
         Sizes { multiple: 2 * self.vae.config().factor(), longest: None }

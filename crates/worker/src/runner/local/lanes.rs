@@ -40,12 +40,14 @@ impl Lanes {
         let devices = devices.collect::<Result<Vec<_>, _>>()?;
         let processors = devices.iter().filter(|device| device.is_cpu()).count() as u64;
         let lane = |(name, device): (&String, Device)| {
-            let budget = match device.is_cpu() {
-                true => memory::for_weights(memory).map(|bytes| bytes / processors.max(1)),
+            let (budget, whole) = match device.is_cpu() {
+                true => (memory::for_weights(memory), memory.or_else(memory::total)),
                 // what a card has is not asked yet
-                false => memory.map(memory::share),
+                false => (memory.map(memory::share), memory),
             };
-            Lane { name: name.clone(), device, residency: Residency::new(budget) }
+            let sharing = if device.is_cpu() { processors.max(1) } else { 1 };
+            let [budget, whole] = [budget, whole].map(|bytes| bytes.map(|bytes| bytes / sharing));
+            Lane { name: name.clone(), device, residency: Residency::new(budget, whole) }
         };
         let lanes: Vec<Lane> = names.iter().zip(devices).map(lane).collect();
         let jobs = Mutex::new(vec![0; lanes.len()]);
@@ -54,8 +56,8 @@ impl Lanes {
 
     /// One, for a single job.
     pub(super) fn one(device: Device) -> Self {
-        let budget = if device.is_cpu() { memory::for_weights(None) } else { None };
-        let lane = Lane { name: String::new(), device, residency: Residency::new(budget) };
+        let (budget, whole) = if device.is_cpu() { (memory::for_weights(None), memory::total()) } else { (None, None) };
+        let lane = Lane { name: String::new(), device, residency: Residency::new(budget, whole) };
         Self { lanes: vec![lane], jobs: Mutex::new(vec![0]) }
     }
 

@@ -101,9 +101,10 @@ impl Local {
             watch.warn(&said);
         }
         remarks::unknown_words(request, &pipeline.unknown_words(&request.input.prompt)?, watch);
+        let work = lane.residency.work(&model, pipeline.working(&call)?, watch)?;
         let pixels = pipeline.generate(&call, &Context { observer: &observer, trace })?;
         // nobody holds one thing while waiting for the room of another
-        drop(model);
+        drop((work, model));
         let mut pixels = paste::finished(pixels, request, &call);
         let (mut timings, mut flags) = (observer.timer.finish(), None);
         if let Some(safety) = safety {

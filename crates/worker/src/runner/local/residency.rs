@@ -79,6 +79,8 @@ pub(crate) struct Residency {
 struct Shared {
     /// What weights may take; no limit where nobody knows how much memory there is.
     budget: Option<u64>,
+    /// What they may take together with what is computed with them.
+    whole: Option<u64>,
     models: Mutex<Models>,
     /// Told when a model has come, or one was let go.
     changed: Condvar,
@@ -91,6 +93,8 @@ struct Models {
     uses: u64,
     /// Jobs for whose models there is no room yet. Nobody who comes later gets a model before them.
     short: usize,
+    /// What jobs compute with now, in bytes.
+    working: u64,
 }
 
 struct Model {
@@ -142,7 +146,20 @@ impl Loaded {
 /// A loaded model in use: it stays at least as long as this.
 pub(super) struct InUse {
     loaded: Loaded,
-    _user: User,
+    user: User,
+}
+
+/// What a job computes with, counted as long as this lives.
+pub(super) struct Work {
+    shared: Arc<Shared>,
+    bytes: u64,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.shared.models().working -= self.bytes;
+        self.shared.changed.notify_all();
+    }
 }
 
 impl InUse {
@@ -202,9 +219,9 @@ struct InLine;
 const GLANCE: Duration = Duration::from_millis(50);
 
 impl Residency {
-    /// Nothing yet.
-    pub(crate) fn new(budget: Option<u64>) -> Self {
-        Self { shared: Arc::new(Shared { budget, models: Mutex::default(), changed: Condvar::new() }) }
+    /// Nothing yet; with what weights may take, and what they may take together with what is computed with them.
+    pub(crate) fn new(budget: Option<u64>, whole: Option<u64>) -> Self {
+        Self { shared: Arc::new(Shared { budget, whole, models: Mutex::default(), changed: Condvar::new() }) }
     }
 
     /// What weights may take.
@@ -259,7 +276,42 @@ impl Residency {
             }
         };
         user.draw();
-        Ok(InUse { loaded, _user: user })
+        Ok(InUse { loaded, user })
+    }
+
+    /// Room for what a job computes with its model, until that is dropped. Models that nobody uses go for it; so do the job's
+    /// own encoders, which come back for its texts alone. What others compute with is waited for.
+    ///
+    /// # Errors
+    /// [`RunError::Unavailable`] where there could never be so much beside its model; [`RunError::Passing`] where models have
+    /// it whose jobs wait too, who would wait for each other; whoever waits has cancelled.
+    pub(super) fn work(&self, model: &InUse, bytes: u64, watch: &dyn Watch) -> Result<Work, RunError> {
+        let (shared, key) = (self.shared.clone(), &model.user.key);
+        let Some(whole) = shared.whole else { return Ok(Work { shared, bytes: 0 }) };
+        let mut models = shared.models();
+        loop {
+            let own = models.by_key.get_mut(key).ok_or_else(vanished)?;
+            if own.bytes + bytes > whole {
+                own.let_encoders_go();
+            }
+            if own.bytes + bytes > whole {
+                return Err(too_large(bytes, own.bytes, whole));
+            }
+            let free = whole - models.working.min(whole);
+            if let Some(gone) = models.make_room(Some(free), bytes, key) {
+                models.working += bytes;
+                drop(models);
+                drop(gone);
+                return Ok(Work { shared, bytes });
+            }
+            if models.working == 0 {
+                return Err(RunError::busy());
+            }
+            models = shared.wait(models);
+            if watch.cancelled() {
+                return Err(RunError::Cancelled);
+            }
+        }
     }
 
     /// The model of one who waits, loaded and given room where it needs that.
@@ -327,6 +379,15 @@ impl Residency {
             _ => Ok(plan),
         }
     }
+}
+
+/// What a job is refused with that needs more than there is.
+fn too_large(bytes: u64, model: u64, whole: u64) -> RunError {
+    let [bytes, model, whole] = [bytes, model, whole].map(gigabytes);
+    RunError::Unavailable(format!(
+        "Pictures of this size take at least {bytes} of memory beside the {model} of the model, and models may take {whole} \
+         here. Ask for smaller pictures, or for fewer at once; or give the worker more ([worker] memory)"
+    ))
 }
 
 fn vanished() -> RunError {
@@ -602,6 +663,10 @@ mod tests {
             Sizes { multiple: 16, longest: None }
         }
 
+        fn working(&self, _: &Call) -> scumble_engine::Result<u64> {
+            Ok(0)
+        }
+
         fn unknown_words(&self, _: &str) -> scumble_engine::Result<Vec<String>> {
             Ok(Vec::new())
         }
@@ -644,7 +709,7 @@ mod tests {
     impl Desk {
         fn new() -> Self {
             let (alive, loads, waits) = (Arc::default(), Arc::default(), AtomicUsize::new(0));
-            Self { residency: Residency::new(Some(100)), alive, loads, waits }
+            Self { residency: Residency::new(Some(100), Some(120)), alive, loads, waits }
         }
 
         fn ask(
@@ -795,6 +860,47 @@ mod tests {
             Ok::<_, RunError>(())
         })?;
         assert_eq!(desk.residency.shared.models().short, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_computed_has_room_beside_the_models_or_is_refused() -> Result<(), RunError> {
+        let desk = Desk::new();
+        let job = Job::default();
+        let work = |model: &InUse, bytes| desk.residency.work(model, bytes, &job);
+        let first = desk.get("a", 40)?;
+        drop(desk.get("b", 40)?);
+        let small = work(&first, 30)?;
+        assert_eq!(desk.counts(), (2, 2, 80), "both models and 30 are 110");
+        let more = work(&first, 20)?;
+        assert_eq!(desk.counts(), (2, 2, 60), "the encoders of the one that nobody uses went");
+        let most = work(&first, 30)?;
+        assert_eq!(desk.counts(), (2, 1, 40), "all of it went");
+        let gone = Job { cancelled: AtomicBool::new(true) };
+        assert!(matches!(desk.residency.work(&first, 1, &gone), Err(RunError::Cancelled)));
+        scope(|scope| {
+            let waits = scope.spawn(|| work(&first, 1).map(drop));
+            drop((small, more, most));
+            waits.join().unwrap_or_else(|_| panic!("it waited in vain"))
+        })?;
+        // its own encoders go last, and only then it is too much
+        drop(work(&first, 100)?);
+        assert_eq!(desk.counts().2, 20);
+        let never = work(&first, 101).err().ok_or_else(vanished)?;
+        assert!(matches!(never, RunError::Unavailable(_)) && never.fault().is_none(), "{never}");
+        let said = never.to_string();
+        assert!(said.contains("at least 101 B of memory beside the 20 B of the model"), "{said}");
+        assert!(said.contains("models may take 120 B here. Ask for smaller pictures"), "{said}");
+        drop(first);
+        let again = desk.get("a", 40)?;
+        assert_eq!(desk.counts(), (2, 1, 40), "they are counted again for the next job");
+        // two models in use, and nobody computes: who waited would wait for ever
+        let other = desk.get("c", 60)?;
+        let busy = work(&again, 50).err().ok_or_else(vanished)?;
+        assert!(matches!(busy, RunError::Passing { .. }) && busy.fault().is_some(), "{busy}");
+        drop(other);
+        drop(work(&again, 80)?);
+        assert_eq!(desk.residency.shared.models().working, 0);
         Ok(())
     }
 
