@@ -3,7 +3,6 @@
 use rayon::prelude::*;
 
 use crate::GRAIN;
-use crate::element::Element;
 use crate::math::{erfc, exp, sigmoid};
 use crate::multiversion::multiversion;
 
@@ -24,39 +23,12 @@ pub enum Activation {
 ///
 /// # Panics
 /// Where the slices differ in length.
-pub fn activate<T: Element>(kind: Activation, input: &[T], output: &mut [T]) {
+pub fn activate(kind: Activation, input: &[f32], output: &mut [f32]) {
     assert_eq!(input.len(), output.len());
-    each_chunk(input, output, |values| activate_chunk(kind, values));
-}
-
-/// `output = gelu_tanh(gate) · value`, the gated feed-forward of T5 v1.1.
-///
-/// # Panics
-/// Where the slices differ in length.
-pub fn gate_gelu_tanh<T: Element>(gate: &[T], value: &[T], output: &mut [T]) {
-    assert!(gate.len() == value.len() && gate.len() == output.len());
-    output.par_chunks_mut(GRAIN).zip(gate.par_chunks(GRAIN).zip(value.par_chunks(GRAIN))).for_each(|(o, (g, v))| {
-        let (mut a, mut b) = (vec![0f32; g.len()], vec![0f32; g.len()]);
-        T::load(g, &mut a);
-        T::load(v, &mut b);
-        activate_chunk(Activation::GeluTanh, &mut a);
-        for (a, b) in a.iter_mut().zip(&b) {
-            *a *= b;
-        }
-        T::store(&a, o);
+    output.par_chunks_mut(GRAIN).zip(input.par_chunks(GRAIN)).for_each(|(o, i)| {
+        o.copy_from_slice(i);
+        activate_chunk(kind, o);
     });
-}
-
-fn each_chunk<T: Element>(input: &[T], output: &mut [T], apply: impl Fn(&mut [f32]) + Sync) {
-    output.par_chunks_mut(GRAIN).zip(input.par_chunks(GRAIN)).for_each_init(
-        || vec![0f32; GRAIN],
-        |scratch, (o, i)| {
-            let values = &mut scratch[..i.len()];
-            T::load(i, values);
-            apply(values);
-            T::store(values, o);
-        },
-    );
 }
 
 multiversion! {
@@ -82,7 +54,6 @@ multiversion! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use half::bf16;
 
     /// 2/√π e^(−x²) Σ 2ⁿ x²ⁿ⁺¹ / (2n+1)!!: no term cancels another.
     fn erf(x: f64) -> f64 {
@@ -119,18 +90,6 @@ mod tests {
                 let expected = oracle(kind, f64::from(*x));
                 assert!((f64::from(*y) - expected).abs() <= 3e-7 * (1.0 + expected.abs()), "{kind:?}({x}) = {y}");
             }
-        }
-    }
-
-    #[test]
-    fn a_gate_multiplies_and_reduced_types_round_once() {
-        let gate: Vec<bf16> = (0..100).map(|i| bf16::from_f32(i as f32 / 25.0 - 2.0)).collect();
-        let value: Vec<bf16> = (0..100).map(|i| bf16::from_f32(3.0 - i as f32 / 20.0)).collect();
-        let mut output = vec![bf16::ZERO; 100];
-        gate_gelu_tanh(&gate, &value, &mut output);
-        for i in 0..100 {
-            let exact = oracle(Activation::GeluTanh, gate[i].to_f64()) * value[i].to_f64();
-            assert!((output[i].to_f64() - exact).abs() <= exact.abs() / 250.0 + 1e-6);
         }
     }
 }

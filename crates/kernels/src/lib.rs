@@ -3,24 +3,30 @@
 //!
 //! Safe functions over slices; nothing of diffusion and no tensor type in here. Every kernel is plain Rust that the
 //! compiler vectorises; `multiversion!` compiles it for AVX-512 and AVX2 too and picks at run
-//! time. There is no fused multiply-add and sums have a fixed shape, so each level gives the same bits as the portable
-//! one. Reduced types are computed in float32 and rounded once.
+//! time, or, where registers are planned by hand, it is written over vectors of one instruction set ([`Level`]). Sums have
+//! a fixed shape that no number of threads changes, so a machine repeats itself bit for bit; another machine may round
+//! differently. Each kernel is within a stated distance of a float64 oracle.
 
 mod activation;
+mod attention;
 mod conv;
-mod element;
+mod level;
 mod math;
 mod multiversion;
 mod norm;
+mod product;
 mod rotate;
-mod softmax;
+mod scratch;
+mod shared;
+mod simd;
 
-pub use activation::{Activation, activate, gate_gelu_tanh};
+pub use activation::{Activation, activate};
+pub use attention::{Attention, Bias, Heads};
 pub use conv::{Conv, ConvKind};
-pub use element::Element;
+pub use level::{Level, level};
 pub use norm::{GroupNorm, group_norm, layer_norm, rms_norm};
+pub use product::{Finish, Plain, Residual, Rows, product};
 pub use rotate::rotate_pairs;
-pub use softmax::softmax_rows;
 
 /// Work below this many elements is not worth handing to another thread.
 const GRAIN: usize = 1 << 14;

@@ -70,21 +70,6 @@ pub(crate) fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     total
 }
 
-/// Largest value; −∞ for none. NaN is passed over.
-#[inline(always)]
-pub(crate) fn max(values: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let chunks = values.chunks_exact(16);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, v) in lanes.iter_mut().zip(chunk) {
-            *lane = if *v > *lane { *v } else { *lane };
-        }
-    }
-    let largest = |a: f32, b: &f32| if *b > a { *b } else { a };
-    rest.iter().fold(lanes.iter().fold(f32::NEG_INFINITY, largest), largest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

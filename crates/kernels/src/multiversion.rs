@@ -2,8 +2,7 @@
 
 /// Wraps a function so that its body is also compiled with AVX-512 and AVX2 enabled, and dispatches at run time.
 ///
-/// The body is ordinary safe code; the attribute only lets the compiler use wider registers for the same operations in
-/// the same order, so results do not depend on the machine.
+/// The body is ordinary safe code; the attribute only lets the compiler use wider registers for the same operations.
 macro_rules! multiversion {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
@@ -14,18 +13,17 @@ macro_rules! multiversion {
 
             #[cfg(all(target_arch = "x86_64", not(miri)))]
             {
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
                 fn avx512($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
-                #[target_feature(enable = "avx2")]
+                #[target_feature(enable = "avx2,fma")]
                 fn avx2($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
 
-                if $crate::multiversion::has_avx512() {
-                    // SAFETY: exactly the features that `avx512` enables were detected by `has_avx512`.
-                    return unsafe { avx512($($arg),*) };
-                }
-                if is_x86_feature_detected!("avx2") {
-                    // SAFETY: exactly the feature that `avx2` enables was detected above.
-                    return unsafe { avx2($($arg),*) };
+                match $crate::level::level() {
+                    // SAFETY: `level` is at most what was detected, and these are exactly the features of that level.
+                    $crate::level::Level::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    $crate::level::Level::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::level::Level::Portable => {}
                 }
             }
             body($($arg),*)
@@ -34,17 +32,3 @@ macro_rules! multiversion {
 }
 
 pub(crate) use multiversion;
-
-/// Whether the widest version will run, whose registers hold more: for the shape of a kernel's tiles, never for the
-/// order of its sums.
-pub(crate) fn has_avx512() -> bool {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    {
-        is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    false
-}

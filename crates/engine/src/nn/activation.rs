@@ -1,9 +1,9 @@
 //! Activations.
 
 use candle_core::{D, DType, Tensor};
-use scumble_kernels::{Activation, Element, activate};
+use scumble_kernels::{Activation, activate};
 
-use super::kernel::{Map, map, runs_here};
+use super::kernel::{each_row, runs_here};
 use crate::error::Result;
 
 /// x · σ(x).
@@ -36,9 +36,13 @@ pub fn gate_silu(gate: &Tensor, value: &Tensor) -> Result<Tensor> {
     Ok((silu(gate)? * value)?)
 }
 
-fn apply(x: &Tensor, kind: Activation) -> Result<Tensor> {
+/// Applies an activation to each number.
+///
+/// # Errors
+/// A device out of memory.
+pub(super) fn apply(x: &Tensor, kind: Activation) -> Result<Tensor> {
     if runs_here(x) {
-        return Ok(map(x, kind)?);
+        return Ok(each_row(x, |input, _, output| activate(kind, input, output))?);
     }
     plain(x, kind)
 }
@@ -55,14 +59,6 @@ fn plain(x: &Tensor, kind: Activation) -> Result<Tensor> {
     };
     debug_assert_eq!(y.dim(D::Minus1).ok(), x.dim(D::Minus1).ok());
     Ok(y.to_dtype(x.dtype())?)
-}
-
-impl Map for Activation {
-    const NAME: &'static str = "activation";
-
-    fn run<T: Element>(&self, input: &[T], output: &mut [T]) {
-        activate(*self, input, output);
-    }
 }
 
 #[cfg(test)]

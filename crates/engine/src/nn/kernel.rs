@@ -1,77 +1,79 @@
 //! The bridge from candle tensors to slices.
 
-use candle_core::{CpuStorage, CustomOp1, DType, InplaceOp1, Layout, Shape, Tensor};
-use scumble_kernels::Element;
+use std::ops::{Deref, Range};
+use std::sync::RwLockReadGuard;
 
-/// A kernel that reads one run of numbers and writes another of the same length.
-pub(super) trait Map: Send + Sync {
-    /// Name in candle's errors.
-    const NAME: &'static str;
-    fn run<T: Element>(&self, input: &[T], output: &mut [T]);
-}
+use candle_core::{CpuStorage, DType, Storage, Tensor};
 
 /// Whether kernels can take this tensor; elsewhere the plain form runs.
 pub(super) fn runs_here(x: &Tensor) -> bool {
     x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::BF16 | DType::F16)
 }
 
-/// Applies a kernel to the contiguous form of a tensor.
-pub(super) fn map<K: Map>(x: &Tensor, kernel: K) -> candle_core::Result<Tensor> {
-    x.contiguous()?.apply_op1_no_bwd(&Mapped(kernel))
+/// The numbers of a tensor in float32, in order, while it is borrowed.
+pub(super) struct Numbers<'a> {
+    storage: RwLockReadGuard<'a, Storage>,
+    range: Range<usize>,
 }
 
-/// A small tensor's numbers, for weights that kernels take as float32.
+impl<'a> Numbers<'a> {
+    /// Of a float32 tensor on the CPU whose numbers lie in order.
+    pub(super) fn of(x: &'a Tensor) -> candle_core::Result<Self> {
+        let (storage, layout) = x.storage_and_layout();
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            candle_core::bail!("kernels take contiguous tensors")
+        };
+        if !matches!(&*storage, Storage::Cpu(CpuStorage::F32(values)) if values.len() >= end) {
+            candle_core::bail!("kernels take float32 on the CPU")
+        }
+        Ok(Self { storage, range: start..end })
+    }
+
+    /// From the first number of a float32 tensor on the CPU to the end of its storage, with strides as they are.
+    pub(super) fn strided(x: &'a Tensor) -> candle_core::Result<Self> {
+        let (storage, layout) = x.storage_and_layout();
+        let Storage::Cpu(CpuStorage::F32(values)) = &*storage else {
+            candle_core::bail!("kernels take float32 on the CPU")
+        };
+        let range = layout.start_offset()..values.len();
+        Ok(Self { storage, range })
+    }
+}
+
+impl Deref for Numbers<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &*self.storage {
+            Storage::Cpu(CpuStorage::F32(values)) => &values[self.range.clone()],
+            // refused when this was made
+            _ => &[],
+        }
+    }
+}
+
+/// A tensor as float32, its numbers in order.
+pub(super) fn in_order(x: &Tensor) -> candle_core::Result<Tensor> {
+    x.to_dtype(DType::F32)?.contiguous()
+}
+
+/// Applies a kernel that reads rows, the last dimension, and writes as many. The kernel is told how many neighbouring rows
+/// belong to one token: heads may lie side by side in memory or one after the other, and stay as they are.
+pub(super) fn each_row(x: &Tensor, run: impl FnOnce(&[f32], usize, &mut [f32])) -> candle_core::Result<Tensor> {
+    let dtype = x.dtype();
+    let (dense, heads) = match x.rank() {
+        4 if !x.is_contiguous() && x.transpose(1, 2)?.is_contiguous() => (x.transpose(1, 2)?, x.dim(1)?),
+        _ => (x.clone(), 1),
+    };
+    let dense = in_order(&dense)?;
+    let mut output = vec![0f32; dense.elem_count()];
+    run(&Numbers::of(&dense)?, heads, &mut output);
+    let y = Tensor::from_vec(output, dense.shape(), dense.device())?.to_dtype(dtype)?;
+    if heads == 1 { Ok(y) } else { y.transpose(1, 2) }
+}
+
+/// A small tensor's numbers, for tests.
+#[cfg(test)]
 pub(super) fn numbers(x: &Tensor) -> candle_core::Result<Vec<f32>> {
     x.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
-}
-
-struct Mapped<K>(K);
-
-impl<K: Map> CustomOp1 for Mapped<K> {
-    fn name(&self) -> &'static str {
-        K::NAME
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        fn run<K: Map, T: Element>(kernel: &K, values: &[T], layout: &Layout) -> candle_core::Result<Vec<T>> {
-            let (start, end) = contiguous::<K>(layout)?;
-            let mut output = vec![T::default(); end - start];
-            kernel.run(&values[start..end], &mut output);
-            Ok(output)
-        }
-        let out = match storage {
-            CpuStorage::F32(v) => CpuStorage::F32(run(&self.0, v, layout)?),
-            CpuStorage::BF16(v) => CpuStorage::BF16(run(&self.0, v, layout)?),
-            CpuStorage::F16(v) => CpuStorage::F16(run(&self.0, v, layout)?),
-            _ => candle_core::bail!("{} takes floats", K::NAME),
-        };
-        Ok((out, layout.shape().clone()))
-    }
-}
-
-fn contiguous<K: Map>(layout: &Layout) -> candle_core::Result<(usize, usize)> {
-    match layout.contiguous_offsets() {
-        Some(range) => Ok(range),
-        None => candle_core::bail!("{} takes contiguous tensors", K::NAME),
-    }
-}
-
-/// Softmax of every row in place: attention scores are large and needed once.
-pub(super) struct SoftmaxInPlace {
-    pub(super) scale: f32,
-}
-
-impl InplaceOp1 for SoftmaxInPlace {
-    fn name(&self) -> &'static str {
-        "softmax"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
-        let (CpuStorage::F32(values), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
-            candle_core::bail!("softmax takes contiguous float32");
-        };
-        let row = layout.dims().last().copied().unwrap_or(1);
-        scumble_kernels::softmax_rows(&mut values[start..end], row, self.scale);
-        Ok(())
-    }
 }

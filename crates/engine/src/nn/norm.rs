@@ -1,10 +1,9 @@
 //! Normalisations.
 
 use candle_core::{D, DType, Tensor};
-use scumble_kernels::Element;
 
 use super::activation::silu;
-use super::kernel::{Map, map, numbers, runs_here};
+use super::kernel::{Numbers, each_row, in_order, runs_here};
 use crate::error::Result;
 use crate::weights::Weights;
 
@@ -51,8 +50,10 @@ pub fn modulated_norm(x: &Tensor, shift: &Tensor, scale: &Tensor, eps: f64) -> R
 /// A device out of memory.
 pub fn standardised(x: &Tensor, eps: f64) -> Result<Tensor> {
     if runs_here(x) {
-        let (gain, offset) = (Vec::new(), Vec::new());
-        return Ok(map(x, LayerNormRows { row: x.dim(D::Minus1)?, eps: eps as f32, gain, offset })?);
+        let row = x.dim(D::Minus1)?;
+        return Ok(each_row(x, |input, _, output| {
+            scumble_kernels::layer_norm(input, row, eps as f32, &[], &[], output);
+        })?);
     }
     Ok(plain_standardised(x, eps)?.to_dtype(x.dtype())?)
 }
@@ -60,9 +61,12 @@ pub fn standardised(x: &Tensor, eps: f64) -> Result<Tensor> {
 /// `gain` and `offset` are `[width]`, or `[batch, width]` for an `x` of `[batch, tokens, width]`.
 fn layer_norm(x: &Tensor, gain: &Tensor, offset: &Tensor, eps: f64) -> Result<Tensor> {
     if runs_here(x) {
-        let kernel =
-            LayerNormRows { row: x.dim(D::Minus1)?, eps: eps as f32, gain: numbers(gain)?, offset: numbers(offset)? };
-        return Ok(map(x, kernel)?);
+        let row = x.dim(D::Minus1)?;
+        let (gain, offset) = (in_order(gain)?, in_order(offset)?);
+        let (gain, offset) = (Numbers::of(&gain)?, Numbers::of(&offset)?);
+        return Ok(each_row(x, |input, _, output| {
+            scumble_kernels::layer_norm(input, row, eps as f32, &gain, &offset, output);
+        })?);
     }
     plain_layer_norm(x, gain, offset, eps)
 }
@@ -83,21 +87,6 @@ fn plain_layer_norm(x: &Tensor, gain: &Tensor, offset: &Tensor, eps: f64) -> Res
     };
     let y = y.broadcast_mul(&per_batch(gain)?)?.broadcast_add(&per_batch(offset)?)?;
     Ok(y.to_dtype(x.dtype())?)
-}
-
-struct LayerNormRows {
-    row: usize,
-    eps: f32,
-    gain: Vec<f32>,
-    offset: Vec<f32>,
-}
-
-impl Map for LayerNormRows {
-    const NAME: &'static str = "layer-norm";
-
-    fn run<T: Element>(&self, input: &[T], output: &mut [T]) {
-        scumble_kernels::layer_norm(input, self.row, self.eps, &self.gain, &self.offset, output);
-    }
 }
 
 /// RMS norm with weight over the last dimension.
@@ -122,7 +111,11 @@ impl RmsNorm {
     /// Shapes that do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if runs_here(x) {
-            return Ok(map(x, RmsNormRows { eps: self.eps as f32, gain: numbers(&self.gain)? })?);
+            let gain = in_order(&self.gain)?;
+            let gain = Numbers::of(&gain)?;
+            return Ok(each_row(x, |input, _, output| {
+                scumble_kernels::rms_norm(input, self.eps as f32, &gain, output);
+            })?);
         }
         self.plain(x)
     }
@@ -139,7 +132,8 @@ impl RmsNorm {
 /// A device out of memory.
 pub fn unit_rms(x: &Tensor, eps: f64) -> Result<Tensor> {
     if runs_here(x) {
-        return Ok(map(x, RmsNormRows { eps: eps as f32, gain: vec![1.0; x.dim(D::Minus1)?] })?);
+        let gain = vec![1.0; x.dim(D::Minus1)?];
+        return Ok(each_row(x, |input, _, output| scumble_kernels::rms_norm(input, eps as f32, &gain, output))?);
     }
     Ok(plain_unit_rms(x, eps)?.to_dtype(x.dtype())?)
 }
@@ -149,19 +143,6 @@ fn plain_unit_rms(x: &Tensor, eps: f64) -> Result<Tensor> {
     let wide = x.to_dtype(DType::F32)?;
     let mean_square = wide.sqr()?.mean_keepdim(D::Minus1)?;
     Ok(wide.broadcast_div(&(mean_square + eps)?.sqrt()?)?)
-}
-
-struct RmsNormRows {
-    eps: f32,
-    gain: Vec<f32>,
-}
-
-impl Map for RmsNormRows {
-    const NAME: &'static str = "rms-norm";
-
-    fn run<T: Element>(&self, input: &[T], output: &mut [T]) {
-        scumble_kernels::rms_norm(input, self.eps, &self.gain, output);
-    }
 }
 
 /// Group norm with weight and bias over `[batch, channels, height, width]`.
@@ -201,16 +182,17 @@ impl GroupNorm {
     fn apply(&self, x: &Tensor, then_silu: bool) -> Result<Tensor> {
         if runs_here(x) {
             let (_, channels, height, width) = x.dims4()?;
-            let kernel = GroupNormPlanes {
+            let (gain, offset) = (in_order(&self.gain)?, in_order(&self.offset)?);
+            let shape = scumble_kernels::GroupNorm {
                 channels,
                 area: height * width,
                 groups: self.groups,
                 eps: self.eps as f32,
-                gain: numbers(&self.gain)?,
-                offset: numbers(&self.offset)?,
+                gain: &Numbers::of(&gain)?,
+                offset: &Numbers::of(&offset)?,
                 silu: then_silu,
             };
-            return Ok(map(x, kernel)?);
+            return Ok(each_row(x, |input, _, output| scumble_kernels::group_norm(&shape, input, output))?);
         }
         let y = self.plain(x)?;
         if then_silu { silu(&y) } else { Ok(y) }
@@ -228,36 +210,10 @@ impl GroupNorm {
     }
 }
 
-struct GroupNormPlanes {
-    channels: usize,
-    area: usize,
-    groups: usize,
-    eps: f32,
-    gain: Vec<f32>,
-    offset: Vec<f32>,
-    silu: bool,
-}
-
-impl Map for GroupNormPlanes {
-    const NAME: &'static str = "group-norm";
-
-    fn run<T: Element>(&self, input: &[T], output: &mut [T]) {
-        let shape = scumble_kernels::GroupNorm {
-            channels: self.channels,
-            area: self.area,
-            groups: self.groups,
-            eps: self.eps,
-            gain: &self.gain,
-            offset: &self.offset,
-            silu: self.silu,
-        };
-        scumble_kernels::group_norm(&shape, input, output);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::kernel::numbers;
     use crate::rng::Generator;
 
     fn close(a: &Tensor, b: &Tensor) -> Result<()> {

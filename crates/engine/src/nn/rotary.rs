@@ -1,9 +1,8 @@
 //! Rotary position embedding.
 
 use candle_core::{DType, Device, Tensor};
-use scumble_kernels::Element;
 
-use super::kernel::{Map, map, numbers, runs_here};
+use super::kernel::{Numbers, each_row, runs_here};
 use crate::error::Result;
 
 /// The angles of a sequence: `cos` and `sin`, each `[tokens, width / 2]`, float32.
@@ -70,8 +69,10 @@ impl Rotary {
     /// Shapes that do not fit.
     pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
         if runs_here(x) {
-            let kernel = Pairs { row: x.dim(3)?, cos: numbers(&self.cos)?, sin: numbers(&self.sin)? };
-            return Ok(map(x, kernel)?);
+            let (row, cos, sin) = (x.dim(3)?, Numbers::of(&self.cos)?, Numbers::of(&self.sin)?);
+            return Ok(each_row(x, |input, heads, output| {
+                scumble_kernels::rotate_pairs(input, row, heads, &cos, &sin, output);
+            })?);
         }
         self.plain(x)
     }
@@ -87,23 +88,10 @@ impl Rotary {
     }
 }
 
-struct Pairs {
-    row: usize,
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-}
-
-impl Map for Pairs {
-    const NAME: &'static str = "rotary";
-
-    fn run<T: Element>(&self, input: &[T], output: &mut [T]) {
-        scumble_kernels::rotate_pairs(input, self.row, &self.cos, &self.sin, output);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::kernel::numbers;
     use crate::rng::Generator;
 
     #[test]
@@ -113,6 +101,8 @@ mod tests {
         let x = Generator::new(1).noise(&[2, 3, 6, 16])?;
         let (a, b) = (numbers(&rotary.apply(&x)?)?, numbers(&rotary.plain(&x)?)?);
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6));
+        let side_by_side = x.transpose(1, 2)?.contiguous()?.transpose(1, 2)?;
+        assert_eq!(numbers(&rotary.apply(&side_by_side)?)?, a, "where heads lie changes nothing");
         Ok(())
     }
 }

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::fs::{File, Metadata};
 use std::io::{Error as IoError, ErrorKind, Read, Result as IoResult, Seek, SeekFrom};
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 
@@ -31,7 +31,7 @@ impl Look for [u8] {
 /// A file's contents: mapped, part of the program, or read when they are asked for.
 pub(crate) enum Bytes {
     /// An owner's file, which only the owner changes.
-    Mapped(memmap2::Mmap),
+    Mapped(Arc<memmap2::Mmap>),
     /// Linked into the program.
     Static(&'static [u8]),
     /// Anybody's file: when somebody cuts it short, reading fails, where a map would end the process.
@@ -54,7 +54,7 @@ impl Bytes {
         // SAFETY: the map is read-only and private to this value. A file that another process cuts short while it is
         // mapped would fault on access; like every program that maps weights, we ask owners not to do that.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(unreadable)?;
-        Ok(Self::Mapped(map))
+        Ok(Self::Mapped(Arc::new(map)))
     }
 
     /// Opens a file whose parts are read when they are asked for.
@@ -91,6 +91,55 @@ impl Bytes {
             Self::Mapped(map) => Ok(Cow::Borrowed(&map[range])),
             Self::Static(bytes) => Ok(Cow::Borrowed(&bytes[range])),
             Self::Read(file) => file.get(&range).map(Cow::Owned),
+        }
+    }
+}
+
+impl Bytes {
+    /// Some of them, to be kept: where they are if they can stay there, else as a copy.
+    ///
+    /// # Errors
+    /// As [`Bytes::get`].
+    pub(super) fn keep(&self, range: Range<usize>) -> IoResult<Kept> {
+        let found = self.get(range.clone())?;
+        Ok(match (self, found) {
+            (Self::Mapped(map), _) => Kept::Mapped(map.clone(), range),
+            (Self::Static(bytes), _) => Kept::Static(&bytes[range]),
+            (_, found) => Kept::Own(Arc::from(&*found)),
+        })
+    }
+}
+
+/// Bytes that somebody holds.
+#[derive(Clone, Debug)]
+pub(super) enum Kept {
+    /// In the map of their file, which stays as long as they are held.
+    Mapped(Arc<memmap2::Mmap>, Range<usize>),
+    /// In the program.
+    Static(&'static [u8]),
+    /// In memory of their own.
+    Own(Arc<[u8]>),
+}
+
+impl Kept {
+    /// Brings them into memory, where they are not yet; a file's map is read from the disk when it is touched first.
+    pub(super) fn touch(&self) {
+        const PAGE: usize = 4096;
+        if let Self::Mapped(..) = self {
+            let sum = self.iter().step_by(PAGE).fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+            std::hint::black_box(sum);
+        }
+    }
+}
+
+impl Deref for Kept {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map, range) => &map[range.clone()],
+            Self::Static(bytes) => bytes,
+            Self::Own(bytes) => bytes,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::io::Error as IoError;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::bytes::Bytes;
+use super::bytes::{Bytes, Kept};
 use super::encoding::Encoding;
 use super::header::{self, LONGEST_OWN_HEADER, Limits};
 use super::{gguf, torch};
@@ -120,6 +120,16 @@ impl Container {
         self.bytes.get(start..end).map_err(|e| unreadable(e.to_string()))
     }
 
+    /// The same, to be kept.
+    pub(super) fn keep(&self, entry: &Entry, range: Range<usize>) -> Result<Kept> {
+        let (start, end) = (entry.range.start + range.start, entry.range.start + range.end);
+        let unreadable = |reason: String| Error::Unreadable { path: self.path.clone(), reason };
+        if end > entry.range.end {
+            return Err(unreadable("it is too short".into()));
+        }
+        self.bytes.keep(start..end).map_err(|e| unreadable(e.to_string()))
+    }
+
     /// All bytes of a tensor, where they are few.
     pub(super) fn small(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         let entry = self.tensors.get(name).filter(|entry| entry.range.len() <= 1 << 16)?;
@@ -133,12 +143,11 @@ impl Entry {
         self.shape.iter().product()
     }
 
-    /// Whether it is a matrix in fp8 or in blocks whose rows are whole ones.
+    /// Whether it is a matrix whose rows are whole ones.
     pub(super) fn is_packable(&self) -> bool {
-        let is_small = self.encoding.is_f8() || matches!(self.encoding, Encoding::Blocks(_));
         let columns = self.count() / self.shape.first().copied().unwrap_or(1).max(1);
         let is_whole = self.encoding.unit().is_some_and(|(values, _)| columns.is_multiple_of(values));
-        is_small && is_whole && self.shape.len() > 1
+        is_whole && self.shape.len() > 1
     }
 
     pub(super) fn length(&self) -> usize {

@@ -4,7 +4,7 @@
 //! way.
 
 use candle_core::DType;
-use half::{bf16, f16};
+use half::f16;
 use rayon::prelude::*;
 
 /// How the numbers of a tensor are stored.
@@ -99,14 +99,26 @@ impl Encoding {
 
     /// The values of whole units, in float32; bytes beyond the last whole one are not looked at.
     pub(super) fn decode(&self, bytes: &[u8]) -> Vec<f32> {
+        let Some((values, size)) = self.unit() else { return Vec::new() };
+        let mut out = vec![0.0; bytes.len() / size * values];
+        // pieces of whole units of every encoding
+        let piece = 1 << 14;
+        out.par_chunks_mut(piece).zip(bytes.par_chunks(piece / values * size)).for_each(|(out, bytes)| {
+            self.decode_into(bytes, out);
+        });
+        out
+    }
+
+    /// The same on this thread, as many values as there is room for.
+    pub(super) fn decode_into(&self, bytes: &[u8], out: &mut [f32]) {
         match self {
-            Self::Plain(DType::BF16) => each(bytes, |b: [u8; 2]| bf16::from_le_bytes(b).to_f32()),
-            Self::Plain(DType::F16) => each(bytes, |b: [u8; 2]| f16::from_le_bytes(b).to_f32()),
-            Self::Plain(_) => each(bytes, f32::from_le_bytes),
-            Self::F8E4M3 => each(bytes, |[b]: [u8; 1]| e4m3(b)),
-            Self::F8E5M2 => each(bytes, |[b]: [u8; 1]| f16::from_le_bytes([0, b]).to_f32()),
-            Self::Blocks(blocks) => blocks.decode(bytes),
-            Self::Unknown(_) => Vec::new(),
+            Self::Plain(DType::BF16) => each(bytes, out, |b: [u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
+            Self::Plain(DType::F16) => each(bytes, out, |b: [u8; 2]| f16::from_le_bytes(b).to_f32()),
+            Self::Plain(_) => each(bytes, out, f32::from_le_bytes),
+            Self::F8E4M3 => each(bytes, out, |[b]: [u8; 1]| E4M3[usize::from(b)]),
+            Self::F8E5M2 => each(bytes, out, |[b]: [u8; 1]| f16::from_le_bytes([0, b]).to_f32()),
+            Self::Blocks(blocks) => blocks.decode(bytes, out),
+            Self::Unknown(_) => {}
         }
     }
 }
@@ -126,20 +138,35 @@ impl std::fmt::Display for Encoding {
 }
 
 /// Every value on its own.
-fn each<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32 + Sync) -> Vec<f32> {
-    let (units, _) = bytes.as_chunks::<N>();
-    units.par_iter().with_min_len(1 << 14).map(|unit| value(*unit)).collect()
+fn each<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
+    let units = bytes.as_chunks::<N>().0;
+    for i in 0..units.len().min(out.len()) {
+        out[i] = value(units[i]);
+    }
 }
 
+/// Every byte's value.
+static E4M3: [f32; 256] = {
+    let mut values = [0.0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        values[byte] = e4m3(byte as u8);
+        byte += 1;
+    }
+    values
+};
+
 /// Sign, four bits of exponent with bias 7, three of mantissa; all ones is not a number, and nothing is infinite.
-fn e4m3(byte: u8) -> f32 {
-    let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
-    let size = match (exponent, byte & 7) {
+const fn e4m3(byte: u8) -> f32 {
+    let (exponent, mantissa) = ((byte >> 3 & 15) as u32, (byte & 7) as u32);
+    let sign = (byte as u32 & 0x80) << 24;
+    let size = match (exponent, mantissa) {
         (15, 7) => f32::NAN,
-        (0, _) => mantissa * (1.0 / 512.0),
-        _ => (1.0 + mantissa / 8.0) * 2f32.powi(exponent - 7),
+        (0, _) => mantissa as f32 / 512.0,
+        // the bias of float32's exponent is 127
+        _ => f32::from_bits((exponent + 120) << 23 | mantissa << 20),
     };
-    if byte & 0x80 == 0 { size } else { -size }
+    f32::from_bits(size.to_bits() | sign)
 }
 
 impl Blocks {
@@ -170,10 +197,9 @@ impl Blocks {
         }
     }
 
-    fn decode(self, bytes: &[u8]) -> Vec<f32> {
+    fn decode(self, bytes: &[u8], out: &mut [f32]) {
         let (values, size) = self.unit();
-        let mut out = vec![0.0; bytes.len() / size * values];
-        let blocks = out.par_chunks_exact_mut(values).zip(bytes.par_chunks_exact(size)).with_min_len(1 << 8);
+        let blocks = out.chunks_exact_mut(values).zip(bytes.chunks_exact(size));
         blocks.for_each(|(out, block)| match self {
             Self::Q4_0 => small(out, half_at(block, 0), Floor::Middle(8), &[], &block[2..]),
             Self::Q4_1 => small(out, half_at(block, 0), Floor::Stored(half_at(block, 2)), &[], &block[4..]),
@@ -187,7 +213,6 @@ impl Blocks {
             Self::Q5K => groups(out, block, &block[16..48], &block[48..]),
             Self::Q6K => six(out, block),
         });
-        out
     }
 }
 

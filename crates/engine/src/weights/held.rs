@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Shape, Tensor};
+use safetensors::tensor::TensorInfo;
 
 use super::delta::Delta;
 use super::encoding::Encoding;
 use super::findings::Findings;
-use super::matrix::Matrix;
+use super::matrix::{Matrix, Packed};
 use super::overlay::{Overlay, changed};
 use super::part::Part;
 use super::shards::Shards;
@@ -22,18 +23,30 @@ pub struct Precision {
     /// The device that will hold them.
     pub device: Device,
     /// The type they are converted to; `None` keeps the file's own type, but for float16, in which large models
-    /// overflow: it becomes float32 on a CPU, where it would be slower and less exact, and bfloat16 elsewhere.
+    /// overflow: it becomes bfloat16.
+    ///
+    /// On a CPU computation is in float32, and this is only how matrices are held: in their file's own type, which is
+    /// exact, but for float32 where a smaller type is named, which halves them.
     pub dtype: Option<DType>,
 }
 
 impl Precision {
-    /// The type of a tensor that is stored in this one.
+    /// The type of computation with a tensor that is stored in this one.
     pub(super) fn becomes(&self, stored: DType) -> DType {
-        self.dtype.unwrap_or(match stored {
-            DType::F16 if self.device.is_cpu() => DType::F32,
-            DType::F16 => DType::BF16,
-            other => other,
-        })
+        match (self.dtype, stored) {
+            _ if self.device.is_cpu() => DType::F32,
+            (Some(dtype), _) => dtype,
+            (None, DType::F16) => DType::BF16,
+            (None, other) => other,
+        }
+    }
+
+    /// The type that a matrix is held in: its own, or on a CPU a smaller one that was named.
+    pub(super) fn holds(&self, stored: &Encoding) -> Encoding {
+        match (self.dtype, stored) {
+            (Some(smaller @ (DType::BF16 | DType::F16)), Encoding::Plain(DType::F32)) => Encoding::Plain(smaller),
+            _ => stored.clone(),
+        }
     }
 }
 
@@ -203,7 +216,8 @@ impl Weights {
     /// # Errors
     /// [`Error::MissingTensor`], [`Error::Misshapen`], or [`Error::Damaged`] for a type that is no float.
     pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
-        self.get_as(shape, name, self.shared.precision.dtype)
+        let Precision { device, dtype } = &self.shared.precision;
+        self.get_as(shape, name, if device.is_cpu() { Some(DType::F32) } else { *dtype })
     }
 
     /// A tensor in a type of its own, for the few that must stay wide.
@@ -251,20 +265,29 @@ impl Weights {
         self.base_matrix(&shape, &full)
     }
 
-    /// A matrix, in its file's own bytes where that is possible.
+    /// A matrix, on a CPU in its file's own bytes where that is possible.
     fn base_matrix(&self, shape: &Shape, full: &str) -> Result<Matrix> {
-        let Precision { device, dtype } = &self.shared.precision;
+        let precision = &self.shared.precision;
         let packed = match &self.shared.origin {
-            Origin::Part(part) if !self.check_only => {
-                part.check(full, shape.dims())?;
-                let packed = part.packed(full, shape.dims(), *dtype, device)?;
-                packed.as_ref().map_or(Ok(()), |packed| self.tell(packed.bytes.len()))?;
-                packed.map(|packed| Matrix::Packed(Arc::new(packed)))
-            }
             Origin::Held(held) => held.packed(full, shape),
-            _ => None,
+            _ if self.check_only || !precision.device.is_cpu() => None,
+            Origin::Files(shards) => {
+                let (_, info) = find(shards, full, shape)?;
+                let (encoding, raw) = (Encoding::of_safetensors(info.dtype), shards.keep(full)?);
+                Packed::whole_rows(shape, encoding, raw).map(|packed| Matrix::Packed(Arc::new(packed.held_as(precision))))
+            }
+            Origin::Part(part) => {
+                part.check(full, shape.dims())?;
+                let packed = part.packed(full, shape.dims())?;
+                packed.map(|packed| Matrix::Packed(Arc::new(packed.held_as(precision))))
+            }
+            Origin::Recorder => None,
         };
-        let Some(packed) = packed else { return Ok(Matrix::Whole(self.base(shape, full, *dtype)?)) };
+        let Some(packed) = packed else { return Ok(Matrix::Whole(self.base(shape, full, precision.dtype)?)) };
+        if let Matrix::Packed(packed) = &packed {
+            self.tell(packed.bytes.len())?;
+            packed.bytes.touch();
+        }
         self.asked_mut().insert(full.to_owned(), shape.dims().to_vec());
         if let Some(kept) = &self.shared.kept {
             kept.lock().unwrap_or_else(PoisonError::into_inner).insert(full.to_owned(), packed.clone());
@@ -351,20 +374,7 @@ impl Weights {
     }
 
     fn read(&self, shards: &Shards, full: &str, shape: &Shape, dtype: Option<DType>) -> Result<Tensor> {
-        let missing = || Error::MissingTensor { file: shards.listing.clone(), name: full.to_owned() };
-        let (path, info) = shards.find(full).ok_or_else(missing)?;
-        if info.shape != shape.dims() {
-            return Err(Error::Misshapen {
-                file: path.to_owned(),
-                name: full.to_owned(),
-                expected: shape.dims().to_vec(),
-                got: info.shape.clone(),
-            });
-        }
-        let stored = stored_dtype(info.dtype).ok_or_else(|| Error::Damaged {
-            path: path.to_owned(),
-            reason: format!("tensor {full} has type {:?}; float32, bfloat16 and float16 are read", info.dtype),
-        })?;
+        let (stored, _) = find(shards, full, shape)?;
         if self.check_only {
             return self.zeros(shape, dtype);
         }
@@ -418,6 +428,28 @@ impl Held {
         }
         Ok(tensor.to_dtype(dtype.unwrap_or(tensor.dtype()))?)
     }
+}
+
+/// The type of a tensor in these files, and what they say of it.
+///
+/// # Errors
+/// [`Error::MissingTensor`], [`Error::Misshapen`], [`Error::Damaged`] for a type that is not read.
+fn find<'a>(shards: &'a Shards, full: &str, shape: &Shape) -> Result<(DType, &'a TensorInfo)> {
+    let missing = || Error::MissingTensor { file: shards.listing.clone(), name: full.to_owned() };
+    let (path, info) = shards.find(full).ok_or_else(missing)?;
+    if info.shape != shape.dims() {
+        return Err(Error::Misshapen {
+            file: path.to_owned(),
+            name: full.to_owned(),
+            expected: shape.dims().to_vec(),
+            got: info.shape.clone(),
+        });
+    }
+    let stored = stored_dtype(info.dtype).ok_or_else(|| Error::Damaged {
+        path: path.to_owned(),
+        reason: format!("tensor {full} has type {:?}; float32, bfloat16 and float16 are read", info.dtype),
+    })?;
+    Ok((stored, info))
 }
 
 pub(super) fn stored_dtype(dtype: safetensors::Dtype) -> Option<DType> {

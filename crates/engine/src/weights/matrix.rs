@@ -1,18 +1,20 @@
-//! A matrix as it is held: every number in the type of computation, or the bytes of the file, which are decoded piece by piece
-//! whenever it is multiplied. Its values are the same in both.
+//! A matrix as it is held: every number in the type of computation, or, on a CPU, the bytes of the file where they lie, which
+//! are decoded piece by piece whenever it is multiplied. Its values are the same in both, and a product on a CPU takes no
+//! memory beside the bytes but for what its threads keep.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Shape, Tensor};
+use half::{bf16, f16};
+use rayon::prelude::*;
+use scumble_kernels::Rows;
 
+use super::bytes::Kept;
 use super::encoding::Encoding;
+use super::held::Precision;
 use super::scales::Scale;
 use crate::error::Result;
-
-/// Numbers that are decoded at once: what a product takes beside the bytes, 16 MiB in float32 and a copy in the type of
-/// computation.
-const AT_ONCE: usize = 1 << 22;
 
 /// A matrix `[rows, columns]`; a tensor of more dimensions counts as one, its first dimension as rows.
 #[derive(Clone, Debug)]
@@ -23,16 +25,14 @@ pub enum Matrix {
     Packed(Arc<Packed>),
 }
 
-/// The bytes of a matrix in fp8 or in blocks, row after row.
+/// The bytes of a matrix, row after row. Its products are float32.
 #[derive(Debug)]
 pub struct Packed {
-    pub(super) bytes: Arc<[u8]>,
+    pub(super) bytes: Kept,
     pub(super) encoding: Encoding,
     pub(super) rows: usize,
     pub(super) columns: usize,
     pub(super) scale: Option<Scale>,
-    /// What its products are computed in.
-    pub(super) dtype: DType,
 }
 
 impl Matrix {
@@ -40,7 +40,7 @@ impl Matrix {
     pub fn dtype(&self) -> DType {
         match self {
             Self::Whole(weight) => weight.dtype(),
-            Self::Packed(packed) => packed.dtype,
+            Self::Packed(_) => DType::F32,
         }
     }
 
@@ -74,17 +74,6 @@ impl Matrix {
         }
     }
 
-    /// x Wᵀ for `[n, columns]`.
-    ///
-    /// # Errors
-    /// Shapes that do not fit, or a device out of memory.
-    pub fn product(&self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Whole(weight) => Ok(x.matmul(&weight.reshape(self.dims())?.t()?)?),
-            Self::Packed(packed) => packed.product(x),
-        }
-    }
-
     /// Rows by their numbers, `[n, columns]`.
     ///
     /// # Errors
@@ -102,16 +91,28 @@ impl Matrix {
 }
 
 impl Packed {
-    fn product(&self, x: &Tensor) -> Result<Tensor> {
-        let step = (AT_ONCE / self.columns.max(1)).max(1);
-        let piece = |first: usize| -> Result<Tensor> {
-            Ok(x.matmul(&self.decode(first..(first + step).min(self.rows))?.t()?)?)
-        };
-        let pieces = (0..self.rows).step_by(step).map(piece).collect::<Result<Vec<Tensor>>>()?;
-        match &pieces[..] {
-            [one] => Ok(one.clone()),
-            _ => Ok(Tensor::cat(&pieces, 1)?),
+    /// A matrix of this shape in these bytes, where they are whole rows.
+    pub(super) fn whole_rows(shape: &Shape, encoding: Encoding, bytes: Kept) -> Option<Self> {
+        let rows = shape.dims().first().copied().filter(|rows| *rows > 0)?;
+        let columns = shape.elem_count() / rows;
+        let (values, size) = encoding.unit()?;
+        let fits = columns > 0 && columns.is_multiple_of(values) && bytes.len() == rows * columns / values * size;
+        (fits && shape.rank() > 1).then_some(Self { bytes, encoding, rows, columns, scale: None })
+    }
+
+    /// The same in the type that matrices are to be held in.
+    pub(super) fn held_as(self, precision: &Precision) -> Self {
+        let encoding = precision.holds(&self.encoding);
+        if encoding == self.encoding {
+            return self;
         }
+        let numbers = self.bytes.as_chunks::<4>().0.par_iter().map(|bytes| f32::from_le_bytes(*bytes));
+        let bytes: Vec<[u8; 2]> = if encoding == Encoding::Plain(DType::BF16) {
+            numbers.map(|x| bf16::from_f32(x).to_le_bytes()).collect()
+        } else {
+            numbers.map(|x| f16::from_f32(x).to_le_bytes()).collect()
+        };
+        Self { bytes: Kept::Own(bytes.into_flattened().into()), encoding, ..self }
     }
 
     /// Some rows.
@@ -123,37 +124,59 @@ impl Packed {
         if let Some(scale) = &self.scale {
             scale.apply(&mut numbers, rows.clone(), self.columns);
         }
-        Ok(Tensor::from_vec(numbers, (rows.len(), self.columns), &Device::Cpu)?.to_dtype(self.dtype)?)
+        Ok(Tensor::from_vec(numbers, (rows.len(), self.columns), &Device::Cpu)?)
+    }
+}
+
+impl Rows for Packed {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn columns(&self) -> usize {
+        self.columns
+    }
+
+    fn read(&self, row: usize, first: usize, to: &mut [f32]) {
+        let each = self.bytes.len() / self.rows.max(1);
+        let (values, size) = self.encoding.unit().unwrap_or((1, 1));
+        let bytes = &self.bytes[row * each + first / values * size..(row + 1) * each];
+        self.encoding.decode_into(bytes, to);
+        if let Some(scale) = &self.scale {
+            scale.apply_to_row(to, row);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Generator;
 
-    /// Q8_0 with as many rows as take several pieces.
+    /// Q8_0 with more columns than are decoded at once, and a scale for each row.
     #[test]
-    fn products_of_bytes_are_those_of_their_numbers() -> Result<()> {
-        let (rows, columns) = (3 * AT_ONCE / 4096 + 5, 4096);
+    fn bytes_are_read_as_their_numbers() -> Result<()> {
+        let (rows, columns) = (37, 4096);
         let block: Vec<u8> = [0x00, 0x2c].into_iter().chain((0..32u8).map(|i| i.wrapping_mul(37))).collect();
         let bytes: Arc<[u8]> = (0..rows * columns / 32).flat_map(|_| block.iter().copied()).collect();
         let encoding = Encoding::Blocks(super::super::encoding::Blocks::Q8_0);
         let factors = (0..rows).map(|row| 1.0 + row as f32 / rows as f32).collect();
         let scale = Some(Scale::Rows(factors));
-        let packed = Packed { bytes, encoding, rows, columns, scale, dtype: DType::F32 };
-        let packed = Matrix::Packed(Arc::new(packed));
-        let whole = packed.whole()?;
-        let x = Generator::new(1).noise(&[2, columns])?;
-        let (ours, plain) = (packed.product(&x)?, x.matmul(&whole.t()?)?);
-        assert_eq!(ours.dims(), [2, rows]);
-        let far = (&ours - &plain)?.abs()?.max_all()?.to_scalar::<f32>()?;
-        assert!(far <= 1e-5 * plain.abs()?.max_all()?.to_scalar::<f32>()?, "{far}");
-        let picked = packed.select(&[7, 0, rows as u32 - 1])?;
+        let packed = Arc::new(Packed { bytes: Kept::Own(bytes), encoding, rows, columns, scale });
+        let matrix = Matrix::Packed(packed.clone());
+        let whole = matrix.whole()?;
+        for row in [0, 7, rows - 1] {
+            let expected = whole.get(row)?.to_vec1::<f32>()?;
+            for (first, count) in [(0, columns), (256, 256), (3840, 256)] {
+                let mut got = vec![0.0; count];
+                packed.read(row, first, &mut got);
+                assert_eq!(got, expected[first..first + count]);
+            }
+        }
+        let picked = matrix.select(&[7, 0, rows as u32 - 1])?;
         for (i, row) in [7, 0, rows - 1].into_iter().enumerate() {
             assert_eq!(picked.get(i)?.to_vec1::<f32>()?, whole.get(row)?.to_vec1::<f32>()?);
         }
-        assert!(packed.select(&[rows as u32]).is_err());
+        assert!(matrix.select(&[rows as u32]).is_err());
         Ok(())
     }
 }

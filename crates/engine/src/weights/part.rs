@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
+use super::bytes::Kept;
 use super::container::{Container, Entry};
 use super::encoding::{Encoding, READ};
 use super::held::Precision;
@@ -93,7 +94,8 @@ impl Part {
             let shape = self.shape(name)?;
             let count = shape.iter().product::<usize>();
             let entry = self.file.get(&piece.stored)?;
-            Some(match entry.encoding.unit().filter(|_| entry.is_packable() && precision.device.is_cpu()) {
+            let held = precision.holds(&entry.encoding);
+            Some(match held.unit().filter(|_| entry.is_packable() && precision.device.is_cpu()) {
                 // its bytes stay as they are
                 Some((values, bytes)) => count / values * bytes,
                 None => count * dtype.size_in_bytes(),
@@ -119,6 +121,9 @@ impl Part {
     /// The type that it is computed in where nobody names one: that of its matrices; what they are made of in fp8 or in blocks
     /// needs more than float16 has room for.
     fn usual(&self, device: &Device) -> DType {
+        if device.is_cpu() {
+            return DType::F32;
+        }
         let matrices = self.pieces.values().filter_map(|piece| self.file.get(&piece.stored));
         let (mut half, mut small) = (false, false);
         for entry in matrices.filter(|entry| entry.shape.len() > 1) {
@@ -128,7 +133,7 @@ impl Part {
                 _ => small = true,
             }
         }
-        match (small, half && !device.is_cpu()) {
+        match (small, half) {
             (false, false) => DType::F32,
             _ => DType::BF16,
         }
@@ -172,18 +177,11 @@ impl Part {
         Ok(ordered.to_dtype(wanted)?.reshape(shape)?.to_device(device)?)
     }
 
-    /// The bytes of a matrix that was checked, where it is in fp8 or in blocks, its rows are whole ones, and it is computed on
-    /// the CPU. Elsewhere decoding at every product would take more time than the product.
+    /// The bytes of a matrix that was checked, where its rows are whole ones.
     ///
     /// # Errors
     /// [`Error::Unreadable`] for a file that cannot be read any more.
-    pub(super) fn packed(
-        &self,
-        name: &str,
-        shape: &[usize],
-        dtype: Option<DType>,
-        device: &Device,
-    ) -> Result<Option<Packed>> {
+    pub(super) fn packed(&self, name: &str, shape: &[usize]) -> Result<Option<Packed>> {
         let Some((piece, entry)) = self.pieces.get(name).and_then(|piece| Some((piece, self.file.get(&piece.stored)?)))
         else {
             return Ok(None);
@@ -194,7 +192,7 @@ impl Part {
         let columns = entry.count() / all.max(1);
         let rows = piece.rows.clone().unwrap_or(0..all);
         let is_same = shape.first() == Some(&rows.len()) && !rows.is_empty();
-        if !entry.is_packable() || !is_same || !device.is_cpu() {
+        if !entry.is_packable() || !is_same {
             return Ok(None);
         }
         let scale = self.scales.of.get(&piece.stored).map(|scale| scale.of_rows(rows.clone()));
@@ -202,19 +200,16 @@ impl Part {
             return Ok(None);
         }
         let each = columns / values * bytes;
-        let raw = self.file.bytes(entry, rows.start * each..rows.end * each)?;
-        let sorted = (0..rows.len()).flat_map(|row| {
-            let from = piece.order.stored(row, rows.len()) * each;
-            &raw[from..from + each]
-        });
-        Ok(Some(Packed {
-            bytes: if piece.order == Order::Same { Arc::from(&*raw) } else { sorted.copied().collect() },
-            encoding: entry.encoding.clone(),
-            rows: rows.len(),
-            columns,
-            scale,
-            dtype: dtype.unwrap_or_else(|| self.usual(device)),
-        }))
+        let range = rows.start * each..rows.end * each;
+        let bytes = match piece.order {
+            Order::Same => self.file.keep(entry, range)?,
+            order => {
+                let raw = self.file.bytes(entry, range)?;
+                let row = |row| &raw[order.stored(row, rows.len()) * each..][..each];
+                Kept::Own((0..rows.len()).flat_map(row).copied().collect())
+            }
+        };
+        Ok(Some(Packed { bytes, encoding: entry.encoding.clone(), rows: rows.len(), columns, scale }))
     }
 
     /// The numbers of some rows, scaled, in the file's order.

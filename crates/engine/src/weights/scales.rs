@@ -69,6 +69,17 @@ impl Scale {
         }
     }
 
+    /// Multiplies numbers of one row.
+    pub(super) fn apply_to_row(&self, numbers: &mut [f32], row: usize) {
+        let factor = match self {
+            Self::Whole(factor) => Some(factor),
+            Self::Rows(factors) => factors.get(row),
+        };
+        if let Some(factor) = factor {
+            numbers.iter_mut().for_each(|number| *number *= factor);
+        }
+    }
+
     /// Those of some rows.
     pub(super) fn of_rows(&self, rows: Range<usize>) -> Self {
         match self {

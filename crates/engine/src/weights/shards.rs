@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorInfo;
 
-use super::bytes::Bytes;
+use super::bytes::{Bytes, Kept};
 use super::config::Config;
+use super::encoding::Encoding;
 use super::header::{self, Contents, LONGEST_HEADER, LONGEST_OWN_HEADER, Limits};
 use super::held::{Precision, stored_dtype};
 use super::loose::Named;
@@ -135,9 +136,12 @@ impl Shards {
     pub(super) fn takes(&self, precision: &Precision) -> u64 {
         let takes = |info: &TensorInfo| {
             let count = info.shape.iter().product::<usize>() as u64;
-            match stored_dtype(info.dtype) {
-                Some(stored) => count * precision.becomes(stored).size_in_bytes() as u64,
-                None => (info.data_offsets.1 - info.data_offsets.0) as u64,
+            let held = precision.holds(&Encoding::of_safetensors(info.dtype));
+            match (stored_dtype(info.dtype), held.unit()) {
+                // the weights of convolutions are held in float32
+                (Some(_), Some((_, size))) if precision.device.is_cpu() && info.shape.len() == 2 => count * size as u64,
+                (Some(stored), _) => count * precision.becomes(stored).size_in_bytes() as u64,
+                (None, _) => (info.data_offsets.1 - info.data_offsets.0) as u64,
             }
         };
         self.tensors.values().map(|(_, info)| takes(info)).sum()
@@ -152,6 +156,18 @@ impl Shards {
     pub(crate) fn find(&self, name: &str) -> Option<(&Path, &TensorInfo)> {
         let (index, info) = self.tensors.get(name)?;
         Some((&self.files[*index].path, info))
+    }
+
+    /// The bytes of a tensor, to be kept.
+    ///
+    /// # Errors
+    /// As [`Shards::bytes`].
+    pub(super) fn keep(&self, name: &str) -> Result<Kept> {
+        let missing = || Error::MissingTensor { file: self.listing.clone(), name: name.to_owned() };
+        let (index, info) = self.tensors.get(name).ok_or_else(missing)?;
+        let Shard { path, bytes } = &self.files[*index];
+        let (start, end) = info.data_offsets;
+        bytes.keep(start..end).map_err(|e| Error::Unreadable { path: path.clone(), reason: e.to_string() })
     }
 
     /// The bytes of a tensor.

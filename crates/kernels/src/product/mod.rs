@@ -1,0 +1,151 @@
+//! Matrix products, x Wᵀ, over matrices that stay as they are held.
+//!
+//! W is read row by row through [`Rows`]: float32, or anything that decodes to it. A task takes a block of W's rows; it
+//! brings piece after piece of their columns into the order of the tile kernel and multiplies it with all of x, which was
+//! brought into that order once. So nothing is laid out at load, and a matrix of blocks costs one decoding per call, shared
+//! by all rows of x. Each sum runs over the columns in pieces of [`DEPTH`], in order, whatever the number of threads.
+//!
+//! The tiling is that of Goto and van de Geijn (2008), "Anatomy of high-performance matrix multiplication".
+
+mod few;
+mod finish;
+pub(crate) mod order;
+pub(crate) mod tile;
+
+use rayon::prelude::*;
+
+pub use finish::{Finish, Residual};
+
+use crate::scratch::lend;
+use crate::shared::Shared;
+use tile::Tile;
+
+/// Columns that are summed in registers before a sum goes back to memory; a multiple of the longest block in use.
+pub(crate) const DEPTH: usize = 256;
+/// Rows of W in a task, at most.
+const BREADTH: usize = 64;
+/// Rows of x in a task, about.
+const HEIGHT: usize = 768;
+
+/// A matrix whose rows can be read in pieces.
+pub trait Rows: Sync {
+    /// How many rows it has.
+    fn rows(&self) -> usize;
+    /// Numbers in each row.
+    fn columns(&self) -> usize;
+    /// The numbers of a row from column `first` on, as many as `to` has. `first` is a multiple of 256.
+    fn read(&self, row: usize, first: usize, to: &mut [f32]);
+}
+
+/// A matrix in row-major float32.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<'a> {
+    values: &'a [f32],
+    columns: usize,
+}
+
+impl<'a> Plain<'a> {
+    /// Rows of `columns` numbers.
+    ///
+    /// # Panics
+    /// Where the numbers are not whole rows.
+    pub fn new(values: &'a [f32], columns: usize) -> Self {
+        assert!(columns > 0 && values.len().is_multiple_of(columns));
+        Self { values, columns }
+    }
+}
+
+impl Rows for Plain<'_> {
+    fn rows(&self) -> usize {
+        self.values.len() / self.columns
+    }
+    fn columns(&self) -> usize {
+        self.columns
+    }
+    fn read(&self, row: usize, first: usize, to: &mut [f32]) {
+        to.copy_from_slice(&self.values[row * self.columns + first..][..to.len()]);
+    }
+}
+
+/// `output = finish(x Wᵀ)` for `x` `[n, columns]` and `output` `[n, rows]`.
+///
+/// # Panics
+/// Where the lengths do not fit.
+pub fn product(x: &[f32], w: &dyn Rows, finish: &Finish<'_>, output: &mut [f32]) {
+    let (rows, columns) = (w.rows(), w.columns());
+    assert!(columns > 0 && x.len().is_multiple_of(columns));
+    let n = x.len() / columns;
+    assert_eq!(output.len(), n * rows);
+    finish.check(n, rows);
+    if output.is_empty() {
+        return;
+    }
+    if n <= few::MOST {
+        return few::product(x, w, finish, output);
+    }
+    let tile = Tile::of_level();
+    lend(order::length(n, tile.rows, columns), |ordered| {
+        order::all(x, columns, tile.rows, ordered);
+        let ordered = &*ordered;
+        let (breadth, height) = sizes(n, rows, tile);
+        let blocks = rows.div_ceil(breadth);
+        let output = Shared::new(output);
+        (0..blocks * n.div_ceil(height)).into_par_iter().with_max_len(1).for_each(|task| {
+            let (first, top) = (task % blocks * breadth, task / blocks * height);
+            let block = Block { first, breadth: breadth.min(rows - first), top, height: height.min(n - top), n };
+            block.run(tile, ordered, w, finish, &output);
+        });
+    });
+}
+
+/// Rows of W and of x in a task: few enough that all threads have work.
+fn sizes(n: usize, rows: usize, tile: &Tile) -> (usize, usize) {
+    let breadth = BREADTH.next_multiple_of(tile.columns).min(rows.next_multiple_of(tile.columns));
+    let parts = n.div_ceil(HEIGHT);
+    (breadth, n.div_ceil(parts).next_multiple_of(tile.rows))
+}
+
+/// What a task computes: rows of W from `first`, rows of x from `top` of all `n`.
+struct Block {
+    first: usize,
+    breadth: usize,
+    top: usize,
+    height: usize,
+    n: usize,
+}
+
+impl Block {
+    fn run(&self, tile: &Tile, ordered: &[f32], w: &dyn Rows, finish: &Finish<'_>, output: &Shared<'_>) {
+        let width = self.breadth.next_multiple_of(tile.columns);
+        let tall = self.height.next_multiple_of(tile.rows);
+        lend(tall * width, |sums| {
+            lend(width * DEPTH, |piece| {
+                for start in (0..w.columns()).step_by(DEPTH) {
+                    let depth = DEPTH.min(w.columns() - start);
+                    let piece = &mut piece[..width * depth];
+                    order::rows_of(w, (self.first, self.breadth), start, tile.columns, piece);
+                    let rows = self.n.next_multiple_of(tile.rows);
+                    let x = order::part(ordered, rows, (start, depth), (self.top, tall));
+                    tile.multiply(x, piece, depth, start > 0, sums);
+                }
+            });
+            self.hand_over(sums, width, w.rows(), finish, output);
+        });
+    }
+
+    /// Finishes the sums, `[height, width]`, and writes them where they belong.
+    fn hand_over(&self, sums: &mut [f32], width: usize, rows: usize, finish: &Finish<'_>, output: &Shared<'_>) {
+        for (i, sums) in sums.chunks_exact_mut(width).take(self.height).enumerate() {
+            let row = self.top + i;
+            let sums = &mut sums[..self.breadth];
+            finish.apply(row, self.first, self.n, rows, sums);
+            #[expect(unsafe_code, reason = "tasks write rectangles")]
+            // SAFETY: no other task has these rows of x and of W.
+            let to = unsafe { output.part(row * rows + self.first, self.breadth) };
+            to.copy_from_slice(sums);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

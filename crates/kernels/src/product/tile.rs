@@ -1,0 +1,122 @@
+//! The innermost loop: a tile of sums in registers.
+
+use crate::level::{Level, level};
+use crate::simd::{Portable, Simd};
+
+/// Numbers of x that are worked off together: 192 KiB.
+const TOGETHER: usize = 48 << 10;
+
+/// Multiplies `depth` columns of a panel of x, `[depth, rows]`, with those of a panel of W, `[depth, columns]`, and adds the
+/// sums to the tile at `sums`, whose rows are `stride` apart, or sets them.
+pub(crate) type Kernel = unsafe fn(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, stride: usize, add: bool);
+
+/// The tile of an instruction set.
+pub(crate) struct Tile {
+    /// Rows of x.
+    pub(crate) rows: usize,
+    /// Rows of W.
+    pub(crate) columns: usize,
+    pub(crate) kernel: Kernel,
+}
+
+impl Tile {
+    pub(crate) fn of_level() -> &'static Self {
+        match level() {
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            Level::Avx512 => &Self { rows: 12, columns: 32, kernel: avx512 },
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            Level::Avx2 => &Self { rows: 6, columns: 16, kernel: avx2 },
+            _ => &Self { rows: 4, columns: 16, kernel: portable },
+        }
+    }
+
+    /// Multiplies all panels of `x` with all panels of `w`; `sums` is `[rows of x, rows of W]` in whole tiles.
+    pub(crate) fn multiply(&self, x: &[f32], w: &[f32], depth: usize, add: bool, sums: &mut [f32]) {
+        let (high, wide) = (self.rows * depth, self.columns * depth);
+        let stride = w.len() / depth;
+        assert!(x.len().is_multiple_of(high) && w.len().is_multiple_of(wide));
+        assert!(sums.len() >= x.len() / depth * stride);
+        // some rows of x stay in the second cache while the panels of W pass through the first
+        let together = (TOGETHER / high).max(1);
+        for (block, x) in x.chunks(high * together).enumerate() {
+            for (j, w) in w.chunks_exact(wide).enumerate() {
+                for (i, x) in x.chunks_exact(high).enumerate() {
+                    let row = (block * together + i) * self.rows;
+                    let sums = &mut sums[row * stride + j * self.columns..];
+                    debug_assert!(sums.len() >= (self.rows - 1) * stride + self.columns);
+                    #[expect(unsafe_code, reason = "the kernel of the instruction set that was detected, over pointers")]
+                    // SAFETY: `of_level` took the kernel of a level that the machine has; the panels are whole, and the
+                    // tile lies in `sums`, as asserted above.
+                    unsafe {
+                        (self.kernel)(depth, x.as_ptr(), w.as_ptr(), sums.as_mut_ptr(), stride, add);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The pointers are valid for what [`Kernel`] says.
+#[expect(unsafe_code, reason = "instantiates the kernel over pointers")]
+unsafe fn portable(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, stride: usize, add: bool) {
+    // SAFETY: the caller's.
+    unsafe { sum::<Portable, 4>(depth, x, w, sums, stride, add) }
+}
+
+/// # Safety
+/// The machine has AVX2 and FMA; the pointers are valid for what [`Kernel`] says.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[target_feature(enable = "avx2,fma")]
+#[expect(unsafe_code, reason = "instantiates the kernel over pointers")]
+unsafe fn avx2(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, stride: usize, add: bool) {
+    // SAFETY: the caller's.
+    unsafe { sum::<crate::simd::Avx2, 6>(depth, x, w, sums, stride, add) }
+}
+
+/// # Safety
+/// The machine has AVX-512 F, BW, DQ and VL; the pointers are valid for what [`Kernel`] says.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+#[expect(unsafe_code, reason = "instantiates the kernel over pointers")]
+unsafe fn avx512(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, stride: usize, add: bool) {
+    // SAFETY: the caller's.
+    unsafe { sum::<crate::simd::Avx512, 12>(depth, x, w, sums, stride, add) }
+}
+
+/// A tile of `ROWS` rows and two vectors.
+///
+/// # Safety
+/// The instruction set of `S` is there; the pointers are valid for what [`Kernel`] says.
+#[inline(always)]
+#[expect(unsafe_code, reason = "vectors by pointer")]
+unsafe fn sum<S: Simd, const ROWS: usize>(
+    depth: usize,
+    mut x: *const f32,
+    mut w: *const f32,
+    sums: *mut f32,
+    stride: usize,
+    add: bool,
+) {
+    // SAFETY: the caller's; every pointer below stays inside of the panels and of the tile.
+    unsafe {
+        let mut registers = [[S::splat(0.0); 2]; ROWS];
+        for _ in 0..depth {
+            let (first, second) = (S::load(w), S::load(w.add(S::LANES)));
+            S::prefetch(w.wrapping_add(16 * S::LANES));
+            for (row, sums) in registers.iter_mut().enumerate() {
+                let value = S::splat(*x.add(row));
+                sums[0] = S::fma(value, first, sums[0]);
+                sums[1] = S::fma(value, second, sums[1]);
+            }
+            x = x.add(ROWS);
+            w = w.add(2 * S::LANES);
+        }
+        for (row, values) in registers.iter().enumerate() {
+            for (half, value) in values.iter().enumerate() {
+                let at = sums.add(row * stride + half * S::LANES);
+                S::store(at, if add { S::add(S::load(at), *value) } else { *value });
+            }
+        }
+    }
+}
