@@ -30,6 +30,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let args = args::parse();
+    if let Err(failure) = settings::instruction_set() {
+        return failure.report();
+    }
     let done = match args.command {
         Command::Run(run) => commands::run::run(&run),
         Command::Serve(serve) => commands::serve::serve(&serve),

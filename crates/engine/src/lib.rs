@@ -36,3 +36,6 @@ pub use observer::{Control, Observer, Reading, Stage, Step, Unobserved};
 pub use picture::Filter;
 pub use pixels::Pixels;
 pub use trace::Trace;
+
+// the instruction set that kernels on the CPU use
+pub use scumble_kernels::{Level, at_most as use_at_most, level as instruction_set};

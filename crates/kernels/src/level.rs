@@ -14,6 +14,9 @@ pub enum Level {
 }
 
 impl Level {
+    /// All of them, from the smallest.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+
     /// Its name in `SCUMBLE_ISA` and in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -44,16 +47,15 @@ impl Level {
     }
 }
 
-/// The level in use: the machine's, or a smaller one that the environment variable `SCUMBLE_ISA` names, for comparisons.
-///
-/// A name that is not known, or a level that the machine lacks, changes nothing.
+static LEVEL: OnceLock<Level> = OnceLock::new();
+
+/// The level in use: the machine's, or the smaller one that [`at_most`] named.
 pub fn level() -> Level {
-    static LEVEL: OnceLock<Level> = OnceLock::new();
-    *LEVEL.get_or_init(|| {
-        let machine = Level::of_machine();
-        let wanted = std::env::var("SCUMBLE_ISA").ok();
-        let known = [Level::Portable, Level::Avx2, Level::Avx512];
-        let wanted = wanted.and_then(|name| known.into_iter().find(|level| level.name() == name));
-        wanted.map_or(machine, |level| level.min(machine))
-    })
+    *LEVEL.get_or_init(Level::of_machine)
+}
+
+/// Takes a smaller level than the machine's from here on, for comparisons; tells which one is in use then. Once a kernel has
+/// run, it is what it was.
+pub fn at_most(limit: Level) -> Level {
+    *LEVEL.get_or_init(|| Level::of_machine().min(limit))
 }

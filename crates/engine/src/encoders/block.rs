@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::error::Result;
-use crate::nn::{LayerNorm, Linear, attention, gelu, gelu_tanh, join_heads, quick_gelu, split_heads};
+use crate::nn::{Activation, LayerNorm, Linear, attention, join_heads, split_heads};
 use crate::weights::Weights;
 
 /// What stands between the two matrices of a feed-forward.
@@ -64,14 +64,13 @@ impl Block {
         let heads = |linear: &Linear| split_heads(&linear.forward(&n)?, self.heads);
         let (q, k, v) = (heads(&self.q)?, heads(&self.k)?, heads(&self.v)?);
         let scale = 1.0 / (q.dim(3)? as f64).sqrt();
-        let x = (x + self.out.forward(&join_heads(&attention(&q, &k, &v, scale, mask)?)?)?)?;
+        let x = self.out.added(&join_heads(&attention(&q, &k, &v, scale, mask)?)?, x)?;
         let n = self.norm2.forward(&x)?;
-        let wide = self.fc1.forward(&n)?;
-        let wide = match self.activation {
-            EncoderActivation::QuickGelu => quick_gelu(&wide)?,
-            EncoderActivation::Gelu => gelu(&wide)?,
-            EncoderActivation::GeluTanh => gelu_tanh(&wide)?,
+        let activation = match self.activation {
+            EncoderActivation::QuickGelu => Activation::QuickGelu,
+            EncoderActivation::Gelu => Activation::Gelu,
+            EncoderActivation::GeluTanh => Activation::GeluTanh,
         };
-        Ok((&x + self.fc2.forward(&wide)?)?)
+        self.fc2.added(&self.fc1.activated(&n, activation)?, &x)
     }
 }

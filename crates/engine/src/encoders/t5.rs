@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::error::Result;
-use crate::nn::{Embedding, Linear, RmsNorm, attention, gate_gelu_tanh, join_heads, split_heads};
+use crate::nn::{Activation, Embedding, Linear, RmsNorm, attention, join_heads, split_heads};
 use crate::weights::{Config, Weights};
 
 /// Sizes of a T5 encoder.
@@ -195,9 +195,9 @@ impl Block {
         let split = |linear: &Linear| split_heads(&linear.forward(&n)?, heads);
         // T5 was trained without the usual 1 / √width
         let attended = attention(&split(&self.q)?, &split(&self.k)?, &split(&self.v)?, 1.0, bias)?;
-        let x = (x + self.o.forward(&join_heads(&attended)?)?)?;
+        let x = self.o.added(&join_heads(&attended)?, x)?;
         let n = self.feed_forward_norm.forward(&x)?;
-        let gated = gate_gelu_tanh(&self.wi_0.forward(&n)?, &self.wi_1.forward(&n)?)?;
+        let gated = self.wi_1.times(&n, &self.wi_0.activated(&n, Activation::GeluTanh)?)?;
         // files that are float16 elsewhere keep this matrix in float32
         Ok((&x + self.wo.forward(&gated)?.to_dtype(x.dtype())?)?)
     }

@@ -4,7 +4,7 @@
 use candle_core::{D, Tensor};
 
 use crate::error::{Error, Result};
-use crate::nn::{Linear, RmsNorm, gated, gelu_tanh, modulated_norm, split_heads};
+use crate::nn::{Activation, Linear, RmsNorm, modulated_norm, split_heads};
 use crate::weights::Weights;
 
 /// Added to variances in every norm.
@@ -81,9 +81,9 @@ impl Stream {
 
     /// The two gated residuals: attention, then feed-forward.
     pub(super) fn finish(&self, x: &Tensor, attended: &Tensor, modulation: &Modulation) -> Result<Tensor> {
-        let x = gated(x, &modulation.parts[2], &self.out.forward(attended)?)?;
+        let x = self.out.gated(attended, x, &modulation.parts[2])?;
         let n = modulated_norm(&x, &modulation.parts[3], &modulation.parts[4], EPS)?;
-        gated(&x, &modulation.parts[5], &self.narrow.forward(&gelu_tanh(&self.wide.forward(&n)?)?)?)
+        self.narrow.gated(&self.wide.activated(&n, Activation::GeluTanh)?, &x, &modulation.parts[5])
     }
 }
 

@@ -11,31 +11,6 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
     apply(x, Activation::Silu)
 }
 
-/// The tanh form of GELU, as FLUX and T5 use it.
-pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
-    apply(x, Activation::GeluTanh)
-}
-
-/// GELU by its definition, with the error function, as CLIP-G uses it.
-pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    apply(x, Activation::Gelu)
-}
-
-/// x · σ(1.702x), as CLIP-L uses it.
-pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
-    apply(x, Activation::QuickGelu)
-}
-
-/// `gelu_tanh(gate) · value`.
-pub fn gate_gelu_tanh(gate: &Tensor, value: &Tensor) -> Result<Tensor> {
-    Ok((gelu_tanh(gate)? * value)?)
-}
-
-/// `silu(gate) · value`.
-pub fn gate_silu(gate: &Tensor, value: &Tensor) -> Result<Tensor> {
-    Ok((silu(gate)? * value)?)
-}
-
 /// Applies an activation to each number.
 ///
 /// # Errors

@@ -1,9 +1,9 @@
 //! The bridge from candle tensors to slices.
 
 use std::ops::{Deref, Range};
-use std::sync::RwLockReadGuard;
 
 use candle_core::{CpuStorage, DType, Storage, Tensor};
+use parking_lot::RwLockReadGuard;
 
 /// Whether kernels can take this tensor; elsewhere the plain form runs.
 pub(super) fn runs_here(x: &Tensor) -> bool {

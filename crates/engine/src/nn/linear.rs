@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use candle_core::{DType, Device, Tensor};
+use scumble_kernels::{Activation, Finish, Plain, Residual};
 
+use super::activation::apply;
+use super::gate::{gate_fits, plain_gated};
+use super::kernel::{Numbers, in_order};
 use crate::error::{Error, Result};
 use crate::weights::{Delta, Matrix, Weights};
 
@@ -14,6 +18,16 @@ pub struct Linear {
     bias: Option<Tensor>,
     /// Changes of W that have products of their own.
     beside: Vec<Delta>,
+}
+
+/// What is done to the numbers of a product before they go to memory, in this order.
+#[derive(Clone, Copy, Default)]
+struct Then<'a> {
+    activation: Option<Activation>,
+    /// Multiplied with: `[.., output]`.
+    times: Option<&'a Tensor>,
+    /// Added to, `[.., output]`, through a gate `[batch, output]` where there is one.
+    onto: Option<(&'a Tensor, Option<&'a Tensor>)>,
 }
 
 impl Linear {
@@ -68,21 +82,127 @@ impl Linear {
     /// # Errors
     /// Shapes that do not fit, or a device out of memory.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.run(x, Then::default())
+    }
+
+    /// The product, then an activation.
+    ///
+    /// # Errors
+    /// As [`Linear::forward`].
+    pub fn activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        self.run(x, Then { activation: Some(activation), ..Then::default() })
+    }
+
+    /// The product times `factors`, number by number.
+    ///
+    /// # Errors
+    /// As [`Linear::forward`].
+    pub fn times(&self, x: &Tensor, factors: &Tensor) -> Result<Tensor> {
+        self.run(x, Then { times: Some(factors), ..Then::default() })
+    }
+
+    /// `onto` plus the product.
+    ///
+    /// # Errors
+    /// As [`Linear::forward`].
+    pub fn added(&self, x: &Tensor, onto: &Tensor) -> Result<Tensor> {
+        self.run(x, Then { onto: Some((onto, None)), ..Then::default() })
+    }
+
+    /// `onto` plus `gate` times the product, for an `x` of `[batch, tokens, input]` and a gate of `[batch, output]`.
+    ///
+    /// # Errors
+    /// As [`Linear::forward`].
+    pub fn gated(&self, x: &Tensor, onto: &Tensor, gate: &Tensor) -> Result<Tensor> {
+        self.run(x, Then { onto: Some((onto, Some(gate))), ..Then::default() })
+    }
+
+    fn run(&self, x: &Tensor, then: Then<'_>) -> Result<Tensor> {
         let (output, input) = self.matrix.dims();
         let mut dims = x.dims().to_vec();
+        if dims.last() != Some(&input) {
+            let reason = format!("a matrix of {input} columns got {dims:?}");
+            return Err(candle_core::Error::Msg(reason).into());
+        }
         // one large product instead of one per batch entry
         let rows = x.elem_count() / input;
         let x = x.to_dtype(self.dtype())?.reshape((rows, input))?;
-        let plain = self.matrix.product(&x)?;
-        let y = self.beside.iter().try_fold(plain, |y, delta| -> Result<Tensor> { Ok((y + delta.product(&x)?)?) })?;
+        if let Some(last) = dims.last_mut() {
+            *last = output;
+        }
+        if self.device().is_cpu() { self.here(&x, then, &dims) } else { self.plain(&x, then, &dims) }
+    }
+
+    /// By our kernels: `x` `[rows, input]` to the shape `dims`.
+    fn here(&self, x: &Tensor, then: Then<'_>, dims: &[usize]) -> Result<Tensor> {
+        let (output, input) = self.matrix.dims();
+        let x = in_order(x)?;
+        let mut sums = vec![0f32; x.dim(0)? * output];
+        let tensors = [self.bias.as_ref(), then.times, then.onto.map(|(onto, _)| onto), then.onto.and_then(|(_, gate)| gate)];
+        let tensors = tensors.map(|t| t.map(in_order).transpose());
+        let [bias, times, onto, gate] = tensors;
+        let (bias, times, onto, gate) = (bias?, times?, onto?, gate?);
+        let (bias, times, onto, gate) = (numbers(&bias)?, numbers(&times)?, numbers(&onto)?, numbers(&gate)?);
+        fits(&times, sums.len())?;
+        fits(&onto, sums.len())?;
+        if let Some(gate) = &gate {
+            gate_fits(x.dim(0)?, output, gate.len())?;
+        }
+        let ends = Finish {
+            bias: bias.as_deref(),
+            activation: then.activation,
+            times: times.as_deref(),
+            residual: onto.as_deref().map(|onto| Residual { onto, gate: gate.as_deref() }),
+        };
+        let now = if self.beside.is_empty() { ends } else { Finish::default() };
+        match &self.matrix {
+            Matrix::Packed(packed) => scumble_kernels::product(&Numbers::of(&x)?, &**packed, &now, &mut sums),
+            Matrix::Whole(weight) => {
+                let weight = in_order(weight)?;
+                let weight = Numbers::of(&weight)?;
+                scumble_kernels::product(&Numbers::of(&x)?, &Plain::new(&weight, input), &now, &mut sums);
+            }
+        }
+        if !self.beside.is_empty() {
+            for delta in &self.beside {
+                let change = in_order(&delta.product(&x)?)?;
+                let onto = Some(Residual { onto: &Numbers::of(&change)?, gate: None });
+                scumble_kernels::finish(&mut sums, output, &Finish { residual: onto, ..Finish::default() });
+            }
+            scumble_kernels::finish(&mut sums, output, &ends);
+        }
+        Ok(Tensor::from_vec(sums, dims, x.device())?)
+    }
+
+    /// By candle, on every device: what kernels are held against.
+    fn plain(&self, x: &Tensor, then: Then<'_>, dims: &[usize]) -> Result<Tensor> {
+        let weight = self.matrix.whole()?.reshape(self.matrix.dims())?;
+        let plain = x.matmul(&weight.t()?)?;
+        let y = self.beside.iter().try_fold(plain, |y, delta| -> Result<Tensor> { Ok((y + delta.product(x)?)?) })?;
         let y = match &self.bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
         };
-        if let Some(last) = dims.last_mut() {
-            *last = output;
+        let y = then.activation.map_or(Ok(y.clone()), |kind| apply(&y, kind))?.reshape(dims)?;
+        let y = then.times.map_or(Ok(y.clone()), |times| y * times)?;
+        match then.onto {
+            Some((onto, Some(gate))) => plain_gated(onto, gate, &y),
+            Some((onto, None)) => Ok((onto + y)?),
+            None => Ok(y),
         }
-        Ok(y.reshape(dims)?)
+    }
+}
+
+fn numbers(x: &Option<Tensor>) -> Result<Option<Numbers<'_>>> {
+    Ok(x.as_ref().map(Numbers::of).transpose()?)
+}
+
+fn fits(x: &Option<Numbers<'_>>, count: usize) -> Result<()> {
+    match x {
+        Some(x) if x.len() != count => {
+            Err(candle_core::Error::Msg(format!("a product of {count} numbers meets {}", x.len())).into())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -122,6 +242,39 @@ impl Embedding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Generator;
+
+    #[test]
+    fn what_follows_a_product_agrees_with_the_plain_form() -> Result<()> {
+        let mut g = Generator::new(7);
+        let (batch, tokens, input, output) = (2, 9, 40, 24);
+        let pair = Delta::Pair { down: g.noise(&[3, input])?, up: g.noise(&[output, 3])? };
+        for beside in [Vec::new(), vec![pair]] {
+            let matrix = Matrix::Whole(g.noise(&[output, input])?);
+            let linear = Linear { matrix, bias: Some(g.noise(&[output])?), beside };
+            let x = g.noise(&[batch, tokens, input])?;
+            let (times, onto) = (g.noise(&[batch, tokens, output])?, g.noise(&[batch, tokens, output])?);
+            let gate = g.noise(&[batch, output])?;
+            let all = Then { activation: Some(Activation::Silu), times: Some(&times), onto: Some((&onto, Some(&gate))) };
+            let added = Then { onto: Some((&onto, None)), ..Then::default() };
+            for then in [Then::default(), all, added] {
+                let expected = linear.plain(&x.reshape((batch * tokens, input))?, then, &[batch, tokens, output])?;
+                let far = (linear.run(&x, then)? - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
+                assert!(far < 1e-4, "{far}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_errors() -> Result<()> {
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+        let linear = Linear { matrix: Matrix::Whole(zeros(&[4, 3])?), bias: None, beside: Vec::new() };
+        assert!(linear.forward(&zeros(&[2, 6])?).is_err());
+        assert!(linear.added(&zeros(&[2, 3])?, &zeros(&[3, 4])?).is_err());
+        assert!(linear.gated(&zeros(&[1, 3, 3])?, &zeros(&[1, 3, 4])?, &zeros(&[2, 4])?).is_err());
+        Ok(())
+    }
 
     #[test]
     fn an_id_that_the_table_lacks_is_told() -> Result<()> {

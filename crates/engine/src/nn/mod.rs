@@ -14,13 +14,14 @@ mod norm;
 mod rotary;
 mod swiglu;
 
-pub use activation::{gate_gelu_tanh, gate_silu, gelu, gelu_tanh, quick_gelu, silu};
+pub use activation::silu;
 pub(crate) use attention::softmax;
-pub use attention::{attention, join_heads, shared_heads, split_heads};
-pub use conv::{Conv2d, upsample_2x};
+pub use attention::{attention, join_heads, join_tokens, split_heads};
+pub use conv::Conv2d;
 pub use embed::{EmbedMlp, sinusoid};
 pub use gate::gated;
 pub use linear::{Embedding, Linear};
 pub use norm::{GroupNorm, LayerNorm, RmsNorm, modulated_norm, standardised, unit_rms};
 pub use rotary::Rotary;
+pub use scumble_kernels::Activation;
 pub use swiglu::SwiGlu;

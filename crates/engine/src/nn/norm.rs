@@ -145,7 +145,7 @@ fn plain_unit_rms(x: &Tensor, eps: f64) -> Result<Tensor> {
     Ok(wide.broadcast_div(&(mean_square + eps)?.sqrt()?)?)
 }
 
-/// Group norm with weight and bias over `[batch, channels, height, width]`.
+/// Group norm with weight and bias over `[batch, height, width, channels]`.
 #[derive(Clone, Debug)]
 pub struct GroupNorm {
     gain: Tensor,
@@ -181,10 +181,13 @@ impl GroupNorm {
 
     fn apply(&self, x: &Tensor, then_silu: bool) -> Result<Tensor> {
         if runs_here(x) {
-            let (_, channels, height, width) = x.dims4()?;
+            let (_, height, width, channels) = x.dims4()?;
+            if channels != self.gain.elem_count() {
+                let reason = format!("a norm of {} channels got {:?}", self.gain.elem_count(), x.dims());
+                return Err(candle_core::Error::Msg(reason).into());
+            }
             let (gain, offset) = (in_order(&self.gain)?, in_order(&self.offset)?);
             let shape = scumble_kernels::GroupNorm {
-                channels,
                 area: height * width,
                 groups: self.groups,
                 eps: self.eps as f32,
@@ -199,13 +202,17 @@ impl GroupNorm {
     }
 
     fn plain(&self, x: &Tensor) -> Result<Tensor> {
-        let (batch, channels, height, width) = x.dims4()?;
-        let wide = x.to_dtype(DType::F32)?.reshape((batch, self.groups, channels / self.groups * height * width))?;
+        let (batch, height, width, channels) = x.dims4()?;
+        let size = channels / self.groups;
+        // [batch, groups, places · channels of a group]
+        let wide = x.to_dtype(DType::F32)?.reshape((batch, height * width, self.groups, size))?.transpose(1, 2)?;
+        let wide = wide.reshape((batch, self.groups, height * width * size))?;
         let centred = wide.broadcast_sub(&wide.mean_keepdim(2)?)?;
         let variance = centred.sqr()?.mean_keepdim(2)?;
-        let y = centred.broadcast_div(&(variance + self.eps)?.sqrt()?)?.reshape((batch, channels, height, width))?;
-        let per_channel = |t: &Tensor| t.to_dtype(DType::F32)?.reshape((1, channels, 1, 1));
-        let y = y.broadcast_mul(&per_channel(&self.gain)?)?.broadcast_add(&per_channel(&self.offset)?)?;
+        let y = centred.broadcast_div(&(variance + self.eps)?.sqrt()?)?;
+        let y = y.reshape((batch, self.groups, height * width, size))?.transpose(1, 2)?;
+        let y = y.reshape((batch, height, width, channels))?;
+        let y = y.broadcast_mul(&self.gain.to_dtype(DType::F32)?)?.broadcast_add(&self.offset.to_dtype(DType::F32)?)?;
         Ok(y.to_dtype(x.dtype())?)
     }
 }
@@ -233,8 +240,8 @@ mod tests {
         close(&rms.forward(&x)?, &rms.plain(&x)?)?;
         close(&unit_rms(&x, 1e-6)?, &plain_unit_rms(&x, 1e-6)?)?;
         let group = GroupNorm { gain: g.noise(&[24])?, offset: g.noise(&[24])?, groups: 4, eps: 1e-6 };
-        let planes = g.noise(&[2, 24, 3, 7])?;
-        close(&group.forward(&planes)?, &group.plain(&planes)?)?;
-        close(&group.forward_silu(&planes)?, &silu(&group.plain(&planes)?)?)
+        let picture = g.noise(&[2, 3, 7, 24])?;
+        close(&group.forward(&picture)?, &group.plain(&picture)?)?;
+        close(&group.forward_silu(&picture)?, &silu(&group.plain(&picture)?)?)
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Linear, gate_silu};
+use super::{Activation, Linear};
 use crate::error::Result;
 use crate::weights::Weights;
 
@@ -32,6 +32,6 @@ impl SwiGlu {
     /// # Errors
     /// Shapes that do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.down.forward(&gate_silu(&self.gate.forward(x)?, &self.up.forward(x)?)?)
+        self.down.forward(&self.up.times(x, &self.gate.activated(x, Activation::Silu)?)?)
     }
 }

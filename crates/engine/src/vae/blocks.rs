@@ -1,10 +1,10 @@
-//! The parts that encoder and decoder share.
+//! The parts that encoder and decoder share, over `[batch, height, width, channels]`.
 
 use candle_core::Tensor;
 
 use super::{EPS, VaeConfig};
 use crate::error::Result;
-use crate::nn::{Conv2d, GroupNorm, Linear, attention};
+use crate::nn::{Conv2d, GroupNorm, Linear, attention, join_heads};
 use crate::weights::Weights;
 
 /// Two normalised convolutions around a shortcut.
@@ -30,10 +30,10 @@ impl ResNet {
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let h = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
-        let h = self.conv2.forward(&self.norm2.forward_silu(&h)?)?;
+        let h = self.norm2.forward_silu(&h)?;
         match &self.shortcut {
-            Some(conv) => Ok((conv.forward(x)? + h)?),
-            None => Ok((x + h)?),
+            Some(conv) => self.conv2.added(&h, &conv.forward(x)?),
+            None => self.conv2.added(&h, x),
         }
     }
 }
@@ -60,14 +60,13 @@ impl Attention {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (batch, channels, height, width) = x.dims4()?;
+        let (batch, height, width, channels) = x.dims4()?;
         // [batch, 1 head, places, channels]
-        let places = self.norm.forward(x)?.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
+        let places = self.norm.forward(x)?.reshape((batch, height * width, channels))?;
         let head = |linear: &Linear| -> Result<Tensor> { Ok(linear.forward(&places)?.unsqueeze(1)?) };
         let scale = 1.0 / (channels as f64).sqrt();
         let y = attention(&head(&self.q)?, &head(&self.k)?, &head(&self.v)?, scale, None)?;
-        let y = self.out.forward(&y.squeeze(1)?)?.transpose(1, 2)?;
-        Ok((x + y.reshape((batch, channels, height, width))?)?)
+        self.out.added(&join_heads(&y)?.reshape(x.dims())?, x)
     }
 }
 

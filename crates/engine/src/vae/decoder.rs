@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::blocks::{Middle, ResNet};
 use super::{EPS, VaeConfig};
 use crate::error::Result;
-use crate::nn::{Conv2d, GroupNorm, upsample_2x};
+use crate::nn::{Conv2d, GroupNorm};
 use crate::weights::Weights;
 
 pub(super) struct Decoder {
@@ -40,6 +40,7 @@ impl Decoder {
         })
     }
 
+    /// `[batch, h, w, latent channels]` to `[batch, H, W, 3]`.
     pub(super) fn forward(&self, z: &Tensor) -> Result<Tensor> {
         let mut x = self.middle.forward(&self.conv_in.forward(z)?)?;
         for level in &self.levels {
@@ -55,7 +56,7 @@ impl Level {
             let input = if i == 0 { input } else { output };
             ResNet::load(config, &w.pp("resnets").pp(i), input, output)
         };
-        let upsample = || Conv2d::load(&w.pp("upsamplers").pp(0).pp("conv"), output, output, 3);
+        let upsample = || Conv2d::load_upsample(&w.pp("upsamplers").pp(0).pp("conv"), output);
         Ok(Self {
             resnets: (0..=config.layers).map(resnet).collect::<Result<_>>()?,
             upsample: (!last).then(upsample).transpose()?,
@@ -67,7 +68,7 @@ impl Level {
             x = resnet.forward(&x)?;
         }
         match &self.upsample {
-            Some(conv) => conv.forward(&upsample_2x(&x)?),
+            Some(conv) => conv.forward(&x),
             None => Ok(x),
         }
     }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::blocks::{Middle, ResNet};
-use super::{EPS, VaeConfig};
+use super::{EPS, VaeConfig, channels_first, channels_last};
 use crate::error::Result;
 use crate::nn::{Conv2d, GroupNorm};
 use crate::weights::Weights;
@@ -36,11 +36,12 @@ impl VaeEncoder {
     /// # Errors
     /// A device out of memory.
     pub(super) fn encode(&self, image: &Tensor) -> Result<(Tensor, Tensor)> {
-        let moments = self.encoder.forward(image)?;
+        let moments = self.encoder.forward(&channels_last(image)?)?;
         let moments = match &self.quant {
             Some(conv) => conv.forward(&moments)?,
             None => moments,
         };
+        let moments = channels_first(&moments)?;
         let channels = self.latent_channels;
         Ok((moments.narrow(1, 0, channels)?, moments.narrow(1, channels, channels)?.clamp(-30.0, 20.0)?))
     }

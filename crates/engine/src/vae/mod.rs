@@ -173,9 +173,21 @@ impl Vae {
     }
 
     fn decode_whole(&self, z: &Tensor) -> Result<Tensor> {
-        match &self.post_quant {
-            Some(conv) => self.decoder.forward(&conv.forward(z)?),
-            None => self.decoder.forward(z),
-        }
+        let z = channels_last(z)?;
+        let picture = match &self.post_quant {
+            Some(conv) => self.decoder.forward(&conv.forward(&z)?)?,
+            None => self.decoder.forward(&z)?,
+        };
+        channels_first(&picture)
     }
+}
+
+/// `[batch, channels, h, w]` to `[batch, h, w, channels]`: inside, the channels of a pixel lie together.
+fn channels_last(x: &Tensor) -> Result<Tensor> {
+    Ok(x.permute((0, 2, 3, 1))?.contiguous()?)
+}
+
+/// The inverse of [`channels_last`].
+fn channels_first(x: &Tensor) -> Result<Tensor> {
+    Ok(x.permute((0, 3, 1, 2))?.contiguous()?)
 }

@@ -249,10 +249,18 @@ fn groups(out: &mut [f32], block: &[u8], fifth: &[u8], nibbles: &[u8]) {
             _ => (six[group + 4] & 15 | six[group - 4] >> 6 << 4, six[group + 4] >> 4 | six[group] >> 6 << 4),
         };
         let (step, floor) = (d * f32::from(scale), least * f32::from(minimum));
-        for (i, out) in out.iter_mut().enumerate() {
-            let nibble = nibbles[group / 2 * 32 + i] >> (4 * (group % 2)) & 15;
-            let bit = fifth.get(i).map_or(0, |byte| byte >> group & 1);
-            *out = step * f32::from(nibble | bit << 4) - floor;
+        let nibbles = &nibbles[group / 2 * 32..][..32];
+        let shift = 4 * (group % 2);
+        // plain loops over whole groups, which become vectors
+        if fifth.is_empty() {
+            for i in 0..32 {
+                out[i] = step * f32::from(nibbles[i] >> shift & 15) - floor;
+            }
+        } else {
+            let fifth = &fifth[..32];
+            for i in 0..32 {
+                out[i] = step * f32::from(nibbles[i] >> shift & 15 | (fifth[i] >> group & 1) << 4) - floor;
+            }
         }
     }
 }

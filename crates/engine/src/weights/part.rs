@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -95,7 +94,7 @@ impl Part {
             let count = shape.iter().product::<usize>();
             let entry = self.file.get(&piece.stored)?;
             let held = precision.holds(&entry.encoding);
-            Some(match held.unit().filter(|_| entry.is_packable() && precision.device.is_cpu()) {
+            Some(match held.unit().filter(|_| entry.is_packable() && entry.shape.len() == 2 && precision.device.is_cpu()) {
                 // its bytes stay as they are
                 Some((values, bytes)) => count / values * bytes,
                 None => count * dtype.size_in_bytes(),

@@ -24,8 +24,12 @@ use tile::Tile;
 pub(crate) const DEPTH: usize = 256;
 /// Rows of W in a task, at most.
 const BREADTH: usize = 64;
-/// Rows of x in a task, about.
-const HEIGHT: usize = 768;
+/// Rows of x in a task, about: as many as leave their sums in the second cache, since each task decodes its rows of W.
+const HEIGHT: usize = 1536;
+/// Tasks for each thread, where there is enough to do, so that none waits long for the last.
+const SHARE: usize = 4;
+/// Rows of x that are worth a task of their own.
+const LOW: usize = 96;
 
 /// A matrix whose rows can be read in pieces.
 pub trait Rows: Sync {
@@ -98,10 +102,27 @@ pub fn product(x: &[f32], w: &dyn Rows, finish: &Finish<'_>, output: &mut [f32])
     });
 }
 
+/// Does to sums `[n, rows]` what a product that ends so would do.
+///
+/// # Panics
+/// Where the lengths do not fit.
+pub fn finish(sums: &mut [f32], rows: usize, ends: &Finish<'_>) {
+    assert!(rows > 0 && sums.len().is_multiple_of(rows));
+    let n = sums.len() / rows;
+    ends.check(n, rows);
+    let task = crate::rows_per_task(rows);
+    sums.par_chunks_mut(rows * task).enumerate().for_each(|(t, sums)| {
+        for (i, sums) in sums.chunks_exact_mut(rows).enumerate() {
+            ends.apply(t * task + i, 0, n, rows, sums);
+        }
+    });
+}
+
 /// Rows of W and of x in a task: few enough that all threads have work.
 fn sizes(n: usize, rows: usize, tile: &Tile) -> (usize, usize) {
     let breadth = BREADTH.next_multiple_of(tile.columns).min(rows.next_multiple_of(tile.columns));
-    let parts = n.div_ceil(HEIGHT);
+    let wanted = (SHARE * rayon::current_num_threads()).div_ceil(rows.div_ceil(breadth));
+    let parts = n.div_ceil(HEIGHT).max(wanted.min(n.div_ceil(LOW)));
     (breadth, n.div_ceil(parts).next_multiple_of(tile.rows))
 }
 

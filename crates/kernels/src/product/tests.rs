@@ -55,6 +55,9 @@ fn what_follows_is_done_in_order() {
         let (mut sums, mut y) = (vec![0f32; n * rows], vec![0f32; n * rows]);
         product(x, &Plain::new(&w, columns), &Finish::default(), &mut sums);
         product(x, &Plain::new(&w, columns), &all, &mut y);
+        let mut after = sums.clone();
+        finish(&mut after, rows, &all);
+        assert_eq!(after, y, "afterwards or at once");
         for (i, (y, sum)) in y.iter().zip(&sums).enumerate() {
             let (row, j) = (i / rows, i % rows);
             let z = f64::from(sum + bias[j]);

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 pub use config::{LlamaConfig, RopeScaling};
 
 use crate::error::Result;
-use crate::nn::{Embedding, Linear, RmsNorm, Rotary, SwiGlu, attention, join_heads, shared_heads, split_heads};
+use crate::nn::{Embedding, Linear, RmsNorm, Rotary, SwiGlu, attention, join_heads, split_heads};
 use crate::weights::Weights;
 
 /// A Llama decoder without its head.
@@ -131,10 +131,9 @@ impl Layer {
         let q = rotary.apply_halves(&split_heads(&self.q.forward(&n)?, config.heads)?)?;
         let k = rotary.apply_halves(&split_heads(&self.k.forward(&n)?, config.kv_heads)?)?;
         let v = split_heads(&self.v.forward(&n)?, config.kv_heads)?;
-        let served = config.heads / config.kv_heads;
         let scale = 1.0 / (config.head_width as f64).sqrt();
-        let attended = attention(&q, &shared_heads(&k, served)?, &shared_heads(&v, served)?, scale, Some(mask))?;
-        let x = (x + self.o.forward(&join_heads(&attended)?)?)?;
+        let attended = attention(&q, &k, &v, scale, Some(mask))?;
+        let x = self.o.added(&join_heads(&attended)?, x)?;
         let fed = self.feed.forward(&self.feed_forward_norm.forward(&x)?)?;
         Ok((x + fed)?)
     }

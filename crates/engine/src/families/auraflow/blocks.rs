@@ -5,7 +5,7 @@ use candle_core::{D, Tensor};
 
 use crate::error::Result;
 use crate::families::streams::{Heads, split};
-use crate::nn::{Linear, attention, gate_silu, gated, join_heads, modulated_norm, split_heads, standardised};
+use crate::nn::{Activation, Linear, attention, join_heads, join_tokens, modulated_norm, split_heads, standardised};
 use crate::weights::Weights;
 
 /// Added to variances in every norm.
@@ -44,8 +44,7 @@ impl JointBlock {
         let (text_mod, image_mod) = (self.text.modulation(condition)?, self.image.modulation(condition)?);
         let [tq, tk, tv] = self.text.project(text, &text_mod)?;
         let [iq, ik, iv] = self.image.project(image, &image_mod)?;
-        let both = |t: &Tensor, i: &Tensor| Tensor::cat(&[t, i], 2);
-        let attended = attend(&both(&tq, &iq)?, &both(&tk, &ik)?, &both(&tv, &iv)?)?;
+        let attended = attend(&join_tokens(&tq, &iq)?, &join_tokens(&tk, &ik)?, &join_tokens(&tv, &iv)?)?;
         let (text_part, image_part) = split(&attended, text.dim(1)?)?;
         Ok((self.text.finish(text, &text_part, &text_mod)?, self.image.finish(image, &image_part, &image_mod)?))
     }
@@ -111,10 +110,10 @@ impl Stream {
     }
 
     fn finish(&self, x: &Tensor, attended: &Tensor, modulation: &[Tensor]) -> Result<Tensor> {
-        let inner = gated(x, &modulation[2], &self.out.forward(attended)?)?;
+        let inner = self.out.gated(attended, x, &modulation[2])?;
         let n = modulated_norm(&inner, &modulation[3], &modulation[4], EPS)?;
-        let wide = gate_silu(&self.gate.forward(&n)?, &self.value.forward(&n)?)?;
-        gated(x, &modulation[5], &self.narrow.forward(&wide)?)
+        let wide = self.value.times(&n, &self.gate.activated(&n, Activation::Silu)?)?;
+        self.narrow.gated(&wide, x, &modulation[5])
     }
 }
 

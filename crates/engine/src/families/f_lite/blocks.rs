@@ -6,7 +6,7 @@ use candle_core::{D, Tensor};
 use super::FLiteConfig;
 use super::positions::Turns;
 use crate::error::Result;
-use crate::nn::{Linear, RmsNorm, attention, gated, gelu, join_heads, split_heads, unit_rms};
+use crate::nn::{Activation, Linear, RmsNorm, attention, gated, join_heads, split_heads, unit_rms};
 use crate::weights::Weights;
 
 /// Added to mean squares in every norm.
@@ -82,8 +82,8 @@ impl Block {
         let [norm1, norm2, norm3] = &self.norms;
         let x = gated(x, &m[2], &self.own(&norm1.modulated(x, &m[0], &m[1])?, around.turns, first)?)?;
         let x = gated(&x, &m[5], &self.cross(&norm2.modulated(&x, &m[3], &m[4])?, around.text)?)?;
-        let inner = gelu(&self.wide.forward(&norm3.modulated(&x, &m[6], &m[7])?)?)?;
-        gated(&x, &m[8], &self.narrow.forward(&inner)?)
+        let inner = self.wide.activated(&norm3.modulated(&x, &m[6], &m[7])?, Activation::Gelu)?;
+        self.narrow.gated(&inner, &x, &m[8])
     }
 
     /// Tokens see each other. Queries and keys are turned first and normalised afterwards.

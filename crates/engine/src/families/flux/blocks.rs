@@ -5,7 +5,7 @@ use candle_core::{D, Tensor};
 use super::transformer::{FluxConfig, within_half};
 use crate::error::Result;
 use crate::families::streams::{EPS, Heads, IMAGE, Projections, Stream, TEXT, split};
-use crate::nn::{Linear, Rotary, attention, gated, gelu_tanh, join_heads, modulated_norm};
+use crate::nn::{Activation, Linear, Rotary, attention, join_heads, join_tokens, modulated_norm};
 use crate::weights::Weights;
 
 /// Text and image with weights of their own, attending to both.
@@ -32,8 +32,8 @@ impl DoubleBlock {
         let (tq, tk, tv) = self.text.attention.project(&text_mod.before_attention(text)?)?;
         let (iq, ik, iv) = self.image.attention.project(&image_mod.before_attention(image)?)?;
         // [batch, heads, text + image, head width]
-        let both = |t: &Tensor, i: &Tensor| Tensor::cat(&[t, i], 2);
-        let attended = attend(&both(&tq, &iq)?, &both(&tk, &ik)?, &both(&tv, &iv)?, rotary)?;
+        let (q, k, v) = (join_tokens(&tq, &iq)?, join_tokens(&tk, &ik)?, join_tokens(&tv, &iv)?);
+        let attended = attend(&q, &k, &v, rotary)?;
         let (text_part, image_part) = split(&attended, text.dim(1)?)?;
         let image = self.image.finish(image, &image_part, &image_mod)?;
         let text = self.text.finish(text, &text_part, &text_mod)?;
@@ -65,9 +65,8 @@ impl SingleBlock {
         let n = modulated_norm(x, &parts[0], &parts[1], EPS)?;
         let (q, k, v) = self.attention.project(&n)?;
         let attended = attend(&q, &k, &v, rotary)?;
-        let wide = gelu_tanh(&self.wide.forward(&n)?)?;
-        let y = self.out.forward(&Tensor::cat(&[attended, wide], D::Minus1)?)?;
-        within_half(gated(x, &parts[2], &y)?)
+        let wide = self.wide.activated(&n, Activation::GeluTanh)?;
+        within_half(self.out.gated(&Tensor::cat(&[attended, wide], D::Minus1)?, x, &parts[2])?)
     }
 }
 

@@ -5,7 +5,7 @@ use candle_core::{D, Tensor};
 use super::ip_adapter::PictureAttention;
 use crate::error::{Error, Result};
 use crate::families::streams::{EPS, Heads, IMAGE, Projections, Qkv, Stream, TEXT, split};
-use crate::nn::{Linear, attention, join_heads, modulated_norm};
+use crate::nn::{Linear, attention, join_heads, join_tokens, modulated_norm};
 use crate::weights::Weights;
 
 pub(super) struct JointBlock {
@@ -88,8 +88,8 @@ impl Reader {
 
 /// Attention over image and text tokens, in this order, heads joined: `[batch, tokens, width]`.
 fn attend(image: &Qkv, text: &Qkv) -> Result<Tensor> {
-    let both = |image: &Tensor, text: &Tensor| Tensor::cat(&[image, text], 2);
-    attended(&(both(&image.0, &text.0)?, both(&image.1, &text.1)?, both(&image.2, &text.2)?))
+    let (q, k) = (join_tokens(&image.0, &text.0)?, join_tokens(&image.1, &text.1)?);
+    attended(&(q, k, join_tokens(&image.2, &text.2)?))
 }
 
 /// Attention with heads joined: `[batch, tokens, width]`.

@@ -9,7 +9,7 @@ use super::transformer::Sd35Config;
 use crate::adapters::{AdapterFiles, Blame};
 use crate::error::Result;
 use crate::families::streams::{EPS, Heads, Qkv};
-use crate::nn::{Linear, RmsNorm, modulated_norm, silu, split_heads};
+use crate::nn::{Linear, RmsNorm, join_tokens, modulated_norm, silu, split_heads};
 use crate::observer::Observer;
 use crate::weights::{Loose, Named, Precision, Weights};
 
@@ -175,8 +175,8 @@ impl<'a> PictureAttention<'a> {
         let tokens = modulated_norm(&self.tokens, &parts[0], &parts[1], EPS)?;
         let heads = |linear: &Linear| split_heads(&linear.forward(&tokens)?, processor.heads);
         let picture_k = processor.norm_picture_k.forward(&heads(&processor.k)?)?;
-        let keys = Tensor::cat(&[processor.norm_k.forward(k)?, picture_k], 2)?;
-        let values = Tensor::cat(&[v, &heads(&processor.v)?], 2)?;
+        let keys = join_tokens(&processor.norm_k.forward(k)?, &picture_k)?;
+        let values = join_tokens(v, &heads(&processor.v)?)?;
         let result = (attended(&(processor.norm_q.forward(q)?, keys, values))? * self.scale)?;
         Ok(match self.mask {
             Some(mask) => result.broadcast_mul(mask)?,

@@ -4,7 +4,7 @@ use candle_core::{D, Tensor};
 
 use super::blocks::attended;
 use crate::error::{Error, Result};
-use crate::nn::{EmbedMlp, LayerNorm, Linear, gelu, silu, sinusoid, split_heads};
+use crate::nn::{Activation, EmbedMlp, LayerNorm, Linear, silu, sinusoid, split_heads};
 use crate::observer::Observer;
 use crate::weights::{Loose, Weights};
 
@@ -155,6 +155,6 @@ impl Layer {
         let heads = |x: &Tensor| split_heads(x, q.dim(2)? / HEAD);
         let queries = (queries + self.out.forward(&attended(&(heads(&q)?, heads(&kv[0])?, heads(&kv[1])?))?)?)?;
         let n = modulated(&self.norm_wide.forward(&queries)?, 2)?;
-        Ok((&queries + self.narrow.forward(&gelu(&self.wide.forward(&n)?)?)?)?)
+        self.narrow.added(&self.wide.activated(&n, Activation::Gelu)?, &queries)
     }
 }

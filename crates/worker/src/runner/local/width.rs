@@ -1,4 +1,4 @@
-//! The number type that a model is computed in where its owner names none, and what its weights take in it.
+//! What the weights of a model take in the number type that its owner names, or else in their own.
 
 use scumble_api::published::gigabytes;
 use scumble_engine::weights::{Checkpoint, Precision};
@@ -17,8 +17,7 @@ pub(super) struct Width {
     pub(super) encoders: u64,
 }
 
-/// On a CPU float32 is the fastest type, since others are widened for every product: it is chosen where the whole model fits
-/// into the budget in it. Elsewhere, and where it does not fit, each file keeps its own type.
+/// Where nobody names a type, each file keeps its own, which loses nothing.
 ///
 /// # Errors
 /// A checkpoint that cannot be opened, or that is too large for the budget: with figures, and with what would fit.
@@ -29,13 +28,6 @@ pub(super) fn choose(model: &Model, budget: Option<u64>) -> Result<Width, RunErr
         let families::Footprint { bytes, encoders } = families::footprint(&checkpoint, &precision)?;
         Ok(Width { precision, bytes, encoders })
     };
-    let fits = |width: &Width| budget.is_none_or(|budget| width.bytes <= budget);
-    if model.precision.dtype.is_none() && model.precision.device.is_cpu() && budget.is_some() {
-        let widest = with(Some(DType::F32))?;
-        if fits(&widest) {
-            return Ok(widest);
-        }
-    }
     let width = with(model.precision.dtype)?;
     match budget {
         Some(budget) if width.bytes > budget => Err(too_large(&width, &with(Some(DType::BF16))?, budget)),
@@ -79,25 +71,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_owners_word_counts_and_what_fits_is_float32() {
-        let folder = tiny::of(Variant::Sd35).dtype(DType::BF16).tempdir();
-        let of = |dtype, budget| {
+    fn the_owners_word_counts_and_else_the_files_own_type() {
+        let wide = tiny::of(Variant::Sd35).dtype(DType::F32).tempdir();
+        let half = tiny::of(Variant::Sd35).dtype(DType::BF16).tempdir();
+        let of = |folder: &std::path::Path, dtype, budget| {
             let precision = Precision { device: Device::Cpu, dtype };
-            choose(&Model { source: Source::Folder(folder.path().into()), precision }, budget)
+            choose(&Model { source: Source::Folder(folder.into()), precision }, budget)
         };
-        let wide = of(None, Some(1 << 40)).unwrap();
-        assert_eq!(wide.precision.dtype, Some(DType::F32));
-        assert!(wide.encoders > 0 && wide.encoders < wide.bytes);
-        let half = of(Some(DType::BF16), Some(1 << 40)).unwrap();
-        assert_eq!((half.precision.dtype, half.bytes), (Some(DType::BF16), wide.bytes / 2));
-        // in its own type, as it does not fit in float32, or nobody knows whether it does
-        let own = of(None, Some(wide.bytes - 1)).unwrap();
-        assert_eq!((own.precision.dtype, own.bytes), (None, half.bytes));
-        assert_eq!(of(None, None).unwrap().precision.dtype, None);
+        let own = of(wide.path(), None, None).unwrap();
+        assert!(own.precision.dtype.is_none() && own.encoders > 0 && own.encoders < own.bytes);
+        let rounded = of(wide.path(), Some(DType::BF16), Some(1 << 40)).unwrap();
+        assert_eq!(rounded.precision.dtype, Some(DType::BF16));
+        assert!(rounded.bytes < own.bytes);
+        // matrices in bfloat16 stay so, in whatever type they are computed
+        let small = of(half.path(), Some(DType::F32), None).unwrap();
+        assert_eq!((small.bytes, of(half.path(), None, None).unwrap().bytes), (rounded.bytes, rounded.bytes));
         // what does not fit is told before anything is read
-        let said = |dtype, budget| of(dtype, Some(budget)).err().unwrap().to_string();
-        assert!(said(Some(DType::F32), half.bytes).contains("set dtype = \"bfloat16\""));
-        let never = said(None, half.bytes - 1);
+        let said = |dtype, budget| of(wide.path(), dtype, Some(budget)).err().unwrap().to_string();
+        assert!(said(None, rounded.bytes).contains("set dtype = \"bfloat16\""));
+        let never = said(None, rounded.bytes - 1);
         assert!(never.contains("Even in bfloat16") && never.contains("[worker] memory"), "{never}");
     }
 }
