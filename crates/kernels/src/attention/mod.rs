@@ -74,12 +74,23 @@ impl Attention {
     /// # Panics
     /// Where the lengths do not fit or `shared` does not divide `heads`.
     pub fn run(&self, q: Heads<'_>, k: Heads<'_>, v: Heads<'_>, bias: Option<Bias<'_>>, output: &mut [f32]) {
+        self.run_by(Tile::of_level(), q, k, v, bias, output);
+    }
+
+    fn run_by(
+        &self,
+        tile: &Tile,
+        q: Heads<'_>,
+        k: Heads<'_>,
+        v: Heads<'_>,
+        bias: Option<Bias<'_>>,
+        output: &mut [f32],
+    ) {
         assert!(self.shared > 0 && self.heads.is_multiple_of(self.shared) && self.width > 0 && self.keys > 0);
         assert_eq!(output.len(), self.batch * self.queries * self.heads * self.width);
         if output.is_empty() {
             return;
         }
-        let tile = Tile::of_level();
         let each = Prepared::length(self, tile);
         let sources = self.batch * self.shared;
         let together = (PREPARED / each).clamp(1, sources);

@@ -21,8 +21,10 @@ fn check(shape: Attention, side_by_side: bool, bias: Option<[usize; 4]>) {
     let (k, v) = (Heads { values: &ks, strides: strides(shared, keys) }, Heads { values: &vs, strides: strides(shared, keys) });
     let numbers = draw(batch * heads * queries * keys, 4);
     let bias = bias.map(|strides| Bias { values: &numbers, strides });
-    let mut y = vec![f32::NAN; qs.len()];
+    let (mut y, mut wide) = (vec![f32::NAN; qs.len()], vec![f32::NAN; qs.len()]);
     shape.run(q, k, v, bias, &mut y);
+    shape.run_by(Tile::wide(), q, k, v, bias, &mut wide);
+    assert!(y.iter().zip(&wide).all(|(y, wide)| (y - wide).abs() < 2e-6), "{shape:?} in wide tiles");
     for b in 0..batch {
         for h in 0..heads {
             let source = h / (heads / shared);

@@ -41,13 +41,24 @@ struct Pass<'a> {
 struct Steps {
     weights: unsafe fn(&Conv, usize, &mut [f32]),
     pixels: unsafe fn(&Pass<'_>, usize, usize, usize, &mut [f32]),
-    results: unsafe fn(&Pass<'_>, usize, usize, usize, &[f32], &Shared<'_>),
+    results: unsafe fn(&Pass<'_>, usize, usize, (usize, usize), &[f32], &Shared<'_>),
 }
 
 impl Conv {
     /// Convolves one picture.
     pub(super) fn filter(&self, x: &[f32], (height, width): (usize, usize), onto: Option<&[f32]>, y: &mut [f32]) {
-        let (tile, steps) = (Tile::of_level(), Steps::of_level());
+        self.filter_by(Tile::of_level(), &Steps::of_level(), x, (height, width), onto, y);
+    }
+
+    fn filter_by(
+        &self,
+        tile: &Tile,
+        steps: &Steps,
+        x: &[f32],
+        (height, width): (usize, usize),
+        onto: Option<&[f32]>,
+        y: &mut [f32],
+    ) {
         let (rows, columns) = (self.kind.side(height), self.kind.side(width));
         let pass = Pass { conv: self, x, height, width, rows, columns, across: columns.div_ceil(OUT), onto };
         let tiles = pass.across * rows.div_ceil(OUT);
@@ -55,11 +66,11 @@ impl Conv {
         let y = Shared::new(y);
         // [channel of the input][point][panel of outputs][output in panel], then in the order of the tile kernel
         lend(POINTS * self.input * wide, |weights| {
-            self.transform(tile, &steps, weights);
+            self.transform(tile, steps, weights);
             let weights = &*weights;
             (0..tiles.div_ceil(TILES)).into_par_iter().with_max_len(1).for_each(|task| {
                 let first = task * TILES;
-                pass.run(tile, &steps, weights, first, TILES.min(tiles - first), &y);
+                pass.run(tile, steps, weights, first, TILES.min(tiles - first), &y);
             });
         });
     }
@@ -120,7 +131,7 @@ impl Pass<'_> {
             #[expect(unsafe_code, reason = "the vector code of the instruction set that was detected")]
             // SAFETY: as above; no other task has these tiles.
             unsafe {
-                (steps.results)(self, first, count, tall * wide, sums, y);
+                (steps.results)(self, first, count, (tall * wide, wide), sums, y);
             }
         });
     }
@@ -145,8 +156,13 @@ impl Steps {
             Level::Avx512 => Self { weights: avx512::weights, pixels: avx512::pixels, results: avx512::results },
             #[cfg(all(target_arch = "x86_64", not(miri)))]
             Level::Avx2 => Self { weights: avx2::weights, pixels: avx2::pixels, results: avx2::results },
-            _ => Self { weights: weights::<Portable>, pixels: pixels::<Portable>, results: results::<Portable> },
+            _ => Self::portable::<8>(),
         }
+    }
+
+    fn portable<const LANES: usize>() -> Self {
+        let (weights, pixels) = (weights::<Portable<LANES>>, pixels::<Portable<LANES>>);
+        Self { weights, pixels, results: results::<Portable<LANES>> }
     }
 }
 
@@ -169,9 +185,9 @@ macro_rules! steps {
                 unsafe { super::pixels::<steps!(@ $name)>(pass, first, count, panel, to) }
             }
             #[target_feature(enable = $features)]
-            pub(super) unsafe fn results(p: &Pass<'_>, first: usize, count: usize, stride: usize, s: &[f32], y: &Shared<'_>) {
+            pub(super) unsafe fn results(p: &Pass<'_>, first: usize, n: usize, strides: (usize, usize), s: &[f32], y: &Shared<'_>) {
                 // SAFETY: the caller's.
-                unsafe { super::results::<steps!(@ $name)>(p, first, count, stride, s, y) }
+                unsafe { super::results::<steps!(@ $name)>(p, first, n, strides, s, y) }
             }
         }
     };
@@ -273,16 +289,22 @@ unsafe fn pixels<S: Simd>(pass: &Pass<'_>, first: usize, count: usize, panel: us
     }
 }
 
-/// Sums of tiles from `first` on, `[point][tile][output]` with `stride` from point to point, to pixels of the output:
-/// Aᵀ m A, the bias, and what it is added to.
+/// Sums of tiles from `first` on, `[point][tile][output]` with these strides from point to point and tile to tile, to pixels
+/// of the output: Aᵀ m A, the bias, and what it is added to.
 ///
 /// # Safety
 /// The instruction set of `S` is there; nobody else writes these tiles.
 #[inline(always)]
 #[expect(unsafe_code, reason = "vectors by pointer")]
-unsafe fn results<S: Simd>(pass: &Pass<'_>, first: usize, count: usize, stride: usize, sums: &[f32], y: &Shared<'_>) {
+unsafe fn results<S: Simd>(
+    pass: &Pass<'_>,
+    first: usize,
+    count: usize,
+    (stride, wide): (usize, usize),
+    sums: &[f32],
+    y: &Shared<'_>,
+) {
     let output = pass.conv.output;
-    let wide = stride / count.next_multiple_of(Tile::of_level().rows);
     for tile in 0..count {
         let (top, left) = ((first + tile) / pass.across * OUT, (first + tile) % pass.across * OUT);
         let (high, broad) = (OUT.min(pass.rows - top), OUT.min(pass.columns - left));
@@ -382,5 +404,28 @@ unsafe fn gather<S: Simd>(m: [S::V; IN]) -> [S::V; OUT] {
             S::fma(S::splat(4.0), sum34, sum12),
             S::fma(S::splat(8.0), gap34, S::add(gap12, m[5])),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conv::ConvKind;
+    use crate::product::tests::draw;
+
+    /// Tiles and vectors of the shape of AVX-512's give what those of this machine give.
+    #[test]
+    #[cfg_attr(miri, ignore = "slow there, and nothing new")]
+    fn wide_tiles_agree() {
+        for (input, output, size) in [(16, 16, (5, 7)), (288, 48, (9, 30))] {
+            let conv = Conv::new(ConvKind::Same { kernel: 3 }, &draw(output * input * 9, 1), &draw(output, 2));
+            let x = draw(input * size.0 * size.1, 3);
+            let (mut y, mut wide) = (vec![0f32; output * size.0 * size.1], vec![0f32; output * size.0 * size.1]);
+            conv.filter(&x, size, None, &mut y);
+            conv.filter_by(Tile::wide(), &Steps::portable::<16>(), &x, size, None, &mut wide);
+            let far = y.iter().zip(&wide).fold(0f32, |far, (y, wide)| far.max((y - wide).abs()));
+            // about 650 is added up without signs, and one of the two ways rounds after each step
+            assert!(far < 1e-3, "{far}");
+        }
     }
 }

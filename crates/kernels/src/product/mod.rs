@@ -76,6 +76,10 @@ impl Rows for Plain<'_> {
 /// # Panics
 /// Where the lengths do not fit.
 pub fn product(x: &[f32], w: &dyn Rows, finish: &Finish<'_>, output: &mut [f32]) {
+    product_by(Tile::of_level(), x, w, finish, output);
+}
+
+fn product_by(tile: &Tile, x: &[f32], w: &dyn Rows, finish: &Finish<'_>, output: &mut [f32]) {
     let (rows, columns) = (w.rows(), w.columns());
     assert!(columns > 0 && x.len().is_multiple_of(columns));
     let n = x.len() / columns;
@@ -87,7 +91,6 @@ pub fn product(x: &[f32], w: &dyn Rows, finish: &Finish<'_>, output: &mut [f32])
     if n <= few::MOST {
         return few::product(x, w, finish, output);
     }
-    let tile = Tile::of_level();
     lend(order::length(n, tile.rows, columns), |ordered| {
         order::all(x, columns, tile.rows, ordered);
         let ordered = &*ordered;

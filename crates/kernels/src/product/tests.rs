@@ -40,6 +40,10 @@ fn sums_of_any_size_are_within_the_rounding_of_float32() {
         product(&x, &plain, &Finish::default(), &mut y);
         let worst = distance(&x, &w, columns, |i, j| f64::from(y[i * rows + j]));
         assert!(worst < 3e-7, "{n}x{rows}x{columns}: off by {worst:e}");
+        let mut other = vec![f32::NAN; n * rows];
+        product_by(Tile::wide(), &x, &plain, &Finish::default(), &mut other);
+        let worst = distance(&x, &w, columns, |i, j| f64::from(other[i * rows + j]));
+        assert!(worst < 3e-7, "{n}x{rows}x{columns} in wide tiles: off by {worst:e}");
     }
 }
 

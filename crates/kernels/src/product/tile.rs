@@ -20,6 +20,7 @@ pub(crate) struct Tile {
 }
 
 impl Tile {
+    /// That of the level in use.
     pub(crate) fn of_level() -> &'static Self {
         match level() {
             #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -28,6 +29,12 @@ impl Tile {
             Level::Avx2 => &Self { rows: 6, columns: 16, kernel: avx2 },
             _ => &Self { rows: 4, columns: 16, kernel: portable },
         }
+    }
+
+    /// A tile of the shape of AVX-512's on any machine, for tests of what depends on the shape.
+    #[cfg(test)]
+    pub(crate) fn wide() -> &'static Self {
+        &Self { rows: 12, columns: 32, kernel: portable_wide }
     }
 
     /// Multiplies all panels of `x` with all panels of `w`; `sums` is `[rows of x, rows of W]` in whole tiles.
@@ -61,7 +68,16 @@ impl Tile {
 #[expect(unsafe_code, reason = "instantiates the kernel over pointers")]
 unsafe fn portable(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, stride: usize, add: bool) {
     // SAFETY: the caller's.
-    unsafe { sum::<Portable, 4>(depth, x, w, sums, stride, add) }
+    unsafe { sum::<Portable<8>, 4>(depth, x, w, sums, stride, add) }
+}
+
+/// # Safety
+/// The pointers are valid for what [`Kernel`] says.
+#[cfg(test)]
+#[expect(unsafe_code, reason = "instantiates the kernel over pointers")]
+unsafe fn portable_wide(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, stride: usize, add: bool) {
+    // SAFETY: the caller's.
+    unsafe { sum::<Portable<16>, 12>(depth, x, w, sums, stride, add) }
 }
 
 /// # Safety

@@ -1,33 +1,33 @@
-//! Vectors of eight in ordinary Rust: the compiler makes two registers of four where there are such.
+//! Vectors in ordinary Rust: the compiler makes of them the registers that there are.
 
 use super::Simd;
 
-/// What every machine has.
+/// What every machine has, for vectors of so many lanes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Portable;
+pub(crate) struct Portable<const LANES: usize = 8>;
 
 #[inline(always)]
-fn each(f: impl Fn(usize) -> f32) -> [f32; 8] {
+fn each<const LANES: usize>(f: impl Fn(usize) -> f32) -> [f32; LANES] {
     std::array::from_fn(f)
 }
 
 #[expect(unsafe_code, reason = "reads and writes vectors by pointer, as the trait says")]
-impl Simd for Portable {
-    type V = [f32; 8];
-    const LANES: usize = 8;
+impl<const LANES: usize> Simd for Portable<LANES> {
+    type V = [f32; LANES];
+    const LANES: usize = LANES;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self::V {
-        [x; 8]
+        [x; LANES]
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self::V {
-        // SAFETY: the caller's pointer is valid for eight numbers.
+        // SAFETY: the caller's pointer is valid for a vector.
         unsafe { from.cast::<Self::V>().read_unaligned() }
     }
     #[inline(always)]
     unsafe fn store(to: *mut f32, v: Self::V) {
-        // SAFETY: the caller's pointer is valid for eight numbers.
+        // SAFETY: the caller's pointer is valid for a vector.
         unsafe { to.cast::<Self::V>().write_unaligned(v) };
     }
     #[inline(always)]
