@@ -207,7 +207,7 @@ fn sd35_runs_without_t5() {
 
 // ----------------------------------------------------------------------------------------------------- types
 
-/// Seen, in levels on average: bfloat16 1.1 (SD3.5), 1.5 (AuraFlow) and 1.2 (F-Lite), float16 0.3 or less.
+/// Seen, in levels on average: bfloat16 0.4 (SD3.5), 0.1 (AuraFlow) and 0.3 (F-Lite), float16 0.2 or less.
 #[test]
 fn reduced_types_stay_near_float32() {
     // HiDream-I1 and OmniGen2, most of which is never float16, have tests of their own
@@ -215,9 +215,8 @@ fn reduced_types_stay_near_float32() {
         let folder = tiny::of(variant).tempdir();
         let picture = |dtype| draw(&*open_in(folder.path(), dtype).unwrap(), &variant.call()).remove(0);
         let exact = picture(Some(DType::F32));
-        for (dtype, mean) in [(DType::BF16, 3.0), (DType::F16, 0.6)] {
+        for (dtype, mean) in [(DType::BF16, 1.0), (DType::F16, 0.5)] {
             let difference = mean_difference(&exact, &picture(Some(dtype)));
-            eprintln!("{variant:?} {dtype:?}: {difference} levels");
             assert!(difference < mean, "{variant:?} {dtype:?}: {difference} levels");
         }
     }

@@ -259,14 +259,14 @@ fn any_number_of_experts_is_computed() {
     }
 }
 
-/// Seen, in levels on average: bfloat16 3.1. Tokens near the border between two experts go elsewhere in it.
+/// Seen, in levels on average: bfloat16 2.0. Tokens near the border between two experts go elsewhere in it.
 #[test]
 fn reduced_types_stay_near_float32_and_the_large_parts_are_never_float16() {
     let folder = tiny::of(FULL).tempdir();
     let picture = |dtype| draw(&*open_in(folder.path(), Some(dtype)).unwrap(), &FULL.call()).remove(0);
     let (exact, reduced) = (picture(DType::F32), picture(DType::BF16));
     let difference = mean_difference(&exact, &reduced);
-    assert!(difference < 5.0, "{difference} levels");
+    assert!(difference < 4.0, "{difference} levels");
     eprintln!("bfloat16: {difference} levels");
     // Llama beyond float16's range, and back
     edit(&folder.path().join("text_encoder_4/model.safetensors"), |tensors| {

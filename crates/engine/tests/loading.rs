@@ -31,10 +31,9 @@ fn storage_in_half_the_bits_gives_nearly_the_same_picture() {
 #[test]
 fn a_smaller_type_on_a_cpu_rounds_the_matrices_and_nothing_else() {
     let exact = draw(&tiny::of(Variant::Dev), Some(DType::F32));
-    // seen: mean 0.25 and 0.03 levels
+    // seen: mean 0.18 and 0.05 levels
     for (dtype, mean) in [(DType::BF16, 0.6), (DType::F16, 0.1)] {
         let difference = mean_difference(&exact, &draw(&tiny::of(Variant::Dev), Some(dtype)));
-        eprintln!("{dtype:?}: {difference} levels");
         assert!(difference > 0.0 && difference < mean, "{dtype:?}: {difference} levels");
     }
     let half = || tiny::of(Variant::Dev).dtype(DType::BF16);

@@ -208,7 +208,7 @@ fn any_text_is_read() {
 
 // ------------------------------------------------------------------------------------------------------ types
 
-/// Seen, in levels on average: bfloat16 1.2, float16 1.1, which only the autoencoder is computed in: the rest is bfloat16.
+/// Seen, in levels on average: 0.3 in both: of float16 files only the autoencoder's are kept so, the rest is bfloat16.
 #[test]
 fn reduced_types_stay_near_float32() {
     let folder = tiny::of(Variant::OmniGen2).tempdir();
@@ -219,7 +219,7 @@ fn reduced_types_stay_near_float32() {
         for dtype in [DType::BF16, DType::F16] {
             let difference = mean_difference(&exact, &picture(Some(dtype), &call));
             eprintln!("{dtype:?} with {} pictures: {difference} levels", call.pictures.len());
-            assert!(difference < 3.0, "{dtype:?}: {difference} levels");
+            assert!(difference < 1.0, "{dtype:?}: {difference} levels");
         }
     }
 }

@@ -95,7 +95,8 @@ fn theirs(x: &[f32], w: &[f32], columns: usize, y: &mut [f32]) {
         let threads = gemm::Parallelism::Rayon(0);
         let (x, w) = (x.as_ptr(), w.as_ptr());
         gemm::gemm(
-            n, rows, columns, sums, 1, stride, false, x, 1, column, w, column, 1, 0.0, 1.0, false, false, false, threads,
+            n, rows, columns, sums, 1, stride, false, x, 1, column, w, column, 1, 0.0, 1.0, false, false, false,
+            threads,
         );
     }
 }

@@ -113,8 +113,7 @@ fn moments(shape: &GroupNorm<'_>, x: &[f32], scales: &mut [f32], floors: &mut [f
 fn of_group(pieces: &[f32], channels: usize, group: std::ops::Range<usize>, first: &[f32], area: f64) -> (f64, f64) {
     let total = |at: usize| pieces.chunks_exact(2 * channels).map(|piece| f64::from(piece[at])).sum::<f64>();
     let n = area * group.len() as f64;
-    let sums: Vec<(f64, f64, f64)> =
-        group.map(|c| (f64::from(first[c]), total(c), total(channels + c))).collect();
+    let sums: Vec<(f64, f64, f64)> = group.map(|c| (f64::from(first[c]), total(c), total(channels + c))).collect();
     let mean = sums.iter().map(|(center, sum, _)| center * area + sum).sum::<f64>() / n;
     let about = |(center, sum, squares): &(f64, f64, f64)| {
         let away = center - mean;
@@ -256,7 +255,9 @@ mod tests {
                 group_norm(&shape, &x, &mut y);
                 let each = channels / groups;
                 for group in 0..batch * groups {
-                    let at = |i: usize| group / groups * channels * area + i / each * channels + group % groups * each + i % each;
+                    let at = |i: usize| {
+                        group / groups * channels * area + i / each * channels + group % groups * each + i % each
+                    };
                     let values: Vec<f32> = (0..each * area).map(|i| x[at(i)]).collect();
                     for (i, v) in plain_norm(&values, 1e-6).into_iter().enumerate() {
                         let c = group % groups * each + i % each;

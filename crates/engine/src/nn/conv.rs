@@ -147,8 +147,9 @@ mod tests {
                     let x = g.noise(&[2, height, width, input])?;
                     let (a, b) = (conv.forward(&x)?, plain.forward(&x)?);
                     assert_eq!(a.dims(), b.dims());
-                    let close = numbers(&a)?.iter().zip(&numbers(&b)?).all(|(a, b)| (a - b).abs() < 2e-4);
-                    assert!(close, "{kind:?} at {height}x{width}");
+                    // about a hundred is added up without signs
+                    let far = (a - b)?.abs()?.max_all()?.to_scalar::<f32>()?;
+                    assert!(far < 5e-4, "{kind:?} {input}->{output} at {height}x{width}: {far}");
                     let turned = x.transpose(1, 2)?;
                     assert_eq!(numbers(&conv.forward(&turned)?)?, numbers(&conv.forward(&turned.contiguous()?)?)?);
                 }

@@ -138,7 +138,8 @@ impl Linear {
         let (output, input) = self.matrix.dims();
         let x = in_order(x)?;
         let mut sums = vec![0f32; x.dim(0)? * output];
-        let tensors = [self.bias.as_ref(), then.times, then.onto.map(|(onto, _)| onto), then.onto.and_then(|(_, gate)| gate)];
+        let tensors =
+            [self.bias.as_ref(), then.times, then.onto.map(|(onto, _)| onto), then.onto.and_then(|(_, gate)| gate)];
         let tensors = tensors.map(|t| t.map(in_order).transpose());
         let [bias, times, onto, gate] = tensors;
         let (bias, times, onto, gate) = (bias?, times?, onto?, gate?);
@@ -255,7 +256,8 @@ mod tests {
             let x = g.noise(&[batch, tokens, input])?;
             let (times, onto) = (g.noise(&[batch, tokens, output])?, g.noise(&[batch, tokens, output])?);
             let gate = g.noise(&[batch, output])?;
-            let all = Then { activation: Some(Activation::Silu), times: Some(&times), onto: Some((&onto, Some(&gate))) };
+            let all =
+                Then { activation: Some(Activation::Silu), times: Some(&times), onto: Some((&onto, Some(&gate))) };
             let added = Then { onto: Some((&onto, None)), ..Then::default() };
             for then in [Then::default(), all, added] {
                 let expected = linear.plain(&x.reshape((batch * tokens, input))?, then, &[batch, tokens, output])?;

@@ -112,7 +112,9 @@ impl Encoding {
     /// The same on this thread, as many values as there is room for.
     pub(super) fn decode_into(&self, bytes: &[u8], out: &mut [f32]) {
         match self {
-            Self::Plain(DType::BF16) => each(bytes, out, |b: [u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
+            Self::Plain(DType::BF16) => {
+                each(bytes, out, |b: [u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16))
+            }
             Self::Plain(DType::F16) => each(bytes, out, |b: [u8; 2]| f16::from_le_bytes(b).to_f32()),
             Self::Plain(_) => each(bytes, out, f32::from_le_bytes),
             Self::F8E4M3 => each(bytes, out, |[b]: [u8; 1]| E4M3[usize::from(b)]),

@@ -274,7 +274,8 @@ impl Weights {
             Origin::Files(shards) => {
                 let (_, info) = find(shards, full, shape)?;
                 let (encoding, raw) = (Encoding::of_safetensors(info.dtype), shards.keep(full)?);
-                Packed::whole_rows(shape, encoding, raw).map(|packed| Matrix::Packed(Arc::new(packed.held_as(precision))))
+                Packed::whole_rows(shape, encoding, raw)
+                    .map(|packed| Matrix::Packed(Arc::new(packed.held_as(precision))))
             }
             Origin::Part(part) => {
                 part.check(full, shape.dims())?;

@@ -94,7 +94,10 @@ impl Part {
             let count = shape.iter().product::<usize>();
             let entry = self.file.get(&piece.stored)?;
             let held = precision.holds(&entry.encoding);
-            Some(match held.unit().filter(|_| entry.is_packable() && entry.shape.len() == 2 && precision.device.is_cpu()) {
+            Some(match held
+                .unit()
+                .filter(|_| entry.is_packable() && entry.shape.len() == 2 && precision.device.is_cpu())
+            {
                 // its bytes stay as they are
                 Some((values, bytes)) => count / values * bytes,
                 None => count * dtype.size_in_bytes(),

@@ -72,7 +72,12 @@ impl<'a> Prepared<'a> {
     }
 
     /// Panels of a block's keys, some of their width from `start` on.
-    pub(super) fn keys(&self, tile: &Tile, (first, count): (usize, usize), (start, depth): (usize, usize)) -> &'a [f32] {
+    pub(super) fn keys(
+        &self,
+        tile: &Tile,
+        (first, count): (usize, usize),
+        (start, depth): (usize, usize),
+    ) -> &'a [f32] {
         &self.keys[self.tall * start + first * depth..][..count.next_multiple_of(tile.rows) * depth]
     }
 

@@ -101,7 +101,13 @@ impl Attention {
                 let prepared = &mut prepared[..count * each];
                 prepared.par_chunks_exact_mut(each).enumerate().for_each(|(i, to)| {
                     let (batch, head) = ((first + i) / self.shared, (first + i) % self.shared);
-                    Prepared::fill(self, tile, |token| k.row(batch, head, token, self.width), |token| v.row(batch, head, token, self.width), to);
+                    Prepared::fill(
+                        self,
+                        tile,
+                        |token| k.row(batch, head, token, self.width),
+                        |token| v.row(batch, head, token, self.width),
+                        to,
+                    );
                 });
                 let prepared = &*prepared;
                 self.ask(tile, (first, count), prepared, q, bias, &output);
@@ -110,7 +116,15 @@ impl Attention {
     }
 
     /// Answers all queries of the heads whose keys and values are prepared.
-    fn ask(&self, tile: &Tile, (first, count): (usize, usize), prepared: &[f32], q: Heads<'_>, bias: Option<Bias<'_>>, output: &Shared<'_>) {
+    fn ask(
+        &self,
+        tile: &Tile,
+        (first, count): (usize, usize),
+        prepared: &[f32],
+        q: Heads<'_>,
+        bias: Option<Bias<'_>>,
+        output: &Shared<'_>,
+    ) {
         let each = prepared.len() / count;
         let group = self.heads / self.shared;
         let blocks = self.queries.div_ceil(PANELS * tile.columns);
@@ -120,7 +134,8 @@ impl Attention {
             let (batch, shared) = ((first + source) / self.shared, (first + source) % self.shared);
             let head = shared * group + member;
             let prepared = Prepared::view(self, tile, &prepared[source * each..][..each]);
-            let bias = bias.map(|bias| Bias { values: &bias.values[batch * bias.strides[0] + head * bias.strides[1]..], ..bias });
+            let bias = bias
+                .map(|bias| Bias { values: &bias.values[batch * bias.strides[0] + head * bias.strides[1]..], ..bias });
             let start = block * PANELS * tile.columns;
             let end = self.queries.min(start + PANELS * tile.columns);
             let write = |query: usize, values: &[f32]| {
@@ -129,7 +144,15 @@ impl Attention {
                 // SAFETY: no other task has these queries of this head.
                 unsafe { output.part(at, self.width) }.copy_from_slice(values);
             };
-            Panel::answer(self, tile, &prepared, start..end, |query| q.row(batch, head, query, self.width), bias.as_ref(), write);
+            Panel::answer(
+                self,
+                tile,
+                &prepared,
+                start..end,
+                |query| q.row(batch, head, query, self.width),
+                bias.as_ref(),
+                write,
+            );
         });
     }
 }

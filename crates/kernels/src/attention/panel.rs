@@ -139,7 +139,12 @@ fn add_bias(scores: &mut [f32], lanes: usize, (first, end): (usize, usize), star
 }
 
 /// Turns scores, `[key][query]`, into weights, and brings what was summed so far to the same scale.
-fn weigh<const LANES: usize>(scores: &mut [f32], largest: &mut [f32; WIDEST], total: &mut [f32; WIDEST], sums: &mut [f32]) {
+fn weigh<const LANES: usize>(
+    scores: &mut [f32],
+    largest: &mut [f32; WIDEST],
+    total: &mut [f32; WIDEST],
+    sums: &mut [f32],
+) {
     let scores = scores.as_chunks_mut::<LANES>().0;
     let (Some(largest), Some(total)) = (largest.first_chunk_mut::<LANES>(), total.first_chunk_mut::<LANES>()) else {
         unreachable!("no tile has more than {WIDEST} columns")

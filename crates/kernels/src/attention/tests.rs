@@ -2,9 +2,16 @@ use super::*;
 use crate::product::tests::draw;
 
 /// One answer by the definition, in float64.
-fn plain(shape: &Attention, q: &[f32], key: impl Fn(usize) -> Vec<f32>, value: impl Fn(usize) -> Vec<f32>, bias: impl Fn(usize) -> f32) -> Vec<f64> {
+fn plain(
+    shape: &Attention,
+    q: &[f32],
+    key: impl Fn(usize) -> Vec<f32>,
+    value: impl Fn(usize) -> Vec<f32>,
+    bias: impl Fn(usize) -> f32,
+) -> Vec<f64> {
     let dot = |k: &[f32]| q.iter().zip(k).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum::<f64>();
-    let scores: Vec<f64> = (0..shape.keys).map(|i| dot(&key(i)) * f64::from(shape.scale) + f64::from(bias(i))).collect();
+    let scores: Vec<f64> =
+        (0..shape.keys).map(|i| dot(&key(i)) * f64::from(shape.scale) + f64::from(bias(i))).collect();
     let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
     let total: f64 = weights.iter().sum();
@@ -14,11 +21,20 @@ fn plain(shape: &Attention, q: &[f32], key: impl Fn(usize) -> Vec<f32>, value: i
 fn check(shape: Attention, side_by_side: bool, bias: Option<[usize; 4]>) {
     let Attention { batch, heads, shared, queries, keys, width, .. } = shape;
     let strides = |heads: usize, tokens: usize| {
-        if side_by_side { [tokens * heads * width, width, heads * width] } else { [heads * tokens * width, tokens * width, width] }
+        if side_by_side {
+            [tokens * heads * width, width, heads * width]
+        } else {
+            [heads * tokens * width, tokens * width, width]
+        }
     };
-    let (qs, ks, vs) = (draw(batch * heads * queries * width, 1), draw(batch * shared * keys * width, 2), draw(batch * shared * keys * width, 3));
+    let (qs, ks, vs) = (
+        draw(batch * heads * queries * width, 1),
+        draw(batch * shared * keys * width, 2),
+        draw(batch * shared * keys * width, 3),
+    );
     let q = Heads { values: &qs, strides: strides(heads, queries) };
-    let (k, v) = (Heads { values: &ks, strides: strides(shared, keys) }, Heads { values: &vs, strides: strides(shared, keys) });
+    let (k, v) =
+        (Heads { values: &ks, strides: strides(shared, keys) }, Heads { values: &vs, strides: strides(shared, keys) });
     let numbers = draw(batch * heads * queries * keys, 4);
     let bias = bias.map(|strides| Bias { values: &numbers, strides });
     let (mut y, mut wide) = (vec![f32::NAN; qs.len()], vec![f32::NAN; qs.len()]);
@@ -29,11 +45,19 @@ fn check(shape: Attention, side_by_side: bool, bias: Option<[usize; 4]>) {
         for h in 0..heads {
             let source = h / (heads / shared);
             for t in 0..queries {
-                let bias = |i: usize| bias.map_or(0.0, |b_| {
-                    let [sb, sh, sq, sk] = b_.strides;
-                    b_.values[b * sb + h * sh + t * sq + i * sk]
-                });
-                let expected = plain(&shape, q.row(b, h, t, width), |i| k.row(b, source, i, width).to_vec(), |i| v.row(b, source, i, width).to_vec(), bias);
+                let bias = |i: usize| {
+                    bias.map_or(0.0, |b_| {
+                        let [sb, sh, sq, sk] = b_.strides;
+                        b_.values[b * sb + h * sh + t * sq + i * sk]
+                    })
+                };
+                let expected = plain(
+                    &shape,
+                    q.row(b, h, t, width),
+                    |i| k.row(b, source, i, width).to_vec(),
+                    |i| v.row(b, source, i, width).to_vec(),
+                    bias,
+                );
                 for (c, expected) in expected.iter().enumerate() {
                     let got = f64::from(y[((b * queries + t) * heads + h) * width + c]);
                     assert!((got - expected).abs() < 2e-6, "{shape:?} at {b} {h} {t} {c}: {got} {expected}");
@@ -70,7 +94,13 @@ fn masked_keys_get_nothing() {
     let heads = |values| Heads { values, strides: [1200, 1200, 2] };
     let mut y = [0f32; 4];
     let run = |mask: &[f32], y: &mut [f32]| {
-        shape.run(Heads { values: &q, strides: [4, 4, 2] }, heads(&k), heads(&v), Some(Bias { values: mask, strides: [0, 0, 0, 1] }), y);
+        shape.run(
+            Heads { values: &q, strides: [4, 4, 2] },
+            heads(&k),
+            heads(&v),
+            Some(Bias { values: mask, strides: [0, 0, 0, 1] }),
+            y,
+        );
     };
     run(&mask, &mut y);
     assert!(y.iter().all(|y| (y - 1.0).abs() < 1e-6), "{y:?}");

@@ -144,7 +144,9 @@ impl Conv {
             let to = &mut to[done..done + length];
             let at = self.kind.seen(row, tap / kernel, height).zip(self.kind.seen(column, tap % kernel, width));
             match at {
-                Some((row, column)) => to.copy_from_slice(&x[(row * width + column) * self.input + channel..][..length]),
+                Some((row, column)) => {
+                    to.copy_from_slice(&x[(row * width + column) * self.input + channel..][..length])
+                }
                 None => to.fill(0.0),
             }
             done += length;

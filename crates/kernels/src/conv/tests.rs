@@ -10,7 +10,13 @@ const KINDS: [ConvKind; 5] = [
 ];
 
 /// One output by the definition, in float64, and the sum of what was added without signs.
-fn plain(conv: &Conv, weight: &[f32], x: &[f32], (height, width): (usize, usize), (y, column): (usize, usize)) -> (f64, f64) {
+fn plain(
+    conv: &Conv,
+    weight: &[f32],
+    x: &[f32],
+    (height, width): (usize, usize),
+    (y, column): (usize, usize),
+) -> (f64, f64) {
     let kernel = conv.kind.kernel();
     let (mut sum, mut size) = (0.0, 0.0);
     for (i, weight) in weight.chunks(kernel * kernel).enumerate() {

@@ -31,7 +31,17 @@ fn sums_of_any_size_are_within_the_rounding_of_float32() {
     let sizes: &[(usize, usize, usize)] = if cfg!(miri) {
         &[(2, 3, 5), (5, 18, 300)]
     } else {
-        &[(1, 1, 1), (1, 70, 700), (3, 129, 33), (4, 16, 256), (5, 1, 257), (7, 17, 31), (13, 100, 520), (65, 67, 1), (800, 33, 300)]
+        &[
+            (1, 1, 1),
+            (1, 70, 700),
+            (3, 129, 33),
+            (4, 16, 256),
+            (5, 1, 257),
+            (7, 17, 31),
+            (13, 100, 520),
+            (65, 67, 1),
+            (800, 33, 300),
+        ]
     };
     for (n, rows, columns) in sizes.iter().copied() {
         let (x, w) = (draw(n * columns, 1), draw(rows * columns, 2));

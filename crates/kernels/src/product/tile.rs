@@ -8,7 +8,8 @@ const TOGETHER: usize = 48 << 10;
 
 /// Multiplies `depth` columns of a panel of x, `[depth, rows]`, with those of a panel of W, `[depth, columns]`, and adds the
 /// sums to the tile at `sums`, whose rows are `stride` apart, or sets them.
-pub(crate) type Kernel = unsafe fn(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, stride: usize, add: bool);
+pub(crate) type Kernel =
+    unsafe fn(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, stride: usize, add: bool);
 
 /// The tile of an instruction set.
 pub(crate) struct Tile {
@@ -51,7 +52,10 @@ impl Tile {
                     let row = (block * together + i) * self.rows;
                     let sums = &mut sums[row * stride + j * self.columns..];
                     debug_assert!(sums.len() >= (self.rows - 1) * stride + self.columns);
-                    #[expect(unsafe_code, reason = "the kernel of the instruction set that was detected, over pointers")]
+                    #[expect(
+                        unsafe_code,
+                        reason = "the kernel of the instruction set that was detected, over pointers"
+                    )]
                     // SAFETY: `of_level` took the kernel of a level that the machine has; the panels are whole, and the
                     // tile lies in `sums`, as asserted above.
                     unsafe {
