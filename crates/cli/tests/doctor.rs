@@ -217,3 +217,201 @@ fn weights_of_another_model_are_found_before_the_first_call() {
     assert!(said.contains("holds weights of FluxPipeline; this endpoint needs AuraFlowPipeline"), "{said}");
     desk.refuses(&[&["serve"], &flags[..]].concat(), 3, &["needs AuraFlowPipeline"]);
 }
+
+/// An installation with four files in their folder, and nobody at work there. Their paths.
+async fn installation(desk: &Desk) -> Vec<String> {
+    let server = desk.serve(&["--stand-in=0"]);
+    for _ in 0..4 {
+        let input = serde_json::json!({ "prompt": "a star", "image_size": { "width": 64, "height": 64 } });
+        let answer = common::plain().post(server.url("/run/fal-ai/flux/dev")).json(&input).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    server.stop();
+    let db = rusqlite::Connection::open(desk.path("data/scumble.db")).unwrap();
+    let mut rows = db.prepare("SELECT path FROM files ORDER BY path").unwrap();
+    let paths: Vec<String> = rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert!(paths.len() == 4 && paths.iter().all(|path| desk.path("data/files").join(path).exists()), "{paths:?}");
+    paths
+}
+
+fn examined(desk: &Desk, args: &[&str]) -> (Option<i32>, serde_json::Value) {
+    let out = desk.scumble(&[&["doctor", "--data", "--json", "--data-dir", "data"], args].concat());
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    (out.status.code(), serde_json::from_str(&said).unwrap_or_else(|_| panic!("{out:?}")))
+}
+
+#[tokio::test]
+async fn a_doctor_finds_what_does_not_belong_together() {
+    let desk = Desk::new();
+    let paths = installation(&desk).await;
+    let files = desk.path("data/files");
+    let (code, told) = examined(&desk, &[]);
+    assert_eq!((code, &told["files"]["whole"]["number"]), (Some(0), &4.into()), "{told}");
+    assert!(told["database"]["intact"] == true && told["database"]["bytes"].as_u64() > Some(0), "{told}");
+    let before = tree(&desk.path("data"));
+
+    // a row without a file, a file that is shorter than its row says, files without a row, things of others
+    std::fs::remove_file(files.join(&paths[0])).unwrap();
+    std::fs::write(files.join(&paths[1]), "short").unwrap();
+    let (old, young) = ("b/00000000000000000000000000000001/old.png", "b/00000000000000000000000000000002/young.png");
+    for path in [old, young] {
+        std::fs::create_dir_all(files.join(path).parent().unwrap()).unwrap();
+        std::fs::write(files.join(path), "orphan").unwrap();
+    }
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+    std::fs::File::options().write(true).open(files.join(old)).unwrap().set_modified(long_ago).unwrap();
+    std::fs::write(files.join("note.txt"), "mine").unwrap();
+    let (code, told) = examined(&desk, &[]);
+    assert_eq!(code, Some(4));
+    let found = &told["files"];
+    assert_eq!(
+        found["missing"],
+        serde_json::json!({ "number": 1, "bytes": found["missing"]["bytes"], "some": [paths[0]] })
+    );
+    assert_eq!((&found["damaged"]["number"], &found["whole"]["number"]), (&1.into(), &2.into()), "{told}");
+    assert!(found["damaged"]["some"][0].as_str().unwrap().starts_with(&paths[1]), "{told}");
+    assert_eq!(found["orphans"], serde_json::json!({ "number": 1, "bytes": 6, "some": [old] }));
+    assert_eq!(found["young"], serde_json::json!({ "number": 1, "bytes": 6 }), "it may get its row yet");
+    assert_eq!(found["strays"]["number"], 1);
+    // for people
+    let out = desk.scumble(&["doctor", "--data", "--data-dir", "data"]);
+    let said = String::from_utf8_lossy(&out.stdout);
+    for line in
+        ["ok     database", "FAILS  missing", "FAILS  damaged", "note   orphans", "note   strays", "AGE ", "GOES "]
+    {
+        assert!(said.lines().any(|all| all.starts_with(line)), "{line}: {said}");
+    }
+    assert!(said.contains(&format!("Missing:\n  {}\n", paths[0])), "{said}");
+    assert!(
+        String::from_utf8_lossy(&out.stderr).contains("2 files are missing or damaged; `scumble restore`"),
+        "{out:?}"
+    );
+    // one whose time is over is as good as gone
+    let db = rusqlite::Connection::open(desk.path("data/scumble.db")).unwrap();
+    db.execute("UPDATE files SET expires_ms = 1 WHERE path = ?1", [&paths[0]]).unwrap();
+    db.close().unwrap();
+    let (_, told) = examined(&desk, &[]);
+    assert_eq!((&told["files"]["missing"]["number"], &told["goes"][0]["files"]), (&0.into(), &1.into()), "{told}");
+    let left = tree(&desk.path("data"));
+    assert!(before.iter().all(|path| left.contains(path) || path.ends_with(&paths[0])), "a doctor removes nothing");
+    assert!(!left.iter().any(|path| path.contains("probe")), "and makes nothing: {left:?}");
+}
+
+#[tokio::test]
+async fn a_doctor_says_how_old_things_are_and_when_they_go() {
+    const DAY: i64 = 86_400_000;
+    let desk = Desk::new();
+    installation(&desk).await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let db = rusqlite::Connection::open(desk.path("data/scumble.db")).unwrap();
+    // of one day each: today, two days, three weeks and a hundred days ago
+    for (seq, days) in [(1, 0), (2, 2), (3, 21), (4, 100)] {
+        let then = now - days * DAY - 3_600_000;
+        db.execute("UPDATE jobs SET created_ms = ?1, finished_ms = ?1 WHERE seq = ?2", [then, seq]).unwrap();
+        let of = "UPDATE files SET created_ms = ?1 WHERE job_id = (SELECT id FROM jobs WHERE seq = ?2)";
+        db.execute(of, [then, seq]).unwrap();
+    }
+    db.close().unwrap();
+    let column = |told: &serde_json::Value, table: &str, name: &str| -> Vec<u64> {
+        told[table].as_array().unwrap().iter().map(|row| row[name].as_u64().unwrap()).collect()
+    };
+    let (code, told) = examined(&desk, &[]);
+    assert_eq!(code, Some(0));
+    for name in ["requests", "files"] {
+        assert_eq!(column(&told, "ages", name), [1, 1, 1, 0, 1], "{name}: {told}");
+        // kept for thirty days: the oldest goes now, one within nine days, two within thirty
+        assert_eq!(column(&told, "goes", name), [1, 0, 0, 3, 0, 0], "{name}: {told}");
+    }
+    assert!(column(&told, "ages", "row_bytes")[0] > 100, "{told}");
+    // what is asked with other settings is answered with those
+    desk.write("scumble.toml", "[retention]\nresults_s = \"3 d\"\n");
+    let (_, told) = examined(&desk, &["--config", "scumble.toml"]);
+    assert_eq!(column(&told, "goes", "files"), [2, 1, 1, 0, 0, 0], "{told}");
+    // a caller who did not want it kept: the row goes soon, the picture when a result would
+    let db = rusqlite::Connection::open(desk.path("data/scumble.db")).unwrap();
+    db.execute_batch(
+        "UPDATE jobs SET keep_io = 0 WHERE seq = 1; UPDATE jobs SET finished_ms = NULL, state = 'queued' WHERE seq = 2",
+    )
+    .unwrap();
+    db.close().unwrap();
+    let (_, told) = examined(&desk, &["--config", "scumble.toml"]);
+    assert_eq!(column(&told, "goes", "requests"), [3, 0, 0, 0, 0, 1], "{told}");
+    assert_eq!(column(&told, "goes", "files"), [2, 0, 1, 0, 0, 1], "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_doctor_beside_a_running_server_disturbs_nobody_and_finds_nothing() {
+    let desk = Desk::new();
+    let server = desk.serve(&["--stand-in=0"]);
+    let client = common::plain();
+    let url = server.url("/run/fal-ai/flux/dev");
+    let load: Vec<_> = (0..3)
+        .map(|_| {
+            let (client, url) = (client.clone(), url.clone());
+            tokio::spawn(async move {
+                loop {
+                    let input = serde_json::json!({ "prompt": "a star", "image_size": { "width": 64, "height": 64 } });
+                    assert_eq!(client.post(&url).json(&input).send().await.unwrap().status(), 200);
+                }
+            })
+        })
+        .collect();
+    for _ in 0..5 {
+        let mut command = desk.command(&["doctor", "--data", "--json", "--data-dir", "data"]);
+        let out = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        assert_eq!(out.status.code(), Some(0), "{out:?}");
+        let told: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        for kind in ["missing", "damaged", "orphans", "strays"] {
+            assert_eq!(told["files"][kind]["number"], 0, "{kind}: {told}");
+        }
+    }
+    for task in &load {
+        assert!(!task.is_finished(), "nobody was refused");
+        task.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_doctor_tells_damage_and_what_it_cannot_look_at() {
+    let desk = Desk::new();
+    desk.refuses(&["doctor", "--data", "--data-dir", "none"], 4, &["there is no database", "--data-dir"]);
+    assert!(!desk.path("none").exists());
+    let said = desk.refuses(
+        &["doctor", "--data", "--database", "postgres://me:s3cret@db/images", "--data-dir", "data"],
+        2,
+        &["pg_amcheck"],
+    );
+    assert!(!said.contains("s3cret"));
+    installation(&desk).await;
+    let (code, told) = examined(&desk, &["--files", "s3://images"]);
+    assert_eq!((code, &told["files"]["checked"]), (Some(0), &false.into()), "{told}");
+    // a page of zeros in the middle
+    let file = desk.path("data/scumble.db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 4096].fill(0);
+    std::fs::write(&file, &bytes).unwrap();
+    let out = desk.scumble(&["doctor", "--data", "--data-dir", "data"]);
+    assert_eq!(out.status.code(), Some(4), "{out:?}");
+    let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert!(said.contains("damaged"), "{said}");
+    // an older database is left as it is
+    let desk = Desk::new();
+    installation(&desk).await;
+    let db = rusqlite::Connection::open(desk.path("data/scumble.db")).unwrap();
+    db.execute_batch("DELETE FROM schema_version WHERE version = (SELECT max(version) FROM schema_version)").unwrap();
+    db.close().unwrap();
+    let words = ["schema version", "`scumble serve` brings it up to date"];
+    desk.refuses(&["doctor", "--data", "--data-dir", "data"], 4, &words);
+}
+
+#[test]
+fn a_doctor_answers_programs_too() {
+    let desk = Desk::new();
+    let out = desk.scumble(&["doctor", "--json", "--data-dir", "data", "--listen", "127.0.0.1:0"]);
+    let told: serde_json::Value = serde_json::from_str(&succeeded(&out)).unwrap();
+    let checks = told["checks"].as_array().unwrap();
+    let found = |check: &str| checks.iter().find(|one| one["check"] == check).map(|one| &one["found"]);
+    assert_eq!((found("database"), found("address")), (Some(&"note".into()), Some(&"ok".into())), "{told}");
+    assert!(checks.iter().all(|one| !one["says"].as_str().unwrap().is_empty()), "{told}");
+}

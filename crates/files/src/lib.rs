@@ -22,6 +22,7 @@ mod place;
 mod s3;
 mod spool;
 mod sweep;
+mod walk;
 mod writer;
 
 #[cfg(feature = "suite")]
@@ -37,4 +38,5 @@ pub use path::{FilePath, ParseFilePathError};
 pub use s3::{S3Credentials, S3Options};
 #[cfg(feature = "fuzz")]
 pub use spool::read_segment;
+pub use walk::{Found, FoundKind, walk};
 pub use writer::FileWriter;

@@ -45,11 +45,28 @@ pub enum Error {
         /// The newest this program knows.
         known: i64,
     },
+    /// The database was written by an older version, and nothing was to be changed.
+    #[error(
+        "the database has schema version {found}, this program looks at version {known} only; `scumble serve` brings it \
+         up to date"
+    )]
+    OlderSchema {
+        /// What the database has.
+        found: i64,
+        /// What this program knows.
+        known: i64,
+    },
     /// The file is damaged or no database.
     #[error(
         "the database is damaged or not a database ({0}); move it away to start with a new one, or restore a backup"
     )]
     Corrupt(Cause),
+    /// SQLite looked through the file and found it damaged.
+    #[error("the database is damaged: {0}; restore a backup")]
+    Damaged(String),
+    /// It is somebody else's database, or one of ours that somebody has changed.
+    #[error("this is not a database of this program: {0}")]
+    Foreign(String),
     /// No space is left. Nothing was written.
     #[error("no space is left for the database ({0}); free some and try again")]
     Full(Cause),
@@ -110,13 +127,16 @@ impl Error {
             Self::Full(_)
             | Self::ReadOnly(_)
             | Self::Corrupt(_)
+            | Self::Damaged(_)
             | Self::Unflushed(_)
             | Self::Database(_)
             | Self::Unreadable { .. }
             | Self::Replaced { .. } => true,
             Self::Open { .. }
             | Self::Absent
+            | Self::Foreign(_)
             | Self::NewerSchema { .. }
+            | Self::OlderSchema { .. }
             | Self::Busy(_)
             | Self::NoAnswer(_)
             | Self::Refused(_)

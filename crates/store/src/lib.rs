@@ -75,7 +75,7 @@ pub use outcome::Outcome;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use seat::{Claimed, Seat};
 pub use secret::{SecretBytes, SecretRecord};
-pub use sqlite::{Options, SqliteStore};
+pub use sqlite::{Age, End, KnownFile, Options, Snapshot, SqliteStore, Survey};
 pub use store::Store;
 pub use visit::VISITS_MAX;
 pub use worker::{AtWork, WorkerRecord};

@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
-use std::path::Path;
 
 use scumble_files::Files;
 use scumble_store::Store;
@@ -12,7 +11,7 @@ use super::{Finding, absent};
 use crate::commands::serve::kept;
 use crate::failure::Failure;
 use crate::private;
-use crate::settings::{Settings, open_files};
+use crate::settings::{Settings, folder_of, open_files};
 
 /// Whether it can be written, and is nobody else's to read.
 pub(super) fn data_dir(settings: &Settings) -> Finding {
@@ -51,11 +50,7 @@ pub(super) async fn database(settings: &Settings, store: &dyn Store) -> Finding 
 
 /// A place for files that was not used yet, with nothing made there; none where it was, or where it is not a folder.
 pub(super) fn looked_at(url: &str) -> Option<Finding> {
-    let folder = match url.split_once("://") {
-        Some(("file", folder)) => Path::new(folder),
-        None if url != "memory:" => Path::new(url),
-        _ => return None,
-    };
+    let folder = &folder_of(url)?;
     if !folder.exists() {
         return Some(absent::folder("the folder of the images", folder, "--files"));
     }

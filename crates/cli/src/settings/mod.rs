@@ -36,7 +36,7 @@ pub(crate) use hub::{HubPlace, all_fetched, fetched, fetched_models, lost, usabl
 pub(crate) use isa::instruction_set;
 pub(crate) use listen::Listen;
 pub(crate) use own::{nowhere, own_source};
-pub(crate) use place::{Place, files};
+pub(crate) use place::{Place, data_dir, files, folder_of};
 pub(crate) use safety::useless;
 pub(crate) use tls::Tls;
 

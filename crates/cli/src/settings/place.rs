@@ -34,6 +34,13 @@ impl Place {
     pub(crate) fn of(args: &PlaceArgs) -> Result<Self, Failure> {
         Self::read(args).map(|(place, _)| place)
     }
+
+    /// The same with where images are kept.
+    pub(crate) fn with_files(args: &PlaceArgs, url: Option<&str>) -> Result<(Self, String), Failure> {
+        let (place, file) = Self::read(args)?;
+        let files = files(url.or(file.files.url.as_deref()), &place.data_dir, Role::All)?;
+        Ok((place, files))
+    }
 }
 
 /// Flag over environment over file, each of the first two directly or by way of a file.
@@ -54,7 +61,7 @@ fn database_url(args: &PlaceArgs, in_file: Option<&str>) -> Result<Option<String
 }
 
 /// `--data-dir`, else the user's data folder.
-pub(super) fn data_dir(typed: Option<&Path>) -> Result<PathBuf, Failure> {
+pub(crate) fn data_dir(typed: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(dir) = typed {
         return Ok(dir.to_owned());
     }
@@ -80,6 +87,15 @@ pub(crate) fn files(url: Option<&str>, data_dir: &Path, role: Role) -> Result<St
                 folder.to_str().ok_or_else(|| Failure::about("use", &folder, "its name is not text in UTF-8"))?;
             Ok(name.to_owned())
         }
+    }
+}
+
+/// The folder that a place for images is; none where it is not one.
+pub(crate) fn folder_of(url: &str) -> Option<PathBuf> {
+    match url.split_once("://") {
+        Some(("file", folder)) => Some(folder.into()),
+        None if url != "memory:" => Some(url.into()),
+        _ => None,
     }
 }
 

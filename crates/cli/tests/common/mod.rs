@@ -58,6 +58,12 @@ impl Desk {
         Serving::start(self.command(&[&listen, args].concat()))
     }
 
+    /// `scumble serve` in this folder, with a data dir of this name and stand-ins.
+    pub(crate) fn serve_there(&self, data_dir: &str) -> Serving {
+        let args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir, "--stand-in=0"];
+        Serving::start(self.command(&args))
+    }
+
     /// `scumble serve` with these arguments and no others; `None` where it ends instead of listening.
     pub(crate) fn try_serve(&self, args: &[&str]) -> Option<Serving> {
         let mut child = self.command(&[&["serve"], args].concat()).stdout(Stdio::piped()).spawn().unwrap();

@@ -31,7 +31,7 @@ use crate::path::FOLDER;
 use crate::{FilePath, disk};
 
 /// The folder of all segments.
-const SPOOL: &str = "spool";
+pub(crate) const SPOOL: &str = "spool";
 
 /// What counts as small: above this the bytes cost more than the names.
 pub(crate) const SMALL_BYTES: usize = 64 * 1024;

@@ -143,11 +143,11 @@ fn announce(changes: broadcast::Sender<Change>, seats: Arc<Seats>) -> Announce {
 }
 
 /// Whether a database of this program is in the file. Only looks: an empty file stays empty, another program's as it is.
-fn is_there(path: &Path, busy_timeout: Duration) -> Result<bool> {
+pub(super) fn is_there(path: &Path, busy_timeout: Duration) -> Result<bool> {
     if !path.try_exists().map_err(|error| cannot_open(path, &error))? {
         return Ok(false);
     }
-    let looked = open_reader(path, busy_timeout).and_then(|db| {
+    let looked = open_looker(path, busy_timeout).and_then(|db| {
         let table = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_version'";
         Ok(db.first(table, [], |_| Ok(()))?.is_some() && version(&db)? > 0)
     });
@@ -188,11 +188,20 @@ fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection> {
     Ok(conn)
 }
 
-fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connection> {
+pub(super) fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connection> {
     connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX, busy_timeout)
 }
 
-fn connect(path: &Path, flags: OpenFlags, busy_timeout: Duration) -> Result<Connection> {
+/// For who looks at a file that a server may have open, or nobody: writes nothing. Opened for reading alone it would leave a log
+/// behind that it had to begin; so the last one to close it removes the log, as always. Where the file cannot be written SQLite
+/// reads it all the same.
+pub(super) fn open_looker(path: &Path, busy_timeout: Duration) -> Result<Connection> {
+    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX, busy_timeout)?;
+    conn.pragma_update(None, "query_only", true)?;
+    Ok(conn)
+}
+
+pub(super) fn connect(path: &Path, flags: OpenFlags, busy_timeout: Duration) -> Result<Connection> {
     let conn = Connection::open_with_flags(path, flags)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     // Plans that do not depend on the values: otherwise SQLite prepares a kept statement anew for other values.

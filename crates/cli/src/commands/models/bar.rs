@@ -1,4 +1,4 @@
-//! How far a fetch is: in a terminal a bar with rate and time left, elsewhere a line now and then.
+//! How far a fetch or a backup is: in a terminal a bar with rate and time left, elsewhere a line now and then.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,13 +15,13 @@ const PAUSE: Duration = Duration::from_secs(15);
 const COMING: &str = "{bar:30} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left  {msg}";
 
 /// Shows a fetch.
-pub(super) enum Bar {
+pub(crate) enum Bar {
     Terminal(ProgressBar),
     Lines(Mutex<Lines>),
 }
 
 /// What is known where nothing is drawn.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     wanted: u64,
     here: u64,
     /// What was here at the beginning.
@@ -31,7 +31,7 @@ pub(super) struct Lines {
 }
 
 impl Bar {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         if !out::is_terminal() {
             let now = Instant::now();
             return Self::Lines(Mutex::new(Lines { wanted: 0, here: 0, before: 0, began: now, said: now }));
@@ -44,7 +44,7 @@ impl Bar {
     }
 
     /// Leaves the terminal clean.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         if let Self::Terminal(bar) = self {
             bar.finish_and_clear();
         }

@@ -1,6 +1,6 @@
 //! `scumble models`: what can be called, what answers it here, and the weights that it takes, fetched, removed, or made smaller.
 
-mod bar;
+pub(crate) mod bar;
 mod fetched;
 mod pull;
 mod quantize;
