@@ -9,8 +9,11 @@ use scumble_store::Store;
 
 use crate::answer::Refusal;
 
-/// For so long what was found is believed.
+/// For so long what was found is believed: the system is asked once, however many requests come meanwhile.
 const BELIEVED: Duration = Duration::from_secs(1);
+
+/// When to come again. Nobody frees space within seconds.
+const RETRY_AFTER_S: &str = "30";
 
 /// What was found the last time.
 #[derive(Default)]
@@ -20,31 +23,41 @@ impl Room {
     /// # Errors
     /// Less than `floor` bytes are left where the database or the files are; reading goes on.
     pub(crate) fn check(&self, store: &dyn Store, files: &Files, floor: u64) -> Result<(), Refusal> {
+        if self.is_enough(Instant::now(), || tight(store, files, floor)) { Ok(()) } else { Err(full()) }
+    }
+
+    /// Asks where it is tight, unless that was asked a moment ago. A change is logged, once.
+    fn is_enough(&self, now: Instant, look: impl FnOnce() -> Option<String>) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_enough = match *known {
-            Some((at, is_enough)) if at.elapsed() < BELIEVED => is_enough,
-            _ => is_enough(store, files, floor),
+        let was_enough = match *known {
+            Some((at, is_enough)) if now.saturating_duration_since(at) < BELIEVED => return is_enough,
+            Some((_, is_enough)) => is_enough,
+            None => true,
         };
-        if known.is_none_or(|(at, _)| at.elapsed() >= BELIEVED) {
-            *known = Some((Instant::now(), is_enough));
+        let tight = look();
+        match (&tight, was_enough) {
+            (Some(place), true) => tracing::error!("no new work until more space is free: {place}"),
+            (None, false) => tracing::info!("there is space again, and new work is taken"),
+            _ => {}
         }
-        if is_enough { Ok(()) } else { Err(full()) }
+        *known = Some((now, tight.is_none()));
+        tight.is_none()
     }
 }
 
-fn is_enough(store: &dyn Store, files: &Files, floor: u64) -> bool {
+/// Where less is left than has to be, if it is so anywhere.
+fn tight(store: &dyn Store, files: &Files, floor: u64) -> Option<String> {
     let database = store.free_bytes().map_err(|error| error.to_string());
     let pictures = files.free_bytes().map_err(|error| error.to_string());
-    [("database", database), ("files", pictures)].into_iter().all(|(place, free)| match free {
+    [("the database is", database), ("the files are", pictures)].into_iter().find_map(|(place, free)| match free {
         Ok(Some(free)) if free < floor => {
-            tracing::error!(place, free, floor, "no new work: less space is left than [store] free_bytes asks for");
-            false
+            Some(format!("{free} bytes are left where {place}, and [store] free_bytes asks for {floor}"))
         }
-        Ok(_) => true,
+        Ok(_) => None,
         Err(error) => {
             // whoever writes there will see
-            tracing::warn!(place, error, "how much space is left is not known");
-            true
+            tracing::warn!(error, "how much space is left where {place} is not known");
+            None
         }
     })
 }
@@ -52,5 +65,27 @@ fn is_enough(store: &dyn Store, files: &Files, floor: u64) -> bool {
 fn full() -> Refusal {
     let detail = "The server has too little space left and takes no new requests; finished ones can still be fetched. Its \
                   owner has to free some: the server's log says where. Send the request again later";
-    ErrorAnswer::typed(ErrorType::RunnerSchedulingFailure, detail).into()
+    Refusal::from(ErrorAnswer::typed(ErrorType::RunnerSchedulingFailure, detail)).with("retry-after", RETRY_AFTER_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_is_asked_once_a_second_however_many_come() {
+        let (room, began) = (Room::default(), Instant::now());
+        let mut looks = 0;
+        let mut check = |after_ms: u64, found: Option<&str>| {
+            room.is_enough(began + Duration::from_millis(after_ms), || {
+                looks += 1;
+                found.map(str::to_owned)
+            })
+        };
+        assert!((0..1000).all(|ms| check(ms, (ms > 0).then_some("full"))), "what was found first is believed");
+        assert!(!check(1000, Some("full")));
+        assert!(!(1001..2000).any(|ms| check(ms, None)));
+        assert!(check(2000, None), "there is space again");
+        assert_eq!(looks, 3);
+    }
 }

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use common::{body_of, until};
 use reqwest::Method;
 use scumble_store::{Decision, JobId};
+use scumble_testkit::runner::FakeRunner;
 use scumble_testkit::server::{Folder, Setup, TestServer};
 use serde_json::{Value, json};
 
@@ -183,6 +184,30 @@ async fn what_is_wrong_is_repeated_only_so_far() {
     let grown = database_bytes(&folder.path()) - before;
     assert!(grown < 1024 * 1024, "30 MiB of nonsense left {grown} bytes in the database");
     assert_eq!(common::entries(&folder.path().join("files/b")), 0, "and no file");
+}
+
+#[tokio::test]
+async fn without_room_what_was_taken_before_runs_to_its_end() {
+    let folder = Folder::new();
+    let runner = FakeRunner::gated();
+    let server = TestServer::with(setup(&folder), &runner).await;
+    let input = json!({ "prompt": "a", "num_inference_steps": 1, "image_size": { "width": 64, "height": 64 } });
+    let accepted = server.submit(&input).await;
+    runner.begun().await;
+    let folder = server.stopped().await;
+    let mut full = setup(&folder);
+    full.server.free_bytes = u64::MAX;
+    let server = TestServer::with(full, &runner).await;
+    runner.begun().await;
+    let path = format!("/queue/{}", scumble_testkit::server::ENDPOINT);
+    let refused = server.request(Method::POST, &path).json(&input).send().await.unwrap();
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"30".parse().unwrap()));
+    runner.allow(1);
+    let id = accepted["request_id"].as_str().unwrap();
+    let status_url = format!("{}/queue/scumble/starter/requests/{id}/status", server.url);
+    server.ended(&json!({ "status_url": status_url })).await;
+    let result = server.request(Method::GET, &format!("/queue/scumble/starter/requests/{id}")).send().await.unwrap();
+    assert_eq!(result.status(), 200);
 }
 
 #[tokio::test]
