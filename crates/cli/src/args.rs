@@ -1,5 +1,7 @@
 //! What can be typed. Nothing is opened or probed here.
 
+mod data;
+
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -15,18 +17,21 @@ use scumble_hub::RepoId;
 use scumble_store::{JobId, State};
 use scumble_worker::Faults;
 
+pub(crate) use self::data::{Backup, Doctor, Restore};
+
 use crate::commands::bench::{Call, Shape};
 use crate::meant;
 use crate::out;
 use crate::settings::Listen;
 use crate::text;
+use crate::version;
 
 const EXIT_CODES: &str = "Exit codes: 0 success, 1 the model or server failed, 2 wrong command or input, \
                           3 weights missing or unusable, 4 file, folder, database, address or certificate unusable, 130 interrupted.";
 
 /// Images from open-weight models, on your own machine, through fal's API.
 #[derive(Debug, Parser)]
-#[command(name = "scumble", version, after_help = EXIT_CODES)]
+#[command(name = "scumble", version, long_version = version::long(), after_help = EXIT_CODES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -44,8 +49,12 @@ pub(crate) enum Command {
     Keys(Keys),
     /// Look at jobs and act on them.
     Jobs(Jobs),
+    /// Write everything that an installation holds into one file, with the server up or down.
+    Backup(Backup),
+    /// Bring back what `scumble backup` has written, into a data dir that is empty or not there.
+    Restore(Restore),
     /// Check what `serve` with the same flags needs: one line each, with what to do.
-    Doctor(Serve),
+    Doctor(Doctor),
     /// Measure how fast a server answers.
     Bench(Bench),
     /// Check on this machine that no accepted request gets lost.
@@ -54,6 +63,12 @@ pub(crate) enum Command {
     Completions {
         /// Which shell.
         shell: Shell,
+    },
+    /// Print the manual page, or write those of all commands into a folder.
+    Man {
+        /// Where the pages go; made if it is not there.
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
     },
 }
 

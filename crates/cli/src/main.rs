@@ -18,6 +18,7 @@ mod show;
 mod signals;
 mod standing;
 mod text;
+mod version;
 
 use std::process::ExitCode;
 
@@ -39,10 +40,13 @@ fn main() -> ExitCode {
         Command::Models(models) => commands::models::models(&models),
         Command::Keys(keys) => commands::keys::keys(&keys),
         Command::Jobs(jobs) => commands::jobs::jobs(&jobs),
-        Command::Doctor(serve) => commands::doctor::doctor(&serve),
+        Command::Backup(backup) => commands::backup::backup(&backup),
+        Command::Restore(restore) => commands::backup::restore(&restore),
+        Command::Doctor(doctor) => commands::doctor::doctor(&doctor),
         Command::Bench(bench) => commands::bench::bench(&bench),
         Command::Selftest(selftest) => commands::selftest::selftest(&selftest),
         Command::Completions { shell } => commands::completions::completions(shell),
+        Command::Man { folder } => commands::man::man(folder.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
