@@ -116,6 +116,62 @@ pub enum ErrorType {
 }
 
 impl ErrorType {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::BadRequest,
+        Self::RequestTimeout,
+        Self::ClientDisconnected,
+        Self::ClientCancelled,
+        Self::ConcurrentRequestsLimit,
+        Self::RunnerSchedulingFailure,
+        Self::RunnerConnectionError,
+        Self::StartupTimeout,
+        Self::RunnerServerError,
+        Self::RunnerDisconnected,
+        Self::InternalError,
+    ];
+
+    /// What it means here, and what its caller can do.
+    pub const fn told(self) -> (&'static str, &'static str) {
+        match self {
+            Self::BadRequest => (
+                "the call is malformed, or asks for what this server cannot do: an endpoint without weights, or without its \
+                 maker's key",
+                "the message says what to change, or what the owner has to set up",
+            ),
+            Self::RequestTimeout => (
+                "it did not start in the time of `X-Fal-Request-Timeout`",
+                "give it more time, or come when less is waiting",
+            ),
+            Self::ClientDisconnected => {
+                ("the caller of a direct call hung up, and it was cancelled", "keep the connection, or use the queue")
+            }
+            Self::ClientCancelled => ("the caller, or the server's owner, has cancelled it", "nothing"),
+            Self::ConcurrentRequestsLimit => (
+                "too many requests wait or run at once, of this key or in all",
+                "wait and try again, or use the queue instead of direct calls",
+            ),
+            Self::RunnerSchedulingFailure => (
+                "there is no room now: memory, space on the disk, connections; or the server is being stopped",
+                "try again after `Retry-After`; if it lasts, the owner finds the reason in the server's log",
+            ),
+            Self::RunnerConnectionError => ("what draws cannot be reached now", "try again"),
+            Self::StartupTimeout => ("the model did not get ready in time", "try again: it may be ready by then"),
+            Self::RunnerServerError => (
+                "the model or its maker failed on this request",
+                "change the input; if the message does not help, the owner finds the reason in the server's log",
+            ),
+            Self::RunnerDisconnected => (
+                "the worker was lost several times while it ran this request, so it is not tried again",
+                "tell the owner: `scumble jobs show ID` has what happened",
+            ),
+            Self::InternalError => (
+                "a mistake of the server, or its database or files cannot be used",
+                "tell the owner: the server's log says why",
+            ),
+        }
+    }
+
     /// Name on the wire and HTTP status.
     pub const fn row(self) -> (&'static str, u16) {
         match self {
@@ -135,7 +191,7 @@ impl ErrorType {
     }
 
     /// Whether the same request may succeed a little later.
-    const fn passes(self) -> bool {
+    pub const fn passes(self) -> bool {
         matches!(
             self,
             Self::ConcurrentRequestsLimit

@@ -20,6 +20,7 @@ mod lifecycle;
 mod openai;
 mod options;
 mod output;
+mod problems;
 pub mod published;
 mod queue;
 mod retry;
@@ -48,6 +49,7 @@ pub use output::{
     Delivered, FILE_SCHEME, FLAGS_HELP, FileShape, INLINE_SCHEME, Image, MadePicture, Output, OutputShape, OwnFile,
     own_files,
 };
+pub use problems::{PROBLEMS, ProblemKind};
 pub use queue::{LogLine, Metrics, QueueStatus, Status, Submitted};
 pub use retry::{Fault, RetryRules, rest_ms};
 pub use uploads::{

@@ -765,6 +765,17 @@ async fn documents_that_are_named_can_be_opened() {
     // a page that sends its reader there has the address
     browser.get("/models/scumble/starter").await.has("href=\"/docs/clients\"");
     browser.get("/models/scumble/starter/llms.txt").await.has(&format!("{}/docs/clients", server.url));
+    // what is looked for is found, with the way to it
+    let found = browser.get("/docs?q=pg_dump%20bucket").await;
+    found.has("href=\"/docs/operations#postgresql-buckets\"");
+    found.has("value=\"pg_dump bucket\"");
+    labelled(&found.text);
+    browser.get("/docs?q=no-document-says-this").await.has("Nothing has all of these words");
+    let hostile = browser.get("/docs?q=%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E").await;
+    hostile.lacks("<script>alert");
+    for odd in ["/docs?q=", "/docs?q=%ff%00", "/docs?q", "/docs?q=a&q=b", &format!("/docs?q={}", "a%20".repeat(2000))] {
+        assert_eq!(browser.get(odd).await.status, 200, "{odd}");
+    }
     // they are everybody's, with keys too
     server.key().await;
     assert_eq!(browser.get("/docs/makers").await.status, 200);

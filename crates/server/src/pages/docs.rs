@@ -2,13 +2,17 @@
 //!
 //! They are everybody's, as the API's descriptions are: nothing in them is of this installation.
 
+mod search;
+
 use std::collections::HashMap;
 
 use axum::Extension;
-use axum::extract::Path;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query};
 use axum::response::{IntoResponse, Response};
 use minijinja::context;
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
+use serde::Deserialize;
 
 use super::layout::{Frame, base};
 use super::visitor::{Turned, Visitor};
@@ -39,17 +43,42 @@ const DOCUMENTS: &[Document] = &[
     document!("settings", "SETTINGS.md", "Every setting."),
     document!("models", "MODELS.md", "The open models: what each takes, LoRAs and other adapters, how exact it is."),
     document!("makers", "MAKERS.md", "FLUX pro, Ideogram, Imagen and Recraft with keys of your own."),
+    document!(
+        "weights",
+        "WEIGHTS.md",
+        "From nothing to a picture for each open model: source, size, licence, memory, time."
+    ),
+    document!("operations", "OPERATIONS.md", "Sizing, TLS, keys, backup, upgrades, several machines."),
+    document!("security", "SECURITY.md", "What is defended against what, and what is not."),
+    document!("webhooks", "WEBHOOKS.md", "What receivers get, and how they verify it."),
+    document!("errors", "ERRORS.md", "What each error means, and what to do."),
+    document!("troubleshooting", "TROUBLESHOOTING.md", "From what one sees to what one does."),
     document!("conformance", "CONFORMANCE.md", "What of fal’s API is tested, and where."),
     document!("architecture", "ARCHITECTURE.md", "The map of the code, and the way of one image."),
     document!("benchmarks", "BENCHMARKS.md", "How long things take, beside diffusers."),
+    document!("releasing", "RELEASING.md", "How a release is made."),
 ];
 
-/// All of them, with what they are about.
-pub(super) async fn list(Extension(caller): Extension<Caller>, visitor: Result<Visitor, Turned>) -> Response {
+/// What is looked for in all of them.
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    q: String,
+}
+
+/// All of them, with what they are about; or what was looked for.
+pub(super) async fn list(
+    Extension(caller): Extension<Caller>,
+    visitor: Result<Visitor, Turned>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    let q = asked.map(|Query(asked)| search::shortened(&asked.q)).unwrap_or_default();
+    let hits = search::search(&q);
     let entries = DOCUMENTS.iter().map(|document| {
         context! { name => document.name, title => title(document), about => document.about }
     });
-    let content = context! { title => "Documents", documents => entries.collect::<Vec<_>>() };
+    let documents: Vec<_> = entries.collect();
+    let content = context! { title => "Documents", documents => documents, q => q, hits => hits };
     Frame { caller: &caller, visitor: visitor.ok().as_ref() }.page("docs.html", "docs", &content)
 }
 
