@@ -1,5 +1,6 @@
 //! What can be typed. Nothing is opened or probed here.
 
+mod bench;
 mod data;
 
 use std::borrow::Cow;
@@ -12,19 +13,19 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use scumble_api::faces;
-use scumble_engine::devices;
+use scumble_engine::{DType, devices};
 use scumble_hub::RepoId;
 use scumble_store::{JobId, State};
 use scumble_worker::Faults;
 
-pub(crate) use self::data::{Backup, Doctor, Restore};
-
-use crate::commands::bench::{Call, Shape};
 use crate::meant;
 use crate::out;
 use crate::settings::Listen;
 use crate::text;
 use crate::version;
+
+pub(crate) use bench::{Bench, BenchCommand, BenchEngine, BenchServe};
+pub(crate) use data::{Backup, Doctor, Restore};
 
 const EXIT_CODES: &str = "Exit codes: 0 success, 1 the model or server failed, 2 wrong command or input, \
                           3 weights missing or unusable, 4 file, folder, database, address or certificate unusable, 130 interrupted.";
@@ -55,7 +56,7 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Check what `serve` with the same flags needs: one line each, with what to do.
     Doctor(Doctor),
-    /// Measure how fast a server answers.
+    /// Measure how fast a server answers, or how fast a model draws.
     Bench(Bench),
     /// Check on this machine that no accepted request gets lost.
     Selftest(Selftest),
@@ -348,6 +349,17 @@ pub(crate) enum Dtype {
     Float16,
 }
 
+impl Dtype {
+    /// As the engine knows it.
+    pub(crate) fn meant(self) -> DType {
+        match self {
+            Self::Float32 => DType::F32,
+            Self::Bfloat16 => DType::BF16,
+            Self::Float16 => DType::F16,
+        }
+    }
+}
+
 /// Answer fal's API over HTTP.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Serve {
@@ -532,56 +544,6 @@ fn state(text: &str) -> Result<State, String> {
     State::from_name(text).ok_or_else(|| format!("expected one of {names}"))
 }
 
-/// Measure how fast a server answers.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Bench {
-    #[command(subcommand)]
-    pub(crate) command: BenchCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchCommand {
-    /// Direct call, submit to result, status and submit, with several numbers of connections.
-    Serve(BenchServe),
-}
-
-/// Measure a running server; without a URL, one that is started for it with stand-ins and thrown away.
-///
-/// A running server keeps the requests that this makes, many thousands: measure one that is not in use.
-#[derive(Debug, clap::Args)]
-pub(crate) struct BenchServe {
-    /// Where the server is, such as http://127.0.0.1:8787.
-    pub(crate) url: Option<String>,
-    /// The key to call with; better in SCUMBLE_KEY, or in a file that SCUMBLE_KEY_FILE names: other users of this machine
-    /// can read what is typed here.
-    #[arg(long)]
-    pub(crate) key: Option<String>,
-    /// How many connections call at the same time.
-    #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "1,16,64", value_parser = connections)]
-    pub(crate) connections: Vec<usize>,
-    /// How long each measurement takes, after a fifth of it to warm up.
-    #[arg(long, default_value = "3", value_parser = seconds)]
-    pub(crate) seconds: f64,
-    /// The endpoint to call. On a server with --stand-in=0 it should be one without weights.
-    #[arg(long, value_name = "ID", default_value = "fal-ai/flux/schnell")]
-    pub(crate) endpoint: String,
-    /// Measure these and nothing else.
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub(crate) calls: Vec<Call>,
-    /// Which URLs the server has.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) shape: Shape,
-    /// Pause between two looks at the status of a request.
-    #[arg(long, value_name = "MS", default_value = "1", value_parser = pause)]
-    pub(crate) poll_ms: f64,
-    /// Threads that make the calls.
-    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u8).range(1..=64).map(usize::from))]
-    pub(crate) threads: usize,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 /// Check on this machine that a server works and that no accepted request gets lost.
 ///
 /// It starts servers of its own on a folder that is removed afterwards, and touches nothing else.
@@ -595,16 +557,8 @@ pub(crate) struct Selftest {
     pub(crate) seconds: f64,
 }
 
-fn connections(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|n| (1..=10_000).contains(n)).ok_or_else(|| "expected 1 to 10000".into())
-}
-
 fn seconds(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|s| (0.1..=86_400.0).contains(s)).ok_or_else(|| "expected 0.1 to 86400".into())
-}
-
-fn pause(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|ms| (0.0..=60_000.0).contains(ms)).ok_or_else(|| "expected 0 to 60000".into())
 }
 
 fn key_value(text: &str) -> Result<(String, serde_json::Value), String> {

@@ -24,6 +24,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: Option<&T
         let reason = format!("queries {:?} do not fit keys {:?} and values {:?}", q.dims(), k.dims(), v.dims());
         return Err(candle_core::Error::Msg(reason).into());
     }
+    super::work::count(batch * heads * queries, keys, 2 * width);
     if runs_here(q) {
         let shape = Attention { batch, heads, shared, queries, keys, width, scale: scale as f32 };
         return here(&shape, q, k, v, bias);

@@ -81,13 +81,15 @@ impl Conv2d {
     }
 
     fn run(&self, x: &Tensor, onto: Option<&Tensor>) -> Result<Tensor> {
-        match &self.form {
-            Form::Packed(conv) => here(conv, x, onto),
+        let y = match &self.form {
+            Form::Packed(conv) => here(conv, x, onto)?,
             Form::Plain(plain) => {
                 let y = plain.forward(&x.to_dtype(plain.weight.dtype())?)?;
-                onto.map_or(Ok(y.clone()), |onto| Ok((onto + y)?))
+                onto.map_or(Ok(y.clone()), |onto| onto + y)?
             }
-        }
+        };
+        super::work::count(y.elem_count(), x.dim(3)?, self.form.kernel().pow(2));
+        Ok(y)
     }
 }
 
@@ -106,6 +108,16 @@ fn here(conv: &Conv, x: &Tensor, onto: Option<&Tensor>) -> Result<Tensor> {
     let mut output = vec![0f32; batch * rows * columns * conv.output()];
     conv.run(&Numbers::of(&x)?, (height, width), onto.as_deref(), &mut output);
     Ok(Tensor::from_vec(output, shape, x.device())?)
+}
+
+impl Form {
+    /// The side of the kernel.
+    fn kernel(&self) -> usize {
+        match self {
+            Self::Packed(conv) => conv.kind().kernel(),
+            Self::Plain(plain) => plain.kind.kernel(),
+        }
+    }
 }
 
 impl Plain {

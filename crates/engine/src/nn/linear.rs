@@ -126,6 +126,7 @@ impl Linear {
         }
         // one large product instead of one per batch entry
         let rows = x.elem_count() / input;
+        super::work::count(rows, input, output);
         let x = x.to_dtype(self.dtype())?.reshape((rows, input))?;
         if let Some(last) = dims.last_mut() {
             *last = output;

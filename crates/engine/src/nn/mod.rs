@@ -13,6 +13,7 @@ mod linear;
 mod norm;
 mod rotary;
 mod swiglu;
+mod work;
 
 pub use activation::silu;
 pub(crate) use attention::softmax;
@@ -25,3 +26,4 @@ pub use norm::{GroupNorm, LayerNorm, RmsNorm, modulated_norm, standardised, unit
 pub use rotary::Rotary;
 pub use scumble_kernels::Activation;
 pub use swiglu::SwiGlu;
+pub use work::multiply_adds;

@@ -48,6 +48,11 @@ pub(super) fn read(args: &Run) -> Result<(&'static Endpoint, Input), Failure> {
     if endpoint.field("prompt").is_some_and(Field::is_required) && !fields.contains_key("prompt") {
         return Err(without_prompt(endpoint));
     }
+    Ok((endpoint, checked(endpoint, fields)?))
+}
+
+/// The fields of an input, checked.
+pub(in crate::commands) fn checked(endpoint: &'static Endpoint, mut fields: Map<String, Value>) -> Result<Input, Failure> {
     fields.iter_mut().filter(|(name, _)| *name == "image_size").for_each(|(_, size)| in_pixels(size));
     let mut unknown = Vec::new();
     find_unknown(endpoint.fields(), &EVERYWHERE, "", &fields, &mut unknown);
@@ -60,8 +65,7 @@ pub(super) fn read(args: &Run) -> Result<(&'static Endpoint, Input), Failure> {
         return Err(Failure::Usage(format!("{id}: {}", unknown.join("; "))));
     }
     let invalid = |found: Vec<_>| Failure::Usage(problems::said(endpoint, found));
-    let input = endpoint.parse(&Value::Object(fields), Scope::Local).map_err(invalid)?;
-    Ok((endpoint, input))
+    endpoint.parse(&Value::Object(fields), Scope::Local).map_err(invalid)
 }
 
 /// A first word that is an id names the endpoint; what remains is the prompt.

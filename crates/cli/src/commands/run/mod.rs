@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use scumble_api::{Input, MadePicture, Output, SAFETY_CHECKER};
 use scumble_engine::weights::{Precision, Source};
-use scumble_engine::{DType, Trace, device};
+use scumble_engine::{Trace, device};
 use scumble_worker::runner::{
     Drawn, Local, Model, Needs, Request, RunError, SafetyConfig, Watch, other_size, refusals, unchecked,
 };
@@ -23,6 +23,8 @@ use crate::settings::{Sources, own_source, useless};
 use crate::show::Screen;
 use crate::signals::on_interrupt;
 use target::{Target, wanted_format};
+pub(super) use input::checked;
+pub(super) use target::{check_writable, format_of};
 
 /// Reads the input, draws, writes the pictures, says where they are.
 pub(crate) fn run(args: &Run) -> Result<(), Failure> {
@@ -35,12 +37,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
         Some(seed) => seed,
         None => fresh_seed().map_err(Failure::Failed)?,
     };
-    let mut request = Request::new(&input, Vec::new(), seed, 1);
-    let refused = refusals(&input);
-    if !refused.is_empty() {
-        return Err(RunError::Invalid(refused).into());
-    }
-    input.notes().iter().for_each(|note| progress.log(note));
+    let mut request = followed(&input, seed, &progress)?;
     request.input.format = wanted_format(args)?.unwrap_or(request.input.format);
     let asked = &request.input;
     let target = Target::choose(args, &asked.prompt, seed, asked.images, asked.format)?;
@@ -63,27 +60,50 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     }
 }
 
-/// Reads the pictures and adapters that the input names (paths, URLs, data URIs, repositories), and has the prompt made
-/// longer. Gives what is to look at the result.
+/// The request, if the engine can follow it.
+pub(super) fn followed(input: &Input, seed: u64, progress: &Progress) -> Result<Request, Failure> {
+    let refused = refusals(input);
+    if !refused.is_empty() {
+        return Err(RunError::Invalid(refused).into());
+    }
+    input.notes().iter().for_each(|note| progress.log(note));
+    Ok(Request::new(input, Vec::new(), seed, 1))
+}
+
+/// Brings what the input names. Gives what is to look at the result.
 async fn prepare(
     args: &Run,
     input: &Input,
     request: &mut Request,
     progress: &Progress,
 ) -> Result<Option<Arc<SafetyConfig>>, Failure> {
-    let Sources { fetch, adapters, prompts, safety } = Sources::read(args.config.as_deref(), args.data_dir.as_deref())?;
+    let mut sources = Sources::read(args.config.as_deref(), args.data_dir.as_deref())?;
+    let safety = sources.safety.take();
     let is_asked = request.values.get(SAFETY_CHECKER).is_some_and(|asked| asked == true);
     // before anything is drawn that could not be looked at
     if let Some(failure) = safety.as_deref().filter(|_| is_asked).and_then(useless) {
         return Err(failure);
     }
+    bring(sources, input, request, progress).await?;
+    Ok(safety)
+}
+
+/// Reads the pictures and adapters that the input names (paths, URLs, data URIs, repositories), and has the prompt made
+/// longer.
+pub(super) async fn bring(
+    sources: Sources,
+    input: &Input,
+    request: &mut Request,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let Sources { fetch, adapters, prompts, safety: _ } = sources;
     let inputs = Inputs::local(fetch, Budget::new(MEMORY), adapters);
     request.pictures = inputs.given(input, Needs::Every, progress).await?;
     request.adapters = inputs.adapters(input, progress).await?;
     if let Some(prompt) = prompts.longer(input, progress).await? {
         request.input.prompt = prompt;
     }
-    Ok(safety)
+    Ok(())
 }
 
 /// What pictures of one input may take while they are read.
@@ -97,11 +117,7 @@ fn draw(
     progress: &Progress,
     trace: Option<&Trace>,
 ) -> Result<Drawn, Failure> {
-    let dtype = args.dtype.map(|d| match d {
-        Dtype::Float32 => DType::F32,
-        Dtype::Bfloat16 => DType::BF16,
-        Dtype::Float16 => DType::F16,
-    });
+    let dtype = args.dtype.map(Dtype::meant);
     let device = device(&args.device).map_err(|e| Failure::Usage(e.to_string()))?;
     let local = Local::new(Model { source, precision: Precision { device, dtype } }).checked_by(safety);
     let drawn = local.draw(request, progress, trace);

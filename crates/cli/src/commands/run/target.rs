@@ -25,14 +25,19 @@ pub(super) enum Target {
 /// The format that the output file's name asks for.
 pub(super) fn wanted_format(args: &Run) -> Result<Option<ImageFormat>, Failure> {
     let Some(path) = args.output.as_deref().filter(|path| !is_stdout(path)) else { return Ok(None) };
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    match ImageFormat::of_extension(extension) {
-        Some(format) if format != ImageFormat::Svg => Ok(Some(format)),
-        _ => Err(Failure::Usage(format!(
+    match format_of(path) {
+        Some(format) => Ok(Some(format)),
+        None => Err(Failure::Usage(format!(
             "{} should end in .png, .jpg, .jpeg or .webp; - writes the picture to stdout",
             path.display()
         ))),
     }
+}
+
+/// The format that a file's name asks for, if it is one of those that are drawn.
+pub(in crate::commands) fn format_of(path: &Path) -> Option<ImageFormat> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    ImageFormat::of_extension(extension).filter(|format| *format != ImageFormat::Svg)
 }
 
 impl Target {
@@ -110,7 +115,7 @@ fn slug(prompt: &str) -> String {
 }
 
 /// A folder that is missing should be found out before minutes of work, not after.
-fn check_writable(paths: &[PathBuf]) -> Result<(), Failure> {
+pub(in crate::commands) fn check_writable(paths: &[PathBuf]) -> Result<(), Failure> {
     for path in paths {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !folder.is_dir() {

@@ -4,8 +4,8 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use crate::commands::bench::load::{self, Load, Tally};
-use crate::commands::bench::shape::{Call, Shape};
+use crate::commands::bench::serve::load::{self, Load, Tally};
+use crate::commands::bench::serve::shape::{Call, Shape};
 use crate::http::Place;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::commands::bench::shape::{Call, Shape, Status, Submitted};
+use crate::commands::bench::serve::shape::{Call, Shape, Status, Submitted};
 use crate::http::{Answer, Connection, Place};
 
 /// How long a request may take before the run is given up.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::commands::bench::load::{Load, Tally};
+use crate::commands::bench::serve::load::{Load, Tally};
 
 /// Everything that one run found.
 #[derive(Debug, Default, Serialize)]
