@@ -2,7 +2,7 @@
 """How fast Scumble draws, beside diffusers: both in the same run, in turn, on the same weights and threads.
 
     python clients/parity/bench.py [--only starter,flux,formats,load,growth,threads] [--runs 3] [--threads 2]
-                                   [--isa native|avx2|portable] [--page docs/PERFORMANCE.md] [--json FILE] [--tiny]
+                                   [--isa native|avx2|portable] [--page docs/PERFORMANCE.md] [--json FILE] [--folder DIR] [--tiny]
 
 - starter: the model in the binary, its stages and the whole command, imports included;
 - flux: a FLUX of 283 million random parameters with the autoencoder of FLUX.1, 512x512, in float32 and bfloat16;
@@ -43,6 +43,7 @@ def arguments():
     ap.add_argument("--isa", choices=list(ISA), default="native")
     ap.add_argument("--page", type=Path, default=ROOT / "docs" / "PERFORMANCE.md")
     ap.add_argument("--json", type=Path, default=ROOT / "target" / "performance.json")
+    ap.add_argument("--folder", type=Path, help="where checkpoints are made and kept; they take up to 6 GB")
     ap.add_argument("--tiny", action="store_true")
     args = ap.parse_args()
     args.only = args.only.split(",")
@@ -50,6 +51,8 @@ def arguments():
         ap.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     if args.runs < 1 or args.threads < 1:
         ap.error("--runs and --threads are at least 1")
+    if args.folder and not args.folder.is_dir():
+        ap.error(f"there is no folder {args.folder}")
     if not args.page.is_file():
         ap.error(f"there is no {args.page}; its marks say where tables go")
     if not SCUMBLE.is_file():
@@ -73,8 +76,8 @@ def main():
     machine = Machine(threads=args.threads, isa=args.isa, flags=flags)
     found = {"machine": {"cpu": name, "flags": sorted(set(bench_page.INSTRUCTIONS) & flags), "cores": os.cpu_count()},
              "threads": args.threads, "isa": args.isa, "runs": args.runs, "versions": own + theirs, "parts": {}}
-    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as folder:
-        bench = Bench(machine, args.runs, args.tiny, folder, not missing)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(machine, args.runs, args.tiny, args.folder or folder, not missing)
         for part in args.only:
             print(f"{part} ...", flush=True)
             load, began = os.getloadavg()[0], time.monotonic()

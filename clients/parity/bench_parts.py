@@ -3,6 +3,7 @@
 import ctypes
 import mmap
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,14 +47,20 @@ class Bench:
     def sized(self, case, size):
         return replace(case, size=64 if self.tiny else size)
 
+    def checkpoint(self, name, make, sizes):
+        """A checkpoint, made once; one that is only half made has another name."""
+        folder = self.folder / f"{name}{'-tiny' if self.tiny else ''}"
+        if not folder.exists():
+            part = folder.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            make(part, None if self.tiny else sizes)
+            part.rename(folder)
+        return folder
+
     def mid_size(self):
-        """The mid-size FLUX, made once."""
         import bench_weights
 
-        folder = self.folder / "mid-size"
-        if not folder.exists():
-            bench_weights.flux(folder, None if self.tiny else bench_weights.MID_SIZE)
-        return folder
+        return self.checkpoint("mid-size", bench_weights.flux, bench_weights.MID_SIZE)
 
     # ---------------------------------------------------------------------------------------------- starter
     def starter(self):
@@ -136,6 +143,7 @@ class Bench:
             yield name, bench_weights.transformer_file(folder, self.folder / f"{encoding}.{end}", encoding)
         for kind, name in (("q8_0", "Q8_0"), ("q4_k", "Q4_K")):
             file = self.folder / f"own-{kind}.gguf"
+            file.unlink(missing_ok=True)
             words = ["models", "quantize", FLUX.endpoint, "--to", kind, "--weights", folder, "-o", file]
             finished([SCUMBLE, *words], self.machine.environment())
             yield f"{name}, by `models quantize`", file
@@ -152,7 +160,7 @@ class Bench:
         """A checkpoint of 2 GB: seconds until it is loaded and until a small picture is there, memory."""
         import bench_weights
 
-        folder = bench_weights.large(self.folder / "large", None if self.tiny else bench_weights.TWO_GIGABYTES)
+        folder = self.checkpoint("large", bench_weights.large, bench_weights.TWO_GIGABYTES)
         files = sorted(folder.rglob("*.safetensors"))
         case = Case(weights=folder, size=64, steps=1, tokens=16)
         programs = {"scumble": lambda: scumble(self.machine, case, "bfloat16"), "diffusers": lambda: diffusers(self.machine, case, "bfloat16")}
@@ -160,8 +168,6 @@ class Bench:
         for state, prepare in (("cold", drop), ("warm", warm)):
             found[state] = self.in_turn(self.runs, {name: lambda run=run: prepared(prepare, files, run) for name, run in programs.items()})
         rows = [line for state in ("cold", "warm") for line in load_rows(state, **found[state])]
-        for file in files:
-            file.unlink()
         head = ["files", "", "Scumble", "diffusers", "ratio"]
         return found, f"{page.megabytes(found['bytes'])} of weights.\n\n{page.table(head, rows)}"
 

@@ -15,7 +15,14 @@ fn the_work_of_a_step_is_that_of_its_products() {
     let folder = tiny::of(Variant::Schnell).tempdir();
     let pipeline = open_in(folder.path(), Some(DType::F32)).unwrap();
     let config = std::fs::read_to_string(folder.path().join("transformer/config.json")).unwrap();
-    let call = |steps| Call { width: 96, height: 64, images: 1, steps, max_sequence_length: Some(20), ..Variant::Schnell.call() };
+    let call = |steps| Call {
+        width: 96,
+        height: 64,
+        images: 1,
+        steps,
+        max_sequence_length: Some(20),
+        ..Variant::Schnell.call()
+    };
     let counted = |steps| {
         let before = multiply_adds();
         draw(&*pipeline, &call(steps));

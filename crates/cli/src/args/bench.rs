@@ -111,4 +111,3 @@ fn connections(text: &str) -> Result<usize, String> {
 fn pause(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|ms| (0.0..=60_000.0).contains(ms)).ok_or_else(|| "expected 0 to 60000".into())
 }
-

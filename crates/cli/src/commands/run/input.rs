@@ -52,7 +52,10 @@ pub(super) fn read(args: &Run) -> Result<(&'static Endpoint, Input), Failure> {
 }
 
 /// The fields of an input, checked.
-pub(in crate::commands) fn checked(endpoint: &'static Endpoint, mut fields: Map<String, Value>) -> Result<Input, Failure> {
+pub(in crate::commands) fn checked(
+    endpoint: &'static Endpoint,
+    mut fields: Map<String, Value>,
+) -> Result<Input, Failure> {
     fields.iter_mut().filter(|(name, _)| *name == "image_size").for_each(|(_, size)| in_pixels(size));
     let mut unknown = Vec::new();
     find_unknown(endpoint.fields(), &EVERYWHERE, "", &fields, &mut unknown);

@@ -22,8 +22,8 @@ use crate::progress::Progress;
 use crate::settings::{Sources, own_source, useless};
 use crate::show::Screen;
 use crate::signals::on_interrupt;
-use target::{Target, wanted_format};
 pub(super) use input::checked;
+use target::{Target, wanted_format};
 pub(super) use target::{check_writable, format_of};
 
 /// Reads the input, draws, writes the pictures, says where they are.

@@ -14,8 +14,8 @@ use scumble_engine::{DType, device};
 use scumble_worker::runner::{Drawn, Local, Model, Request, Watch, precision};
 use serde_json::Map;
 
-use super::super::run::{bring, check_writable, checked, followed, format_of};
 use crate::args::BenchEngine;
+use crate::commands::run::{bring, check_writable, checked, followed, format_of};
 use crate::failure::Failure;
 use crate::meant;
 use crate::out;
@@ -44,19 +44,23 @@ pub(super) fn engine(args: &BenchEngine) -> Result<(), Failure> {
     let chosen = precision(&model, None)?;
     let runtime = runtime()?;
     let progress = Progress::new(on_interrupt(&runtime));
-    let mut request = followed(&input, SEED, &progress)?;
+    let mut request = followed(&input, input.request().seed.unwrap_or(SEED), &progress)?;
     runtime.block_on(bring(Sources::read(None, None)?, &input, &mut request, &progress))?;
     if let Some(path) = &args.output {
         request.input.format = format_of(path).ok_or_else(|| unwritable(path))?;
         check_writable(std::slice::from_ref(path))?;
     }
     let before = Memory::now();
-    let runs = (0..args.runs).map(|_| run(&model, &request, &progress));
-    let (runs, mut pictures): (Vec<Run>, Vec<Drawn>) = runs.collect::<Result<Vec<_>, Failure>>()?.into_iter().unzip();
+    let (mut runs, mut last) = (Vec::new(), None);
+    for _ in 0..args.runs {
+        let (run, drawn) = run(&model, &request, &progress)?;
+        runs.push(run);
+        last = Some(drawn);
+    }
     // after what is read of memory, since it takes some
     let peak = peak::measure(&chosen.device, chosen.dtype.unwrap_or(DType::F32))?;
     progress.finish();
-    if let (Some(path), Some(drawn)) = (&args.output, pictures.pop()) {
+    if let (Some(path), Some(drawn)) = (&args.output, last) {
         let bytes = drawn.pictures.first().map_or(&[][..], |picture| &picture.bytes);
         std::fs::write(path, bytes).map_err(|e| Failure::about("write", path, e))?;
     }

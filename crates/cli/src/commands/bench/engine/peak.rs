@@ -25,7 +25,9 @@ pub(super) struct Peak {
 /// The faster one of products in float32 and in this type: a type that a machine has no instructions for is not to make a
 /// model look good.
 pub(super) fn measure(device: &Device, dtype: DType) -> Result<Peak, Failure> {
-    let peak = |dtype| Ok(Peak { gflops: product(device, dtype).map_err(RunError::from)?, dtype });
+    let peak = |dtype| -> Result<Peak, Failure> {
+        Ok(Peak { gflops: product(device, dtype).map_err(RunError::from)?, dtype })
+    };
     let wide = peak(DType::F32)?;
     let own = if dtype == DType::F32 { wide } else { peak(dtype)? };
     Ok(if own.gflops > wide.gflops { own } else { wide })

@@ -80,13 +80,13 @@ impl Report {
             "images": request.input.images,
             "runs": runs.len(),
         });
-        let last = runs.last();
         Self {
             head,
             rows: rows(runs, taken, peak.gflops),
             before,
-            loaded: last.and_then(|run| run.loaded),
-            after: last.and_then(|run| run.after),
+            // later runs hold what earlier ones have left to the allocator
+            loaded: runs.first().and_then(|run| run.loaded),
+            after: runs.last().and_then(|run| run.after),
             peak,
         }
     }

@@ -32,8 +32,7 @@ struct Seen {
 
 impl<'a> Watched<'a> {
     pub(super) fn new(progress: &'a Progress) -> Self {
-        let seen =
-            Seen { stage: None, work: BTreeMap::new(), since: Instant::now(), steps: Vec::new(), loaded: None };
+        let seen = Seen { stage: None, work: BTreeMap::new(), since: Instant::now(), steps: Vec::new(), loaded: None };
         Self { progress, seen: Mutex::new(seen) }
     }
 
