@@ -82,7 +82,7 @@ def main():
             print(f"{part} ...", flush=True)
             load, began = os.getloadavg()[0], time.monotonic()
             found["parts"][part], text = getattr(bench, part)()
-            stamp = bench_page.stamp(machine, bench.taken, own + theirs, load)
+            stamp = bench_page.stamp(machine, bench.taken, own + theirs, (load, os.getloadavg()[0]))
             print(f"\n{text}\n\n{stamp}\n{part} took {time.monotonic() - began:.0f} s\n", flush=True)
             bench_page.put(args.page, part, f"{text}\n\n{stamp}")
             args.json.parent.mkdir(parents=True, exist_ok=True)

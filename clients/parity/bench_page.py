@@ -20,14 +20,15 @@ def cpu():
     return fields.get("model name", platform.processor() or platform.machine()), flags
 
 
-def stamp(machine, runs, versions, load):
-    """Under each table: when, where and with what it was measured."""
+def stamp(machine, runs, versions, loads):
+    """Under each table: when, where and with what it was measured, and how busy the machine was before and behind it."""
+    before, behind = loads
     name, flags = cpu()
     has = ", ".join(flag for flag in INSTRUCTIONS if flag in flags) or "none of the usual extensions"
     isa = "" if machine.isa == "native" else f", both programs held to {machine.isa}"
     runs = f"median of {runs} runs (least to most)" if runs > 1 else "one run"
     return (f"*{datetime.date.today()}, {name} ({has}){isa}, {machine.threads} threads on {os.cpu_count()} cores, {runs}; "
-            f"{versions}; load average before it {load:.1f}.*")
+            f"{versions}; load average {before:.1f} before it and {behind:.1f} at its end.*")
 
 
 def seconds(runs, key):

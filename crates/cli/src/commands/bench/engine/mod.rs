@@ -14,7 +14,7 @@ use scumble_engine::{DType, device};
 use scumble_worker::runner::{Drawn, Local, Model, Request, Watch, precision};
 use serde_json::Map;
 
-use crate::args::BenchEngine;
+use crate::args::{BenchEngine, Dtype};
 use crate::commands::run::{bring, check_writable, checked, followed, format_of};
 use crate::failure::Failure;
 use crate::meant;
@@ -39,7 +39,7 @@ pub(super) fn engine(args: &BenchEngine) -> Result<(), Failure> {
         pool.map_err(|e| Failure::System(format!("cannot start {threads} threads: {e}")))?;
     }
     let device = device(&args.device).map_err(|e| Failure::Usage(e.to_string()))?;
-    let asked = Precision { device, dtype: args.dtype.map(|dtype| dtype.meant()) };
+    let asked = Precision { device, dtype: args.dtype.map(Dtype::meant) };
     let model = Model { source, precision: asked };
     let chosen = precision(&model, None)?;
     let runtime = runtime()?;
