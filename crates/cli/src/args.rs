@@ -400,6 +400,9 @@ pub(crate) struct Serve {
     /// Answer for makers from what --record kept in this folder. Nothing is sent, and no key is needed.
     #[arg(long, env = "SCUMBLE_REPLAY", value_name = "DIR")]
     pub(crate) replay: Option<PathBuf>,
+    /// An address of its own for the metrics, where nobody is asked who they are: a port, or an address and a port.
+    #[arg(long, env = "SCUMBLE_METRICS_LISTEN", value_name = "ADDR", value_parser = Listen::parse)]
+    pub(crate) metrics_listen: Option<Listen>,
     /// Where a self-test wants this process to end: POINT or POINT:PASS.
     #[arg(long, env = "SCUMBLE_FAULT", value_name = "POINT", hide = true)]
     pub(crate) fault: Option<Faults>,
@@ -416,8 +419,19 @@ pub(crate) enum Role {
     All,
     /// Answers callers; workers elsewhere run the jobs.
     Gateway,
-    /// Runs jobs; listens only where told to, and then for /health and /ready.
+    /// Runs jobs; listens only where told to, and then for /health, /ready and /metrics.
     Worker,
+}
+
+impl Role {
+    /// As it is typed.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Gateway => "gateway",
+            Self::Worker => "worker",
+        }
+    }
 }
 
 /// Where jobs and keys are.

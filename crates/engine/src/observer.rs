@@ -83,6 +83,11 @@ pub trait Observer {
         Control::Continue
     }
 
+    /// What the prompts of this call became is asked for; `known` says whether it was kept from a call before.
+    fn prompts(&self, known: bool) {
+        let _ = known;
+    }
+
     /// Something that the caller should know of this run, in one sentence: such as a tensor of an adapter that the model
     /// has no place for.
     fn remark(&self, sentence: &str) {

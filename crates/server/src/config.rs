@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use scumble_api::OpenAiAliases;
 use scumble_fetch::Budget;
+use scumble_meters::Meters;
 
 use crate::hosts::Hosts;
 use crate::origins::Origins;
@@ -51,6 +52,10 @@ pub struct Config {
     pub realtime_idle: Duration,
     /// How long to wait before looking at a job that nobody announced.
     pub poll: Duration,
+    /// What this process counts; the worker in this process counts there too.
+    pub meters: Meters,
+    /// The ids of the keys that may read them at `/metrics`; all may where none is named.
+    pub metrics_keys: Vec<String>,
 }
 
 impl Default for Config {
@@ -73,6 +78,8 @@ impl Default for Config {
             private_webhooks: false,
             realtime_idle: Duration::from_secs(60),
             poll: Duration::from_millis(500),
+            meters: Meters::new(),
+            metrics_keys: Vec::new(),
         }
     }
 }

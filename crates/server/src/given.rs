@@ -139,17 +139,17 @@ pub(crate) async fn enqueue(
         return state.store.enqueue(job, admission).await;
     }
     let (reply, answer) = oneshot::channel();
-    let store = state.store.clone();
+    let state = state.clone();
     // a task of its own: whether the files are needed is known when the job is written, caller or not
     tokio::spawn(async move {
         let (id, quiet) = (job.id, admission.quiet);
-        let enqueued = store.enqueue(job, admission).await;
+        let enqueued = state.store.enqueue(job, admission).await;
         if matches!(enqueued, Ok(Enqueued::New { .. }) | Err(Error::NoAnswer(_))) {
             stored.belongs_to_a_job();
         }
         // the caller of a direct call hung up before there was anything to wait for
         if reply.send(enqueued).is_err() && quiet {
-            wait::cancel(store, id).await;
+            wait::cancel(state, id).await;
         }
     });
     answer.await.map_err(|_| Error::Closed)?

@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use crate::addressing::Caller;
 use crate::answer::Refusal;
 use crate::config::Config;
-use crate::forwarded;
+use crate::forwarded::{self, Peer};
 use crate::origins::Origin;
 use crate::pages;
 use crate::state::AppState;
@@ -50,7 +50,8 @@ pub(crate) async fn guard(State(state): State<AppState>, request: Request, next:
     }
 }
 
-fn check(parts: &Parts, config: &Config) -> Result<(), Refusal> {
+/// Whether a request may be answered while there are no keys.
+pub(crate) fn check(parts: &Parts, config: &Config) -> Result<(), Refusal> {
     let unknown = Caller::unknown();
     let caller = parts.extensions.get().unwrap_or(&unknown);
     name(caller)?;
@@ -100,6 +101,18 @@ fn unnamed_page(parts: &Parts, caller: &Caller) -> Result<(), Refusal> {
     let follows_a_link = text("sec-fetch-mode") == Some("navigate") && !path.starts_with(CALLS);
     let shows_a_picture = FILES.iter().any(|folder| path.starts_with(folder));
     if !from_elsewhere || reads && (follows_a_link || shows_a_picture) { Ok(()) } else { Err(strange_page()) }
+}
+
+/// Turns away what a page of any site sends, where nothing is for pages. Whoever asks from this machine may be a browser
+/// that was led here by a name of a stranger's; from other machines programs may come by any name.
+pub(crate) fn no_page(parts: &Parts, config: &Config) -> Result<(), Refusal> {
+    let from_here = parts.extensions.get::<Peer>().is_none_or(|Peer(address)| address.to_canonical().is_loopback());
+    if from_here {
+        name(&Caller::of(parts, config).unwrap_or_else(|_| Caller::unknown()))?;
+    }
+    let site = parts.headers.get("sec-fetch-site").map(|value| value.as_bytes());
+    let of_a_page = parts.headers.contains_key(header::ORIGIN) || site.is_some_and(|site| site != b"none");
+    if of_a_page { Err(Refusal::plain(403, "This is for programs, and nothing for pages")) } else { Ok(()) }
 }
 
 fn strange_page() -> Refusal {

@@ -11,6 +11,7 @@
 mod addressing;
 mod answer;
 mod auth;
+mod census;
 mod config;
 mod forwarded;
 #[cfg(feature = "fuzz")]
@@ -53,7 +54,7 @@ pub use key::{KeySecret, new_key};
 pub use origins::Origins;
 pub use overdue::end_overdue;
 pub use prefix::Prefix;
-pub use routes::{paths, probe_router, router};
+pub use routes::{metrics_router, paths, probe_router, router};
 pub use scumble_fetch::Budget;
 pub use state::AppState;
 pub use webhook_keys::{Rotation, WebhookKeysError, rotate_webhook_keys};

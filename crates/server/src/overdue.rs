@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use scumble_api::{ErrorAnswer, ErrorType};
-use scumble_store::{Outcome, Result, Store};
+use scumble_meters::End;
+use scumble_store::{Outcome, Result};
 use tokio_util::sync::CancellationToken;
 
 use crate::state::AppState;
@@ -20,17 +21,19 @@ pub async fn end_overdue(state: AppState, closing: CancellationToken) {
             _ = looks.tick() => {}
             () = closing.cancelled() => return,
         }
-        if let Err(error) = end(&*state.store).await {
+        if let Err(error) = end(&state).await {
             tracing::error!(%error, "requests that nobody started in time could not be ended; it is tried again");
         }
     }
 }
 
-async fn end(store: &dyn Store) -> Result<()> {
-    for id in store.overdue().await? {
+async fn end(state: &AppState) -> Result<()> {
+    for id in state.store.overdue().await? {
         let answer =
             ErrorAnswer::typed(ErrorType::RequestTimeout, "The request did not start in the time it was given");
-        store.end_unstarted(id, Outcome::from(&answer)).await?;
+        if state.store.end_unstarted(id, Outcome::from(&answer)).await? {
+            state.ended(id, End::Failed).await;
+        }
     }
     Ok(())
 }

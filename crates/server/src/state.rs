@@ -4,9 +4,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use scumble_files::Files;
-use scumble_store::{Clock, Store};
+use scumble_meters::{End, EndpointLabel, set};
+use scumble_store::{Cancel, Clock, JobId, Outcome, Store};
 use tokio::sync::Semaphore;
 
+use crate::census::Look;
 use crate::config::Config;
 use crate::pages::Tries;
 use crate::room::Room;
@@ -39,6 +41,8 @@ pub struct Shared {
     pub(crate) doubt: Doubt,
     /// Failed sign-ins.
     pub(crate) tries: Tries,
+    /// What was seen in the database for whoever watches.
+    pub(crate) look: Look,
 }
 
 impl AppState {
@@ -46,6 +50,12 @@ impl AppState {
     pub fn new(store: Arc<dyn Store>, files: Files, clock: Arc<dyn Clock>, config: Config) -> Self {
         let direct = Arc::new(Semaphore::new(config.direct_calls));
         let watches = Watches::hear(store.changes());
+        let memory = config.memory.clone();
+        config.meters.when_seen(move |meters| {
+            let (all, free) = (memory.bytes(), memory.free());
+            set(&meters.http.held, all.saturating_sub(free) as f64);
+            set(&meters.http.held_limit, all as f64);
+        });
         Self(Arc::new(Shared {
             store,
             files,
@@ -57,6 +67,7 @@ impl AppState {
             room: Room::default(),
             doubt: Doubt::default(),
             tries: Tries::default(),
+            look: Look::default(),
         }))
     }
 
@@ -64,6 +75,28 @@ impl AppState {
     /// Too little space is left for new work.
     pub(crate) fn room(&self) -> Result<(), crate::answer::Refusal> {
         self.room.check(&*self.store, &self.files, self.config.free_bytes)
+    }
+
+    /// Asks to cancel a job. One that waited has ended then, here, and is counted and named in the log.
+    pub(crate) async fn cancel(&self, id: JobId, outcome: Outcome) -> scumble_store::Result<Cancel> {
+        let cancel = self.store.cancel(id, outcome).await?;
+        if matches!(cancel, Cancel::Removed) {
+            self.ended(id, End::Cancelled).await;
+        }
+        Ok(cancel)
+    }
+
+    /// Counts a job that has ended before a worker had it, and names it in the log.
+    pub(crate) async fn ended(&self, id: JobId, end: End) {
+        // a database that does not tell now has written the end all the same
+        let endpoint = self.store.summary(id).await.ok().flatten().map(|job| job.endpoint).unwrap_or_default();
+        self.config.meters.jobs.ended.of(EndpointLabel::of(&endpoint), end).inc();
+        match end {
+            End::Cancelled => tracing::info!(job.id = %id, endpoint.id = endpoint, "job cancelled while it waited"),
+            End::Done | End::Failed => {
+                tracing::info!(job.id = %id, endpoint.id = endpoint, "job ended: it did not start in time");
+            }
+        }
     }
 
     /// The server is about to stop: it is not ready any more, direct calls are refused in a way that may be repeated, and so

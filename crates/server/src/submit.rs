@@ -5,6 +5,7 @@ use axum::http::HeaderMap;
 use scumble_api::{
     Encoding, Endpoint, EndpointId, ErrorAnswer, ErrorType, Input, JobOptions, Scope, cut, read_json, retryable,
 };
+use scumble_meters::{End, EndpointLabel};
 use scumble_store::{Admission, Enqueued, FileRecord, Job, JobId, NewJob, Outcome};
 use serde_json::Value;
 
@@ -107,7 +108,7 @@ impl Call {
         };
         let Given { input, files, stored } = self.keep(&input, from).await?;
         let job = NewJob { given: files, ..self.job(input, &options, from) };
-        accepted(given::enqueue(from.state, job, admission, stored).await?)
+        accepted(from.state, given::enqueue(from.state, job, admission, stored).await?)
     }
 
     /// Puts the call on the queue, even if its input is wrong: fal's queue accepts every request and reports the
@@ -129,7 +130,7 @@ impl Call {
                 match self.keep(&input, from).await {
                     Ok(Given { input, files, stored }) => {
                         let job = NewJob { webhook, given: files, ..self.job(input, &options, from) };
-                        return accepted(given::enqueue(from.state, job, admission, stored).await?);
+                        return accepted(from.state, given::enqueue(from.state, job, admission, stored).await?);
                     }
                     Err(Refused::Invalid(problems)) => problems,
                     Err(Refused::Failed(refusal)) => return Err(refusal),
@@ -140,7 +141,11 @@ impl Call {
         let outcome = Outcome::from(&ErrorAnswer::invalid(&problems));
         // it never runs: enough is kept to see what was wrong with it
         let job = NewJob { webhook, ..self.job(cut(&self.body, REFUSED_BYTES), &options, from) };
-        accepted(from.state.store.enqueue_ended(job, admission, outcome).await?)
+        let ended = accepted(from.state, from.state.store.enqueue_ended(job, admission, outcome).await?)?;
+        let (id, endpoint) = (ended.job.id, self.endpoint.id);
+        from.state.config.meters.jobs.ended.of(EndpointLabel::of(endpoint), End::Failed).inc();
+        tracing::info!(job.id = %id, endpoint.id = endpoint, "job ended at once: its input is wrong");
+        Ok(ended)
     }
 
     /// Puts the pictures of the input into files.
@@ -178,9 +183,12 @@ pub(crate) fn endpoint(id: &str) -> Result<&'static Endpoint, Refusal> {
     known.ok_or_else(|| ErrorAnswer::unknown_endpoint(id).into())
 }
 
-fn accepted(enqueued: Enqueued) -> Result<Accepted, Refusal> {
+fn accepted(state: &AppState, enqueued: Enqueued) -> Result<Accepted, Refusal> {
     match enqueued {
-        Enqueued::New { job, position } => Ok(Accepted { job, position }),
+        Enqueued::New { job, position } => {
+            state.config.meters.jobs.accepted.of(EndpointLabel::of(&job.endpoint)).inc();
+            Ok(Accepted { job, position })
+        }
         Enqueued::Repeated(job) => Ok(Accepted { job, position: 0 }),
         Enqueued::WordReused => Err(platform::word_reused()),
         Enqueued::TooManyWaiting(waiting) => {

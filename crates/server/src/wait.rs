@@ -1,12 +1,10 @@
 //! A direct call is "enqueue, then wait".
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use scumble_api::{ErrorAnswer, ErrorType};
 use scumble_store::{Cancel, JobId, Outcome, State, Store};
 use tokio::sync::Mutex;
-use tokio_util::task::TaskTracker;
 
 use crate::answer::Refusal;
 use crate::state::AppState;
@@ -25,8 +23,7 @@ const GOOD: Duration = Duration::from_secs(10);
 
 /// Waits for a job and cancels it when nobody waits any more: a caller who hangs up should not keep a device busy.
 pub(crate) struct Wait {
-    store: Arc<dyn Store>,
-    cancels: TaskTracker,
+    state: AppState,
     id: JobId,
     armed: bool,
     since: Instant,
@@ -46,8 +43,7 @@ pub(crate) enum Hope {
 
 impl Wait {
     pub(crate) fn new(state: &AppState, id: JobId) -> Self {
-        let (store, cancels) = (state.store.clone(), state.stop.cancels.clone());
-        Self { store, cancels, id, armed: true, since: Instant::now(), _waiting: state.stop.wait_for(id) }
+        Self { state: state.clone(), id, armed: true, since: Instant::now(), _waiting: state.stop.wait_for(id) }
     }
 
     /// The job is left to itself: it has ended, or may go on without anybody waiting.
@@ -98,7 +94,7 @@ impl Wait {
             // the caller may come back for it
             return Hope::Lost(refusal);
         }
-        match self.store.cancel(self.id, unread(why)).await {
+        match self.state.cancel(self.id, unread(why)).await {
             Ok(Cancel::AlreadyEnded) => return Hope::Ended,
             Ok(Cancel::Removed | Cancel::Requested | Cancel::Unknown) => self.disarm(),
             // tried again when this goes
@@ -138,15 +134,15 @@ impl Doubt {
 impl Drop for Wait {
     fn drop(&mut self) {
         if self.armed {
-            self.cancels.spawn(cancel(self.store.clone(), self.id));
+            self.state.stop.cancels.spawn(cancel(self.state.clone(), self.id));
         }
     }
 }
 
 /// Cancels a job whose caller is gone. A database that refuses may take it later.
-pub(crate) async fn cancel(store: Arc<dyn Store>, id: JobId) {
+pub(crate) async fn cancel(state: AppState, id: JobId) {
     for tries in 0..TRIES {
-        match store.cancel(id, unread("The caller hung up")).await {
+        match state.cancel(id, unread("The caller hung up")).await {
             Ok(_) | Err(scumble_store::Error::Closed) => return,
             Err(error) => {
                 tracing::warn!(job.id = %id, %error, "the job of a caller who hung up could not be cancelled");

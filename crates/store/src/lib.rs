@@ -37,6 +37,7 @@
 //! - However a job ends, the delivery of its webhook is written with its outcome, in one transaction.
 //! - Nobody's jobs wait for all of somebody else's: keys take turns.
 
+mod census;
 mod changes;
 mod clock;
 mod delivery;
@@ -61,6 +62,7 @@ mod worker;
 #[cfg(feature = "suite")]
 pub mod suite;
 
+pub use census::{Census, FilesPart, Oldest};
 pub use changes::Change;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use delivery::{Delivery, DeliveryAttempt, DeliveryLease, DeliveryRecord, DeliveryState, NextDelivery};

@@ -5,10 +5,10 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 
 use crate::{
-    Admission, AtWork, Beat, Cancel, Change, Claim, Claimed, Count, Delivery, DeliveryAttempt, DeliveryLease,
-    DeliveryRecord, Enqueued, Event, FileRecord, Finish, FreshSize, HistoryFilter, Job, JobFilter, JobId, JobSummary,
-    KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Product, Reclaimed, Release, Result, Retention,
-    Seat, SecretBytes, SecretRecord, WorkerRecord,
+    Admission, AtWork, Beat, Cancel, Census, Change, Claim, Claimed, Count, Delivery, DeliveryAttempt, DeliveryLease,
+    DeliveryRecord, Enqueued, Event, FileRecord, FilesPart, Finish, FreshSize, HistoryFilter, Job, JobFilter, JobId,
+    JobSummary, KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Product, Reclaimed, Release, Result,
+    Retention, Seat, SecretBytes, SecretRecord, WorkerRecord,
 };
 
 /// Jobs, leases, events, keys and file rows in a database; used as `Arc<dyn Store>`.
@@ -311,6 +311,14 @@ pub trait Store: Send + Sync {
 
     /// The workers that have announced themselves since then, by name.
     async fn workers(&self, since_ms: i64) -> Result<Vec<WorkerRecord>>;
+
+    // --- For whoever watches ---
+
+    /// How the database stands, in numbers. The work has a bound, however many jobs there are.
+    async fn census(&self) -> Result<Census>;
+
+    /// Counts up to `limit` file rows whose paths follow `after`.
+    async fn count_files(&self, after: Option<String>, limit: u32) -> Result<FilesPart>;
 
     // --- The store itself ---
 

@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod calls;
 pub mod cancels;
+pub mod census;
 pub mod deliveries;
 pub mod fairness;
 pub mod keys_and_files;
@@ -66,6 +67,8 @@ macro_rules! store_suite {
         $crate::store_suite!(@each $place; cancels:
             while_queued, while_leased, while_running, after_the_end, released_after_cancel, expired_after_cancel,
             too_late_for_the_run, unknown);
+        $crate::store_suite!(@each $place; census:
+            the_living_are_counted, the_first_in_line, webhooks_are_counted, files_are_counted_in_parts);
         $crate::store_suite!(@each $place; deliveries:
             every_end_is_delivered, without_webhook_nothing, delivered_at_last, given_up, claimed_by_one, lost_claims, the_first_claim_is_shorter,
             due_ones_first, once_more, the_next_one_is_known);

@@ -132,7 +132,9 @@ impl TestServer {
     #[expect(clippy::expect_used, reason = "a test without a server cannot go on")]
     pub async fn answering(setup: Setup, models: Models) -> Self {
         let Setup { folder, clock, server, worker, limits } = setup;
-        let options = Options { clock: clock.clone(), ..Options::default() };
+        let meters = server.meters.clone();
+        let worker = scumble_worker::Config { meters: meters.clone(), ..worker };
+        let options = Options { clock: clock.clone(), meters: meters.clone(), ..Options::default() };
         let store = SqliteStore::open(&folder.path().join("scumble.db"), options).await.expect("a database");
         let store: Arc<dyn Store> = Arc::new(store);
         let files = folder.path().join("files");
@@ -149,7 +151,7 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let router = scumble_server::router(state.clone());
-        let how = Listening { limits, base_path, ..Listening::default() };
+        let how = Listening { limits, base_path, meters, ..Listening::default() };
         let closing = CancellationToken::new();
         let serving = tokio::spawn(listen::serve(listener, router, how, closing.clone()));
         let client = Client::builder().timeout(PATIENCE).build().expect("a client");

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use scumble_fetch::Budget;
+use scumble_meters::Meters;
 use scumble_store::{Limits, Retention};
 
 use crate::adapters::Adapters;
@@ -51,6 +52,8 @@ pub struct Config {
     pub keeps_older: bool,
     /// Where a self-test wants the process to end.
     pub faults: Faults,
+    /// What this process counts; the gateway in this process counts there too.
+    pub meters: Meters,
 }
 
 /// Settings of `[webhooks]`.
@@ -112,6 +115,7 @@ impl Default for Config {
             retention: Retention { kept_ms: Some(ms(30 * 24 * HOUR)), unkept_ms: ms(HOUR) },
             keeps_older: true,
             faults: Faults::default(),
+            meters: Meters::new(),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use scumble_store::Result;
+use scumble_meters::{End, EndpointLabel, Loss};
+use scumble_store::{JobId, Result};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -57,11 +58,25 @@ async fn at_hand(worker: &Worker) -> Result<bool> {
 
 async fn reclaim(worker: &Worker) -> Result<()> {
     let reclaimed = worker.store.reclaim_expired(worker.config.limits, set_aside()).await?;
+    let lost = reclaimed.requeued.len() + reclaimed.set_aside.len() + reclaimed.cancelled.len();
+    worker.config.meters.jobs.leases_lost.of(Loss::Expired).inc_by(lost as u64);
     for id in &reclaimed.requeued {
         tracing::warn!(job.id = %id, "its worker vanished; the job is queued again");
     }
     for id in &reclaimed.set_aside {
         tracing::error!(job.id = %id, "its worker vanished too often; the job is set aside");
+        ended(worker, *id, End::Failed).await;
+    }
+    for id in &reclaimed.cancelled {
+        tracing::info!(job.id = %id, "its worker vanished; the job was to be cancelled, and is");
+        ended(worker, *id, End::Cancelled).await;
     }
     Ok(())
+}
+
+/// Counts a job that has ended here.
+async fn ended(worker: &Worker, id: JobId, end: End) {
+    // a database that does not tell now has written the end all the same
+    let endpoint = worker.store.summary(id).await.ok().flatten().map(|job| job.endpoint).unwrap_or_default();
+    worker.config.meters.jobs.ended.of(EndpointLabel::of(&endpoint), end).inc();
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use scumble_engine::{Pixels, Stage};
+use scumble_meters::{Cache, Lookup, Meters};
 use scumble_store::{Beat, Change, Clock, EventKind, Lease, Level, NewEvent, Result, Store};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
@@ -40,6 +41,7 @@ pub(crate) struct Journal {
     stopping: AtomicBool,
     /// The run has taken all the time that it may.
     expired: AtomicBool,
+    meters: Meters,
 }
 
 impl Journal {
@@ -57,6 +59,7 @@ impl Journal {
             lost: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             expired: AtomicBool::new(false),
+            meters: worker.config.meters.clone(),
         }
     }
 
@@ -127,6 +130,11 @@ impl Journal {
     /// Whether this process stops and the job should go back.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Whether the caller has asked to cancel.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
     }
 
     /// Tells the run that this process stops.
@@ -224,6 +232,10 @@ impl Watch for Journal {
 
     fn warn(&self, message: &str) {
         self.note(EventKind::Log { level: Level::Warn, message: message.to_owned() });
+    }
+
+    fn looked_up(&self, cache: Cache, found: Lookup) {
+        self.meters.cache_lookups.of(cache, found).inc();
     }
 
     fn resumes(&self) -> bool {

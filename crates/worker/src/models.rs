@@ -9,6 +9,7 @@ use scumble_api::published::published;
 use scumble_api::{Answers, Checks, ENDPOINTS, Endpoint, Family, Lack};
 use scumble_engine::DType;
 use scumble_engine::weights::Source;
+use scumble_meters::Meters;
 use scumble_providers::{MakerId, Makers};
 
 use crate::runner::{
@@ -76,6 +77,8 @@ pub struct ModelsConfig {
     pub makers: Option<Arc<Makers>>,
     /// What looks at the pictures of models that run here.
     pub safety: Option<Arc<SafetyConfig>>,
+    /// Where models in memory and calls of makers are counted.
+    pub meters: Meters,
 }
 
 /// A runner for each endpoint.
@@ -105,10 +108,11 @@ impl Models {
             return Err(format!("{id} cannot be run from weights: the engine has no model for it"));
         }
         let lanes = match config.devices.is_empty() {
-            true => Lanes::open(&["cpu".to_owned()], config.memory)?,
-            false => Lanes::open(&config.devices, config.memory)?,
+            true => Lanes::open(&["cpu".to_owned()], config.memory, &config.meters)?,
+            false => Lanes::open(&config.devices, config.memory, &config.meters)?,
         };
         let lanes = Arc::new(lanes);
+        show(&config.meters, &lanes, config.makers.as_ref());
         let (mut runners, mut far) = (HashMap::new(), Vec::new());
         for endpoint in ENDPOINTS {
             let own = config.models.get(endpoint.id).cloned().unwrap_or_default();
@@ -230,11 +234,11 @@ impl Routing<'_> {
             || config.stand_in.map(|pause| Choice { name: "stand-in", runner: Arc::new(StandIn::new(pause)) });
         match maker {
             Some((makers, id)) if makers.get(id).ready().is_ok() => {
-                one(closed(makers, id), "it is the maker of this model, and its key is set")
+                one(self.closed(makers, id), "it is the maker of this model, and its key is set")
             }
             // without a key, a maker says which one is missing, unless cards were asked for
             Some((makers, id)) => {
-                one(stand_in().unwrap_or_else(|| closed(makers, id)), "it is the maker of this model")
+                one(stand_in().unwrap_or_else(|| self.closed(makers, id)), "it is the maker of this model")
             }
             None => {
                 let advice = || Choice { name: "nobody", runner: Arc::new(Advice) };
@@ -264,15 +268,31 @@ impl Routing<'_> {
             format!("[models.\"{id}\"] provider: there is no {name}; there are local, {}, stand-in", known())
         })?;
         match &self.config.makers {
-            Some(makers) if makers.get(maker).serves(id) => Ok(closed(makers, maker)),
+            Some(makers) if makers.get(maker).serves(id) => Ok(self.closed(makers, maker)),
             Some(_) => Err(format!("[models.\"{id}\"] provider: {} does not serve this endpoint", maker.name())),
             None => Err(format!("[models.\"{id}\"] provider: no makers are configured here")),
         }
     }
+
+    fn closed(&self, makers: &Arc<Makers>, id: MakerId) -> Choice {
+        let runner = Closed::new(makers.clone(), id, self.config.meters.clone());
+        Choice { name: id.as_str(), runner: Arc::new(runner) }
+    }
 }
 
-fn closed(makers: &Arc<Makers>, id: MakerId) -> Choice {
-    Choice { name: id.as_str(), runner: Arc::new(Closed::new(makers.clone(), id)) }
+/// Has whoever looks at the meters see what is in memory, and what makers were paid today.
+fn show(meters: &Meters, lanes: &Arc<Lanes>, makers: Option<&Arc<Makers>>) {
+    // lanes count on these meters, so the meters must not hold them
+    let (lanes, makers) = (Arc::downgrade(lanes), makers.cloned());
+    meters.when_seen(move |to| {
+        if let Some(lanes) = lanes.upgrade() {
+            lanes.show(to);
+        }
+        for id in makers.iter().flat_map(|_| MakerId::ALL) {
+            let spent = makers.as_ref().map_or(0.0, |makers| makers.spent(id).usd());
+            to.makers.today.with_label_values(&[id.as_str()]).set(spent);
+        }
+    });
 }
 
 /// The weights of an endpoint: the owner's, or for the starter the ones in the binary.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use scumble_api::{ErrorAnswer, ErrorType, Input, JobOptions, Scope, rest_ms};
-use scumble_store::{Change, Finish, Lease, NewEvent, Outcome, Product, Release, Result};
+use scumble_meters::{End, EndpointLabel, Maker, Stage};
+use scumble_store::{Change, Finish, Lease, Outcome, Product, Release, Result, State};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
@@ -25,7 +26,7 @@ use crate::work::Worker;
 /// How a lease ended.
 pub(crate) enum Ending {
     /// With this outcome.
-    Finished { status: u16, duration_ms: u64 },
+    Finished { status: u16, duration_ms: u64, end: End },
     /// Given back, because another attempt may succeed.
     Again { reason: String, rest_ms: i64 },
     /// Given back, because this process stops.
@@ -159,7 +160,7 @@ impl Run {
             let why = Release::Failed { reason: reason.clone(), rest_ms };
             return give_back(worker, &lease, &journal, why, Ending::Again { reason, rest_ms }).await;
         }
-        finish(worker, &lease, made, journal.last_words().await, duration_ms).await
+        finish(worker, &lease, made, &journal, duration_ms).await
     }
 }
 
@@ -214,6 +215,12 @@ async fn draw(
     let (job, watch) = (request.clone(), journal.clone());
     let run = AbortOnDropHandle::new(tokio::spawn(async move { runner.run(job, watch).await }));
     let drawn = within(limit, run, journal).await?;
+    for (name, seconds) in &drawn.timings {
+        // a stage that was not needed took no time
+        if let Some(stage) = Stage::named(name).filter(|_| *seconds > 0.0) {
+            worker.config.meters.jobs.stage.of(EndpointLabel::of(id), stage).observe(*seconds);
+        }
+    }
     if let Some(said) = other_size(&request, &drawn) {
         journal.log(&said);
     }
@@ -284,14 +291,8 @@ fn paths(made: &Made) -> Vec<String> {
     made.iter().flat_map(|product| &product.files).map(|file| file.path.clone()).collect()
 }
 
-async fn finish(
-    worker: &Worker,
-    lease: &Lease,
-    made: Made,
-    last_words: Vec<NewEvent>,
-    duration_ms: u64,
-) -> Result<Ending> {
-    let paths = paths(&made);
+async fn finish(worker: &Worker, lease: &Lease, made: Made, journal: &Journal, duration_ms: u64) -> Result<Ending> {
+    let (paths, last_words) = (paths(&made), journal.last_words().await);
     let product = match made {
         Ok(product) => product,
         Err(error) => {
@@ -301,14 +302,29 @@ async fn finish(
             Outcome::from(&error.answer()).into()
         }
     };
-    let status = product.outcome.status;
+    let (status, end) = (product.outcome.status, end_of(&product.outcome, journal));
+    let paid = product.outcome.paid().and_then(|(maker, usd)| Some((Maker::named(maker)?, usd.parse::<f64>().ok()?)));
     worker.config.faults.pass(Point::BeforeCommit);
     match worker.store.finish(lease, Product { last_words, ..product }).await? {
-        Finish::Accepted => Ok(Ending::Finished { status, duration_ms }),
+        Finish::Accepted => {
+            if let Some((maker, usd)) = paid {
+                worker.config.meters.makers.spend.of(maker).inc_by(usd.max(0.0));
+            }
+            Ok(Ending::Finished { status, duration_ms, end })
+        }
         Finish::Superseded => {
             unsave(worker, &paths).await;
             Ok(Ending::Lost)
         }
+    }
+}
+
+/// How a job with this outcome ends.
+fn end_of(outcome: &Outcome, journal: &Journal) -> End {
+    match outcome.end_state(journal.is_cancelled()) {
+        State::Done => End::Done,
+        State::Cancelled => End::Cancelled,
+        State::Failed | State::Queued | State::Leased | State::Running => End::Failed,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use scumble_files::Files;
+use scumble_meters::{EndpointLabel, Loss, Meters};
 use scumble_store::{Change, Claim, Claimable, Claimed, Clock, JobId, Lease, Seat, Store};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -69,6 +70,7 @@ impl Worker {
         let fetching = Fetching::default();
         let places = |count: usize| Arc::new(Semaphore::new(count.max(1)));
         let (near_places, far_places) = (places(self.near_slots()), places(self.config.far_concurrency));
+        self.show_slots();
         for (number, (endpoints, door)) in near.map(|endpoints| (endpoints, None)).chain(far).enumerate() {
             let slot = Slot {
                 worker: self.clone(),
@@ -95,6 +97,13 @@ impl Worker {
         if let Err(error) = settling.await {
             tracing::error!(%error, "the settling of small pictures ended unexpectedly");
         }
+    }
+
+    fn show_slots(&self) {
+        let slots = &self.config.meters.jobs.slots;
+        let far = if self.models.far().is_empty() { 0 } else { self.config.far_concurrency.max(1) };
+        slots.with_label_values(&["near"]).set(self.near_slots() as f64);
+        slots.with_label_values(&["far"]).set(far as f64);
     }
 
     /// Jobs at once that compute here: so many on each device.
@@ -208,9 +217,21 @@ impl Slot {
         None
     }
 
+    /// Counts how long a job has waited for its first attempt.
+    fn waited(&self, lease: &Lease) {
+        if lease.attempt > 1 {
+            return;
+        }
+        let began = lease.job.started_ms.unwrap_or_else(|| self.worker.clock.now_ms());
+        let waited_ms = began.saturating_sub(lease.job.created_ms).max(0);
+        let wait = &self.worker.config.meters.jobs.wait;
+        wait.of(EndpointLabel::of(&lease.job.endpoint)).observe(waited_ms as f64 / 1000.0);
+    }
+
     /// Runs a job, and lets its end be written down beside whatever comes next.
     async fn work_on(&mut self, lease: Lease, changes: Receiver<Change>, stop: &CancellationToken) {
         let (job, endpoint) = (lease.job.id, lease.job.endpoint.clone());
+        self.waited(&lease);
         tracing::info!(job.id = %job, endpoint.id = endpoint, attempt = lease.attempt, "job taken");
         let begun = Begun::new(&self.worker, lease, changes, stop);
         let ready = begun.ready(&self.worker).await;
@@ -220,7 +241,7 @@ impl Slot {
         drop(place);
         let (worker, freed) = (self.worker.clone(), self.freed.clone());
         self.concluding.spawn(async move {
-            tell(job, &endpoint, run.conclude(&worker).await);
+            tell(&worker.config.meters, job, &endpoint, run.conclude(&worker).await);
             free(&worker, &freed);
         });
     }
@@ -235,6 +256,7 @@ impl Slot {
         mut beside: fetching::Place,
     ) {
         let (job, endpoint) = (lease.job.id, lease.job.endpoint.clone());
+        self.waited(&lease);
         tracing::info!(job.id = %job, endpoint.id = endpoint, attempt = lease.attempt, "job taken, its files are read");
         let begun = Begun::new(&self.worker, lease, changes, stop);
         let (worker, freed, places) = (self.worker.clone(), self.freed.clone(), self.places.clone());
@@ -250,7 +272,7 @@ impl Slot {
             let place = if ready.is_ok() { begun.place(&places).await } else { None };
             let run = begun.run(&worker, ready).await;
             drop(place);
-            tell(job, &endpoint, run.conclude(&worker).await);
+            tell(&worker.config.meters, job, &endpoint, run.conclude(&worker).await);
             free(&worker, &freed);
         });
     }
@@ -277,16 +299,21 @@ fn complain(ended: Result<(), JoinError>) {
     }
 }
 
-fn tell(job: JobId, endpoint: &str, ended: scumble_store::Result<Ending>) {
+fn tell(meters: &Meters, job: JobId, endpoint: &str, ended: scumble_store::Result<Ending>) {
+    let label = EndpointLabel::of(endpoint);
     match ended {
-        Ok(Ending::Finished { status, duration_ms }) => {
+        Ok(Ending::Finished { status, duration_ms, end }) => {
+            meters.jobs.run.of(label).observe(duration_ms as f64 / 1000.0);
+            meters.jobs.ended.of(label, end).inc();
             tracing::info!(job.id = %job, endpoint.id = endpoint, status, duration_ms, "job finished");
         }
         Ok(Ending::Again { reason, rest_ms }) => {
+            meters.jobs.again.of(label).inc();
             tracing::warn!(job.id = %job, endpoint.id = endpoint, reason, rest_ms, "job is tried again");
         }
         Ok(Ending::Released) => tracing::info!(job.id = %job, endpoint.id = endpoint, "job given back"),
         Ok(Ending::Lost) => {
+            meters.jobs.leases_lost.of(Loss::Taken).inc();
             tracing::warn!(job.id = %job, endpoint.id = endpoint, "job taken over by another worker");
         }
         // the lease ends by itself, and the job is tried again

@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use scumble_files::Files;
+use scumble_meters::Meters;
 use scumble_store::{Clock, Store, SystemClock};
 use scumble_worker::Models;
 use tokio::net::TcpListener;
@@ -65,6 +66,8 @@ pub(crate) struct Examined {
     pub(crate) models: Option<Arc<Models>>,
     /// The address, bound, where this process is to be reached at all; with its port, which the system may have chosen.
     pub(crate) listener: Option<(TcpListener, SocketAddr)>,
+    /// The same for the metrics, where they have one of their own.
+    pub(crate) metrics: Option<(TcpListener, SocketAddr)>,
 }
 
 /// For what everything is looked at.
@@ -93,7 +96,7 @@ pub(crate) async fn examine(settings: &Settings, purpose: Purpose) -> Examined {
         Database::Sqlite(path) if !usable && in_data_dir(path) => {
             examined.add("database", Finding::Skipped("it is in the data dir"));
         }
-        database => match opened(database, purpose).await {
+        database => match opened(database, purpose, &settings.meters).await {
             Ok(Some(store)) => examined.database(settings, store).await,
             Ok(None) => examined.no_database(settings, database),
             Err(failure) => examined.add("database", Finding::Fails(failure)),
@@ -105,17 +108,10 @@ pub(crate) async fn examine(settings: &Settings, purpose: Purpose) -> Examined {
         examined.files_in(&settings.files, purpose).await;
     }
     if let Some(address) = settings.listen {
-        match places::listen(address).await {
-            Ok(bound) => {
-                examined.listener = Some(bound);
-                let free = match address.port() {
-                    0 => format!("{} has a free port", address.ip()),
-                    _ => format!("{address} is free"),
-                };
-                examined.add("address", Finding::Well(free));
-            }
-            Err(failure) => examined.add("address", Finding::Fails(failure)),
-        }
+        examined.listener = examined.address("address", address, "--listen").await;
+    }
+    if let Some(address) = settings.metrics_listen {
+        examined.metrics = examined.address("metrics", address, "--metrics-listen").await;
     }
     if let Some(tls) = &settings.tls {
         examined.add("https", https(tls));
@@ -147,6 +143,29 @@ pub(crate) async fn examine(settings: &Settings, purpose: Purpose) -> Examined {
 impl Examined {
     fn add(&mut self, what: &'static str, finding: Finding) {
         self.findings.push((what, finding));
+    }
+
+    /// Binds an address.
+    async fn address(
+        &mut self,
+        what: &'static str,
+        address: SocketAddr,
+        flag: &str,
+    ) -> Option<(TcpListener, SocketAddr)> {
+        match places::listen(address, flag).await {
+            Ok(bound) => {
+                let free = match address.port() {
+                    0 => format!("{} has a free port", address.ip()),
+                    _ => format!("{address} is free"),
+                };
+                self.add(what, Finding::Well(free));
+                Some(bound)
+            }
+            Err(failure) => {
+                self.add(what, Finding::Fails(failure));
+                None
+            }
+        }
     }
 
     async fn database(&mut self, settings: &Settings, store: Arc<dyn Store>) {
@@ -194,7 +213,7 @@ impl Examined {
 
     /// Closes what was opened, so that nothing is left half up.
     pub(crate) async fn close(self) {
-        drop(self.listener);
+        drop((self.listener, self.metrics));
         if let Some(store) = self.store {
             store.close().await;
         }
@@ -208,9 +227,9 @@ impl From<Result<String, Failure>> for Finding {
 }
 
 /// The database, made where it is missing and the purpose is to start.
-async fn opened(database: &Database, purpose: Purpose) -> Result<Option<Arc<dyn Store>>, Failure> {
+async fn opened(database: &Database, purpose: Purpose, meters: &Meters) -> Result<Option<Arc<dyn Store>>, Failure> {
     match purpose {
-        Purpose::Start => open_store(database).await.map(Some),
+        Purpose::Start => open_store(database, meters).await.map(Some),
         Purpose::Look => find_store(database).await,
     }
 }

@@ -94,8 +94,8 @@ pub(super) async fn files(url: &str) -> Result<Files, Failure> {
     }
 }
 
-/// Binds the address; nothing is answered yet.
-pub(super) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+/// Binds the address that the flag names; nothing is answered yet.
+pub(super) async fn listen(address: SocketAddr, flag: &str) -> Result<(TcpListener, SocketAddr), Failure> {
     let bound = async {
         let listener = TcpListener::bind(address).await?;
         let port = listener.local_addr()?;
@@ -104,9 +104,9 @@ pub(super) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAd
     bound.await.map_err(|error: std::io::Error| {
         Failure::System(match error.kind() {
             ErrorKind::AddrInUse => {
-                format!("{address} is in use, perhaps by a server that runs already; choose another with --listen")
+                format!("{address} is in use, perhaps by a server that runs already; choose another with {flag}")
             }
-            _ => format!("cannot listen on {address}: {error}; choose another with --listen"),
+            _ => format!("cannot listen on {address}: {error}; choose another with {flag}"),
         })
     })
 }

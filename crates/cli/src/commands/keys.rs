@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use scumble_meters::Meters;
 use scumble_server::{new_key, rotate_webhook_keys};
 use scumble_store::{Clock, Store, SystemClock};
 
@@ -26,7 +27,7 @@ pub(crate) fn keys(args: &Keys) -> Result<(), Failure> {
     runtime()?.block_on(async {
         // only who makes a key means a database that is not there yet
         let store = match &args.command {
-            KeysCommand::Create { .. } => open_store(&database).await?,
+            KeysCommand::Create { .. } => open_store(&database, &Meters::new()).await?,
             _ => open_existing(&database).await?,
         };
         let done = match &args.command {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use scumble_meters::Meters;
 use scumble_store::{Options, PostgresOptions, PostgresStore, SqliteStore, Store, SystemClock};
 
 use crate::failure::Failure;
@@ -79,11 +80,11 @@ impl fmt::Debug for Database {
 }
 
 /// Opens a database; a file and its folder are made if they are not there.
-pub(crate) async fn open_store(database: &Database) -> Result<Arc<dyn Store>, Failure> {
+pub(crate) async fn open_store(database: &Database, meters: &Meters) -> Result<Arc<dyn Store>, Failure> {
     if let Database::Sqlite(path) = database {
         crate::private::make_folder(path.parent().unwrap_or(Path::new("")))?;
     }
-    Ok(open(database, false).await?)
+    Ok(open(database, false, meters).await?)
 }
 
 /// Opens a database that has to be there: who lists or changes what is in it would be told of an empty one otherwise.
@@ -98,21 +99,23 @@ pub(crate) async fn open_existing(database: &Database) -> Result<Arc<dyn Store>,
 
 /// Opens a database if it is there, and makes nothing.
 pub(crate) async fn find_store(database: &Database) -> Result<Option<Arc<dyn Store>>, Failure> {
-    match open(database, true).await {
+    match open(database, true, &Meters::new()).await {
         Ok(store) => Ok(Some(store)),
         Err(scumble_store::Error::Absent) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-async fn open(database: &Database, existing: bool) -> scumble_store::Result<Arc<dyn Store>> {
+async fn open(database: &Database, existing: bool, meters: &Meters) -> scumble_store::Result<Arc<dyn Store>> {
+    let meters = meters.clone();
     match database {
         Database::Sqlite(path) => {
-            let options = Options { clock: Arc::new(SystemClock), existing, ..Options::default() };
+            let options = Options { clock: Arc::new(SystemClock), existing, meters, ..Options::default() };
             Ok(Arc::new(SqliteStore::open(path, options).await?))
         }
         Database::Postgres(url) => {
-            let options = PostgresOptions { clock: Arc::new(SystemClock), existing, ..PostgresOptions::default() };
+            let options =
+                PostgresOptions { clock: Arc::new(SystemClock), existing, meters, ..PostgresOptions::default() };
             Ok(Arc::new(PostgresStore::open(url, options).await?))
         }
     }

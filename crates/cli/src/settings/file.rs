@@ -24,6 +24,7 @@ pub(super) struct File {
     pub(super) fetch: FetchSection,
     pub(super) adapters: AdaptersSection,
     pub(super) retention: RetentionSection,
+    pub(super) metrics: MetricsSection,
     pub(super) prompts: Option<PromptsSection>,
     pub(super) safety: SafetySection,
     pub(super) models: HashMap<String, ModelSection>,
@@ -200,6 +201,14 @@ pub(super) enum FlaggedName {
 pub(super) struct RetentionSection {
     pub(super) results_s: Option<Quantity>,
     pub(super) unkept_s: Option<Quantity>,
+}
+
+/// Who reads the metrics, and where.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct MetricsSection {
+    pub(super) listen: Option<Listen>,
+    pub(super) keys: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use scumble_api::OpenAiAliases;
+use scumble_meters::Meters;
 use scumble_server::listen::ConnectionLimits;
 use scumble_server::{Hosts, Origins};
 use scumble_store::{Limits, Retention};
@@ -49,6 +50,10 @@ pub(crate) struct Settings {
     pub(crate) role: Role,
     /// Where to listen; a worker on its own does so only where it was told.
     pub(crate) listen: Option<SocketAddr>,
+    /// Where the metrics have an address of their own.
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    /// What this process counts, all of its halves.
+    pub(crate) meters: Meters,
     pub(crate) data_dir: PathBuf,
     pub(crate) database: Database,
     /// Where images are kept: a folder or a URL.
@@ -90,12 +95,17 @@ impl Settings {
         let tape = makers::tape(record, args.replay.as_deref())?;
         let makers = makers::open(file.providers, file.limits.spend_per_day.as_ref(), private, tape, &memory)?;
         let listen = args.listen.as_ref().or(file.server.listen.as_ref()).map(Listen::resolve).transpose()?;
+        let metrics_listen = args.metrics_listen.as_ref().or(file.metrics.listen.as_ref());
+        let metrics_listen = metrics_listen.map(Listen::resolve).transpose()?;
+        let meters = Meters::new();
         let free_bytes = units::bytes("[store] free_bytes", file.store.free_bytes.as_ref())?
             .unwrap_or(scumble_server::Config::default().free_bytes);
         let adapters = adapters::open(&file.adapters, &place.data_dir, free_bytes, private)?;
         Ok(Self {
             role: args.role,
             listen: listen.or(default_listen),
+            metrics_listen,
+            meters: meters.clone(),
             files: files(args.files.as_deref().or(file.files.url.as_deref()), &place.data_dir, args.role)?,
             data_dir: place.data_dir,
             database: place.database,
@@ -109,17 +119,21 @@ impl Settings {
                 openai: OpenAiAliases::new(file.openai.aliases)
                     .map_err(|e| Failure::Usage(format!("[openai] aliases: {e}")))?,
                 free_bytes,
+                meters: meters.clone(),
+                metrics_keys: file.metrics.keys,
                 ..server_config(args, file.server, &file.limits)?
             },
             models: ModelsConfig {
                 // a gateway looks at nothing, and may share its settings with workers that do
                 safety: if args.role == Role::Gateway { None } else { safety::config(file.safety)? },
+                meters: meters.clone(),
                 ..models::config(file.models, &file.worker, &args.weights, &args.preload, args.stand_in, makers)?
             },
             worker: scumble_worker::Config {
                 faults: args.fault.clone().unwrap_or_default(),
                 adapters,
                 memory,
+                meters,
                 // with --replay nothing is sent to anybody
                 prompts: prompts::open(file.prompts.filter(|_| args.replay.is_none()))?,
                 ..worker_config(file.worker, &file.limits, &file.webhooks, &file.fetch, &file.retention)?

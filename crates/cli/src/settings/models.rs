@@ -69,5 +69,5 @@ pub(super) fn config(
         )));
     }
     let (preload, makers) = (preload.to_vec(), Some(makers));
-    Ok(ModelsConfig { models, devices, memory, keep_alive, preload, stand_in, makers, safety: None })
+    Ok(ModelsConfig { models, devices, memory, keep_alive, preload, stand_in, makers, ..ModelsConfig::default() })
 }

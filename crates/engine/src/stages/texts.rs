@@ -61,6 +61,7 @@ impl<T: Bytes + Clone> Texts<T> {
             tokens: call.max_sequence_length,
         };
         let known = self.with(|kept| kept.texts.get(&key).cloned());
+        context.observer.prompts(known.is_some());
         if let Some(known) = known {
             context.observer.stage(Stage::TextEncode).check()?;
             return Ok(known);

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use axum::Router;
 use rustls::ServerConfig;
+use scumble_meters::{Meters, set};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,6 +52,8 @@ pub struct Listening {
     pub base_path: Prefix,
     /// What callers may take.
     pub limits: ConnectionLimits,
+    /// Where connections are counted.
+    pub meters: Meters,
 }
 
 /// What callers may take from the listener.
@@ -105,7 +108,9 @@ impl Default for ConnectionLimits {
 
 /// Serves until `closing` is cancelled; then the requests at hand are answered and their connections closed.
 pub async fn serve(listener: TcpListener, router: Router, how: Listening, closing: CancellationToken) {
-    let room = Room::new(how.limits.connections, how.limits.per_address);
+    let meters = how.meters.clone();
+    set(&meters.http.connections_limit, how.limits.connections as f64);
+    let room = Room::new(how.limits.connections, how.limits.per_address, meters.clone());
     let open = TaskTracker::new();
     let template = Connection::new(router, Arc::new(how), open.clone(), closing.clone());
     loop {
@@ -116,7 +121,10 @@ pub async fn serve(listener: TcpListener, router: Router, how: Listening, closin
         match accepted {
             Ok((stream, address)) => match room.enter(address.ip()) {
                 Some(place) => drop(open.spawn(template.in_place(place).serve(stream))),
-                None => tracing::debug!(%address, "a connection was closed: there are too many"),
+                None => {
+                    meters.http.turned_away.inc();
+                    tracing::debug!(%address, "a connection was closed: there are too many");
+                }
             },
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");

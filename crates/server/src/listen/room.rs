@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use scumble_meters::{Meters, Room as Label};
+
 /// Places in the spare room…
 const SPARE: usize = 64;
 /// …and how many of them one address may have.
@@ -21,6 +23,7 @@ struct Shared {
     all: usize,
     per_address: usize,
     taken: Mutex<Taken>,
+    meters: Meters,
 }
 
 #[derive(Default)]
@@ -60,8 +63,8 @@ pub(super) struct Place {
 }
 
 impl Room {
-    pub(super) fn new(all: usize, per_address: usize) -> Self {
-        Self(Arc::new(Shared { all, per_address, taken: Mutex::default() }))
+    pub(super) fn new(all: usize, per_address: usize, meters: Meters) -> Self {
+        Self(Arc::new(Shared { all, per_address, taken: Mutex::default(), meters }))
     }
 
     /// A place for a connection from this address; `None` where there is not even a spare one.
@@ -84,12 +87,18 @@ impl Room {
         for count in [all, by_source.entry(source).or_default()] {
             *count.of(crowded) += 1;
         }
+        self.0.meters.http.connections.of(label(crowded)).inc();
         Some(Place { room: self.clone(), source, crowded })
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// As it is counted.
+fn label(crowded: Option<Crowded>) -> Label {
+    if crowded.is_some() { Label::Spare } else { Label::Served }
 }
 
 impl Count {
@@ -100,6 +109,7 @@ impl Count {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.room.0.meters.http.connections.of(label(self.crowded)).dec();
         let mut taken = self.room.taken();
         *taken.all.of(self.crowded) -= 1;
         if let Some(count) = taken.by_source.get_mut(&self.source) {
@@ -133,7 +143,7 @@ mod tests {
 
     #[test]
     fn an_address_has_its_part_and_then_the_spare_room() {
-        let room = Room::new(100, 3);
+        let room = Room::new(100, 3, Meters::new());
         let held: Vec<_> = (0..3).map(|_| enter(&room, "10.0.0.1").expect("a place")).collect();
         assert!(held.iter().all(|place| place.crowded.is_none()));
         let spare: Vec<_> = (0..SPARE_PER_ADDRESS).map(|_| enter(&room, "::ffff:10.0.0.1").expect("spare")).collect();
@@ -148,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_full_server_keeps_a_few_spare_places() {
-        let room = Room::new(2, 100);
+        let room = Room::new(2, 100, Meters::new());
         let _held = [enter(&room, "10.0.0.1"), enter(&room, "2001:db8:0:1::1")];
         let spare: Vec<_> = (0..SPARE + 5).filter_map(|n| enter(&room, &format!("10.1.0.{n}"))).collect();
         assert_eq!(spare.len(), SPARE);

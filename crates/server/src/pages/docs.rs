@@ -41,6 +41,7 @@ const DOCUMENTS: &[Document] = &[
     document!("clients", "CLIENTS.md", "How to point each of fal’s clients, and OpenAI’s, at this server."),
     document!("cli", "CLI.md", "The command line: commands and exit codes."),
     document!("settings", "SETTINGS.md", "Every setting."),
+    document!("monitoring", "MONITORING.md", "Metrics, logs and traces: what a server tells of itself."),
     document!("models", "MODELS.md", "The open models: what each takes, LoRAs and other adapters, how exact it is."),
     document!("makers", "MAKERS.md", "FLUX pro, Ideogram, Imagen and Recraft with keys of your own."),
     document!(

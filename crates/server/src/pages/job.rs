@@ -87,7 +87,7 @@ pub(super) async fn cancel(
     let done = async {
         let job = visible(&state, &visitor, &id).await?;
         let outcome = Outcome::from(&ErrorAnswer::typed(ErrorType::ClientCancelled, "Request was cancelled"));
-        state.store.cancel(job.id, outcome).await?;
+        state.cancel(job.id, outcome).await?;
         Ok(redirect(&caller, &back(&body, &format!("/history/{}", job.id)), None))
     };
     done.await.unwrap_or_else(|refusal: Refusal| frame.refusal(&refusal))

@@ -3,6 +3,7 @@
 pub(crate) mod catalogue;
 pub(crate) mod files;
 mod jwks;
+mod metrics;
 mod openai;
 mod probes;
 pub(crate) mod queue;
@@ -17,8 +18,9 @@ mod ws;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post, put};
+use scumble_meters::{Class, Meters};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -38,11 +40,41 @@ use crate::pages;
 use crate::state::AppState;
 use crate::unpack::unpack;
 
-/// What a worker on its own answers: that it lives, and that it reaches its database.
+/// What a worker on its own answers: that it lives, that it reaches its database, and what it counts.
 pub fn probe_router(state: AppState) -> Router {
-    Router::new().route("/health", get(probes::health)).route("/ready", get(probes::ready)).with_state(state).layer(
-        ServiceBuilder::new().map_response(with_request_id).map_response(with_retry_after).map_response(errors_in_json),
-    )
+    let routes = probes().route("/metrics", get(metrics::guarded)).with_state(state.clone());
+    let addressed = routes.layer(from_fn_with_state(state.clone(), address));
+    // changes the path that routes see, so it has to be outside of them
+    for_machines(Router::new().fallback_service(addressed), &state)
+}
+
+/// What is answered on the address that the owner has chosen for metrics: these, and the probes.
+pub fn metrics_router(state: AppState) -> Router {
+    for_machines(probes().route("/metrics", get(metrics::open)).with_state(state.clone()), &state)
+}
+
+fn probes() -> Router<AppState> {
+    Router::new().route("/health", get(probes::health)).route("/ready", get(probes::ready))
+}
+
+fn for_machines(router: Router, state: &AppState) -> Router {
+    let around = ServiceBuilder::new()
+        .map_response(counted(&state.config.meters))
+        .map_response(with_request_id)
+        .map_response(with_retry_after)
+        .map_response(IntoResponse::into_response)
+        .layer(CatchPanicLayer::custom(panicked))
+        .map_response(errors_in_json);
+    router.layer(around)
+}
+
+/// Counts an answer.
+fn counted(meters: &Meters) -> impl Fn(Response) -> Response + Clone + Send + Sync + use<> {
+    let meters = meters.clone();
+    move |response| {
+        meters.http.responses.of(Class::of(response.status().as_u16())).inc();
+        response
+    }
 }
 
 /// Every path that is routed; whatever else is asked for goes to the fallback.
@@ -95,6 +127,7 @@ fn table() -> Table {
         // machines
         .route("/health", get(probes::health))
         .route("/ready", get(probes::ready))
+        .route("/metrics", get(metrics::guarded))
         // people
         .merge(pages::routes())
 }
@@ -106,6 +139,7 @@ pub fn router(state: AppState) -> Router {
     // A request passes these from the first to the last, its answer the other way round. One stack, because a router
     // clones each layer of its own, with all that is inside it, for each request.
     let around = ServiceBuilder::new()
+        .map_response(counted(&state.config.meters))
         // outside of the leave that it takes back
         .map_response(pages::keep_private)
         .layer(cors())

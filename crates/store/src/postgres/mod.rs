@@ -7,6 +7,7 @@
 
 mod announce;
 mod calls;
+mod census;
 mod deliveries;
 mod ending;
 mod errors;
@@ -25,6 +26,7 @@ mod visits;
 mod workers;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -37,10 +39,10 @@ use crate::clock::Setback;
 use crate::keyed::Keyed;
 use crate::stuck::Stuck;
 use crate::{
-    Admission, AtWork, Beat, Cancel, Change, Claim, Clock, Count, Delivery, DeliveryAttempt, DeliveryLease,
-    DeliveryRecord, Enqueued, Error, Event, FileRecord, Finish, HistoryFilter, Job, JobFilter, JobId, JobSummary,
-    KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Product, Reclaimed, Release, Result, Retention,
-    SecretBytes, SecretRecord, Store, WorkerRecord,
+    Admission, AtWork, Beat, Cancel, Census, Change, Claim, Clock, Count, Delivery, DeliveryAttempt, DeliveryLease,
+    DeliveryRecord, Enqueued, Error, Event, FileRecord, FilesPart, Finish, HistoryFilter, Job, JobFilter, JobId,
+    JobSummary, KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Product, Reclaimed, Release, Result,
+    Retention, SecretBytes, SecretRecord, Store, WorkerRecord,
 };
 
 /// The store in a PostgreSQL database.
@@ -54,6 +56,7 @@ pub struct PostgresStore {
     keyed: Keyed,
     setback: Setback,
     stuck: Stuck,
+    meter: scumble_meters::Store,
 }
 
 impl std::fmt::Debug for PostgresStore {
@@ -69,6 +72,14 @@ impl PostgresStore {
 
     fn announce(&self, change: Change) {
         self.announcer.announce(change);
+    }
+
+    /// Measures a write: a statement, which is a transaction of its own.
+    async fn timed<T>(&self, write: impl Future<Output = Result<T>>) -> Result<T> {
+        let began = Instant::now();
+        let written = write.await;
+        self.meter.commit.observe(began.elapsed().as_secs_f64());
+        written.inspect_err(|_| self.meter.failures.inc())
     }
 
     /// Announces that a job is in the queue again.
@@ -90,11 +101,11 @@ impl PostgresStore {
 #[async_trait]
 impl Store for PostgresStore {
     async fn enqueue(&self, job: NewJob, admission: Admission) -> Result<Enqueued> {
-        calls::enqueue(self, job, &admission).await
+        self.timed(calls::enqueue(self, job, &admission)).await
     }
 
     async fn enqueue_ended(&self, job: NewJob, admission: Admission, outcome: Outcome) -> Result<Enqueued> {
-        calls::enqueue_ended(self, job, &admission, outcome).await
+        self.timed(calls::enqueue_ended(self, job, &admission, outcome)).await
     }
 
     async fn job(&self, id: JobId) -> Result<Option<Job>> {
@@ -118,7 +129,7 @@ impl Store for PostgresStore {
     }
 
     async fn cancel(&self, id: JobId, outcome: Outcome) -> Result<Cancel> {
-        calls::cancel(self, id, &outcome).await
+        self.timed(calls::cancel(self, id, &outcome)).await
     }
 
     async fn recent(&self, filter: &JobFilter) -> Result<Vec<JobSummary>> {
@@ -130,29 +141,29 @@ impl Store for PostgresStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Option<Lease>> {
-        let claimed = leases::claim(self, claim).await;
+        let claimed = self.timed(leases::claim(self, claim)).await;
         self.stuck.note(&claimed, Option::is_some);
         claimed
     }
 
     async fn start(&self, lease: &Lease) -> Result<Beat> {
-        leases::start(self, lease).await
+        self.timed(leases::start(self, lease)).await
     }
 
     async fn heartbeat(&self, lease: &Lease, lease_ms: i64) -> Result<Beat> {
-        leases::heartbeat(self, lease, lease_ms).await
+        self.timed(leases::heartbeat(self, lease, lease_ms)).await
     }
 
     async fn log(&self, lease: &Lease, events: Vec<NewEvent>) -> Result<Beat> {
-        leases::log(self, lease, &events).await
+        self.timed(leases::log(self, lease, &events)).await
     }
 
     async fn finish(&self, lease: &Lease, product: Product) -> Result<Finish> {
-        leases::finish(self, lease, &product).await
+        self.timed(leases::finish(self, lease, &product)).await
     }
 
     async fn release(&self, lease: &Lease, why: Release) -> Result<bool> {
-        leases::release(self, lease, &why).await
+        self.timed(leases::release(self, lease, &why)).await
     }
 
     async fn reclaim_expired(&self, limits: Limits, set_aside: Outcome) -> Result<Reclaimed> {
@@ -304,6 +315,14 @@ impl Store for PostgresStore {
 
     async fn workers(&self, since_ms: i64) -> Result<Vec<WorkerRecord>> {
         workers::since(self, since_ms).await
+    }
+
+    async fn census(&self) -> Result<Census> {
+        census::take(self).await
+    }
+
+    async fn count_files(&self, after: Option<String>, limit: u32) -> Result<FilesPart> {
+        census::files(self, after, limit).await
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {

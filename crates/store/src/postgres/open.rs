@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use scumble_meters::Meters;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Row};
 
@@ -29,19 +30,27 @@ pub struct PostgresOptions {
     /// Whether it has to be there: where the schema holds nothing of this program, opening it is [`Error::Absent`] and
     /// makes nothing.
     pub existing: bool,
+    /// Where writes are measured.
+    pub meters: Meters,
 }
 
 impl Default for PostgresOptions {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let connections = u32::try_from(2 * cores + 4).unwrap_or(u32::MAX).max(8);
-        Self { clock: Arc::new(SystemClock), connections, busy_timeout: Duration::from_secs(10), existing: false }
+        Self {
+            clock: Arc::new(SystemClock),
+            connections,
+            busy_timeout: Duration::from_secs(10),
+            existing: false,
+            meters: Meters::new(),
+        }
     }
 }
 
 impl fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { clock: _, connections, busy_timeout, existing } = self;
+        let Self { clock: _, connections, busy_timeout, existing, meters: _ } = self;
         write!(f, "PostgresOptions {{ connections: {connections}, busy_timeout: {busy_timeout:?}, ")?;
         write!(f, "existing: {existing} }}")
     }
@@ -58,7 +67,7 @@ impl PostgresStore {
     /// program has written it; [`Error::ReadOnly`], [`Error::Full`] and [`Error::Busy`] when bringing it up to date
     /// fails. None of them tells the URL's password.
     pub async fn open(url: &str, options: PostgresOptions) -> Result<Self> {
-        let PostgresOptions { clock, connections, busy_timeout, existing } = options;
+        let PostgresOptions { clock, connections, busy_timeout, existing, meters } = options;
         let server = parse(url)?.disable_statement_logging();
         let now_ms = clock.now_ms();
         let channel = retried!(prepare(&server, busy_timeout, now_ms, existing))??;
@@ -72,6 +81,7 @@ impl PostgresStore {
             keyed: Keyed::default(),
             setback: Setback::default(),
             stuck: Stuck::default(),
+            meter: meters.store.clone(),
         })
     }
 }

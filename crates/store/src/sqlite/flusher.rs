@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
+use scumble_meters::Store as Meter;
 use tokio::sync::watch;
 
 use super::writer::Op;
@@ -65,13 +67,13 @@ pub(super) struct Begun(u64);
 
 impl Flusher {
     /// Starts the thread.
-    pub(super) fn start(flush: Flush) -> io::Result<Self> {
+    pub(super) fn start(flush: Flush, meter: Meter) -> io::Result<Self> {
         let flushed = Arc::new(Flushed { begun: AtomicU64::new(0), through: watch::Sender::new(Ok(0)) });
         let (queue, batches) = mpsc::channel();
         let answers = Arc::<Mutex<()>>::default();
         let (told, may_answer) = (flushed.clone(), answers.clone());
         let thread = std::thread::Builder::new().name("store-flusher".to_owned());
-        let thread = thread.spawn(move || run(flush, &batches, &told, &may_answer))?;
+        let thread = thread.spawn(move || run(timed(flush, meter), &batches, &told, &may_answer))?;
         Ok(Self { queue, thread, flushed, answers })
     }
 
@@ -127,6 +129,16 @@ impl Flushed {
     pub(super) fn check(&self) -> Result<()> {
         self.through.borrow().as_ref().map(|_| ()).map_err(Error::clone)
     }
+}
+
+/// The same, with the time that it takes measured.
+fn timed(mut flush: Flush, meter: Meter) -> Flush {
+    Box::new(move || {
+        let began = Instant::now();
+        let flushed = flush();
+        meter.flush.observe(began.elapsed().as_secs_f64());
+        flushed.inspect_err(|_| meter.failures.inc())
+    })
 }
 
 fn run(mut flush: Flush, queue: &Receiver<Batch>, flushed: &Flushed, answers: &Mutex<()>) {

@@ -5,6 +5,7 @@
 
 mod admission;
 mod calls;
+mod census;
 mod check;
 mod claims;
 mod db;
@@ -62,10 +63,10 @@ use crate::keyed::Keyed;
 use crate::seat::Seats;
 use crate::stuck::Stuck;
 use crate::{
-    Admission, AtWork, Beat, Cancel, Cause, Change, Claim, Claimed, Clock, Count, Delivery, DeliveryAttempt,
-    DeliveryLease, DeliveryRecord, Enqueued, Error, Event, EventKind, FileRecord, Finish, FreshSize, HistoryFilter,
-    Job, JobFilter, JobId, JobSummary, KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery, Outcome, Product,
-    Reclaimed, Release, Result, Retention, Seat, SecretBytes, SecretRecord, Store, WorkerRecord,
+    Admission, AtWork, Beat, Cancel, Cause, Census, Change, Claim, Claimed, Clock, Count, Delivery, DeliveryAttempt,
+    DeliveryLease, DeliveryRecord, Enqueued, Error, Event, EventKind, FileRecord, FilesPart, Finish, FreshSize,
+    HistoryFilter, Job, JobFilter, JobId, JobSummary, KeyRecord, Lease, Limits, NewEvent, NewJob, NextDelivery,
+    Outcome, Product, Reclaimed, Release, Result, Retention, Seat, SecretBytes, SecretRecord, Store, WorkerRecord,
 };
 
 /// The store in a SQLite file.
@@ -88,6 +89,8 @@ pub struct SqliteStore {
     probe: Probe,
     same_file: SameFile,
     lives: Arc<Lives>,
+    /// The file, as SQLite names it.
+    file: PathBuf,
     /// Where the file is.
     folder: PathBuf,
 }
@@ -521,6 +524,15 @@ impl Store for SqliteStore {
 
     async fn workers(&self, since_ms: i64) -> Result<Vec<WorkerRecord>> {
         self.readers.read(move |db| workers::since(db, since_ms)).await
+    }
+
+    async fn census(&self) -> Result<Census> {
+        let file = self.file.clone();
+        self.readers.read(move |db| census::take(db, &file)).await
+    }
+
+    async fn count_files(&self, after: Option<String>, limit: u32) -> Result<FilesPart> {
+        self.readers.read(move |db| census::files(db, after, limit)).await
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
+use scumble_meters::Meters;
 use tokio::sync::broadcast;
 
 use super::SqliteStore;
@@ -53,6 +54,8 @@ pub struct Options {
     pub max_bytes: Option<u64>,
     /// Whether it has to be there: where there is no database, opening it is [`Error::Absent`] and makes none.
     pub existing: bool,
+    /// Where commits and flushes are counted.
+    pub meters: Meters,
 }
 
 impl Default for Options {
@@ -63,13 +66,14 @@ impl Default for Options {
             busy_timeout: Duration::from_secs(10),
             max_bytes: None,
             existing: false,
+            meters: Meters::new(),
         }
     }
 }
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { clock: _, readers, busy_timeout, max_bytes, existing } = self;
+        let Self { clock: _, readers, busy_timeout, max_bytes, existing, meters: _ } = self;
         write!(f, "Options {{ readers: {readers}, busy_timeout: {busy_timeout:?}, max_bytes: {max_bytes:?}, ")?;
         write!(f, "existing: {existing} }}")
     }
@@ -93,7 +97,7 @@ impl SqliteStore {
 }
 
 fn open(path: &Path, options: Options) -> Result<SqliteStore> {
-    let Options { clock, readers, busy_timeout, max_bytes, existing } = options;
+    let Options { clock, readers, busy_timeout, max_bytes, existing, meters } = options;
     if existing && !is_there(path, busy_timeout)? {
         return Err(Error::Absent);
     }
@@ -106,7 +110,7 @@ fn open(path: &Path, options: Options) -> Result<SqliteStore> {
     let ((changes, _), seats) = (broadcast::channel(CHANGES_KEPT), Arc::<Seats>::default());
     let start = |conn: Connection, real: &Path| {
         let flush = log_beside(real)?;
-        Writer::start(conn, flush, clock.clone(), announce(changes.clone(), seats.clone()))
+        Writer::start(conn, flush, clock.clone(), announce(changes.clone(), seats.clone()), meters.store.clone())
     };
     // as SQLite names it, which follows links
     let real = PathBuf::from(conn.path().unwrap_or_default());
@@ -127,6 +131,7 @@ fn open(path: &Path, options: Options) -> Result<SqliteStore> {
         probe: Probe::default(),
         same_file,
         lives: Arc::new(Lives::beside(&real)),
+        file: real,
         folder,
     })
 }

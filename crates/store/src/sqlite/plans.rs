@@ -54,6 +54,17 @@ fn position() -> Result<()> {
 }
 
 #[test]
+fn oldest() -> Result<()> {
+    let lane = "INDEX jobs_lanes (endpoint=? AND priority=? AND key_id=? AND not_before_ms=?)";
+    check(include_str!("queries/oldest.sql"), &[lane, "SCAN waiting", "INDEX turns_normal", "INDEX turns_low"])
+}
+
+#[test]
+fn files() -> Result<()> {
+    check(super::census::FILES, &["SEARCH files USING INDEX sqlite_autoindex_files_1 (path>?)"])
+}
+
+#[test]
 fn counts() -> Result<()> {
     check(include_str!("queries/counts.sql"), &["SCAN waiting", "INDEX jobs_leases"])
 }

@@ -12,8 +12,10 @@
 //! every process that knew of it; never what came earlier.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use rusqlite::Connection;
+use scumble_meters::Store as Meter;
 use tokio::sync::{mpsc, oneshot};
 
 use super::db::Db;
@@ -59,12 +61,13 @@ impl Writer {
         flush: Flush,
         clock: Arc<dyn Clock>,
         announce: Announce,
+        meter: Meter,
     ) -> std::io::Result<Self> {
         let (queue, messages) = mpsc::channel(WAITING_MAX);
-        let flusher = Flusher::start(flush)?;
+        let flusher = Flusher::start(flush, meter.clone())?;
         let flushed = flusher.flushed().clone();
         let tx = Tx { conn, now_ms: 0, changes: Vec::new() };
-        let writing = Writing { tx, flusher, clock, announce };
+        let writing = Writing { tx, flusher, clock, announce, meter };
         std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writing.run(messages))?;
         Ok(Self { queue, flushed })
     }
@@ -124,6 +127,7 @@ struct Writing {
     flusher: Flusher,
     clock: Arc<dyn Clock>,
     announce: Announce,
+    meter: Meter,
 }
 
 impl Writing {
@@ -152,11 +156,17 @@ impl Writing {
         }
     }
 
+    fn commit(&mut self, group: &mut [Box<dyn Op>]) -> Result<()> {
+        let began = Instant::now();
+        let committed = write_group(&mut self.tx, group, &*self.clock);
+        self.meter.commit.observe(began.elapsed().as_secs_f64());
+        committed.inspect_err(|_| self.meter.failures.inc())
+    }
+
     /// Commits a group, announces what it changed, and has everybody answered who is in it.
     fn write(&mut self, mut group: Vec<Box<dyn Op>>) {
         let begun = group.iter().any(|op| op.wants_flush()).then(|| self.flusher.begin());
-        let committed =
-            self.flusher.flushed().check().and_then(|()| write_group(&mut self.tx, &mut group, &*self.clock));
+        let committed = self.flusher.flushed().check().and_then(|()| self.commit(&mut group));
         let (told, noted): (Vec<_>, Vec<_>) = group.into_iter().partition(|op| op.wants_flush());
         // the disk is the slowest, so it begins first; still nobody is answered before everybody was told
         let telling = self.flusher.hold_answers();

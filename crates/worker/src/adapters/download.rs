@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use scumble_fetch::{Opened, Pass, Wanted};
+use scumble_meters::Lookup;
 use tokio::time::Instant;
 
 use super::Adapters;
@@ -63,9 +64,11 @@ impl Adapters {
             Named::As(format) => !remote.json && format.is_weights(remote.pickles),
             Named::Other(_) | Named::Nothing => remote.json,
         });
+        let kept = |found| watch.looked_up(scumble_meters::Cache::Adapters, found);
         if let Some((known, held)) = &found
             && (remote.lasting || self.is_fresh(known))
         {
+            kept(Lookup::Hit);
             remote.say(watch, || format!("{} from the cache", megabytes(known.bytes)));
             return Ok(held.clone());
         }
@@ -73,6 +76,7 @@ impl Adapters {
         let wanted = Wanted { url: remote.url, max_bytes: remote.max_bytes, known: version, pass: remote.pass };
         match (self.fetcher.open(wanted).await, found) {
             (Ok(Opened::Unchanged), Some((known, held))) => {
+                kept(Lookup::Hit);
                 cache.checked(key, &known);
                 remote.say(watch, || format!("{} from the cache; nothing has changed", megabytes(known.bytes)));
                 Ok(held)
@@ -81,6 +85,7 @@ impl Adapters {
                 Err(Trouble::unread("its host says that nothing has changed, and nothing is here"))
             }
             (Ok(Opened::File(mut file)), _) => {
+                kept(Lookup::Miss);
                 let host = file.url.host_str().unwrap_or_default().to_owned();
                 let size = file.length.map_or_else(|| "an unknown size".to_owned(), megabytes);
                 remote.say(watch, || format!("being read from {host}, {size}"));
@@ -102,6 +107,7 @@ impl Adapters {
             (Err(error), Some((known, held)))
                 if error.may_pass() && !matches!(error, scumble_fetch::Error::Status { .. }) =>
             {
+                kept(Lookup::Hit);
                 remote.say(watch, || {
                     format!("{} from the cache; its host was not asked: {error}", megabytes(known.bytes))
                 });

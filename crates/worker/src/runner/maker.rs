@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use scumble_api::{Answers, Endpoint, ErrorAnswer, ErrorType, ImageFormat};
+use scumble_meters::{Call as Called, Maker as Label, Meters};
 use scumble_providers::{Call, Cost, Made, MadeFile, MakerError, MakerId, Makers, Progress, is_open};
 use serde_json::{Map, Value};
 
@@ -18,11 +19,23 @@ use crate::picture::Picture;
 pub(crate) struct Closed {
     makers: Arc<Makers>,
     id: MakerId,
+    meters: Meters,
 }
 
 impl Closed {
-    pub(crate) fn new(makers: Arc<Makers>, id: MakerId) -> Self {
-        Self { makers, id }
+    pub(crate) fn new(makers: Arc<Makers>, id: MakerId, meters: Meters) -> Self {
+        Self { makers, id, meters }
+    }
+
+    fn count(&self, made: &Result<Made, MakerError>, took: Duration) {
+        let Some(maker) = Label::named(self.id.as_str()) else { return };
+        let outcome = match made {
+            Ok(_) => Called::Made,
+            Err(MakerError::Cancelled) => Called::Cancelled,
+            Err(_) => Called::Failed,
+        };
+        self.meters.makers.calls.of(maker, outcome).inc();
+        self.meters.makers.seconds.of(maker).observe(took.as_secs_f64());
     }
 }
 
@@ -47,7 +60,9 @@ impl Runner for Closed {
         }
         let call = call(&request, self.id)?;
         let bridge = Bridge { watch, maker: self.id, spent: Mutex::default() };
+        let began = Instant::now();
         let made = self.makers.get(self.id).run(&call, &bridge).await;
+        self.count(&made, began.elapsed());
         let bill = bridge.bill();
         match made {
             Ok(made) => drawn(made, bill),
@@ -191,6 +206,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn every_maker_is_counted() {
+        for id in MakerId::ALL {
+            assert!(Label::named(id.as_str()).is_some(), "{id:?}");
+        }
+    }
 
     #[test]
     fn what_a_makers_checker_has_said_is_passed_on_if_it_is_about_these_pictures() {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use scumble_api::{Answers, Endpoint, ErrorAnswer, ErrorType, Fault, ImageRequest, Input, Problem, retryable};
 use scumble_engine::{Pixels, Stage};
+use scumble_meters::{Cache, Lookup};
 use scumble_store::{Event, EventKind, Outcome};
 use serde_json::{Map, Value, json};
 
@@ -162,6 +163,8 @@ pub trait Watch: Send + Sync {
     fn warn(&self, message: &str) {
         self.log(message);
     }
+    /// Something was looked for that may have been kept.
+    fn looked_up(&self, _cache: Cache, _found: Lookup) {}
     /// Whether the run should stop now.
     fn cancelled(&self) -> bool;
     /// Whether it stops only here, and another attempt goes on with the job.

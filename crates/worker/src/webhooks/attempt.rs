@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use scumble_api::{NO_USER, Notice};
+use scumble_meters::Delivery as Outcome;
 use scumble_store::{Delivery, DeliveryAttempt, Error, Job, NextDelivery, Result};
 use tokio_util::sync::CancellationToken;
 
@@ -62,9 +63,20 @@ impl Deliverer {
             Verdict::Interrupted => NextDelivery::At(now_ms),
         };
         tell(delivery, number, &posted, next, now_ms);
+        self.count(next, began.elapsed());
         let duration_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
         let Posted { status, error, verdict: _ } = posted;
         self.store.delivery_attempted(delivery, DeliveryAttempt { at_ms, duration_ms, status, error }, next).await
+    }
+
+    fn count(&self, next: NextDelivery, took: Duration) {
+        let outcome = match next {
+            NextDelivery::Delivered => Outcome::Delivered,
+            NextDelivery::GivenUp => Outcome::GivenUp,
+            NextDelivery::At(_) => Outcome::Again,
+        };
+        self.meters.webhooks.attempts.of(outcome).inc();
+        self.meters.webhooks.seconds.observe(took.as_secs_f64());
     }
 
     /// How many attempts there were. A claim that a dying process took with it is none.

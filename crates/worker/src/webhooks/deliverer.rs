@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use scumble_fetch::Fetcher;
 use scumble_files::Files;
+use scumble_meters::Meters;
 use scumble_store::{Change, Clock, Delivery, DeliveryLease, Result, Store};
 use tokio::sync::broadcast::Receiver;
 use tokio::task::JoinSet;
@@ -37,6 +38,7 @@ pub(crate) struct Deliverer {
     pub(super) fetcher: Fetcher,
     pub(super) timeout: Duration,
     pub(super) faults: Faults,
+    pub(super) meters: Meters,
     poll: Duration,
 }
 
@@ -55,6 +57,7 @@ impl Deliverer {
             fetcher,
             timeout: config.timeout,
             faults: worker.config.faults.clone(),
+            meters: worker.config.meters.clone(),
             poll: worker.config.poll,
         }
     }

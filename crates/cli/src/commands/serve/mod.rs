@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use scumble_files::Files;
 use scumble_server::AppState;
-use scumble_server::listen::{self, Listening};
+use scumble_server::listen::{self, ConnectionLimits, Listening};
 use scumble_store::{Store, SystemClock};
 use scumble_worker::{Models, Worker};
 use tokio::net::TcpListener;
@@ -47,7 +47,8 @@ pub(crate) fn serve(args: &Serve) -> Result<(), Failure> {
 async fn serve_settings(settings: Settings) -> Result<(), Failure> {
     // from the start: who is told to stop while starting stops in the same order
     let signals = Signals::new()?;
-    let Opened { store, files, models, listener, https } = open(&settings).await?;
+    let Opened { store, files, models, listener, https, metrics } = open(&settings).await?;
+    settings.meters.build.with_label_values(&[env!("CARGO_PKG_VERSION"), settings.role.name()]).set(1.0);
     if settings.role != Role::All && !settings.database.is_shared() {
         tracing::info!("a gateway and its workers meet in {}: all on this machine", settings.database);
     }
@@ -57,6 +58,7 @@ async fn serve_settings(settings: Settings) -> Result<(), Failure> {
     let closing = CancellationToken::new();
     let serving = start_listening(&settings, state.clone(), listener, https, &closing);
     let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+    let metrics = metrics.map(|bound| show_metrics(bound, state.clone(), &closing));
     let working = models.map(|models| {
         let worker = Worker { store: store.clone(), files, models, clock, config: settings.worker.clone() };
         tokio::spawn(worker.run(drain.clone(), stop.clone()))
@@ -76,9 +78,12 @@ async fn serve_settings(settings: Settings) -> Result<(), Failure> {
     state.close();
     closing.cancel();
     // connections that nobody reads from are let go
-    if let Some(serving) = serving
-        && tokio::time::timeout(LAST_ANSWERS, serving).await.is_err()
-    {
+    let ended = async {
+        for serving in serving.into_iter().chain(metrics) {
+            let _ = serving.await;
+        }
+    };
+    if tokio::time::timeout(LAST_ANSWERS, ended).await.is_err() {
         tracing::info!("open connections are closed");
     }
     if tokio::time::timeout(LAST_ANSWERS, state.settled()).await.is_err() {
@@ -97,6 +102,8 @@ struct Opened {
     models: Option<Arc<Models>>,
     listener: Option<(TcpListener, SocketAddr)>,
     https: Option<Https>,
+    /// The address for metrics.
+    metrics: Option<(TcpListener, SocketAddr)>,
 }
 
 /// Opens it, or closes what was opened and says all that is wrong: nothing is half up.
@@ -119,8 +126,8 @@ async fn open(settings: &Settings) -> Result<Opened, Failure> {
         }
     }
     match (Failure::of(failures), examined) {
-        (None, Examined { store: Some(store), files: Some(files), models, listener, .. }) => {
-            Ok(Opened { store, files, models, listener, https })
+        (None, Examined { store: Some(store), files: Some(files), models, listener, metrics, .. }) => {
+            Ok(Opened { store, files, models, listener, https, metrics })
         }
         (failure, examined) => {
             examined.close().await;
@@ -156,8 +163,23 @@ fn start_listening(
         hosts: settings.server.hosts.clone(),
         base_path: settings.server.base_path.clone(),
         limits,
+        meters: settings.meters.clone(),
     };
     Some(tokio::spawn(listen::serve(listener, router, how, closing.clone())))
+}
+
+/// Connections at once for metrics: one or two that scrape, and some for people.
+const METRICS_CONNECTIONS: usize = 64;
+
+/// Answers for metrics on their own address, until the rest has its answers.
+fn show_metrics(
+    (listener, address): (TcpListener, SocketAddr),
+    state: AppState,
+    closing: &CancellationToken,
+) -> JoinHandle<()> {
+    print::metrics(address);
+    let how = Listening { limits: ConnectionLimits::of(METRICS_CONNECTIONS), ..Listening::default() };
+    tokio::spawn(listen::serve(listener, scumble_server::metrics_router(state), how, closing.clone()))
 }
 
 /// How long results are kept, as a sentence's part.

@@ -12,6 +12,11 @@ pub(super) fn worker() {
     print("Scumble works");
 }
 
+/// Where the metrics are, with the real port.
+pub(super) fn metrics(address: SocketAddr) {
+    print(&format!("Metrics are at http://{address}/metrics"));
+}
+
 /// The addresses come first; scripts wait for them and read the port, which is real even where 0 was asked for.
 pub(super) fn addresses(address: SocketAddr, https: Option<&Https>, settings: &Settings) {
     print(&format!("Scumble listens on http://{address}"));

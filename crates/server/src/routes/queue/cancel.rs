@@ -24,7 +24,7 @@ pub(super) async fn cancel(
         return Ok(unknown());
     };
     let outcome = Outcome::from(&ErrorAnswer::typed(ErrorType::ClientCancelled, "Request was cancelled"));
-    let (code, word) = match state.store.cancel(id, outcome).await? {
+    let (code, word) = match state.cancel(id, outcome).await? {
         Cancel::Removed => (StatusCode::OK, "OK"),
         Cancel::Requested => (StatusCode::ACCEPTED, "CANCELLATION_REQUESTED"),
         Cancel::AlreadyEnded => (StatusCode::BAD_REQUEST, "ALREADY_COMPLETED"),

@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::future::join_all;
+use scumble_meters::Meters;
 use tokio::sync::{Mutex, broadcast};
 
 use super::*;
@@ -43,7 +44,8 @@ impl Bench {
         });
         let (announce, changes) = broadcast::channel(1_000);
         let announce = Box::new(move |change| _ = announce.send(change));
-        let writer = Writer::start(conn, flush, Arc::new(SystemClock), announce).expect("threads can be started");
+        let writer = Writer::start(conn, flush, Arc::new(SystemClock), announce, Meters::new().store.clone())
+            .expect("threads can be started");
         Ok(Self { writer: Arc::new(writer), commits, broken, flushes, disk, changes })
     }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use scumble_engine::{Device, device};
+use scumble_meters::{All, Meters};
 
 use super::residency::{Key, Residency};
 use crate::memory;
@@ -35,7 +36,7 @@ impl Lanes {
     ///
     /// # Errors
     /// A device that this build does not reach.
-    pub(crate) fn open(names: &[String], memory: Option<u64>) -> Result<Self, String> {
+    pub(crate) fn open(names: &[String], memory: Option<u64>, meters: &Meters) -> Result<Self, String> {
         let devices = names.iter().map(|name| device(name).map_err(|error| error.to_string()));
         let devices = devices.collect::<Result<Vec<_>, _>>()?;
         let processors = devices.iter().filter(|device| device.is_cpu()).count() as u64;
@@ -47,7 +48,7 @@ impl Lanes {
             };
             let sharing = if device.is_cpu() { processors.max(1) } else { 1 };
             let [budget, whole] = [budget, whole].map(|bytes| bytes.map(|bytes| bytes / sharing));
-            Lane { name: name.clone(), device, residency: Residency::new(budget, whole) }
+            Lane { name: name.clone(), device, residency: Residency::new(budget, whole, meters.clone()) }
         };
         let lanes: Vec<Lane> = names.iter().zip(devices).map(lane).collect();
         let jobs = Mutex::new(vec![0; lanes.len()]);
@@ -57,7 +58,7 @@ impl Lanes {
     /// One, for a single job.
     pub(super) fn one(device: Device) -> Self {
         let (budget, whole) = if device.is_cpu() { (memory::for_weights(None), memory::total()) } else { (None, None) };
-        let lane = Lane { name: String::new(), device, residency: Residency::new(budget, whole) };
+        let lane = Lane { name: String::new(), device, residency: Residency::new(budget, whole, Meters::new()) };
         Self { lanes: vec![lane], jobs: Mutex::new(vec![0]) }
     }
 
@@ -69,6 +70,19 @@ impl Lanes {
     /// The devices' names, for people.
     pub(crate) fn names(&self) -> String {
         self.lanes.iter().map(|lane| lane.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Tells what is in memory, by device; lanes of one name add up.
+    pub(crate) fn show(&self, to: &All) {
+        let to = &to.models;
+        [&to.loaded, &to.bytes, &to.limit].into_iter().for_each(|gauge| gauge.reset());
+        for Lane { name, residency, .. } in &self.lanes {
+            to.loaded.with_label_values(&[name]).add(residency.count() as f64);
+            to.bytes.with_label_values(&[name]).add(residency.bytes() as f64);
+            if let Some(limit) = residency.budget() {
+                to.limit.with_label_values(&[name]).add(limit as f64);
+            }
+        }
     }
 
     /// The lane with the fewest jobs; of several the one where the model is.
@@ -110,21 +124,26 @@ mod tests {
 
     #[test]
     fn jobs_spread_over_free_lanes() -> Result<(), String> {
-        let lanes = Arc::new(Lanes::open(&["cpu".to_owned(), "cpu".to_owned()], None)?);
+        let lanes = Arc::new(Lanes::open(&["cpu".to_owned(), "cpu".to_owned()], None, &Meters::new())?);
         let key = Key { files: vec![(String::new(), "a".into())], dtype: String::new() };
         let (first, second) = (lanes.place(&key), lanes.place(&key));
         assert_eq!([first.index, second.index], [0, 1]);
         drop(first);
         assert_eq!(lanes.place(&key).index, 0, "the one that is free");
         assert_eq!((lanes.count(), lanes.names().as_str()), (2, "cpu, cpu"));
-        assert!(Lanes::open(&["cpu".to_owned(), "cuda:0".to_owned()], None).is_err(), "not in this build");
+        assert!(
+            Lanes::open(&["cpu".to_owned(), "cuda:0".to_owned()], None, &Meters::new()).is_err(),
+            "not in this build"
+        );
         Ok(())
     }
 
     #[test]
     fn processors_share_one_budget() -> Result<(), String> {
         let names = |count: usize| vec!["cpu".to_owned(); count];
-        let of = |count| Ok::<_, String>(Lanes::open(&names(count), Some(1_000))?.lanes[0].residency.budget());
+        let of = |count| {
+            Ok::<_, String>(Lanes::open(&names(count), Some(1_000), &Meters::new())?.lanes[0].residency.budget())
+        };
         assert_eq!([of(1)?, of(2)?], [Some(850), Some(425)]);
         Ok(())
     }

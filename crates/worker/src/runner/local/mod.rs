@@ -13,6 +13,7 @@ use std::sync::Arc;
 use scumble_api::{Endpoint, Input, Problem};
 use scumble_engine::weights::{Precision, Source};
 use scumble_engine::{Context, Control, DType, Device, Observer, Pixels, Stage, Step, Trace, families};
+use scumble_meters::{Cache, Lookup};
 
 use super::{Drawn, Request, RunError, Runner, Timer, Watch, remarks};
 use crate::picture::Picture;
@@ -188,6 +189,10 @@ impl Observer for Bridge<'_> {
 
     fn ask(&self) -> Control {
         self.control()
+    }
+
+    fn prompts(&self, known: bool) {
+        self.watch.looked_up(Cache::PromptEmbeddings, if known { Lookup::Hit } else { Lookup::Miss });
     }
 
     fn remark(&self, sentence: &str) {

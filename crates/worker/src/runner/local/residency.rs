@@ -15,6 +15,7 @@ use scumble_api::published::gigabytes;
 use scumble_engine::checkers::Checker;
 use scumble_engine::weights::Evict;
 use scumble_engine::{Control, Pipeline, Reading};
+use scumble_meters::{Load as Loading, Meters};
 
 use crate::runner::{RunError, Watch};
 
@@ -84,6 +85,7 @@ struct Shared {
     models: Mutex<Models>,
     /// Told when a model has come, or one was let go.
     changed: Condvar,
+    meters: Meters,
 }
 
 #[derive(Default)]
@@ -220,8 +222,9 @@ const GLANCE: Duration = Duration::from_millis(50);
 
 impl Residency {
     /// Nothing yet; with what weights may take, and what they may take together with what is computed with them.
-    pub(crate) fn new(budget: Option<u64>, whole: Option<u64>) -> Self {
-        Self { shared: Arc::new(Shared { budget, whole, models: Mutex::default(), changed: Condvar::new() }) }
+    pub(crate) fn new(budget: Option<u64>, whole: Option<u64>, meters: Meters) -> Self {
+        let (models, changed) = (Mutex::default(), Condvar::new());
+        Self { shared: Arc::new(Shared { budget, whole, models, changed, meters }) }
     }
 
     /// What weights may take.
@@ -235,9 +238,14 @@ impl Residency {
     }
 
     /// What the weights of all models take.
-    #[cfg(test)]
-    fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.shared.models().bytes()
+    }
+
+    /// How many models are here.
+    pub(super) fn count(&self) -> usize {
+        let is_here = |model: &&Model| matches!(model.state, State::Here(_) | State::Partly(_));
+        self.shared.models().by_key.values().filter(is_here).count()
     }
 
     /// Lets go of models that nobody has used for so long.
@@ -246,6 +254,7 @@ impl Residency {
         let idle = models.by_key.values_mut().filter(|model| model.is_idle() && model.idle_since.elapsed() >= longest);
         let gone: Vec<_> = idle.filter_map(Model::leave).collect();
         drop(models);
+        self.shared.let_go(gone.len());
         if !gone.is_empty() {
             tracing::info!(models = gone.len(), "models that were idle were let go");
         }
@@ -329,6 +338,7 @@ impl Residency {
                 (State::Partly(loaded), _) => {
                     let (loaded, encoders) = (loaded.clone(), model.encoders);
                     if let Some(gone) = models.make_room(self.shared.budget, encoders, wanted.key) {
+                        self.shared.let_go(gone.len());
                         models.complete(wanted.key);
                         user.has_room(&mut models);
                         drop(models);
@@ -346,6 +356,7 @@ impl Residency {
                     }
                     Some(ready) => match models.make_room(self.shared.budget, ready.bytes, wanted.key) {
                         Some(gone) => {
+                            self.shared.let_go(gone.len());
                             user.has_room(&mut models);
                             let progress = models.begin(wanted.key, &ready);
                             drop(models);
@@ -395,6 +406,11 @@ fn vanished() -> RunError {
 }
 
 impl Shared {
+    /// So many models have gone.
+    fn let_go(&self, models: usize) {
+        self.meters.models.let_go.inc_by(models as u64);
+    }
+
     fn models(&self) -> MutexGuard<'_, Models> {
         self.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -435,6 +451,7 @@ impl Shared {
     /// Loads on a thread of its own; everybody hears how it ends.
     fn load(self: &Arc<Self>, key: &Key, load: Load, progress: Arc<Progress>) {
         let (shared, own) = (self.clone(), key.clone());
+        let began = Instant::now();
         let run = move || {
             let began = Instant::now();
             let loaded = catch_unwind(AssertUnwindSafe(|| load(progress)));
@@ -444,10 +461,23 @@ impl Shared {
                 let (seconds, files) = (began.elapsed().as_secs_f64(), own.names());
                 tracing::info!(seconds, files, "a model was loaded");
             }
+            shared.count(&loaded, began.elapsed());
             shared.end(&own, loaded);
         };
         if let Err(error) = std::thread::Builder::new().name("load".to_owned()).spawn(run) {
             self.end(key, Err(RunError::Failed(format!("no thread can be started that loads a model: {error}"))));
+        }
+    }
+
+    fn count(&self, loaded: &Result<Loaded, RunError>, took: Duration) {
+        let meters = &self.meters.models;
+        match loaded {
+            Ok(_) => {
+                meters.loads.of(Loading::Loaded).inc();
+                meters.seconds.observe(took.as_secs_f64());
+            }
+            Err(RunError::Cancelled) => meters.loads.of(Loading::Cancelled).inc(),
+            Err(_) => meters.loads.of(Loading::Failed).inc(),
         }
     }
 
@@ -709,7 +739,7 @@ mod tests {
     impl Desk {
         fn new() -> Self {
             let (alive, loads, waits) = (Arc::default(), Arc::default(), AtomicUsize::new(0));
-            Self { residency: Residency::new(Some(100), Some(120)), alive, loads, waits }
+            Self { residency: Residency::new(Some(100), Some(120), Meters::new()), alive, loads, waits }
         }
 
         fn ask(
