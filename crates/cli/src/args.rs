@@ -17,7 +17,9 @@ use scumble_engine::{DType, devices};
 use scumble_hub::RepoId;
 use scumble_store::{JobId, State};
 use scumble_worker::Faults;
+use serde::Deserialize;
 
+use crate::log;
 use crate::meant;
 use crate::out;
 use crate::settings::Listen;
@@ -243,6 +245,11 @@ fn refuse(mut error: clap::Error, typed: &[OsString]) -> ! {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     let plain = error.render().to_string();
+    if log::is_json() && error.use_stderr() {
+        let said = plain.trim();
+        out::error(said.strip_prefix("error: ").unwrap_or(said));
+        std::process::exit(error.exit_code());
+    }
     if matches!(text::lines(&plain), Cow::Borrowed(_)) {
         error.exit();
     }
@@ -400,6 +407,9 @@ pub(crate) struct Serve {
     /// Answer for makers from what --record kept in this folder. Nothing is sent, and no key is needed.
     #[arg(long, env = "SCUMBLE_REPLAY", value_name = "DIR")]
     pub(crate) replay: Option<PathBuf>,
+    /// What the log on stderr is: lines for people, or a JSON object a line.
+    #[arg(long, env = log::VARIABLE, value_name = "FORMAT", value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
     /// An address of its own for the metrics, where nobody is asked who they are: a port, or an address and a port.
     #[arg(long, env = "SCUMBLE_METRICS_LISTEN", value_name = "ADDR", value_parser = Listen::parse)]
     pub(crate) metrics_listen: Option<Listen>,
@@ -409,6 +419,17 @@ pub(crate) struct Serve {
     /// Listen on an address that others can reach although no keys were made.
     #[arg(long, env = "SCUMBLE_OPEN", value_parser = BoolishValueParser::new())]
     pub(crate) open: bool,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// A JSON object a line, for programs.
+    Json,
 }
 
 /// Which half of the server a process is.

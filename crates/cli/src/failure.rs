@@ -30,8 +30,8 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::Unread => {}
-            Self::Several(all) => all.iter().for_each(|one| out::say(&format!("error: {}", one.message()))),
-            one => out::say(&format!("error: {}", one.message())),
+            Self::Several(all) => all.iter().for_each(|one| out::error(&one.message())),
+            one => out::error(&one.message()),
         }
         ExitCode::from(self.code())
     }

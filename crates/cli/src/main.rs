@@ -8,6 +8,7 @@ mod checks;
 mod commands;
 mod failure;
 mod http;
+mod log;
 mod meant;
 mod out;
 mod own_server;
@@ -30,6 +31,7 @@ use args::Command;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    log::listen_to(std::env::args_os());
     let args = args::parse();
     if let Err(failure) = settings::instruction_set() {
         return failure.report();

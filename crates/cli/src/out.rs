@@ -6,7 +6,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::text;
+use crate::{log, text};
 
 /// Lines of a result.
 pub(crate) fn result(lines: &str) -> Result<(), Failure> {
@@ -42,12 +42,30 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
 
 /// A line for people, on stderr. If nobody reads it, that is theirs to decide.
 pub(crate) fn say(words: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", text::lines(words));
+    tell("INFO", "", words);
 }
 
 /// Something that the owner should know although all goes on.
 pub(crate) fn warn(words: &str) {
-    say(&format!("warning: {words}"));
+    tell("WARN", "warning: ", words);
+}
+
+/// Why a command ends.
+pub(crate) fn error(words: &str) {
+    tell("ERROR", "error: ", words);
+}
+
+fn tell(level: &str, begin: &str, words: &str) {
+    if log::is_json() {
+        return log::line(level, words);
+    }
+    let _ = writeln!(std::io::stderr().lock(), "{begin}{}", text::lines(words));
+}
+
+/// A line as it is. If nobody reads it, that is theirs to decide.
+pub(crate) fn raw_line(line: &str) {
+    // in one piece, so that lines of several threads stay apart
+    let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Whether stderr is to have colours: as on all systems, a terminal that nobody says otherwise of.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use scumble_meters::{EndpointLabel, Meters, set};
-use scumble_store::{Census, Clock, Result, Store};
+use scumble_store::{Census, Result, Store};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 

@@ -10,19 +10,41 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use scumble_api::{ErrorAnswer, ErrorType};
 use tower_http::cors::{AllowHeaders, CorsLayer};
+use tracing::Instrument;
 
 use crate::answer::{REQUEST_ID, Refusal};
 use crate::routes::LIST_BYTES_MAX;
 use crate::state::AppState;
 
-/// Every response carries a request id: clients show it, and without it the Python client retries what it should not.
-pub(crate) fn with_request_id(mut response: Response) -> Response {
-    if !response.headers().contains_key(REQUEST_ID)
-        && let Ok(value) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string())
-    {
-        response.headers_mut().insert(REQUEST_ID, value);
+/// Every response carries a request id: clients show it, and without it the Python client retries what it should not. It is
+/// the job's where it is about one, else that of the request, which the lines of the log about it have too.
+pub(crate) async fn identified(mut request: Request, next: Next) -> Response {
+    let id = uuid::Uuid::new_v4();
+    request.extensions_mut().insert(RequestId(id));
+    let span = tracing::error_span!("request", request.id = %id);
+    let response = next.run(request).instrument(span).await;
+    RequestId(id).on(response)
+}
+
+/// The id of a request; an extension of it.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestId(uuid::Uuid);
+
+impl RequestId {
+    /// For who is refused before there is a request to speak of.
+    pub(crate) fn new() -> Self {
+        Self(uuid::Uuid::new_v4())
     }
-    response
+
+    /// The answer with this id, unless it has one.
+    pub(crate) fn on(self, mut response: Response) -> Response {
+        if !response.headers().contains_key(REQUEST_ID)
+            && let Ok(value) = HeaderValue::from_str(&self.0.to_string())
+        {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        response
+    }
 }
 
 /// How long who was told that something is not possible now should wait, in seconds.

@@ -109,7 +109,7 @@ impl Wait {
 impl Wait {
     /// Whether nobody can take up a job: workers in this process say so, for those elsewhere a write of our own has to do.
     async fn is_stuck(&self, state: &AppState) -> bool {
-        state.store.stuck().is_some() || (self.since.elapsed() >= DOUBT && state.doubt.is_right(&*self.store).await)
+        state.store.stuck().is_some() || (self.since.elapsed() >= DOUBT && state.doubt.is_right(&*state.store).await)
     }
 }
 

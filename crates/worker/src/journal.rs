@@ -15,6 +15,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use crate::hear::hear;
 use crate::preview::{self, is_shown};
@@ -191,7 +192,7 @@ impl Pulse {
         lease_ms: i64,
         stop: CancellationToken,
     ) -> Self {
-        let beating = tokio::spawn(journal.clone().beat(changes, every, lease_ms, stop));
+        let beating = tokio::spawn(journal.clone().beat(changes, every, lease_ms, stop).in_current_span());
         Self { journal: journal.clone(), _beating: AbortOnDropHandle::new(beating) }
     }
 }

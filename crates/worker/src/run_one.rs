@@ -12,6 +12,7 @@ use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use crate::adapters::GivenAdapter;
 use crate::encoding;
@@ -213,7 +214,8 @@ async fn draw(
     let limit = worker.config.runs.of(id).map(|limit| (limit, "[worker] run_s"));
     let limit = limit.or_else(|| runner.longest().map(|longest| (longest, "three times deadline_s of its maker")));
     let (job, watch) = (request.clone(), journal.clone());
-    let run = AbortOnDropHandle::new(tokio::spawn(async move { runner.run(job, watch).await }));
+    let running = async move { runner.run(job, watch).await };
+    let run = AbortOnDropHandle::new(tokio::spawn(running.in_current_span()));
     let drawn = within(limit, run, journal).await?;
     for (name, seconds) in &drawn.timings {
         // a stage that was not needed took no time

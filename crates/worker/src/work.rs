@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use crate::announce::announce;
 use crate::config::Config;
@@ -233,15 +234,22 @@ impl Slot {
         let (job, endpoint) = (lease.job.id, lease.job.endpoint.clone());
         self.waited(&lease);
         tracing::info!(job.id = %job, endpoint.id = endpoint, attempt = lease.attempt, "job taken");
-        let begun = Begun::new(&self.worker, lease, changes, stop);
-        let ready = begun.ready(&self.worker).await;
-        // what has failed needs none
-        let place = if ready.is_ok() { begun.place(&self.places).await } else { None };
-        let run = begun.run(&self.worker, ready).await;
-        drop(place);
+        // on every line of the run, whoever writes it
+        let span = tracing::error_span!("job", job.id = %job, endpoint.id = endpoint);
+        let run = async {
+            let begun = Begun::new(&self.worker, lease, changes, stop);
+            let ready = begun.ready(&self.worker).await;
+            // what has failed needs none
+            let place = if ready.is_ok() { begun.place(&self.places).await } else { None };
+            let run = begun.run(&self.worker, ready).await;
+            drop(place);
+            run
+        };
+        let run = run.instrument(span.clone()).await;
         let (worker, freed) = (self.worker.clone(), self.freed.clone());
         self.concluding.spawn(async move {
-            tell(&worker.config.meters, job, &endpoint, run.conclude(&worker).await);
+            let ended = run.conclude(&worker).instrument(span).await;
+            tell(&worker.config.meters, job, &endpoint, ended);
             free(&worker, &freed);
         });
     }
@@ -258,21 +266,26 @@ impl Slot {
         let (job, endpoint) = (lease.job.id, lease.job.endpoint.clone());
         self.waited(&lease);
         tracing::info!(job.id = %job, endpoint.id = endpoint, attempt = lease.attempt, "job taken, its files are read");
-        let begun = Begun::new(&self.worker, lease, changes, stop);
+        let span = tracing::error_span!("job", job.id = %job, endpoint.id = endpoint);
+        let begun = span.in_scope(|| Begun::new(&self.worker, lease, changes, stop));
         let (worker, freed, places) = (self.worker.clone(), self.freed.clone(), self.places.clone());
         let drain = drain.clone();
         self.fetched.spawn(async move {
-            let ready = match begun.turn(&mut beside, &drain).await {
-                Ok(()) => begun.ready(&worker).await,
-                Err(error) => Err(error),
+            let run = async {
+                let ready = match begun.turn(&mut beside, &drain).await {
+                    Ok(()) => begun.ready(&worker).await,
+                    Err(error) => Err(error),
+                };
+                drop(beside);
+                // its key may have been held back
+                freed.send_replace(());
+                let place = if ready.is_ok() { begun.place(&places).await } else { None };
+                let run = begun.run(&worker, ready).await;
+                drop(place);
+                run.conclude(&worker).await
             };
-            drop(beside);
-            // its key may have been held back
-            freed.send_replace(());
-            let place = if ready.is_ok() { begun.place(&places).await } else { None };
-            let run = begun.run(&worker, ready).await;
-            drop(place);
-            tell(&worker.config.meters, job, &endpoint, run.conclude(&worker).await);
+            let ended = run.instrument(span).await;
+            tell(&worker.config.meters, job, &endpoint, ended);
             free(&worker, &freed);
         });
     }

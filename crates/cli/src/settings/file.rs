@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use scumble_engine::DType;
 use serde::Deserialize;
 
 use super::listen::Listen;
 use super::plain;
 use super::units::Quantity;
+use crate::args::LogFormat;
 use crate::failure::Failure;
 
 /// The whole file. Every section and every word may be left out.
@@ -25,6 +27,7 @@ pub(super) struct File {
     pub(super) adapters: AdaptersSection,
     pub(super) retention: RetentionSection,
     pub(super) metrics: MetricsSection,
+    pub(super) log: LogSection,
     pub(super) prompts: Option<PromptsSection>,
     pub(super) safety: SafetySection,
     pub(super) models: HashMap<String, ModelSection>,
@@ -203,6 +206,14 @@ pub(super) struct RetentionSection {
     pub(super) unkept_s: Option<Quantity>,
 }
 
+/// How the log is written. It begins before the file is read as a whole: [`log_format`] looks for this alone.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct LogSection {
+    #[expect(dead_code, reason = "read before the rest of the file, and here for its mistakes")]
+    pub(super) format: Option<LogFormat>,
+}
+
 /// Who reads the metrics, and where.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -261,6 +272,14 @@ impl From<DtypeName> for DType {
             DtypeName::Float16 => Self::F16,
         }
     }
+}
+
+/// `[log] format` of a file that may be wrong in any other way: why it is wrong is said in that format.
+pub(crate) fn log_format(path: Option<&Path>) -> Option<LogFormat> {
+    let text = std::fs::read_to_string(path?).ok()?;
+    let (table, _) = toml::de::DeTable::parse_recoverable(&text);
+    let section = table.get_ref().get("log")?.get_ref().as_table()?;
+    LogFormat::from_str(section.get("format")?.get_ref().as_str()?, false).ok()
 }
 
 impl File {

@@ -33,6 +33,7 @@ use scumble_worker::{Budget, FetchConfig, ModelsConfig, RunLimits, WebhooksConfi
 pub(crate) use adapters::Sources;
 pub(crate) use bucket::open_files;
 pub(crate) use database::{Database, find_store, open_existing, open_store};
+pub(crate) use file::log_format as said_log_format;
 pub(crate) use hub::{HubPlace, all_fetched, fetched, fetched_models, lost, usable};
 pub(crate) use isa::instruction_set;
 pub(crate) use listen::Listen;

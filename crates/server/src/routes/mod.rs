@@ -35,7 +35,7 @@ use crate::addressing::address;
 use crate::auth::take_token;
 use crate::held;
 use crate::keyless::guard;
-use crate::middleware::{cors, errors_in_json, long_bodies, panicked, with_request_id, with_retry_after};
+use crate::middleware::{cors, errors_in_json, identified, long_bodies, panicked, with_retry_after};
 use crate::pages;
 use crate::state::AppState;
 use crate::unpack::unpack;
@@ -60,7 +60,7 @@ fn probes() -> Router<AppState> {
 fn for_machines(router: Router, state: &AppState) -> Router {
     let around = ServiceBuilder::new()
         .map_response(counted(&state.config.meters))
-        .map_response(with_request_id)
+        .layer(from_fn(identified))
         .map_response(with_retry_after)
         .map_response(IntoResponse::into_response)
         .layer(CatchPanicLayer::custom(panicked))
@@ -143,7 +143,7 @@ pub fn router(state: AppState) -> Router {
         // outside of the leave that it takes back
         .map_response(pages::keep_private)
         .layer(cors())
-        .map_response(with_request_id)
+        .layer(from_fn(identified))
         .map_response(with_retry_after)
         .map_response(IntoResponse::into_response)
         .layer(CatchPanicLayer::custom(panicked))

@@ -12,6 +12,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::lanes::{Claimed, Lanes};
 use super::schedule;
@@ -136,10 +137,12 @@ impl Deliverer {
         let (deliverer, stop, Claimed { delivery, .. }) = (self.clone(), stop.clone(), claimed);
         attempts.spawn(async move {
             let url = delivery.url.clone();
+            let span = tracing::error_span!("webhook", job.id = %delivery.job_id);
+            let attempt = async move { deliverer.attempt(&delivery, &stop).await };
             // a panic ends the attempt, not the place it has taken
-            let attempt = tokio::spawn(async move { deliverer.attempt(&delivery, &stop).await });
+            let attempt = tokio::spawn(attempt.instrument(span.clone()));
             if let Err(error) = AbortOnDropHandle::new(attempt).await {
-                tracing::error!(%error, "an attempt to deliver a webhook ended unexpectedly");
+                span.in_scope(|| tracing::error!(%error, "an attempt to deliver a webhook ended unexpectedly"));
             }
             url
         });

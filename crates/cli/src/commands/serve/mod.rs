@@ -16,12 +16,11 @@ use scumble_worker::{Models, Worker};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use crate::args::{Role, Serve};
 use crate::checks::{self, Examined, Finding, Purpose};
 use crate::failure::Failure;
-use crate::out;
+use crate::log;
 use crate::private;
 use crate::settings::{Settings, runtime};
 use crate::signals::Signals;
@@ -32,12 +31,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// Serves until told to stop.
 pub(crate) fn serve(args: &Serve) -> Result<(), Failure> {
-    // an empty variable is as good as none
-    let level = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|level| !level.trim().is_empty());
-    let filter = level.and_then(|level| EnvFilter::try_new(level).ok()).unwrap_or_else(|| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(out::colours()).with_writer(|| out::Log);
-    // who cannot be told that the log cannot be written is not told
-    log.log_internal_errors(false).init();
+    log::begin(args);
     let settings = Settings::read(args)?;
     private::begin(&settings);
     private::mend(&settings);

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::refused::{InEnvelope, Refused};
 use crate::answer::{REQUEST_ID, Refusal};
-use crate::middleware::{allowed, panicked, with_request_id};
+use crate::middleware::{RequestId, allowed, panicked};
 
 const THEIR_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest refusal that is put into an envelope; ours are shorter.
@@ -27,7 +27,7 @@ pub(crate) fn speaks_openai(path: &str) -> bool {
 /// What is refused before any route is asked, in the words of whoever asked for this path.
 pub(crate) fn refused_as_asked(path: &str, refusal: Refusal) -> Response {
     match speaks_openai(path) {
-        true => with_their_id(Refused::from(refusal).into_response()),
+        true => with_their_id(RequestId::new(), Refused::from(refusal).into_response()),
         false => refusal.into_response(),
     }
 }
@@ -38,12 +38,13 @@ pub(in crate::routes) async fn envelope(request: Request, next: Next) -> Respons
     if !speaks_openai(path) {
         return next.run(request).await;
     }
+    let id = request.extensions().get().copied().unwrap_or_else(RequestId::new);
     let response = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(panicked);
-    with_their_id(in_envelope(response).await)
+    with_their_id(id, in_envelope(response).await)
 }
 
-fn with_their_id(response: Response) -> Response {
-    let mut response = with_request_id(response);
+fn with_their_id(id: RequestId, response: Response) -> Response {
+    let mut response = id.on(response);
     if let Some(id) = response.headers().get(REQUEST_ID).cloned() {
         response.headers_mut().insert(THEIR_REQUEST_ID, id);
     }

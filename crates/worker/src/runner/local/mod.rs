@@ -141,7 +141,8 @@ impl Runner for Local {
 
     async fn run(&self, request: Request, watch: Arc<dyn Watch>) -> Result<Drawn, RunError> {
         let this = self.clone();
-        let task = tokio::task::spawn_blocking(move || this.draw(&request, &*watch, None));
+        let span = tracing::Span::current();
+        let task = tokio::task::spawn_blocking(move || span.in_scope(|| this.draw(&request, &*watch, None)));
         task.await.unwrap_or_else(|e| Err(RunError::Failed(format!("the engine stopped unexpectedly: {e}"))))
     }
 }

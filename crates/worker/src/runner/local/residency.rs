@@ -451,8 +451,10 @@ impl Shared {
     /// Loads on a thread of its own; everybody hears how it ends.
     fn load(self: &Arc<Self>, key: &Key, load: Load, progress: Arc<Progress>) {
         let (shared, own) = (self.clone(), key.clone());
-        let began = Instant::now();
+        // of the job that made it load
+        let (began, span) = (Instant::now(), tracing::Span::current());
         let run = move || {
+            let _about = span.entered();
             let began = Instant::now();
             let loaded = catch_unwind(AssertUnwindSafe(|| load(progress)));
             let panicked = || RunError::Failed("a panic ended the loading of a model".to_owned());
