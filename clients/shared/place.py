@@ -12,7 +12,8 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("SCUMBLE_BIN") or str(ROOT / "target/release/scumble")
-ANNOUNCED = re.compile(r"^Scumble listens on (http://\S+)", re.MULTILINE)
+ANNOUNCED = re.compile(r"^Scumble (?:listens on (http://\S+)|works$)", re.MULTILINE)
+METRICS = re.compile(r"^Metrics are at (http://\S+)/metrics$", re.MULTILINE)
 
 
 def eventually(what, ask, deadline_s=60):
@@ -40,14 +41,14 @@ class Place:
         """The certificate that programs have to trust, where a server runs with --tls-dev."""
         return self.data / "tls" / "ca.pem"
 
-    def start(self, *flags, settings=None):
-        """Starts a server on a free port. All servers of a place have the same data."""
-        words = ["serve", "--listen", "127.0.0.1:0", "--data-dir", str(self.data), *flags]
+    def start(self, *flags, settings=None, environment=None, listens=True):
+        """Starts a server on a free port, or a worker that does not listen. All servers of a place have the same data."""
+        words = ["serve", *(["--listen", "127.0.0.1:0"] if listens else []), "--data-dir", str(self.data), *flags]
         if settings is not None:
             config = self.folder / f"scumble-{len(self.servers)}.toml"
             config.write_text(settings)
             words += ["--config", str(config)]
-        server = Server(self, words)
+        server = Server(self, words, environment or {})
         self.servers.append(server)
         server.wait()
         return server
@@ -71,11 +72,12 @@ class Place:
 class Server:
     """A running `scumble serve`."""
 
-    def __init__(self, place, words):
+    def __init__(self, place, words, environment):
         number = len(place.servers)
         self._printed, self._log = (place.folder / f"{name}-{number}.txt" for name in ("stdout", "stderr"))
         with open(self._printed, "wb") as printed, open(self._log, "wb") as log:
-            self._process = subprocess.Popen([BINARY, *words], env=place.environment(), stdout=printed, stderr=log)
+            environment = {**place.environment(), **environment}
+            self._process = subprocess.Popen([BINARY, *words], env=environment, stdout=printed, stderr=log)
         self.url = None
 
     def wait(self):
@@ -85,6 +87,11 @@ class Server:
             return ANNOUNCED.search(self._printed.read_text())
 
         self.url = eventually("the server says where it listens", announced)[1]
+
+    @property
+    def metrics(self):
+        """Where its metrics are, where they have an address of their own."""
+        return eventually("the server says where its metrics are", lambda: METRICS.search(self._printed.read_text()))[1]
 
     @property
     def log(self):
@@ -103,6 +110,12 @@ class Server:
     def raw(self, method, path, **more):
         """A request as it is, where no client would send it."""
         return httpx.request(method, self.url + path, timeout=30, **more)
+
+    def stop(self, patience_s=60):
+        """SIGTERM, and waits until it has ended well."""
+        self._process.terminate()
+        if self._process.wait(patience_s) != 0:
+            raise AssertionError(f"the server did not end well:\n{self.log}")
 
     def kill(self):
         """SIGKILL, as a power cut would."""

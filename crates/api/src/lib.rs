@@ -24,6 +24,7 @@ mod problems;
 pub mod published;
 mod queue;
 mod retry;
+mod traceparent;
 mod uploads;
 mod validate;
 mod webhook;
@@ -52,6 +53,7 @@ pub use output::{
 pub use problems::{PROBLEMS, ProblemKind};
 pub use queue::{LogLine, Metrics, QueueStatus, Status, Submitted};
 pub use retry::{Fault, RetryRules, rest_ms};
+pub use traceparent::Traceparent;
 pub use uploads::{
     CdnToken, CdnTokenRequest, CompleteUpload, InitiateUpload, InitiatedUpload, MultipartUpload, SignRequest,
     UploadPart, Uploaded,

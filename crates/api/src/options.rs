@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::image_format::Encoding;
 use crate::lifecycle::Lifecycle;
 use crate::retry::RetryRules;
+use crate::traceparent::Traceparent;
 
 /// The options of a job, as they are stored with it. Unknown ones are ignored and missing ones are usual, because
 /// gateway and worker may be of different versions while one of them is being replaced.
@@ -31,6 +32,9 @@ pub struct JobOptions {
     /// How the caller reaches this server's services, for URLs in webhooks: `cdn` to `http://host/cdn`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub base_urls: BTreeMap<String, String>,
+    /// What the job goes on with: the `traceparent` of its submit, or of its caller where no traces are exported here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
     /// Somebody watches: previews are worth making.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,
@@ -50,6 +54,11 @@ impl JobOptions {
     pub fn to_json(&self) -> Value {
         // a struct of strings and numbers always has a JSON form
         serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// What the job goes on with.
+    pub fn traceparent(&self) -> Option<Traceparent> {
+        Traceparent::parse(self.trace.as_deref()?)
     }
 
     /// From a stored job; what cannot be read is as if it had not been said.

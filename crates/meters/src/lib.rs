@@ -201,12 +201,18 @@ impl Meters {
         self.looks.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(look));
     }
 
+    /// Sets several gauges that belong together: nobody who looks sees the half of it.
+    pub fn change(&self, set: impl FnOnce(&All)) {
+        let _nobody_looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        set(self);
+    }
+
     /// All metrics as Prometheus reads them, in the text format of version 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {
-        for look in &*self.looks.lock().unwrap_or_else(PoisonError::into_inner) {
-            look(self);
-        }
+        // held to the end: what was set together is shown together
+        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.iter().for_each(|look| look(self));
         let mut text = Vec::new();
         // a Vec takes everything, and all names are good
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);

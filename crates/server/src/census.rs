@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use scumble_meters::{EndpointLabel, Meters, set};
+use scumble_meters::{Census as Gauges, EndpointLabel, set};
 use scumble_store::{Census, Result, Store};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
@@ -47,20 +47,20 @@ impl Look {
                 let meters = &state.config.meters;
                 *taken = match state.store.census().await {
                     Ok(census) => {
-                        show(meters, &census, state.clock.now_ms());
-                        free(meters, &*state.store);
+                        let (now_ms, free) = (state.clock.now_ms(), state.store.free_bytes().ok().flatten());
+                        meters.change(|all| show(&all.census, &census, free, now_ms));
                         Some(Instant::now())
                     }
                     Err(error) => {
                         tracing::debug!(%error, "what is in the database cannot be counted");
-                        away(meters);
+                        meters.change(|all| away(&all.census));
                         None
                     }
                 };
             });
         }
         if timeout(PATIENCE, self.census.lock()).await.is_err() {
-            away(&state.config.meters);
+            state.config.meters.change(|all| away(&all.census));
         }
         self.count_files(state).await;
     }
@@ -100,8 +100,7 @@ async fn files_of(store: &dyn Store) -> Result<(u64, u64)> {
     }
 }
 
-fn show(meters: &Meters, census: &Census, now_ms: i64) {
-    let to = &meters.census;
+fn show(to: &Gauges, census: &Census, free_bytes: Option<u64>, now_ms: i64) {
     let seconds = |since_ms: i64| now_ms.saturating_sub(since_ms).max(0) as f64 / 1000.0;
     let named = |endpoint: &str| EndpointLabel::of(endpoint).value();
     to.jobs.reset();
@@ -116,18 +115,14 @@ fn show(meters: &Meters, census: &Census, now_ms: i64) {
     set(&to.webhooks, census.deliveries as f64);
     set(&to.webhooks_late, census.delivery_due_ms.map_or(0.0, seconds));
     set(&to.database_bytes, census.database_bytes as f64);
+    if let Some(bytes) = free_bytes {
+        set(&to.free_bytes, bytes as f64);
+    }
     set(&to.up, 1.0);
 }
 
-fn free(meters: &Meters, store: &dyn Store) {
-    if let Ok(Some(bytes)) = store.free_bytes() {
-        set(&meters.census.free_bytes, bytes as f64);
-    }
-}
-
 /// What was true before the database went away may be wrong by now.
-fn away(meters: &Meters) {
-    let of = &meters.census;
+fn away(of: &Gauges) {
     let all = [&of.jobs, &of.oldest, &of.webhooks, &of.webhooks_late, &of.database_bytes, &of.free_bytes];
     all.into_iter().for_each(|gauge| gauge.reset());
     set(&of.up, 0.0);

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use axum::http::HeaderMap;
-use scumble_api::{ErrorAnswer, JobOptions, Lifecycle, Problem, RetryRules};
+use scumble_api::{ErrorAnswer, JobOptions, Lifecycle, Problem, RetryRules, Traceparent};
 use scumble_store::{Clock, NewJob, Once, Priority};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tracing::Span;
 
 use crate::addressing::{Caller, Service};
 use crate::answer::Refusal;
@@ -74,9 +75,22 @@ pub(crate) fn options(headers: &HeaderMap, caller: &Caller) -> Result<JobOptions
         tags: text("x-fal-tags").map(scumble_api::tags).unwrap_or_default(),
         retry: RetryRules::read(text("x-fal-no-retry"), text("x-fal-retry-config")),
         lifecycle: (lifecycle != Lifecycle::default()).then_some(lifecycle),
+        trace: trace(headers).map(|trace| trace.to_string()),
         base_urls: BTreeMap::from([("cdn".to_owned(), caller.url(Service::Cdn, ""))]),
         ..JobOptions::default()
     })
+}
+
+/// What a job goes on with: the span of its submit, which has begun; where none is exported, what its caller says.
+fn trace(headers: &HeaderMap) -> Option<Traceparent> {
+    scumble_traces::traceparent(&Span::current()).or_else(|| traceparent(headers))
+}
+
+/// `traceparent`, where there is one and not several.
+pub(crate) fn traceparent(headers: &HeaderMap) -> Option<Traceparent> {
+    let mut said = headers.get_all("traceparent").iter();
+    let only = said.next().filter(|_| said.next().is_none())?;
+    Traceparent::parse(only.to_str().ok()?)
 }
 
 /// `Idempotency-Key`: the same word for the same call means the same job.
@@ -149,6 +163,22 @@ mod tests {
         {
             assert!(read(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_trace_is_named_once_and_well() {
+        let of = |values: &[&str]| {
+            let name: axum::http::HeaderName = "traceparent".parse().expect("a name");
+            let pairs = values.iter().map(|value| (name.clone(), value.parse().expect("a value")));
+            let mut headers = HeaderMap::new();
+            pairs.for_each(|(name, value)| _ = headers.append(name, value));
+            trace(&headers).map(|trace| trace.to_string())
+        };
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(of(&[good]).as_deref(), Some(good));
+        assert_eq!(of(&[good, good]), None, "which of them is meant nobody knows");
+        assert_eq!(of(&["00-x"]), None);
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

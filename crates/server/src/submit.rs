@@ -8,6 +8,8 @@ use scumble_api::{
 use scumble_meters::{End, EndpointLabel};
 use scumble_store::{Admission, Enqueued, FileRecord, Job, JobId, NewJob, Outcome};
 use serde_json::Value;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use crate::addressing::Caller;
 use crate::answer::Refusal;
@@ -86,6 +88,11 @@ impl Call {
     /// # Errors
     /// The problems of the input, before anything is stored; that the server stops, or cannot take up work.
     pub(crate) async fn run(self, from: Origin<'_>) -> Result<Accepted, Refusal> {
+        let span = self.span(from, "direct");
+        told(self.admit_direct(from).instrument(span.clone()).await, &span)
+    }
+
+    async fn admit_direct(self, from: Origin<'_>) -> Result<Accepted, Refusal> {
         from.state.stop.check()?;
         from.state.room()?;
         if from.state.store.stuck().is_some() {
@@ -114,6 +121,11 @@ impl Call {
     /// Puts the call on the queue, even if its input is wrong: fal's queue accepts every request and reports the
     /// problems as its result. Answers after the commit.
     pub(crate) async fn submit(self, from: Origin<'_>, query: SubmitQuery) -> Result<Accepted, Refusal> {
+        let span = self.span(from, "queue");
+        told(self.admit_queued(from, query).instrument(span.clone()).await, &span)
+    }
+
+    async fn admit_queued(self, from: Origin<'_>, query: SubmitQuery) -> Result<Accepted, Refusal> {
         from.state.room()?;
         let asked = query.max_waiting()?;
         let admission = Admission {
@@ -146,6 +158,20 @@ impl Call {
         from.state.config.meters.jobs.ended.of(EndpointLabel::of(endpoint), End::Failed).inc();
         tracing::info!(job.id = %id, endpoint.id = endpoint, "job ended at once: its input is wrong");
         Ok(ended)
+    }
+
+    /// The beginning of the job's trace, or what goes on with its caller's.
+    fn span(&self, from: Origin<'_>, way: &str) -> Span {
+        scumble_traces::span!(
+            "submit",
+            platform::traceparent(from.headers),
+            otel.kind = "server",
+            otel.status_code = Empty,
+            endpoint.id = self.endpoint.id,
+            job.id = %self.id,
+            http.response.status_code = Empty,
+            way
+        )
     }
 
     /// Puts the pictures of the input into files.
@@ -181,6 +207,22 @@ pub(crate) async fn run_to_outcome(from: Origin<'_>, call: Result<Call, Refusal>
 pub(crate) fn endpoint(id: &str) -> Result<&'static Endpoint, Refusal> {
     let known = EndpointId::parse(id).and_then(|id| scumble_api::find(id.as_str()));
     known.ok_or_else(|| ErrorAnswer::unknown_endpoint(id).into())
+}
+
+/// Writes on the span what became of a submit.
+fn told(accepted: Result<Accepted, Refusal>, span: &Span) -> Result<Accepted, Refusal> {
+    match &accepted {
+        // another one's, where the caller has sent it before
+        Ok(Accepted { job, .. }) => span.record("job.id", tracing::field::display(job.id)),
+        Err(refusal) => {
+            let status = refusal.answer().status;
+            if status >= 500 {
+                span.record("otel.status_code", "ERROR");
+            }
+            span.record("http.response.status_code", i64::from(status))
+        }
+    };
+    accepted
 }
 
 fn accepted(state: &AppState, enqueued: Enqueued) -> Result<Accepted, Refusal> {

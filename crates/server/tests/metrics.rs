@@ -39,16 +39,21 @@ async fn text(server: &TestServer) -> String {
     answer.text().await.unwrap()
 }
 
+/// The number of a series, if it is there.
+fn found(text: &str, series: &str) -> Option<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    Some(line.parse().unwrap())
+}
+
 /// The number of a series, which has to be there.
 fn number(text: &str, series: &str) -> f64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("{series} is missing in {text}")).parse().unwrap()
+    found(text, series).unwrap_or_else(|| panic!("{series} is missing in {text}"))
 }
 
 /// The same, once it is this: what is counted after an answer may come a moment later.
 async fn becomes(server: &TestServer, series: &str, wanted: f64) {
     let counted = async {
-        while number(&text(server).await, series).to_bits() != wanted.to_bits() {
+        while found(&text(server).await, series) != Some(wanted) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -149,6 +154,13 @@ async fn jobs_are_counted_by_endpoint_and_state() {
     assert!(number(&seen, "scumble_http_responses_total{code=\"2xx\"}") >= 4.0);
     assert!(number(&seen, "scumble_connections{room=\"served\"}") >= 1.0);
     assert!(number(&seen, "scumble_held_bytes_limit") > 0.0);
+}
+
+#[tokio::test]
+async fn files_are_counted_beside_the_answer() {
+    let server = server_with(Config::default()).await;
+    let submitted = server.submit(&star()).await;
+    server.ended(&submitted).await;
     becomes(&server, "scumble_files", 1.0).await;
     assert!(number(&text(&server).await, "scumble_files_bytes") > 0.0);
 }
@@ -165,7 +177,7 @@ async fn callers_add_no_series() {
     becomes(&server, "scumble_files", 0.0).await;
     let before = names(&text(&server).await);
     for n in 0..50 {
-        for path in [format!("/run/a/b{n}"), format!("/queue/evil{n}\"} 1/x"), format!("/{n}"), "/run/".into()] {
+        for path in [format!("/run/a/b{n}"), format!("/queue/evil{n}\"}} 1/x"), format!("/{n}"), "/run/".into()] {
             let _ = server.request(Method::POST, &path).header(format!("x-{n}"), "y").json(&star()).send().await;
         }
         let options = server.request(Method::from_bytes(format!("M{n}").as_bytes()).unwrap(), "/metrics");

@@ -15,11 +15,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("hub", &["api", "fetch"]),
     ("pictures", &[]),
     ("store", &["api", "meters"]),
+    ("traces", &["api"]),
     ("engine", &["kernels"]),
     ("providers", &["api", "fetch", "pictures"]),
-    ("worker", &["api", "engine", "fetch", "files", "hub", "meters", "pictures", "providers", "store"]),
-    ("server", &["api", "fetch", "files", "meters", "store"]),
-    ("cli", &["api", "engine", "files", "hub", "meters", "server", "store", "worker"]),
+    ("worker", &["api", "engine", "fetch", "files", "hub", "meters", "pictures", "providers", "store", "traces"]),
+    ("server", &["api", "fetch", "files", "meters", "store", "traces"]),
+    ("cli", &["api", "engine", "files", "hub", "meters", "server", "store", "traces", "worker"]),
     ("testkit", &["api", "engine", "files", "server", "store", "worker"]),
 ];
 
@@ -68,6 +69,7 @@ fn only_the_command_line_reads_the_environment() {
         "providers",
         "server",
         "store",
+        "traces",
         "worker",
     ] {
         // what pages show people who write programs is text, and reads nothing

@@ -146,7 +146,7 @@ impl Run {
     /// Writes the end down. An error leaves the lease to expire: the job is tried again.
     pub(crate) async fn conclude(self, worker: &Worker) -> Result<Ending> {
         let Self { lease, journal, pulse: _pulse, drawn, duration_ms } = self;
-        let made = keep(worker, &lease, drawn, duration_ms).await;
+        let made = keep(worker, &lease, drawn, duration_ms).instrument(scumble_traces::part!("save")).await;
         if journal.is_lost() {
             unsave(worker, &paths(&made)).await;
             return Ok(Ending::Lost);
@@ -161,7 +161,7 @@ impl Run {
             let why = Release::Failed { reason: reason.clone(), rest_ms };
             return give_back(worker, &lease, &journal, why, Ending::Again { reason, rest_ms }).await;
         }
-        finish(worker, &lease, made, &journal, duration_ms).await
+        finish(worker, &lease, made, &journal, duration_ms).instrument(scumble_traces::part!("finish")).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use scumble_api::JobOptions;
 use scumble_files::Files;
 use scumble_meters::{EndpointLabel, Loss, Meters};
 use scumble_store::{Change, Claim, Claimable, Claimed, Clock, JobId, Lease, Seat, Store};
@@ -10,7 +11,8 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use crate::announce::announce;
 use crate::config::Config;
@@ -234,8 +236,7 @@ impl Slot {
         let (job, endpoint) = (lease.job.id, lease.job.endpoint.clone());
         self.waited(&lease);
         tracing::info!(job.id = %job, endpoint.id = endpoint, attempt = lease.attempt, "job taken");
-        // on every line of the run, whoever writes it
-        let span = tracing::error_span!("job", job.id = %job, endpoint.id = endpoint);
+        let span = span(&lease);
         let run = async {
             let begun = Begun::new(&self.worker, lease, changes, stop);
             let ready = begun.ready(&self.worker).await;
@@ -248,7 +249,8 @@ impl Slot {
         let run = run.instrument(span.clone()).await;
         let (worker, freed) = (self.worker.clone(), self.freed.clone());
         self.concluding.spawn(async move {
-            let ended = run.conclude(&worker).instrument(span).await;
+            let ended = run.conclude(&worker).instrument(span.clone()).await;
+            note(&span, &ended);
             tell(&worker.config.meters, job, &endpoint, ended);
             free(&worker, &freed);
         });
@@ -266,7 +268,7 @@ impl Slot {
         let (job, endpoint) = (lease.job.id, lease.job.endpoint.clone());
         self.waited(&lease);
         tracing::info!(job.id = %job, endpoint.id = endpoint, attempt = lease.attempt, "job taken, its files are read");
-        let span = tracing::error_span!("job", job.id = %job, endpoint.id = endpoint);
+        let span = span(&lease);
         let begun = span.in_scope(|| Begun::new(&self.worker, lease, changes, stop));
         let (worker, freed, places) = (self.worker.clone(), self.freed.clone(), self.places.clone());
         let drain = drain.clone();
@@ -284,7 +286,8 @@ impl Slot {
                 drop(place);
                 run.conclude(&worker).await
             };
-            let ended = run.instrument(span).await;
+            let ended = run.instrument(span.clone()).await;
+            note(&span, &ended);
             tell(&worker.config.meters, job, &endpoint, ended);
             free(&worker, &freed);
         });
@@ -295,6 +298,46 @@ impl Slot {
         if let Some(ended) = self.concluding.join_next().await {
             complain(ended);
         }
+    }
+}
+
+/// What is around all that is done for a job: its ids on every line of the log, whoever writes it, and in its trace the run.
+fn span(lease: &Lease) -> Span {
+    let Lease { job, attempt, worker, .. } = lease;
+    let lines = tracing::error_span!("job", job.id = %job.id, endpoint.id = job.endpoint);
+    let run = lines.in_scope(|| {
+        let before = JobOptions::of(&job.options).traceparent();
+        scumble_traces::span!(
+            "run",
+            before,
+            otel.kind = "consumer",
+            otel.status_code = Empty,
+            job.id = %job.id,
+            endpoint.id = job.endpoint,
+            attempt,
+            worker,
+            ending = Empty,
+            http.response.status_code = Empty
+        )
+    });
+    if run.is_disabled() { lines } else { run }
+}
+
+/// Writes on the span of a run how it ended.
+fn note(span: &Span, ended: &scumble_store::Result<Ending>) {
+    let (ending, failed) = match ended {
+        Ok(Ending::Finished { status, .. }) => {
+            span.record("http.response.status_code", i64::from(*status));
+            ("finished", *status >= 500)
+        }
+        Ok(Ending::Again { .. }) => ("again", true),
+        Ok(Ending::Released) => ("released", false),
+        Ok(Ending::Lost) => ("lost", true),
+        Err(_) => ("unwritten", true),
+    };
+    span.record("ending", ending);
+    if failed {
+        span.record("otel.status_code", "ERROR");
     }
 }
 

@@ -379,3 +379,38 @@ async fn a_new_key_is_published_a_day_before_it_signs_and_the_old_one_a_day_afte
     assert_eq!((rotation.published, rotation.removed), (2, 1));
     assert_eq!(office.jwks().await["keys"][0], jwks["keys"][2]);
 }
+
+/// Whoever submits may say what their request belongs to, and hears of it again with the end. What is no such word is not
+/// passed on.
+#[tokio::test]
+async fn a_callers_trace_goes_to_the_receiver() {
+    let office = Office::new().await;
+    let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for (said, heard) in [
+        (json!({ "trace": good }), Some(good)),
+        (
+            json!({ "trace": "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff-more" }),
+            Some(&*good.replace("-01", "-03")),
+        ),
+        (json!({ "trace": "x\r\nevil: 1" }), None),
+        (json!({ "trace": 5 }), None),
+        (json!({}), None),
+    ] {
+        let catcher = Catcher::new([Answer::Status(200)]).await;
+        let outcome = Outcome {
+            status: 200,
+            body: json!({}),
+            headers: BTreeMap::new(),
+            error: None,
+            error_type: None,
+            inference_ms: None,
+        };
+        let job =
+            NewJob { webhook: Some(catcher.url.clone()), options: said.clone(), ..NewJob::new(ENDPOINT, json!({})) };
+        office.store.enqueue_ended(job, Admission::default(), outcome).await.unwrap();
+        let caught = catcher.caught(1).await;
+        let got = caught[0].headers.get("traceparent").map(|value| value.to_str().unwrap());
+        assert_eq!(got, heard, "{said}");
+        assert!(!caught[0].headers.contains_key("evil"));
+    }
+}

@@ -33,6 +33,9 @@ where
             }
         }
         event.record(&mut Fields(&mut line));
+        if line["message"].is_null() {
+            line.insert("message".to_owned(), about.name().into());
+        }
         writeln!(to, "{}", finished(line))
     }
 }

@@ -2,6 +2,7 @@
 //! begins, panics, and why it ends.
 
 mod json;
+mod traces;
 
 use std::ffi::OsStr;
 use std::panic::PanicHookInfo;
@@ -15,8 +16,10 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{LogFormat, Serve};
+use crate::failure::Failure;
 use crate::out;
 use crate::settings::said_log_format;
+pub(crate) use traces::Traces;
 
 /// The variable that says the format where no flag does.
 pub(crate) const VARIABLE: &str = "SCUMBLE_LOG_FORMAT";
@@ -51,8 +54,11 @@ fn typed(words: &[String]) -> Option<String> {
     words.iter().zip(words.iter().skip(1).map(Some).chain([None])).filter_map(behind).last()
 }
 
-/// Begins the log of `serve`.
-pub(crate) fn begin(args: &Serve) {
+/// Begins the log of `serve`, and the export of traces where a collector is named.
+///
+/// # Errors
+/// A variable that cannot be followed. The log has begun all the same.
+pub(crate) fn begin(args: &Serve) -> Result<Option<Traces>, Failure> {
     let file = || said_log_format(args.place.config.as_deref());
     let format = args.log_format.or_else(file).unwrap_or_default();
     OBJECTS.store(format == LogFormat::Json, Ordering::Relaxed);
@@ -70,7 +76,10 @@ pub(crate) fn begin(args: &Serve) {
                 .boxed()
         }
     };
-    tracing_subscriber::registry().with(lines).init();
+    let traces = Traces::begin(args.role);
+    let layer = traces.as_ref().ok().and_then(Option::as_ref).map(Traces::layer);
+    tracing_subscriber::registry().with(lines).with(layer).init();
+    traces
 }
 
 /// What is said, by `RUST_LOG`; an empty variable is as good as none. Spans that are for traces alone are in no line.
@@ -81,7 +90,7 @@ where
     use tracing_subscriber::filter::FilterExt;
     let level = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|level| !level.trim().is_empty());
     let levels = level.and_then(|level| EnvFilter::try_new(level).ok()).unwrap_or_else(|| EnvFilter::new("info"));
-    levels.and(filter_fn(|about| about.target() != "scumble::trace"))
+    FilterExt::<S>::and(levels, filter_fn(|about| about.target() != scumble_traces::TARGET))
 }
 
 /// A panic as a line; with the ids of what it was about, where the log can still be asked.
@@ -111,6 +120,29 @@ pub(crate) fn line(level: &str, message: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Runs in a process of its own, which the test below starts: a panic of the whole process is nobody else's.
+    #[test]
+    fn panics_in_a_process_of_its_own() {
+        if std::env::var_os("SCUMBLE_TEST_PANICS").is_some() {
+            std::panic::set_hook(Box::new(tell_panic));
+            panic!("a test\nof panics \u{202e}");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_a_line() {
+        let mut own = std::process::Command::new(std::env::current_exe().expect("this program"));
+        own.args(["--exact", "log::tests::panics_in_a_process_of_its_own", "--nocapture"]);
+        let ended = own.env("SCUMBLE_TEST_PANICS", "1").output().expect("it runs");
+        assert!(!ended.status.success());
+        let said = String::from_utf8_lossy(&ended.stderr);
+        let lines: Vec<serde_json::Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let [line] = lines.as_slice() else { panic!("{said}") };
+        assert_eq!((line["level"].as_str(), line["target"].as_str()), (Some("ERROR"), Some("panic")));
+        assert_eq!(line["message"], "a thread panicked: a test\nof panics \u{202e}");
+        assert!(line["place"].as_str().is_some_and(|place| place.contains("log/mod.rs")), "{line}");
+    }
 
     #[test]
     fn the_format_is_heard_before_the_rest_is_understood() {

@@ -27,6 +27,7 @@ pub(super) struct File {
     pub(super) adapters: AdaptersSection,
     pub(super) retention: RetentionSection,
     pub(super) metrics: MetricsSection,
+    #[allow(dead_code, reason = "read before the rest of the file, and here for its mistakes")]
     pub(super) log: LogSection,
     pub(super) prompts: Option<PromptsSection>,
     pub(super) safety: SafetySection,
@@ -210,7 +211,7 @@ pub(super) struct RetentionSection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LogSection {
-    #[expect(dead_code, reason = "read before the rest of the file, and here for its mistakes")]
+    #[allow(dead_code, reason = "read before the rest of the file, and here for its mistakes")]
     pub(super) format: Option<LogFormat>,
 }
 

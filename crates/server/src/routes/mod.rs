@@ -42,10 +42,9 @@ use crate::unpack::unpack;
 
 /// What a worker on its own answers: that it lives, that it reaches its database, and what it counts.
 pub fn probe_router(state: AppState) -> Router {
-    let routes = probes().route("/metrics", get(metrics::guarded)).with_state(state.clone());
-    let addressed = routes.layer(from_fn_with_state(state.clone(), address));
-    // changes the path that routes see, so it has to be outside of them
-    for_machines(Router::new().fallback_service(addressed), &state)
+    // who asks for metrics has to say whom they mean, probes need not
+    let metrics = get(metrics::guarded).layer(from_fn_with_state(state.clone(), address));
+    for_machines(probes().route("/metrics", metrics).with_state(state.clone()), &state)
 }
 
 /// What is answered on the address that the owner has chosen for metrics: these, and the probes.

@@ -14,7 +14,7 @@ pub(super) async fn take(store: &PostgresStore) -> Result<Census> {
     let others = retried!(
         sqlx::query(
             "SELECT pg_database_size(current_database()) AS bytes, \
-             (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE next_ms IS NOT NULL LIMIT $1) AS some) AS webhooks",
+             (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE next_ms IS NOT NULL LIMIT $1) AS pending) AS webhooks",
         )
         .bind(i64::from(Census::DELIVERIES_MAX))
         .fetch_one(&store.pool)

@@ -56,7 +56,7 @@ fn position() -> Result<()> {
 #[test]
 fn oldest() -> Result<()> {
     let lane = "INDEX jobs_lanes (endpoint=? AND priority=? AND key_id=? AND not_before_ms=?)";
-    check(include_str!("queries/oldest.sql"), &[lane, "SCAN waiting", "INDEX turns_normal", "INDEX turns_low"])
+    check(include_str!("queries/oldest.sql"), &[lane, "SEARCH waiting", "INDEX turns_normal", "INDEX turns_low"])
 }
 
 #[test]

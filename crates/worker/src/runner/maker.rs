@@ -10,6 +10,7 @@ use scumble_api::{Answers, Endpoint, ErrorAnswer, ErrorType, ImageFormat};
 use scumble_meters::{Call as Called, Maker as Label, Meters};
 use scumble_providers::{Call, Cost, Made, MadeFile, MakerError, MakerId, Makers, Progress, is_open};
 use serde_json::{Map, Value};
+use tracing::Instrument;
 
 use super::{Bill, Drawn, Request, RunError, Runner, Submitted, Watch};
 use crate::models::nothing;
@@ -61,7 +62,8 @@ impl Runner for Closed {
         let call = call(&request, self.id)?;
         let bridge = Bridge { watch, maker: self.id, spent: Mutex::default() };
         let began = Instant::now();
-        let made = self.makers.get(self.id).run(&call, &bridge).await;
+        let span = scumble_traces::part!("maker", otel.kind = "client", maker = self.id.as_str());
+        let made = self.makers.get(self.id).run(&call, &bridge).instrument(span).await;
         self.count(&made, began.elapsed());
         let bill = bridge.bill();
         match made {

@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use scumble_api::{NO_USER, Notice};
+use scumble_api::{JobOptions, NO_USER, Notice};
 use scumble_meters::Delivery as Outcome;
 use scumble_store::{Delivery, DeliveryAttempt, Error, Job, NextDelivery, Result};
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use super::deliverer::{Deliverer, margin};
 use super::{keys, payload, schedule};
@@ -50,8 +52,17 @@ impl Deliverer {
         let Some(job) = patiently(until, stop, || self.store.job(delivery.job_id)).await? else { return Ok(true) };
         let number = patiently(until, stop, || self.tried(delivery)).await? + 1;
         let (at_ms, began) = (self.clock.now_ms(), Instant::now());
+        let span = scumble_traces::span!(
+            "webhook",
+            JobOptions::of(&job.options).traceparent(),
+            otel.kind = "client",
+            otel.status_code = Empty,
+            job.id = %job.id,
+            attempt = i64::from(number),
+            http.response.status_code = Empty
+        );
         let posted = tokio::select! {
-            posted = self.post(delivery, &job, at_ms, schedule::timeout(number, self.timeout)) => posted,
+            posted = self.post(delivery, &job, at_ms, schedule::timeout(number, self.timeout)).instrument(span.clone()) => posted,
             () = stop.cancelled() => Posted::without_answer("this server was stopped", Verdict::Interrupted),
         };
         self.faults.pass(Point::InDelivery);
@@ -63,6 +74,7 @@ impl Deliverer {
             Verdict::Interrupted => NextDelivery::At(now_ms),
         };
         tell(delivery, number, &posted, next, now_ms);
+        note(&span, &posted);
         self.count(next, began.elapsed());
         let duration_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
         let Posted { status, error, verdict: _ } = posted;
@@ -115,6 +127,12 @@ impl Deliverer {
             body: &body,
         };
         let mut headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        // this attempt, where traces are exported; else the caller's own, which whoever gets the webhook may know
+        let before = || JobOptions::of(&job.options).traceparent();
+        let trace = scumble_traces::traceparent(&Span::current()).or_else(before);
+        if let Some(value) = trace.and_then(|trace| HeaderValue::try_from(trace.to_string()).ok()) {
+            headers.push((HeaderName::from_static("traceparent"), value));
+        }
         for (name, value) in notice.headers(keys::load(&*self.store).await?.signer(now_ms)) {
             let value = HeaderValue::try_from(value).map_err(|_| format!("{name} cannot be sent"))?;
             headers.push((HeaderName::from_static(name), value));
@@ -154,6 +172,16 @@ impl Posted {
 
     fn without_answer(error: &str, verdict: Verdict) -> Self {
         Self { status: None, error: Some(error.to_owned()), verdict }
+    }
+}
+
+/// Writes on the span of an attempt what became of it.
+fn note(span: &Span, posted: &Posted) {
+    if let Some(status) = posted.status {
+        span.record("http.response.status_code", i64::from(status));
+    }
+    if posted.error.is_some() {
+        span.record("otel.status_code", "ERROR");
     }
 }
 

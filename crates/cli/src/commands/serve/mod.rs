@@ -31,11 +31,16 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// Serves until told to stop.
 pub(crate) fn serve(args: &Serve) -> Result<(), Failure> {
-    log::begin(args);
+    let traces = log::begin(args)?;
     let settings = Settings::read(args)?;
     private::begin(&settings);
     private::mend(&settings);
-    runtime()?.block_on(serve_settings(settings))
+    let served = runtime()?.block_on(serve_settings(settings));
+    // however it went, what was done is told
+    if let Some(traces) = traces {
+        traces.end();
+    }
+    served
 }
 
 async fn serve_settings(settings: Settings) -> Result<(), Failure> {

@@ -14,11 +14,11 @@ FROM (
         LIMIT 1
     ) AS head
     FROM waiting, (
-        SELECT nullif(key, '') AS key FROM (SELECT key FROM turns WHERE normal > 0 LIMIT 1000)
-        UNION
-        SELECT nullif(key, '') FROM (SELECT key FROM turns WHERE low > 0 LIMIT 1000)
+        SELECT 0 AS priority, nullif(key, '') AS key FROM (SELECT key FROM turns WHERE normal > 0 LIMIT 1000)
+        UNION ALL
+        SELECT 1, nullif(key, '') FROM (SELECT key FROM turns WHERE low > 0 LIMIT 1000)
     ) AS parties
-    WHERE waiting.number > 0
+    WHERE waiting.number > 0 AND waiting.priority = parties.priority
 )
 WHERE head IS NOT NULL
 GROUP BY endpoint

@@ -8,7 +8,7 @@ mod safety;
 mod width;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use scumble_api::{Endpoint, Input, Problem};
 use scumble_engine::weights::{Precision, Source};
@@ -22,6 +22,7 @@ use lanes::Lane;
 pub(crate) use lanes::Lanes;
 use residency::{InUse, Key, Loaded, Plan, Progress, Wanted};
 pub use safety::{Flagged, SafetyConfig};
+use tracing::Span;
 use width::Width;
 pub use width::precision;
 
@@ -91,7 +92,8 @@ impl Local {
     /// [`RunError`].
     pub fn draw(&self, request: &Request, watch: &dyn Watch, trace: Option<&Trace>) -> Result<Drawn, RunError> {
         let safety = safety::wanted(self.safety.as_deref(), request);
-        let observer = Bridge { watch, timer: Timer::default(), hides: safety.is_some_and(SafetyConfig::hides) };
+        let hides = safety.is_some_and(SafetyConfig::hides);
+        let observer = Bridge { watch, timer: Timer::default(), span: Mutex::default(), hides };
         paste::check(request)?;
         let call = call::call(request, watch)?;
         let announce = || observer.stage(Stage::Load).check().map_err(RunError::from);
@@ -104,6 +106,7 @@ impl Local {
         remarks::unknown_words(request, &pipeline.unknown_words(&request.input.prompt)?, watch);
         let work = lane.residency.work(&model, pipeline.working(&call)?, watch)?;
         let pixels = pipeline.generate(&call, &Context { observer: &observer, trace })?;
+        observer.span.lock().unwrap_or_else(PoisonError::into_inner).take();
         // nobody holds one thing while waiting for the room of another
         drop((work, model));
         let mut pixels = paste::finished(pixels, request, &call);
@@ -141,7 +144,7 @@ impl Runner for Local {
 
     async fn run(&self, request: Request, watch: Arc<dyn Watch>) -> Result<Drawn, RunError> {
         let this = self.clone();
-        let span = tracing::Span::current();
+        let span = Span::current();
         let task = tokio::task::spawn_blocking(move || span.in_scope(|| this.draw(&request, &*watch, None)));
         task.await.unwrap_or_else(|e| Err(RunError::Failed(format!("the engine stopped unexpectedly: {e}"))))
     }
@@ -165,11 +168,24 @@ fn files(source: &Source) -> Vec<(String, PathBuf)> {
 struct Bridge<'a> {
     watch: &'a dyn Watch,
     timer: Timer,
+    /// The stage at hand, in the job's trace.
+    span: Mutex<Option<Span>>,
     /// Whether nobody may see a picture before it was looked at.
     hides: bool,
 }
 
 impl Bridge<'_> {
+    /// The stage before it has ended.
+    fn trace(&self, stage: Stage) {
+        let span = match stage {
+            Stage::Load => scumble_traces::part!("load"),
+            Stage::TextEncode => scumble_traces::part!("text_encode"),
+            Stage::Denoise => scumble_traces::part!("denoise"),
+            Stage::Decode => scumble_traces::part!("decode"),
+        };
+        *self.span.lock().unwrap_or_else(PoisonError::into_inner) = Some(span);
+    }
+
     fn control(&self) -> Control {
         if self.watch.cancelled() { Control::Cancel } else { Control::Continue }
     }
@@ -178,6 +194,7 @@ impl Bridge<'_> {
 impl Observer for Bridge<'_> {
     fn stage(&self, stage: Stage) -> Control {
         self.timer.begin(stage);
+        self.trace(stage);
         self.watch.stage(stage);
         self.control()
     }

@@ -455,7 +455,6 @@ impl Shared {
         let (began, span) = (Instant::now(), tracing::Span::current());
         let run = move || {
             let _about = span.entered();
-            let began = Instant::now();
             let loaded = catch_unwind(AssertUnwindSafe(|| load(progress)));
             let panicked = || RunError::Failed("a panic ended the loading of a model".to_owned());
             let loaded = loaded.unwrap_or_else(|_| Err(panicked()));
