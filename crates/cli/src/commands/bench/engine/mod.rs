@@ -19,8 +19,9 @@ use crate::commands::run::{bring, check_writable, checked, followed, format_of};
 use crate::failure::Failure;
 use crate::meant;
 use crate::out;
-use crate::progress::{Progress, on_interrupt};
+use crate::progress::Progress;
 use crate::settings::{Sources, own_source, runtime};
+use crate::signals::on_interrupt;
 use memory::Memory;
 use report::{Report, Run};
 use watched::Watched;
@@ -43,7 +44,7 @@ pub(super) fn engine(args: &BenchEngine) -> Result<(), Failure> {
     let model = Model { source, precision: asked };
     let chosen = precision(&model, None)?;
     let runtime = runtime()?;
-    let progress = Progress::new(on_interrupt(&runtime));
+    let progress = Progress::new(on_interrupt(&runtime)?);
     let mut request = followed(&input, input.request().seed.unwrap_or(SEED), &progress)?;
     runtime.block_on(bring(Sources::read(None, None)?, &input, &mut request, &progress))?;
     if let Some(path) = &args.output {
