@@ -7,6 +7,11 @@
 //! a fixed shape that no number of threads changes, so a machine repeats itself bit for bit; another machine may round
 //! differently. Each kernel is within a stated distance of a float64 oracle.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "loops over indices of arrays become vectors; the calls that iterators make are not always inlined"
+)]
+
 mod activation;
 mod attention;
 mod conv;

@@ -110,7 +110,7 @@ pub(crate) fn no_page(parts: &Parts, config: &Config) -> Result<(), Refusal> {
     if from_here {
         name(&Caller::of(parts, config).unwrap_or_else(|_| Caller::unknown()))?;
     }
-    let site = parts.headers.get("sec-fetch-site").map(|value| value.as_bytes());
+    let site = parts.headers.get("sec-fetch-site").map(axum::http::HeaderValue::as_bytes);
     let of_a_page = parts.headers.contains_key(header::ORIGIN) || site.is_some_and(|site| site != b"none");
     if of_a_page { Err(Refusal::plain(403, "This is for programs, and nothing for pages")) } else { Ok(()) }
 }

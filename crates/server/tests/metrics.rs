@@ -216,7 +216,7 @@ async fn what_was_true_before_the_database_went_away_is_not_shown() {
 async fn own_address(state: AppState) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/metrics", listener.local_addr().unwrap());
-    let router = scumble_server::metrics_router(state);
+    let router = scumble_server::metrics_router(&state);
     tokio::spawn(listen::serve(listener, router, listen::Listening::default(), CancellationToken::new()));
     url
 }

@@ -92,7 +92,7 @@ impl Conv {
                 // SAFETY: no other task has these pixels.
                 let y = unsafe { y.part(first * self.output, count * self.output) };
                 let onto = onto.map(|onto| &onto[first * self.output..][..count * self.output]);
-                self.some(tile, ordered, x, size, first, onto, y);
+                self.some(tile, ordered, (x, size), first, onto, y);
             });
         });
     }
@@ -102,8 +102,7 @@ impl Conv {
         &self,
         tile: &Tile,
         ordered: &[f32],
-        x: &[f32],
-        size: (usize, usize),
+        (x, size): (&[f32], (usize, usize)),
         first: usize,
         onto: Option<&[f32]>,
         y: &mut [f32],
@@ -145,7 +144,7 @@ impl Conv {
             let at = self.kind.seen(row, tap / kernel, height).zip(self.kind.seen(column, tap % kernel, width));
             match at {
                 Some((row, column)) => {
-                    to.copy_from_slice(&x[(row * width + column) * self.input + channel..][..length])
+                    to.copy_from_slice(&x[(row * width + column) * self.input + channel..][..length]);
                 }
                 None => to.fill(0.0),
             }

@@ -37,11 +37,18 @@ struct Pass<'a> {
     onto: Option<&'a [f32]>,
 }
 
+/// [`weights`] of an instruction set.
+type Weights = unsafe fn(&Conv, usize, &mut [f32]);
+/// [`pixels`] of an instruction set.
+type Pixels = unsafe fn(&Pass<'_>, usize, usize, usize, &mut [f32]);
+/// [`results`] of an instruction set.
+type Results = unsafe fn(&Pass<'_>, usize, usize, (usize, usize), &[f32], &Shared<'_>);
+
 /// Vector code of an instruction set.
 struct Steps {
-    weights: unsafe fn(&Conv, usize, &mut [f32]),
-    pixels: unsafe fn(&Pass<'_>, usize, usize, usize, &mut [f32]),
-    results: unsafe fn(&Pass<'_>, usize, usize, (usize, usize), &[f32], &Shared<'_>),
+    weights: Weights,
+    pixels: Pixels,
+    results: Results,
 }
 
 impl Conv {

@@ -27,12 +27,12 @@ pub(crate) fn all(x: &[f32], columns: usize, panel: usize, ordered: &mut [f32]) 
 }
 
 /// The ordered panels of some columns, from row `top` on, `tall` rows.
-pub(crate) fn part<'a>(
-    ordered: &'a [f32],
+pub(crate) fn part(
+    ordered: &[f32],
     rows: usize,
     (start, depth): (usize, usize),
     (top, tall): (usize, usize),
-) -> &'a [f32] {
+) -> &[f32] {
     &ordered[rows * start + top * depth..][..tall * depth]
 }
 

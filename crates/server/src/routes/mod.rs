@@ -41,15 +41,15 @@ use crate::state::AppState;
 use crate::unpack::unpack;
 
 /// What a worker on its own answers: that it lives, that it reaches its database, and what it counts.
-pub fn probe_router(state: AppState) -> Router {
+pub fn probe_router(state: &AppState) -> Router {
     // who asks for metrics has to say whom they mean, probes need not
     let metrics = get(metrics::guarded).layer(from_fn_with_state(state.clone(), address));
-    for_machines(probes().route("/metrics", metrics).with_state(state.clone()), &state)
+    for_machines(probes().route("/metrics", metrics).with_state(state.clone()), state)
 }
 
 /// What is answered on the address that the owner has chosen for metrics: these, and the probes.
-pub fn metrics_router(state: AppState) -> Router {
-    for_machines(probes().route("/metrics", get(metrics::open)).with_state(state.clone()), &state)
+pub fn metrics_router(state: &AppState) -> Router {
+    for_machines(probes().route("/metrics", get(metrics::open)).with_state(state.clone()), state)
 }
 
 fn probes() -> Router<AppState> {

@@ -154,7 +154,7 @@ fn start_listening(
             tokio::spawn(scumble_server::end_overdue(state.clone(), closing.clone()));
             scumble_server::router(state)
         }
-        Role::Worker => scumble_server::probe_router(state),
+        Role::Worker => scumble_server::probe_router(&state),
     };
     let how = Listening {
         tls: https.map(|https| https.config),
@@ -178,7 +178,7 @@ fn show_metrics(
 ) -> JoinHandle<()> {
     print::metrics(address);
     let how = Listening { limits: ConnectionLimits::of(METRICS_CONNECTIONS), ..Listening::default() };
-    tokio::spawn(listen::serve(listener, scumble_server::metrics_router(state), how, closing.clone()))
+    tokio::spawn(listen::serve(listener, scumble_server::metrics_router(&state), how, closing.clone()))
 }
 
 /// How long results are kept, as a sentence's part.
