@@ -124,6 +124,8 @@ fn show(to: &Gauges, census: &Census, free_bytes: Option<u64>, now_ms: i64) {
 /// What was true before the database went away may be wrong by now.
 fn away(of: &Gauges) {
     let all = [&of.jobs, &of.oldest, &of.webhooks, &of.webhooks_late, &of.database_bytes, &of.free_bytes];
-    all.into_iter().for_each(prometheus::GaugeVec::reset);
+    for gauge in all {
+        gauge.reset();
+    }
     set(&of.up, 0.0);
 }

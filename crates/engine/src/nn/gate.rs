@@ -32,7 +32,7 @@ pub(super) fn plain_gated(x: &Tensor, gate: &Tensor, y: &Tensor) -> Result<Tenso
 /// Whether a gate of so many numbers serves so many rows of this width.
 pub(super) fn gate_fits(rows: usize, width: usize, gate: usize) -> Result<()> {
     let batch = gate / width.max(1);
-    if batch == 0 || gate % width.max(1) != 0 || rows % batch != 0 {
+    if batch == 0 || !gate.is_multiple_of(width.max(1)) || !rows.is_multiple_of(batch) {
         let reason = format!("a gate of {gate} numbers does not fit {rows} rows of {width}");
         return Err(candle_core::Error::Msg(reason).into());
     }

@@ -113,7 +113,7 @@ impl Encoding {
     pub(super) fn decode_into(&self, bytes: &[u8], out: &mut [f32]) {
         match self {
             Self::Plain(DType::BF16) => {
-                each(bytes, out, |b: [u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16))
+                each(bytes, out, |b: [u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16));
             }
             Self::Plain(DType::F16) => each(bytes, out, |b: [u8; 2]| f16::from_le_bytes(b).to_f32()),
             Self::Plain(_) => each(bytes, out, f32::from_le_bytes),

@@ -75,7 +75,9 @@ impl Lanes {
     /// Tells what is in memory, by device; lanes of one name add up.
     pub(crate) fn show(&self, to: &All) {
         let to = &to.models;
-        [&to.loaded, &to.bytes, &to.limit].into_iter().for_each(|gauge| gauge.reset());
+        for gauge in [&to.loaded, &to.bytes, &to.limit] {
+            gauge.reset();
+        }
         for Lane { name, residency, .. } in &self.lanes {
             to.loaded.with_label_values(&[name]).add(residency.count() as f64);
             to.bytes.with_label_values(&[name]).add(residency.bytes() as f64);
