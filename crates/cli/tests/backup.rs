@@ -416,7 +416,11 @@ async fn a_hostile_archive_gets_nowhere() {
     let mut changed = good.clone();
     let at = place_of(&good, "files/");
     changed[at].bytes[0] ^= 1;
-    check("changed", &[&changed[..], &[manifest.clone()]].concat(), &[&good[at].name, "not what its manifest says"]);
+    check(
+        "changed",
+        &[&changed[..], std::slice::from_ref(&manifest)].concat(),
+        &[&good[at].name, "not what its manifest says"],
+    );
     let mut short = manifest.clone();
     short.bytes.truncate(short.bytes.len() - 20);
     check("a short manifest", &[&good[..], &[short]].concat(), &["not what its manifest says"]);

@@ -30,7 +30,7 @@ fn what_a_call_takes_is_known_before_it_is_drawn() {
         let said = pipeline.working(&call).unwrap();
         let held = most_held(|| drop(draw(&*pipeline, &call)));
         let share = held as f64 / said as f64;
-        println!("{variant:?} {width}x{height}, {images}: {held} bytes, said to be {said} at the least: {share:.2}");
+        eprintln!("{variant:?} {width}x{height}, {images}: {held} bytes, said to be {said} at the least: {share:.2}");
         assert!((1.0..4.0).contains(&share), "{variant:?} {width}x{height}, {images}: {held} bytes of {said}");
     }
 }

@@ -67,7 +67,7 @@ fn workflows_have_what_they_need_and_no_more() {
                     assert!(owner != "actions/checkout" || keeps == Some(false), "{name}: {job} keeps its token");
                 }
                 (None, Some(_)) => {
-                    assert!(step["name"].as_str().is_some() || step["env"].is_badvalue(), "{name}: {job}")
+                    assert!(step["name"].as_str().is_some() || step["env"].is_badvalue(), "{name}: {job}");
                 }
                 _ => panic!("{name}: a step of {job} neither uses nor runs something"),
             }

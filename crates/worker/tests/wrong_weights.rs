@@ -102,7 +102,8 @@ async fn a_wrong_file_fails_its_job_and_nothing_else() {
     let expected = desk.draw(SD35).await;
     let (whole, other) = (desk.transformer(), load(desk.sd35.path(), "transformer"));
     let (other, vae) = (Component::published(&other, &sd35::NAMES), load(desk.flux.path(), "vae"));
-    let write = |path: &Path, format, component: &Component| drop(write_file(path, format, &[component.clone()]));
+    let write =
+        |path: &Path, format, component: &Component| drop(write_file(path, format, std::slice::from_ref(component)));
     let cases: [(&str, Write<'_>, &[&str]); 9] = [
         ("cut safetensors", &|path| (write(path, PLAIN, &whole), cut(path)).1, &["promises", "and it has"]),
         ("cut GGUF", &|path| (write(path, Format::Gguf, &whole), cut(path)).1, &["cut short"]),

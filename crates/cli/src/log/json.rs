@@ -25,7 +25,7 @@ where
         let mut line = begin(about.level().as_str(), about.target());
         // in its place already; the event has the words
         line.insert("message".to_owned(), Value::Null);
-        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+        for span in context.event_scope().into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
             let kept = span.extensions();
             let fields = kept.get::<FormattedFields<N>>().map_or("", |fields| fields.fields.as_str());
             if let Ok(Value::Object(fields)) = serde_json::from_str(fields) {

@@ -105,7 +105,7 @@ fn cut() -> Failure {
     Failure::System("it ends too early: a part of it is missing. Copy it anew from where it was made".to_owned())
 }
 
-fn wrong(why: String) -> Failure {
+fn wrong(why: &str) -> Failure {
     Failure::System(format!("{why}; it is damaged, or not a backup of Scumble"))
 }
 
@@ -151,7 +151,7 @@ impl<'a> Unpacking<'a> {
         let name = name(&entry)?;
         let size = entry.size();
         if entry.header().entry_type() != EntryType::Regular {
-            return Err(wrong(format!("{} is not a plain file", text::line(&name))));
+            return Err(wrong(&format!("{} is not a plain file", text::line(&name))));
         }
         let is_in_turn = match name.as_str() {
             HEAD => self.head.is_none(),
@@ -159,7 +159,7 @@ impl<'a> Unpacking<'a> {
             _ => self.head.is_some() && self.database_bytes.is_none(),
         };
         if !is_in_turn {
-            return Err(wrong(format!("{} is not in its place", text::line(&name))));
+            return Err(wrong(&format!("{} is not in its place", text::line(&name))));
         }
         match name.as_str() {
             HEAD => self.take_head(entry, size),
@@ -171,7 +171,7 @@ impl<'a> Unpacking<'a> {
 
     fn take_head(&mut self, entry: impl Read, size: u64) -> Result<(), Failure> {
         if size > HEAD_BYTES {
-            return Err(wrong(format!("its {HEAD} is too long")));
+            return Err(wrong(&format!("its {HEAD} is too long")));
         }
         let (mut text, mut from) = (Vec::new(), Summed::new(entry, self.stop, self.bar));
         from.read_to_end(&mut text).map_err(|error| self.source.blame(&error))?;
@@ -186,7 +186,7 @@ impl<'a> Unpacking<'a> {
 
     fn take_database(&mut self, entry: impl Read, size: u64) -> Result<(), Failure> {
         if self.head.as_ref().is_none_or(|head| size > head.database_bytes) {
-            return Err(wrong("its database is larger than it says at the beginning".to_owned()));
+            return Err(wrong("its database is larger than it says at the beginning"));
         }
         self.store(DATABASE, &self.into.join(DATABASE), entry, size)?;
         self.database_bytes = Some(size);
@@ -196,11 +196,11 @@ impl<'a> Unpacking<'a> {
     fn take_file(&mut self, name: &str, entry: impl Read, size: u64) -> Result<(), Failure> {
         let path: Option<FilePath> = name.strip_prefix(FILES).and_then(|path| path.parse().ok());
         let Some(path) = path else {
-            return Err(wrong(format!("{} has no business in a backup", text::line(name))));
+            return Err(wrong(&format!("{} has no business in a backup", text::line(name))));
         };
         (self.files, self.bytes) = (self.files + 1, self.bytes.saturating_add(size));
         if self.head.as_ref().is_none_or(|head| self.files > head.files || self.bytes > head.file_bytes) {
-            return Err(wrong("it holds more files than it says at the beginning".to_owned()));
+            return Err(wrong("it holds more files than it says at the beginning"));
         }
         let target = self.into.join(FILES).join(path.as_str());
         private::make_folder(target.parent().unwrap_or(self.into))?;
@@ -212,7 +212,7 @@ impl<'a> Unpacking<'a> {
         let failed = |error: &io::Error| room::failed(target, error);
         let mut file = match File::create_new(target) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(wrong(format!("{name} is in it twice")));
+                return Err(wrong(&format!("{name} is in it twice")));
             }
             file => file.map_err(|error| failed(&error))?,
         };
@@ -258,7 +258,7 @@ impl<'a> Unpacking<'a> {
                 return Err(if is_cut {
                     cut()
                 } else {
-                    wrong(format!("{} is not what its manifest says", text::line(name)))
+                    wrong(&format!("{} is not what its manifest says", text::line(name)))
                 });
             }
         }
@@ -281,7 +281,7 @@ fn name(entry: &Entry<'_, impl Read>) -> Result<String, Failure> {
     let bytes = entry.path_bytes();
     String::from_utf8(bytes.into_owned()).map_err(|error| {
         let shown = String::from_utf8_lossy(error.as_bytes()).into_owned();
-        wrong(format!("{} has no business in a backup", text::line(&shown)))
+        wrong(&format!("{} has no business in a backup", text::line(&shown)))
     })
 }
 

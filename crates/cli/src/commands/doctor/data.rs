@@ -101,9 +101,9 @@ pub(super) fn data(args: &Doctor) -> Result<(), Failure> {
     let settings = Settings::look(&args.serve)?;
     let report = examine(&settings)?;
     if args.json {
-        out::pretty(&report::json(&report))?
+        out::pretty(&report::json(&report))?;
     } else {
-        out::result(&report::text(&report))?
+        out::result(&report::text(&report))?;
     }
     let Report { problems, files, .. } = &report;
     let lost = files.as_ref().map_or(0, |files| files.missing.number + files.damaged.number);
@@ -189,7 +189,7 @@ impl Files {
         match self.of(&known) {
             Some(bytes) if bytes == known.bytes => self.whole.count(bytes),
             Some(bytes) => {
-                self.damaged.name(bytes, &format!("{} ({bytes} bytes, should be {})", known.path, known.bytes))
+                self.damaged.name(bytes, &format!("{} ({bytes} bytes, should be {})", known.path, known.bytes));
             }
             None if known.is_fresh || known.expires_ms.is_some_and(|end| end <= now_ms) => {}
             None if doubted.len() < DOUBTED => doubted.push(known),

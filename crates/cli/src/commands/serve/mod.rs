@@ -57,7 +57,7 @@ async fn serve_settings(settings: Settings) -> Result<(), Failure> {
     let closing = CancellationToken::new();
     let serving = start_listening(&settings, state.clone(), listener, https, &closing);
     let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
-    let metrics = metrics.map(|bound| show_metrics(bound, state.clone(), &closing));
+    let metrics = metrics.map(|bound| show_metrics(bound, &state, &closing));
     let working = models.map(|models| {
         let worker = Worker { store: store.clone(), files, models, clock, config: settings.worker.clone() };
         tokio::spawn(worker.run(drain.clone(), stop.clone()))
@@ -173,12 +173,12 @@ const METRICS_CONNECTIONS: usize = 64;
 /// Answers for metrics on their own address, until the rest has its answers.
 fn show_metrics(
     (listener, address): (TcpListener, SocketAddr),
-    state: AppState,
+    state: &AppState,
     closing: &CancellationToken,
 ) -> JoinHandle<()> {
     print::metrics(address);
     let how = Listening { limits: ConnectionLimits::of(METRICS_CONNECTIONS), ..Listening::default() };
-    tokio::spawn(listen::serve(listener, scumble_server::metrics_router(&state), how, closing.clone()))
+    tokio::spawn(listen::serve(listener, scumble_server::metrics_router(state), how, closing.clone()))
 }
 
 /// How long results are kept, as a sentence's part.
