@@ -69,9 +69,13 @@ impl Assembled {
         if is_file {
             this.take_all(weights)?;
             if let Some(said) = said.filter(|said| !is_same_family(said, &this.class)) {
-                let (folder, wanted) = (this.folders.first().unwrap_or(weights).clone(), this.class.clone());
                 let class = find(&said).map_or("an unknown model", |family| family.class);
-                return Err(Error::WrongPipeline { folder, class, wanted });
+                let reason = format!(
+                    "it holds weights of {}, and its base {} is {class}; expected both of one model",
+                    this.class,
+                    this.folders.first().unwrap_or(weights).display()
+                );
+                return Err(Error::Damaged { path: weights.clone(), reason });
             }
         } else {
             let missing = || Error::NotACheckpoint {
