@@ -76,7 +76,7 @@ pub const PROBLEMS: &[ProblemKind] = &[
     kind(
         "invalid_api_key",
         "a maker refuses the key of this server's owner",
-        "the owner has to set a valid key (docs/MAKERS.md)",
+        "the owner has to set a valid key (see /docs/makers)",
     ),
     kind(
         "generation_timeout",
