@@ -108,7 +108,8 @@ async fn what_was_pulled_is_found_and_what_was_removed_is_gone() {
     let line = |id: &str| list.lines().find(|line| line.split_whitespace().next() == Some(id)).unwrap().to_owned();
     assert!(line("fal-ai/flux-1/schnell").ends_with("Runs here"), "the same model: {list}");
     assert!(
-        line("FLUX.1-schnell").ends_with("runs on cpu in the files' own types") && line("FLUX.1-schnell").contains("bf16"),
+        line("FLUX.1-schnell").ends_with("runs on cpu in the files' own types")
+            && line("FLUX.1-schnell").contains("bf16"),
         "{list}"
     );
     let all: Value =
