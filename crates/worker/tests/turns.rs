@@ -76,7 +76,7 @@ async fn two_models_that_do_not_fit_together_take_turns_a_hundred_times() {
             }
         }
         let (took, most) = (began.elapsed().as_secs_f64(), peak.end().saturating_sub(before));
-        println!(
+        eprintln!(
             "{} calls of two models in turn, cancelled ones between: {cancels}: {took:.1} s, of which {loading:.1} s loading; at \
              most {} more than before, of {}",
             2 * TURNS,
