@@ -197,11 +197,16 @@ mod tests {
     #[test]
     fn links_between_documents_lead_to_headings_that_are_there() {
         let pages: Vec<(&str, String)> = DOCUMENTS.iter().map(|d| (d.name, rendered(d.text, ""))).collect();
+        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
         let mut links = 0;
         for document in DOCUMENTS {
             for event in Parser::new(document.text) {
                 let Event::Start(Tag::Link { dest_url, .. }) = event else { continue };
-                let Some(to) = target(&dest_url, "") else { panic!("{}: {dest_url} leads nowhere", document.file) };
+                let Some(to) = target(&dest_url, "") else {
+                    // a file of the repository: words here, a link for those who read the documents there
+                    assert!(docs.join(&*dest_url).is_file(), "{}: {dest_url} leads nowhere", document.file);
+                    continue;
+                };
                 let (path, fragment) = to.split_once('#').unwrap_or((&to, ""));
                 let name = path.strip_prefix("/docs/").unwrap_or(if path.is_empty() { document.name } else { "" });
                 let Some((_, page)) = pages.iter().find(|(known, _)| *known == name) else { continue };

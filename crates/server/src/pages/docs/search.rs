@@ -139,7 +139,8 @@ mod tests {
     fn sections_are_found_by_all_of_their_words() {
         let first = |query: &str| search(query).into_iter().next().map(|hit| (hit.name, hit.anchor));
         assert_eq!(first("scumble backup restore hostile nonsenseword"), None);
-        assert_eq!(first("rotate-webhooks PUBLISHED key").map(|(name, _)| name), Some("webhooks"));
+        let pages: Vec<_> = search("rotate-webhooks PUBLISHED key").iter().map(|hit| hit.name).collect();
+        assert!(pages.contains(&"webhooks") && pages.contains(&"cli"), "{pages:?}");
         assert_eq!(first("behind a proxy"), Some(("settings", "behind-a-proxy".to_owned())));
         assert!(search("").is_empty() && search("   ").is_empty());
         for query in ["a", "the", "ß", "İ", "\u{0}", "\" <", &"x ".repeat(5000)] {
