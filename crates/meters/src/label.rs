@@ -74,6 +74,17 @@ macro_rules! label {
                 self as usize
             }
         }
+
+        impl $kind {
+            /// The one of this value, if there is such: others may use any word.
+            #[must_use]
+            pub fn named(value: &str) -> Option<Self> {
+                match value {
+                    $($value => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+        }
     };
 }
 
@@ -215,26 +226,6 @@ impl Class {
             400..500 => Self::ClientError,
             500.. => Self::ServerError,
         }
-    }
-}
-
-impl Maker {
-    /// The maker of this name in settings.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        let all = [Self::Bfl, Self::Ideogram, Self::Google, Self::Recraft, Self::Fal];
-        let index = Self::values().iter().position(|value| *value == name)?;
-        all.get(index).copied()
-    }
-}
-
-impl Stage {
-    /// The stage of this name, if it is one of ours: makers tell times of any name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        let all = [Self::Load, Self::TextEncode, Self::Denoise, Self::Decode, Self::Check, Self::Inference];
-        let index = Self::values().iter().position(|value| *value == name)?;
-        all.get(index).copied()
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Tensor};
 use scumble_kernels::{Attention, Bias, Heads};
 
-use super::kernel::{Numbers, runs_here};
+use super::kernel::{Numbers, runs_here, unfit};
 use crate::error::Result;
 
 /// Scores that the plain form holds at once, in numbers: 64 MB of float32. Longer sequences are worked off in blocks of
@@ -22,7 +22,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: Option<&T
     let fits = k.dims() == [batch, shared, keys, width] && v.dims() == k.dims();
     if !fits || shared == 0 || !heads.is_multiple_of(shared) || keys == 0 {
         let reason = format!("queries {:?} do not fit keys {:?} and values {:?}", q.dims(), k.dims(), v.dims());
-        return Err(candle_core::Error::Msg(reason).into());
+        return Err(unfit(reason));
     }
     super::work::count(batch * heads * queries, keys, 2 * width);
     if runs_here(q) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use scumble_kernels::{Conv, ConvKind};
 
-use super::kernel::{Numbers, in_order};
+use super::kernel::{Numbers, in_order, unfit};
 use crate::error::Result;
 use crate::weights::Weights;
 
@@ -101,7 +101,7 @@ fn here(conv: &Conv, x: &Tensor, onto: Option<&Tensor>) -> Result<Tensor> {
     let fits = onto.is_none_or(|onto| onto.dims() == [batch, rows, columns, conv.output()]);
     if channels != conv.input() || height == 0 || width == 0 || !fits {
         let reason = format!("a conv2d of {} channels got {:?}", conv.input(), x.dims());
-        return Err(candle_core::Error::Msg(reason).into());
+        return Err(unfit(reason));
     }
     let (x, onto) = (in_order(x)?, onto.map(in_order).transpose()?);
     let onto = onto.as_ref().map(Numbers::of).transpose()?;

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{Linear, silu};
+use super::{Activation, Linear};
 use crate::error::Result;
 use crate::weights::Weights;
 
@@ -48,6 +48,6 @@ impl EmbedMlp {
     /// # Errors
     /// Shapes that do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.linear_2.forward(&silu(&self.linear_1.forward(x)?)?)
+        self.linear_2.forward(&self.linear_1.activated(x, Activation::Silu)?)
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use scumble_kernels::{Finish, Residual};
 
-use super::kernel::{Numbers, in_order, runs_here};
+use super::kernel::{Numbers, in_order, runs_here, unfit};
 use crate::error::Result;
 
 /// x + gate · y for `x` and `y` of `[batch, tokens, width]` and a gate of `[batch, width]`.
@@ -34,7 +34,7 @@ pub(super) fn gate_fits(rows: usize, width: usize, gate: usize) -> Result<()> {
     let batch = gate / width.max(1);
     if batch == 0 || !gate.is_multiple_of(width.max(1)) || !rows.is_multiple_of(batch) {
         let reason = format!("a gate of {gate} numbers does not fit {rows} rows of {width}");
-        return Err(candle_core::Error::Msg(reason).into());
+        return Err(unfit(reason));
     }
     Ok(())
 }

@@ -5,6 +5,8 @@ use std::ops::{Deref, Range};
 use candle_core::{CpuStorage, DType, Storage, Tensor};
 use parking_lot::RwLockReadGuard;
 
+use crate::error::Error;
+
 /// Whether kernels can take this tensor; elsewhere the plain form runs.
 pub(super) fn runs_here(x: &Tensor) -> bool {
     x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::BF16 | DType::F16)
@@ -55,6 +57,11 @@ impl Deref for Numbers<'_> {
 /// A tensor as float32, its numbers in order.
 pub(super) fn in_order(x: &Tensor) -> candle_core::Result<Tensor> {
     x.to_dtype(DType::F32)?.contiguous()
+}
+
+/// Shapes that do not fit, as candle's own operations say it.
+pub(super) fn unfit(reason: String) -> Error {
+    candle_core::Error::Msg(reason).into()
 }
 
 /// Applies a kernel that reads rows, the last dimension, and writes as many. The kernel is told how many neighbouring rows

@@ -7,7 +7,7 @@ use scumble_kernels::{Activation, Finish, Plain, Residual};
 
 use super::activation::apply;
 use super::gate::{gate_fits, plain_gated};
-use super::kernel::{Numbers, in_order};
+use super::kernel::{Numbers, in_order, unfit};
 use crate::error::{Error, Result};
 use crate::weights::{Delta, Matrix, Weights};
 
@@ -122,7 +122,7 @@ impl Linear {
         let mut dims = x.dims().to_vec();
         if dims.last() != Some(&input) {
             let reason = format!("a matrix of {input} columns got {dims:?}");
-            return Err(candle_core::Error::Msg(reason).into());
+            return Err(unfit(reason));
         }
         // one large product instead of one per batch entry
         let rows = x.elem_count() / input;
@@ -201,9 +201,7 @@ fn numbers(x: &Option<Tensor>) -> Result<Option<Numbers<'_>>> {
 
 fn fits(x: &Option<Numbers<'_>>, count: usize) -> Result<()> {
     match x {
-        Some(x) if x.len() != count => {
-            Err(candle_core::Error::Msg(format!("a product of {count} numbers meets {}", x.len())).into())
-        }
+        Some(x) if x.len() != count => Err(unfit(format!("a product of {count} numbers meets {}", x.len()))),
         _ => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Tensor};
 
 use super::activation::silu;
-use super::kernel::{Numbers, each_row, in_order, runs_here};
+use super::kernel::{Numbers, each_row, in_order, runs_here, unfit};
 use crate::error::Result;
 use crate::weights::Weights;
 
@@ -184,7 +184,7 @@ impl GroupNorm {
             let (_, height, width, channels) = x.dims4()?;
             if channels != self.gain.elem_count() {
                 let reason = format!("a norm of {} channels got {:?}", self.gain.elem_count(), x.dims());
-                return Err(candle_core::Error::Msg(reason).into());
+                return Err(unfit(reason));
             }
             let (gain, offset) = (in_order(&self.gain)?, in_order(&self.offset)?);
             let shape = scumble_kernels::GroupNorm {

@@ -1,6 +1,6 @@
 //! What a call takes beside the weights, known before it is drawn.
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 
 use super::Canvas;
 use crate::vae::{Tiling, Vae};
@@ -8,22 +8,14 @@ use crate::vae::{Tiling, Vae};
 /// Numbers that a block of a transformer holds at once for each number of a token: queries, keys and values, and what the
 /// feed-forward makes of them.
 const HELD: u64 = 12;
-/// Bytes of a number that a CPU computes convolutions in.
-const WIDE: u64 = 4;
 
 /// Bytes that drawing takes at the least: in a step, or while the picture is decoded, whichever is more. `passes` says how many
 /// passes of one picture are in one batch. What is small beside these is not counted.
-pub(crate) fn working(
-    canvas: Canvas,
-    width: usize,
-    passes: usize,
-    (dtype, device): (DType, &Device),
-    vae: &Vae,
-) -> u64 {
+pub(crate) fn working(canvas: Canvas, width: usize, passes: usize, dtype: DType, vae: &Vae) -> u64 {
     let number = dtype.size_in_bytes() as u64;
     let tokens = (canvas.images * passes * canvas.height * canvas.width / 4) as u64;
     let step = tokens * width as u64 * HELD * number;
-    step.max(decoding(canvas, if device.is_cpu() { WIDE } else { number }, vae))
+    step.max(decoding(canvas, number, vae))
 }
 
 /// One picture after the other is decoded; the most is held where the last level but one is doubled and convolved.

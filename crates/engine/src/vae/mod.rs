@@ -92,8 +92,7 @@ pub struct Vae {
     config: VaeConfig,
     decoder: Decoder,
     post_quant: Option<Conv2d>,
-    /// Read when the first picture is encoded: most calls start from text alone. No file stays mapped until then, since one
-    /// that is cut short under its map ends the process.
+    /// Read when the first picture is encoded: most calls start from text alone.
     encoder: Option<Reloadable<VaeEncoder>>,
 }
 

@@ -31,10 +31,14 @@ pub struct Precision {
 }
 
 impl Precision {
+    /// The type of computation, where it does not hang on the file.
+    pub(super) fn computed(&self) -> Option<DType> {
+        if self.device.is_cpu() { Some(DType::F32) } else { self.dtype }
+    }
+
     /// The type of computation with a tensor that is stored in this one.
     pub(super) fn becomes(&self, stored: DType) -> DType {
-        match (self.dtype, stored) {
-            _ if self.device.is_cpu() => DType::F32,
+        match (self.computed(), stored) {
             (Some(dtype), _) => dtype,
             (None, DType::F16) => DType::BF16,
             (None, other) => other,
@@ -216,8 +220,7 @@ impl Weights {
     /// # Errors
     /// [`Error::MissingTensor`], [`Error::Misshapen`], or [`Error::Damaged`] for a type that is no float.
     pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
-        let Precision { device, dtype } = &self.shared.precision;
-        self.get_as(shape, name, if device.is_cpu() { Some(DType::F32) } else { *dtype })
+        self.get_as(shape, name, self.shared.precision.computed())
     }
 
     /// A tensor in a type of its own, for the few that must stay wide.
@@ -284,7 +287,7 @@ impl Weights {
             }
             Origin::Recorder => None,
         };
-        let Some(packed) = packed else { return Ok(Matrix::Whole(self.base(shape, full, precision.dtype)?)) };
+        let Some(packed) = packed else { return Ok(Matrix::Whole(self.base(shape, full, precision.computed())?)) };
         if let Matrix::Packed(packed) = &packed {
             self.tell(packed.bytes.len())?;
             packed.bytes.touch();

@@ -88,7 +88,7 @@ impl Part {
 
     /// What all tensors take in memory, in bytes.
     pub(super) fn takes(&self, precision: &Precision) -> u64 {
-        let dtype = precision.dtype.unwrap_or_else(|| self.usual(&precision.device));
+        let dtype = precision.computed().unwrap_or_else(|| self.usual());
         let takes = |(name, piece): (&String, &Piece)| {
             let shape = self.shape(name)?;
             let count = shape.iter().product::<usize>();
@@ -122,10 +122,7 @@ impl Part {
 
     /// The type that it is computed in where nobody names one: that of its matrices; what they are made of in fp8 or in blocks
     /// needs more than float16 has room for.
-    fn usual(&self, device: &Device) -> DType {
-        if device.is_cpu() {
-            return DType::F32;
-        }
+    fn usual(&self) -> DType {
         let matrices = self.pieces.values().filter_map(|piece| self.file.get(&piece.stored));
         let (mut half, mut small) = (false, false);
         for entry in matrices.filter(|entry| entry.shape.len() > 1) {
@@ -170,7 +167,7 @@ impl Part {
         let missing = || Error::MissingTensor { file: self.path().to_owned(), name: name.to_owned() };
         let piece = self.pieces.get(name).ok_or_else(missing)?;
         let entry = self.file.get(&piece.stored).ok_or_else(missing)?;
-        let wanted = dtype.unwrap_or_else(|| self.usual(device));
+        let wanted = dtype.unwrap_or_else(|| self.usual());
         let rows = entry.shape.first().copied().unwrap_or(1).max(1);
         let wide = entry.count() / rows;
         let range = piece.rows.clone().unwrap_or(0..rows);

@@ -200,7 +200,7 @@ impl Pipeline for AuraFlow {
             canvas,
             self.transformer.config().width(),
             1 + usize::from(call.is_guided()),
-            (self.dtype, &self.device),
+            self.dtype,
             &self.vae,
         ))
     }

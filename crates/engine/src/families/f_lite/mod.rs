@@ -166,7 +166,7 @@ impl Pipeline for FLite {
             canvas,
             self.transformer.config().width,
             1 + usize::from(call.is_guided()),
-            (self.dtype, &self.device),
+            self.dtype,
             &self.vae,
         ))
     }

@@ -7,7 +7,7 @@ use super::config::FLiteConfig;
 use super::positions::Positions;
 use crate::error::Result;
 use crate::families::Probe;
-use crate::nn::{Linear, silu, sinusoid};
+use crate::nn::{Activation, Linear, silu, sinusoid};
 use crate::observer::Observer;
 use crate::stages::{Canvas, pack, unpatch};
 use crate::weights::Weights;
@@ -98,7 +98,7 @@ impl FLiteTransformer {
         // times 1000 in float32 first: the angles are large, and their last bits show
         let thousandfold = (level.to_dtype(DType::F32)? * 1000.0)?;
         let waves = sinusoid(&thousandfold, self.config.width, 1.0)?.to_dtype(self.dtype())?;
-        self.time_out.forward(&silu(&self.time_in.forward(&waves)?)?)
+        self.time_out.forward(&self.time_in.activated(&waves, Activation::Silu)?)
     }
 
     /// The registers, and one token for each cell.

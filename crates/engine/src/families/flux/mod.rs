@@ -308,7 +308,7 @@ impl Pipeline for Flux {
 
     fn working(&self, call: &Call) -> Result<u64> {
         let canvas = Canvas::of(call, self.sizes(), self.vae.config())?;
-        Ok(stages::working(canvas, self.transformer.config().width(), 1, (self.dtype, &self.device), &self.vae))
+        Ok(stages::working(canvas, self.transformer.config().width(), 1, self.dtype, &self.vae))
     }
 
     fn sizes(&self) -> Sizes {

@@ -249,7 +249,7 @@ impl Pipeline for HiDream {
             canvas,
             self.transformer.config().width(),
             1 + usize::from(call.is_guided()),
-            (self.dtype, &self.device),
+            self.dtype,
             &self.vae,
         ))
     }

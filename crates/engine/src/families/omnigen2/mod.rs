@@ -215,7 +215,7 @@ impl Pipeline for OmniGen2 {
 
     fn working(&self, call: &Call) -> Result<u64> {
         let canvas = Measures::of(call, self.sizes().multiple, self.vae.config())?.canvas;
-        Ok(stages::working(canvas, self.transformer.config().width, 1, (self.dtype, &self.device), &self.vae))
+        Ok(stages::working(canvas, self.transformer.config().width, 1, self.dtype, &self.vae))
     }
 
     /// Of what is drawn; results have the size that is asked for.

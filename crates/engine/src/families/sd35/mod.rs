@@ -222,7 +222,7 @@ impl Pipeline for Sd35 {
             canvas,
             self.transformer.config().width(),
             1 + usize::from(call.is_guided()),
-            (self.dtype, &self.device),
+            self.dtype,
             &self.vae,
         ))
     }
