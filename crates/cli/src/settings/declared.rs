@@ -58,15 +58,19 @@ macro_rules! section {
 
 pub(super) use section;
 
+/// What the sample begins with.
+const ABOUT: &str = "Every setting of scumble.toml, switched off by the # before it: its default, or an example where there is \
+                     no value by default. docs/SETTINGS.md says more.";
+
 /// Columns of the sample's comments.
 const WIDTH: usize = 100;
 
 /// A scumble.toml that says every setting and changes none: defaults and examples behind `#`.
 pub(crate) fn sample() -> String {
-    let mut text = String::from(
-        "# Every setting of scumble.toml, switched off by the # before it: as defaults, or as examples where there is no\n\
-         # value by default. docs/SETTINGS.md has more about them.\n",
-    );
+    let mut text = String::new();
+    for line in wrapped(ABOUT) {
+        text.push_str(&format!("# {line}\n"));
+    }
     for section in super::sections::SECTIONS {
         let name = section.name.replace("ENDPOINT", "fal-ai/flux/schnell");
         text.push_str(&format!("\n# [{name}]\n"));
@@ -155,8 +159,10 @@ mod tests {
         // sections that mean something by being there
         let text = text.replace("[prompts]\n", "").replace("[models.\"ENDPOINT\"]\n", "");
         let of = |text: &str| {
-            let Settings { listen, connect, connections, server, worker, mut models, .. } =
+            let Settings { listen, connect, connections, server, mut worker, mut models, .. } =
                 read(folder.path(), text).unwrap();
+            // drawn anew each time
+            worker.name.clear();
             if models.devices.is_empty() {
                 models.devices.push("cpu".into());
             }
