@@ -59,6 +59,9 @@ pub(crate) fn check(parts: &Parts, config: &Config) -> Result<(), Refusal> {
     way(&parts.headers, config)
 }
 
+/// Where it is explained.
+const MORE: &str = "see /docs/settings#without-keys";
+
 fn name(caller: &Caller) -> Result<(), Refusal> {
     if caller.is_surely_ours() {
         return Ok(());
@@ -66,7 +69,7 @@ fn name(caller: &Caller) -> Result<(), Refusal> {
     let detail = format!(
         "Without keys this server answers only by addresses, and by names that nobody else can have pointed at it, such \
          as localhost or gpu.lan; {} is neither. Make a key with `scumble keys create`, or tell the server that this is \
-         its name: --public-url, or `hosts` in [server] of scumble.toml",
+         its name: --public-url, or `hosts` in [server] of scumble.toml ({MORE})",
         caller.authority_text()
     );
     Err(Refusal::plain(403, &detail))
@@ -116,10 +119,12 @@ pub(crate) fn no_page(parts: &Parts, config: &Config) -> Result<(), Refusal> {
 }
 
 fn strange_page() -> Refusal {
-    let detail = "This was sent by a page of another site, and a server without keys takes nothing from those. Make a key \
-                  with `scumble keys create`, or list the page's origin, such as https://app.example.com, in `origins` \
-                  in [server] of scumble.toml";
-    Refusal::plain(403, detail)
+    let detail = format!(
+        "This was sent by a page of another site, and a server without keys takes nothing from those. Make a key with \
+         `scumble keys create`, or list the page's origin, such as https://app.example.com, in `origins` in [server] of \
+         scumble.toml ({MORE})"
+    );
+    Refusal::plain(403, &detail)
 }
 
 /// Through whom it came. A proxy on this machine looks like this machine, and serves others.
@@ -129,7 +134,8 @@ fn way(headers: &HeaderMap, config: &Config) -> Result<(), Refusal> {
         let detail = format!(
             "This came through a proxy (it has the header {trace}), and without keys only this machine may call. Make a \
              key with `scumble keys create`; or start the server with --open, if everybody whom the proxy serves may \
-             call; or set trusted_proxy in [server] of scumble.toml, if the proxy names its clients in that header"
+             call; or set trusted_proxy in [server] of scumble.toml, if the proxy names its clients in that header \
+             ({MORE})"
         );
         return Err(Refusal::plain(403, &detail));
     }
@@ -137,7 +143,9 @@ fn way(headers: &HeaderMap, config: &Config) -> Result<(), Refusal> {
     if forwarded::clients(headers).iter().all(is_local) {
         return Ok(());
     }
-    let detail = "A proxy brings this from another machine, and without keys only this one may call. Make a key with \
-                  `scumble keys create`, or start the server with --open, if everybody whom the proxy serves may call";
-    Err(Refusal::plain(403, detail))
+    let detail = format!(
+        "A proxy brings this from another machine, and without keys only this one may call. Make a key with `scumble keys \
+         create`, or start the server with --open, if everybody whom the proxy serves may call ({MORE})"
+    );
+    Err(Refusal::plain(403, &detail))
 }

@@ -198,7 +198,7 @@ impl Unread {
                  file that was uploaded here"
             ),
             Self::Fetch(error @ scumble_fetch::Error::Private { .. }) => {
-                format!("{error}: allow_private of [fetch] in its settings")
+                format!("{error}: allow_private of [fetch] in its settings (see /docs/settings#fetch)")
             }
             Self::Fetch(error) => error.to_string(),
             Self::Forbidden => "it is not for the key of this request; use the key that it was stored with".to_owned(),

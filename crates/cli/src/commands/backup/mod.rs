@@ -74,12 +74,6 @@ fn refuse_to_replace(file: &Path) -> Result<(), Failure> {
 
 fn told(packed: &Packed, file: &Path, json: bool) -> Result<(), Failure> {
     let Packed { files, bytes, database_bytes, archive_bytes, deleted, missing, damaged } = packed;
-    if *missing + *damaged > 0 {
-        out::warn(&format!(
-            "{missing} files that the database knows are not in their folder, and {damaged} have not the size that they \
-             should have; these are not in the backup. `scumble doctor --data` names them"
-        ));
-    }
     out::say(&format!(
         "{files} files ({}) and the database ({}) are in {}, {}. It holds the server's secrets: keep it private",
         gigabytes(*bytes),
@@ -87,11 +81,18 @@ fn told(packed: &Packed, file: &Path, json: bool) -> Result<(), Failure> {
         file.display(),
         gigabytes(*archive_bytes)
     ));
-    if !json {
+    if json {
+        out::json(&json!({
+            "file": file.display().to_string(), "archive_bytes": archive_bytes, "files": files, "file_bytes": bytes,
+            "database_bytes": database_bytes, "deleted_meanwhile": deleted, "missing": missing, "damaged": damaged,
+        }))?;
+    }
+    if *missing + *damaged == 0 {
         return Ok(());
     }
-    out::json(&json!({
-        "file": file.display().to_string(), "archive_bytes": archive_bytes, "files": files, "file_bytes": bytes,
-        "database_bytes": database_bytes, "deleted_meanwhile": deleted, "missing": missing, "damaged": damaged,
-    }))
+    // whoever runs this by night reads nothing but how it ended
+    Err(Failure::System(format!(
+        "{missing} files that the database knows are not in their folder, and {damaged} have not the size that they should \
+         have; everything else is in the backup. `scumble doctor --data` names them"
+    )))
 }
