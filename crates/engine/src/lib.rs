@@ -38,4 +38,5 @@ pub use pixels::Pixels;
 pub use trace::Trace;
 
 // the instruction set that kernels on the CPU use
+pub use scumble_kernels as kernels;
 pub use scumble_kernels::{Level, at_most as use_at_most, level as instruction_set};
