@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """How fast Scumble draws, beside diffusers: both in the same run, in turn, on the same weights and threads.
 
-    python clients/parity/bench.py [--only starter,flux,formats,load,growth,threads] [--runs 3] [--threads 2]
+    python clients/parity/bench.py [--only starter,flux,slice,formats,load,growth,threads] [--runs 3] [--threads 2]
                                    [--isa native|avx2|portable] [--page docs/PERFORMANCE.md] [--json FILE] [--folder DIR] [--tiny]
 
 - starter: the model in the binary, its stages and the whole command, imports included;
 - flux: a FLUX of 283 million random parameters with the autoencoder of FLUX.1, 512x512, in float32 and bfloat16;
-- formats: its transformer in bfloat16, fp8 and GGUF: distance of the picture, seconds a step, memory;
+- slice: three blocks as wide as FLUX.1's over the tokens of 1024x1024, in several formats;
+- formats: the mid-size transformer in bfloat16, fp8 and GGUF: distance of the picture, seconds a step, memory;
 - load: a checkpoint of 2 GB, its files in the page cache and not;
 - growth: pixels, steps, pictures; threads: one and two.
 
@@ -31,7 +32,7 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "DIFFUSERS_VERBOSITY"
 import bench_page
 from bench_programs import ISA, ROOT, SCUMBLE, Machine
 
-PARTS = ("starter", "flux", "formats", "load", "growth", "threads")
+PARTS = ("starter", "flux", "slice", "formats", "load", "growth", "threads")
 NEEDED = ("torch", "diffusers", "transformers", "safetensors", "numpy", "PIL")
 
 
@@ -69,7 +70,7 @@ def main():
     from bench_parts import Bench
 
     for part in args.only:
-        bench_page.around(args.page, part)
+        bench_page.around(args.page, bench_page.mark(args.page, part, args.isa))
     own = subprocess.run([SCUMBLE, "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     theirs = "" if missing else f", diffusers {version('diffusers')}, torch {version('torch')}"
     name, flags = bench_page.cpu()
@@ -84,7 +85,7 @@ def main():
             found["parts"][part], text = getattr(bench, part)()
             stamp = bench_page.stamp(machine, bench.taken, own + theirs, (load, os.getloadavg()[0]))
             print(f"\n{text}\n\n{stamp}\n{part} took {time.monotonic() - began:.0f} s\n", flush=True)
-            bench_page.put(args.page, part, f"{text}\n\n{stamp}")
+            bench_page.put(args.page, bench_page.mark(args.page, part, args.isa), f"{text}\n\n{stamp}")
             args.json.parent.mkdir(parents=True, exist_ok=True)
             args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

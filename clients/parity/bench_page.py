@@ -54,6 +54,12 @@ def table(head, rows):
     return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
+def mark(page, part, isa):
+    """The name of a part's place: where the page has one for this instruction set, that."""
+    own = f"{part}-{isa}"
+    return own if f"<!-- measured: {own} -->" in page.read_text(encoding="utf-8") else part
+
+
 def around(page, name):
     """What stands before and behind the tables of a part, the marks included."""
     text = page.read_text(encoding="utf-8")

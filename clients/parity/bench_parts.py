@@ -13,6 +13,8 @@ from bench_programs import ROOT, SCUMBLE, Case, command, diffusers, finished, me
 STARTER = Case(endpoint="scumble/starter", prompt="two small yellow stars on a purple background", size=256, steps=16,
                tokens=32, guidance=2.0, weights=ROOT / "starter" / "weights")
 FLUX = Case()
+# behind the name of a format: what it is multiplied with is not rounded
+EXACT = ", `--dtype float32`"
 ROWS = ("load", "text_encode", "step", "denoise", "decode", "picture")
 
 
@@ -111,6 +113,35 @@ class Bench:
         said = f"The two float32 pictures are {apart['mean']:.3f} levels of 255 apart on average, {apart['most']} at most."
         return {**found, "distance": apart}, f"{text}\n\n{said}"
 
+    # ------------------------------------------------------------------------------------------------ slice
+    def slice(self):
+        """Blocks of true width: a step in each format, beside diffusers in the number types that it has."""
+        import bench_weights
+
+        folder = self.checkpoint("slice", bench_weights.large, bench_weights.TRUE_WIDTH)
+        case = replace(self.sized(FLUX, 1024), weights=folder, steps=1)
+        programs = {"Scumble, bfloat16 files": lambda: scumble(self.machine, case)}
+        files = {name: self.quantized(folder, kind) for kind, name in (("q8_0", "Q8_0"), ("q4_k", "Q4_K"))}
+        for name, file in files.items():
+            asked = replace(case, flags=("--component", f"transformer={file}"))
+            programs[f"Scumble, {name}"] = lambda asked=asked: scumble(self.machine, asked)
+        programs["diffusers, float32"] = lambda: diffusers(self.machine, case)
+        if self.machine.torch_has_bfloat16():
+            programs["diffusers, bfloat16"] = lambda: diffusers(self.machine, case, "bfloat16")
+        found = self.in_turn(max(1, self.runs - 1), programs)
+        for file in files.values():
+            file.unlink()
+        wide, half = found["diffusers, float32"], found.get("diffusers, bfloat16")
+
+        def line(name, runs):
+            shares = [run["share"] for run in runs if run.get("share")]
+            peak = median([run["memory"] for run in runs], "peak")
+            ratios = [page.ratio(runs, wide, "step")] + ([page.ratio(runs, half, "step")] if half else [])
+            return [name, page.seconds(runs, "step"), *ratios, f"{100 * max(shares):.0f} %" if shares else "", page.megabytes(peak)]
+
+        head = ["", "seconds a step", "by diffusers' float32"] + (["by diffusers' bfloat16"] if half else [])
+        return found, page.table([*head, "of the peak in float32", "peak memory"], [line(name, runs) for name, runs in found.items()])
+
     # ---------------------------------------------------------------------------------------------- formats
     def formats(self):
         """The transformer in smaller files: what it costs in the picture, what it saves in memory."""
@@ -120,14 +151,15 @@ class Bench:
         picture = lambda name: self.folder / f"format-{list(files).index(name)}.png"
         for name, file in files.items():
             asked = replace(case, flags=("--component", f"transformer={file}") if file else ())
-            programs[name] = lambda asked=asked, name=name: scumble(self.machine, asked, picture=picture(name))
+            dtype = "float32" if name.endswith(EXACT) else None
+            programs[name] = lambda asked=asked, name=name, dtype=dtype: scumble(self.machine, asked, dtype, picture=picture(name))
         # four steps each are enough to see how far they spread
         runs = self.in_turn(max(1, self.runs // 2), programs)
         own = sum(file.stat().st_size for file in (folder / "transformer").glob("*.safetensors"))
         found = {name: {"runs": runs[name], "file": file.stat().st_size if file else own,
                         "distance": distance(picture("float32"), picture(name))} for name, file in files.items()}
         for file in filter(None, files.values()):
-            file.unlink()
+            file.unlink(missing_ok=True)
         rows = [self.format_row(name, entry) for name, entry in found.items()]
         head = ["transformer", "file", "mean distance", "largest", "seconds a step", "memory, loaded", "of it files", "peak memory"]
         return found, page.table(head, rows)
@@ -142,11 +174,17 @@ class Bench:
             end = "gguf" if encoding.startswith("gguf") else "safetensors"
             yield name, bench_weights.transformer_file(folder, self.folder / f"{encoding}.{end}", encoding)
         for kind, name in (("q8_0", "Q8_0"), ("q4_k", "Q4_K")):
-            file = self.folder / f"own-{kind}.gguf"
-            file.unlink(missing_ok=True)
-            words = ["models", "quantize", FLUX.endpoint, "--to", kind, "--weights", folder, "-o", file]
-            finished([SCUMBLE, *words], self.machine.environment())
+            file = self.quantized(folder, kind)
             yield f"{name}, by `models quantize`", file
+            yield f"{name}, by `models quantize`{EXACT}", file
+
+    def quantized(self, folder, kind):
+        """A folder's transformer as `models quantize` makes it."""
+        file = self.folder / f"own-{kind}.gguf"
+        file.unlink(missing_ok=True)
+        words = ["models", "quantize", FLUX.endpoint, "--to", kind, "--weights", folder, "-o", file]
+        finished([SCUMBLE, *words], self.machine.environment())
+        return file
 
     def format_row(self, name, entry):
         runs, apart = entry["runs"], entry["distance"]

@@ -14,6 +14,9 @@ MID_SIZE = {"flux": {"num_layers": 4, "num_single_layers": 8, "attention_head_di
             "vae": {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "norm_num_groups": 32}}
 # a thousand million, 2 GB in bfloat16
 TWO_GIGABYTES = {**MID_SIZE, "flux": {**MID_SIZE["flux"], "num_layers": 15, "num_single_layers": 28}}
+# one double and two single blocks as wide as FLUX.1's; what is around them is small
+TRUE_WIDTH = {"flux": {"num_layers": 1, "num_single_layers": 2, "attention_head_dim": 128, "num_attention_heads": 24,
+                       "axes_dims_rope": [16, 56, 56]}}
 
 
 def flux(folder, sizes):
