@@ -65,7 +65,7 @@ function isAllowed(method, target) {
   return ALLOWED.some(([verb, what]) => verb === method && (what instanceof RegExp ? what.test(place) : what === place));
 }
 
-app.all("/api/fal/proxy", express.text({ type: "*/*", limit: "64kb" }), async (request, response) => {
+app.all("/api/fal/proxy", express.text({ type: () => true, limit: "64kb" }), async (request, response) => {
   const target = request.get("x-fal-target-url") ?? "";
   // other sites' pages may not spend your money; visitors who have to sign in, or have a limit, are checked here, too
   const site = request.get("sec-fetch-site") ?? "none";

@@ -30,7 +30,7 @@ form.addEventListener("submit", async (event) => {
       // a submit whose answer was lost is sent again, and drawn once
       headers: { "idempotency-key": crypto.getRandomValues(new Uint32Array(4)).join("-") },
       onQueueUpdate: (update) => {
-        if (update.status === "IN_QUEUE") say(`Waiting: ${update.queue_position} before you`);
+        if (update.status === "IN_QUEUE") say(waiting(update.queue_position));
         if (update.status === "IN_PROGRESS") say("Drawing");
       },
     });
@@ -46,6 +46,10 @@ form.addEventListener("submit", async (event) => {
 /** Texts of others come into the page as texts, never as HTML. */
 function say(text) {
   document.querySelector("[role=status]").textContent = text;
+}
+
+function waiting(position) {
+  return position ? `Waiting: ${position} before you` : "Waiting: you are next";
 }
 
 function show(url, prompt) {

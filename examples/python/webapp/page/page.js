@@ -30,6 +30,10 @@ function say(text) {
   document.querySelector("[role=status]").textContent = text;
 }
 
+function waiting(position) {
+  return position ? `Waiting: ${position} before you` : "Waiting: you are next";
+}
+
 function show(url, prompt) {
   const image = figure.querySelector("img");
   image.src = url;
@@ -65,7 +69,7 @@ async function finished(id) {
     const { status, answer } = await ask(`/pictures/${id}`);
     if (status === 503) say("The image server is away; waiting for it");
     else if (status !== 200) throw new Error(answer.message ?? "That did not work. Please try again.");
-    else if (answer.state === "waiting") say(`Waiting: ${answer.position} before you`);
+    else if (answer.state === "waiting") say(waiting(answer.position));
     else if (answer.state === "drawing") say("Drawing");
     else if (answer.state === "done") return answer.image;
     else throw new Error(answer.message);
