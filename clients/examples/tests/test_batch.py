@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -170,6 +171,24 @@ def test_changed_rows_and_lost_pictures(place, batch):
     assert (place.out / second["row-1"]["file"]).exists()
     assert second["row-2"]["request_id"] != first["row-2"]["request_id"], "it is another picture now"
     assert len(jobs(place)) == 4
+
+
+def test_a_picture_that_the_server_has_no_more_is_made_anew_the_next_time(place, batch):
+    server = place.start("--stand-in=0")
+    assert batch(server, many(1)).ended() == 0
+    [first] = results(place)
+    (place.out / first["file"]).unlink()
+    server.stop()
+    # the spool, too, from which lost files would come back
+    shutil.rmtree(place.data / "files")
+    server = again(place, server, "--stand-in=0")
+    program = batch(server, many(1))
+    assert program.ended() == 1
+    [lost] = results(place)
+    assert lost["status"] == "error" and "not there any more" in lost["error"], lost
+    assert batch(server, many(1)).ended() == 0
+    [made] = results(place)
+    assert made["request_id"] != first["request_id"] and (place.out / made["file"]).exists()
 
 
 def test_ids_are_no_paths(place, batch):

@@ -231,6 +231,10 @@ def test_who_is_not_the_page_gets_nothing(place, webapp, language):
         ("GET", f"https://queue.fal.run/fal-ai/flux/requests/{id}/status/../../.."),
         ("PUT", f"https://queue.fal.run/fal-ai/flux/requests/{id}/cancel"),
         ("POST", "https://rest.fal.ai/tokens/"),
+        # money's way out: somebody else's webhook
+        ("POST", f"https://queue.fal.run/{MODEL}?fal_webhook=http://127.0.0.1:1/"),
+        ("POST", "https://rest.fal.ai/storage/upload/initiate?storage_type=other"),
+        ("GET", f"https://queue.fal.run/fal-ai/flux/requests/{id}?logs=1#x"),
         ("GET", "file:///etc/passwd"),
         ("GET", ""),
         ("GET", "no address"),

@@ -73,8 +73,7 @@ class Batch {
       await this.#draw(result, input, signal);
     } catch (error) {
       // an attempt that is unfinished is asked for again the next time
-      const isFinal = error instanceof ApiError && !PASSES.has(error.status);
-      result.status = isFinal ? "error" : "unfinished";
+      result.status = isFinal(error) ? "error" : "unfinished";
       result.error = signal.aborted ? `not within ${ROW_MS / 1000} s` : wordsOf(error);
     }
     return result;
@@ -89,7 +88,8 @@ class Batch {
     const status = () => fal.queue.status(ENDPOINT, { requestId, abortSignal });
     while ((await patiently(status, abortSignal)).status !== "COMPLETED") await pause(250, undefined, { signal: abortSignal });
     const { data } = await patiently(() => fal.queue.result(ENDPOINT, { requestId, abortSignal }), abortSignal);
-    const [image] = data.images;
+    const [image] = data.images ?? [];
+    if (!image) throw new Problem("the answer has no picture");
     const picture = await patiently(() => fetched(image.url, abortSignal), abortSignal);
     const ending = { "image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp" }[image.content_type] ?? ".bin";
     const file = `pictures/${nameOf(result.id)}${ending}`;
@@ -110,7 +110,8 @@ class Batch {
 
 async function fetched(url, signal) {
   const answer = await fetch(url, { signal });
-  if (!answer.ok) throw new ApiError({ message: `the picture: status ${answer.status}`, status: answer.status });
+  if (answer.status >= 400 && answer.status < 500) throw new Problem(`the picture is not there any more: ${answer.status}`);
+  if (!answer.ok) throw new Error(`the picture: status ${answer.status}`);
   return Buffer.from(await answer.arrayBuffer());
 }
 
@@ -121,15 +122,19 @@ async function patiently(ask, signal) {
     try {
       return await ask();
     } catch (error) {
-      const passes = error instanceof ApiError ? PASSES.has(error.status) : !signal.aborted;
-      if (!passes || performance.now() + wait > deadline) throw error;
+      if (isFinal(error) || signal.aborted || performance.now() + wait > deadline) throw error;
     }
     await pause(wait, undefined, { signal });
   }
 }
 
+function isFinal(error) {
+  return error instanceof Problem || (error instanceof ApiError && !PASSES.has(error.status));
+}
+
 /** `detail` is a list of problems, or a text. */
 function wordsOf(error) {
+  if (error instanceof Problem) return error.message;
   const detail = error.body?.detail;
   if (Array.isArray(detail)) {
     return `${error.status}: ${detail.map(({ loc, msg }) => `${loc.slice(1).join(".")}: ${msg}`).join("; ")}`;

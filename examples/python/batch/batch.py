@@ -63,6 +63,8 @@ def main():
         sys.exit("interrupted: start it again to go on")
     except (OSError, UnicodeError, Problem) as error:
         sys.exit(f"error: {error}")
+    except ExceptionGroup as group:  # such as a full disk
+        sys.exit(f"error: {group.exceptions[0]}")
     failed = sum(result.status != "done" for result in results)
     print(f"{len(results) - failed} done, {failed} not; see {chosen.out / 'results.csv'}")
     sys.exit(1 if failed else 0)
@@ -162,6 +164,8 @@ class Batch:
             result.status = "unfinished" if error.status_code in PASSES else "error"
         except TimeoutError:
             result.error = f"not within {ROW_S:g} s"
+        except Problem as problem:
+            result.status, result.error = "error", str(problem)
         except httpx.HTTPError as error:
             result.error = f"{type(error).__name__}: {error}"
         return result
@@ -174,7 +178,10 @@ class Batch:
         result.request_id = handle.request_id
         while not isinstance(await patiently(handle.status), fal_client.Completed):
             await asyncio.sleep(0.25)
-        image = (await patiently(handle.get))["images"][0]
+        answer = await patiently(handle.get)
+        if not answer.get("images"):
+            raise Problem("the answer has no picture")
+        image = answer["images"][0]
         picture = await patiently(lambda: self.fetch(image["url"]))
         file = Path("pictures", name_of(result.id) + (mimetypes.guess_extension(image["content_type"]) or ".bin"))
         write(self.out / file, picture)
@@ -182,8 +189,9 @@ class Batch:
 
     async def fetch(self, url):
         answer = await self.http.get(url)
-        answer.raise_for_status()
-        return answer.content
+        if answer.is_client_error:
+            raise Problem(f"the picture is not there any more: {answer.status_code}")
+        return answer.raise_for_status().content
 
     def save(self, order):
         """Whole or not at all, so that a power cut leaves no half of a table."""

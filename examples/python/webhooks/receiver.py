@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from verify import TOLERANCE_S, Keys, Refused
+from verify import TOLERANCE_S, Keys, Refused, Unknown
 
 SERVER = os.environ.get("SCUMBLE_URL", "http://127.0.0.1:8787").rstrip("/")
 FOLDER = Path(os.environ.get("FOLDER", "received"))
@@ -37,8 +37,8 @@ async def receive(request):
     except Refused as refused:
         log.warning("refused: %s", refused)
         raise HTTPException(400, str(refused)) from refused
-    except httpx.HTTPError as error:
-        raise HTTPException(503, "the server's keys cannot be had; send it again later") from error
+    except Unknown as error:
+        raise HTTPException(503, f"{error}; send it again later") from error
     except (ValueError, TypeError, KeyError) as error:
         raise HTTPException(400, "the body is not that of a webhook") from error
     news = request.app.state.inbox.take(id, timestamp, told, keep_s=2 * TOLERANCE_S)

@@ -18,6 +18,10 @@ class Refused(Exception):
     """Nobody has to believe this delivery."""
 
 
+class Unknown(Exception):
+    """The keys cannot be had at the moment."""
+
+
 class Keys:
     """The server's public keys, asked for once a day; and once more when none of them fits, as after a rotation.
 
@@ -31,7 +35,7 @@ class Keys:
         self.keys, self.asked = [], -float("inf")
 
     async def verify(self, headers, body, now=None):
-        """Gives what was signed, (request id, timestamp), or raises Refused; httpx.HTTPError where keys cannot be had."""
+        """Gives what was signed, (request id, timestamp), or raises Refused, or Unknown."""
         request, user, timestamp, signature = (headers.get(name, "") for name in HEADERS)
         if not re.fullmatch(r"[0-9]{1,12}", timestamp):
             raise Refused("the timestamp is no number of seconds")
@@ -54,10 +58,12 @@ class Keys:
         return time.monotonic() - self.asked
 
     async def _ask(self):
-        answer = await self.http.get(self.url)
-        answer.raise_for_status()
-        texts = [key["x"].rstrip("=") for key in answer.json()["keys"]]
-        self.keys = [VerifyKey(urlsafe_b64decode(text + "=" * (-len(text) % 4))) for text in texts]
+        try:
+            answer = (await self.http.get(self.url)).raise_for_status()
+            texts = [key["x"].rstrip("=") for key in answer.json()["keys"]]
+            self.keys = [VerifyKey(urlsafe_b64decode(text + "=" * (-len(text) % 4))) for text in texts]
+        except (httpx.HTTPError, ValueError, TypeError, LookupError) as error:
+            raise Unknown("the server's keys cannot be had") from error
         self.asked = time.monotonic()
 
     def _fits(self, message, signature):
