@@ -19,7 +19,7 @@ COMMON = "1,square"
 @pytest.fixture
 def batch(place, start, language):
     """Starts the example on these lines, in a folder for its results."""
-    rows, out = place.folder / "rows.csv", place.folder / "out"
+    rows, out = place.folder / "rows.csv", place.folder / "kept" / "here" / "out"
 
     def batch(server, lines, *flags, header="id,prompt", **environment):
         rows.write_text(header + "\n" + lines, encoding="utf-8")
@@ -48,7 +48,7 @@ def many(count):
 
 def test_every_row_gets_its_picture_in_order_and_no_more_at_once(place, batch):
     place.own_key = place.key()
-    server = place.start("--stand-in=300")
+    server = place.start("--stand-in=500")
     program = batch(server, many(7), "--at-once", "2")
     most = 0
     while program.runs:
@@ -193,7 +193,7 @@ def test_a_picture_that_the_server_has_no_more_is_made_anew_the_next_time(place,
 
 def test_ids_are_no_paths(place, batch):
     server = place.start("--stand-in=0")
-    ids = ["../../evil", "/etc/evil", "a/b", "a-b", "..", "x" * 300, "é", "CON", "~", "."]
+    ids = ["../../evil", "/no-such-folder/evil", "a/b", "a-b", "..", "x" * 300, "é", "CON", "~", "."]
     program = batch(server, "".join(f"{id},a star\n" for id in ids))
     assert program.ended() == 0, program.said
     files = [line["file"] for line in results(place)]
@@ -202,6 +202,7 @@ def test_ids_are_no_paths(place, batch):
         assert re.fullmatch(r"pictures/[A-Za-z0-9_-]{1,80}\.png", file), file
     there = {path.name for path in (place.out / "pictures").iterdir()}
     assert there == {file.removeprefix("pictures/") for file in files}
+    assert not [path for path in place.folder.rglob("evil*") if path.parent.name != "pictures"]
 
 
 def test_a_file_that_is_none_is_said(place, batch):

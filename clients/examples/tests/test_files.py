@@ -16,7 +16,18 @@ def test_each_example_is_there_in_both_languages_with_its_readme():
         assert sorted(folders) == NAMES
 
 
-@pytest.mark.parametrize("pattern", ["python/*/fal_server.py", "javascript/*/fal-server.js", "*/batch/prompts.csv", "*/webapp/page/page.css", "*/webapp/page/icon.svg", "*/testing/tapes/picture.json", "*/testing/tapes/refusal.json"])
+COPIES = [
+    "python/*/fal_server.py",
+    "javascript/*/fal-server.js",
+    "*/batch/prompts.csv",
+    "*/webapp/page/page.css",
+    "*/webapp/page/icon.svg",
+    "*/testing/tapes/picture.json",
+    "*/testing/tapes/refusal.json",
+]
+
+
+@pytest.mark.parametrize("pattern", COPIES)
 def test_copies_are_equal(pattern):
     copies = list(EXAMPLES.glob(pattern))
     assert len(copies) > 1 and len({copy.read_bytes() for copy in copies}) == 1

@@ -179,7 +179,7 @@ def test_what_the_server_refuses_is_said(place, webapp, visit):
 
 def test_a_server_that_goes_away_is_waited_for(place, webapp, visit):
     server = place.start("--stand-in=60000")
-    url = webapp(server)
+    url = webapp(server, PATIENCE_S=3)
     page = visit(url, server, expected=["status of 503", "ERR_CONNECTION"])
     redraw(page, png())
     expect(page.get_by_role("status")).to_have_text("Drawing", timeout=30_000)

@@ -28,7 +28,7 @@ def signer():
 @pytest.fixture
 def receive(place, start, language):
     """Starts the receiver of an image server; all of a test share one folder. Gives the program and its hook."""
-    place.received = place.folder / "received"
+    place.received = place.folder / "kept" / "here" / "received"
 
     def receive(url, port=0):
         environment = {"SCUMBLE_URL": url, "FOLDER": place.received, "PORT": port}
@@ -185,7 +185,7 @@ def test_what_is_signed_is_still_looked_at(place, receive, signer):
     body = json.dumps(signer.told(request)).encode()
     assert post(program, body, signer.signed(request, body)).status_code == 200
     eventually("its picture is fetched", lambda: picture(place, request))
-    assert not list(place.folder.parent.glob("evil*"))
+    assert not list(place.folder.rglob("*evil*"))
     assert httpx.get(program.hook).status_code in (404, 405)
 
 

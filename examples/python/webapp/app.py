@@ -24,7 +24,7 @@ UPLOAD_BYTES = 10 * 1024 * 1024
 # of the form around the picture, and of the prompt in it
 FORM_BYTES = 16 * 1024
 # a visitor waits for an answer of ours no longer than this
-PATIENCE_S = 15
+PATIENCE_S = float(os.environ.get("PATIENCE_S", 15))
 PAGE = Path(__file__).parent / "page"
 
 use_server()
