@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
 from box import Box, why_not  # noqa: E402
 from place import Place  # noqa: E402
+from storage import Database, database_server  # noqa: E402
 
 
 @pytest.fixture
@@ -37,3 +38,12 @@ def boxes():
     for box in made:
         box.close()
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def database():
+    if (server := database_server()) is None:
+        pytest.skip("SCUMBLE_TEST_POSTGRES names no database")
+    database = Database(server)
+    yield database
+    database.close()
