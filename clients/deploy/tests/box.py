@@ -115,7 +115,7 @@ class Box:
     def inside(self, *words):
         """Runs something in the box as its user, as `docker exec` and Kubernetes's hooks do."""
         enter = ["nsenter", f"--target={self.first}", "--net", "--pid", "--mount", "--"]
-        return subprocess.run([*enter, *self._as_user, *words], capture_output=True, text=True)
+        return subprocess.run([*enter, *self._as_user, *words], capture_output=True, text=True, timeout=120)
 
     def signal(self, number=signal.SIGTERM):
         os.kill(self.first, number)
