@@ -258,7 +258,7 @@ def test_an_upload_beyond_the_limit_is_refused_before_it_comes(proxy, key, tmp_p
 
 
 def test_the_examples_know_the_limit_for_uploads():
-    row = re.search(r"^\| `upload_bytes` \| (\S+) GiB \|", (ROOT / "docs/SETTINGS.md").read_text(), re.MULTILINE)
+    row = re.search(r'^\| `upload_bytes` \| `"(\d+) GiB"` \|', (ROOT / "docs/SETTINGS.md").read_text(), re.MULTILINE)
     assert f"client_max_body_size {row[1]}g;" in (ROOT / "deploy/nginx/scumble-proxy.conf").read_text()
     for name in ("Caddyfile", "Caddyfile.below-a-path"):
         assert f"max_size {row[1]}GiB" in (ROOT / "deploy/caddy" / name).read_text()
