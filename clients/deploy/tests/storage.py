@@ -86,6 +86,8 @@ class Bucket:
         names = ["master", "volume", "filer", "s3", "admin"]
         ports = free_ports(2 * len(names))
         own = " ".join(f"-{name}.port={ports[2 * n]} -{name}.port.grpc={ports[2 * n + 1]}" for n, name in enumerate(names))
+        # it would leave that in /tmp
+        own += f" -s3.localSocket={self.folder}/s3.sock"
         data = self.folder / f"data-{attempt}"
         data.mkdir()
         changes = {
