@@ -63,7 +63,7 @@ class Place:
         """Runs another command of the binary, which has to go well; returns what it prints."""
         ended = self.ended(*words, environment=environment, binary=binary)
         if ended.returncode != 0:
-            raise AssertionError(f"{' '.join(words)} failed:\n{ended.stderr}")
+            raise AssertionError(f"{' '.join(words)} failed:\n{ended.stdout}{ended.stderr}")
         return ended.stdout
 
     def ended(self, *words, environment=None, binary=BINARY):

@@ -38,10 +38,10 @@ class Recording:
         self.installation.place.command("keys", "revoke", self.revoked.split(":")[0], *self.installation.where, binary=OLD)
         self.jobs, self.files = [], []
 
-    def submit(self, server, state, body=None, webhook=None, **headers):
+    def submit(self, server, state, body=None, webhook=None, model=MODEL, **headers):
         """Submits a job that will be left in this state."""
         query = f"?fal_webhook={self.hooks.url}" if webhook else ""
-        answer = server.raw("POST", f"/queue/{MODEL}{query}", json=body or card(), headers=authorized(self.key, **headers))
+        answer = server.raw("POST", f"/queue/{model}{query}", json=body or card(), headers=authorized(self.key, **headers))
         assert answer.status_code == 200, answer.text
         job = {"id": answer.json()["request_id"], "state": state, "webhook": webhook}
         self.jobs.append(job)
@@ -107,7 +107,8 @@ class Recording:
         self.submit(gateway, "queued", card("low"), **{"x-fal-queue-priority": "low"})
         self.word = {"word": "once", "body": card("said once")}
         self.word["id"] = self.submit(gateway, "queued", self.word["body"], **{"idempotency-key": "once"})["id"]
-        self.submit(gateway, "queued", card("given", image_url=f"data:image/png;base64,{given}"))
+        given = {"prompt": "given", "num_inference_steps": 10, "image_url": f"data:image/jpeg;base64,{given}"}
+        self.submit(gateway, "queued", given, model="fal-ai/flux/dev/image-to-image")
         cancelled = self.submit(gateway, "cancelled", card("cancelled"))
         answer = gateway.raw("PUT", f"/queue/fal-ai/flux/requests/{cancelled['id']}/cancel", headers=authorized(self.key))
         assert answer.status_code in (200, 202), answer.text

@@ -16,7 +16,6 @@ class Forwarder:
         self._open = set()
         self._passes = threading.Event()
         self._passes.set()
-        self._ended = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._own_port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self._own_port}"
@@ -40,8 +39,12 @@ class Forwarder:
             self._listener = socket.create_server(("127.0.0.1", self._own_port))
             threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
+    def connections(self):
+        """How many are open."""
+        with self._lock:
+            return len(self._open) // 2
+
     def close(self):
-        self._ended = True
         if self._listener.fileno() >= 0:
             self.cut()
         self._passes.set()

@@ -1,6 +1,8 @@
 """The bucket is away for a while: callers are told, nothing that was acknowledged is lost, and it goes on by itself."""
 
+import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -9,8 +11,20 @@ from machines import MODEL, card, digest, ended, fetched, path_of, picture, subm
 from place import eventually
 from uploading import MIB, begun, completed, content, part_of, sent, uploaded
 
-# longer than the requests to a bucket are repeated where nobody answers
+# longer than requests to a bucket are repeated where nobody answers
 AWAY_S = 15
+# longer than anything waits for a bucket that is silent
+HANGS_S = 45
+
+
+def lacks(what):
+    """What the server does not do yet. Strict: whoever mends it takes the mark away."""
+    return pytest.mark.xfail(strict=True, reason=what)
+
+
+lacks_patience = lacks("a job whose pictures cannot be stored at once ends with a 500 (scumble_worker::run_one::keep)")
+lacks_words = lacks("a place for files that is away is a 500, not a 503 with Retry-After (scumble_server::answer)")
+lacks_bound = lacks("a bucket that is silent is waited for up to three minutes and more (scumble_files::s3)")
 
 
 @pytest.fixture
@@ -58,6 +72,7 @@ def test_the_queue_takes_jobs_without_it(machines, away):
         picture(ended(gateway, job), gateway)
 
 
+@lacks_patience
 def test_jobs_wait_for_it(machines, away):
     hooks = Hooks()
     gateway = machines.gateway()
@@ -75,6 +90,7 @@ def test_jobs_wait_for_it(machines, away):
     hooks.close()
 
 
+@lacks_words
 def test_readers_are_told_to_come_again(machines, away):
     gateway = machines.gateway()
     file = uploaded(gateway, content(MIB))
@@ -85,15 +101,34 @@ def test_readers_are_told_to_come_again(machines, away):
     assert gateway.raw("GET", file).status_code == 200
 
 
-def test_readers_do_not_wait_for_ever(machines, away):
+def test_while_it_is_silent_the_rest_goes_on(machines, away):
     gateway = machines.gateway()
     file = uploaded(gateway, content(MIB))
     away.hang()
-    # nobody is held up who does not need the bucket
-    assert gateway.raw("GET", "/health").status_code == 200
-    assert status_of(gateway, submit(gateway)) == "IN_QUEUE"
-    assert httpx.get(gateway.url + file, timeout=40).status_code == 503
+    with ThreadPoolExecutor(max_workers=20) as pool:
+        waiting = [pool.submit(gateway.raw, "GET", file) for _ in range(20)]
+        eventually("they wait", lambda: away.connections() >= 20)
+        # nobody is held up who does not need the bucket
+        assert gateway.raw("GET", "/health").status_code == 200
+        assert status_of(gateway, submit(gateway)) == "IN_QUEUE"
+        assert not any(one.done() for one in waiting)
+        away.through()
+        # they get what they asked for, a little later
+        assert [one.result().status_code for one in waiting] == [200] * 20
+
+
+@lacks_bound
+def test_nobody_waits_for_ever(machines, away):
+    gateway = machines.gateway()
+    machines.worker()
+    file = uploaded(gateway, content(MIB))
+    upload, _ = begun(gateway)
+    away.hang()
+    calls = [("GET", file, None), ("PUT", upload, content(MIB)), ("POST", f"/run/{MODEL}", json.dumps(card()))]
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(httpx.request, how, gateway.url + at, content=body, timeout=HANGS_S) for how, at, body in calls]
     away.through()
+    assert all(one.result().status_code >= 500 for one in asked)
     assert gateway.raw("GET", file).status_code == 200
 
 
@@ -137,6 +172,7 @@ def test_uploads_are_refused_and_can_be_repeated(machines, away):
     assert digest(machines.bucket.of(joined)) == digest(fetched(joined, gateway)) == digest(body + body)
 
 
+@lacks_words
 def test_those_who_upload_are_told_to_come_again(machines, away):
     gateway = machines.gateway()
     upload, _ = begun(gateway)
@@ -145,6 +181,7 @@ def test_those_who_upload_are_told_to_come_again(machines, away):
     assert told.status_code == 503 and int(told.headers["retry-after"]) > 0, told.text
 
 
+@lacks_patience
 def test_a_direct_call_is_told_to_come_again(machines, away):
     gateway = machines.gateway()
     machines.worker()

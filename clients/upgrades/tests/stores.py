@@ -72,3 +72,7 @@ def without_hosts(body):
     if isinstance(body, list):
         return [without_hosts(value) for value in body]
     return path_of(body) if isinstance(body, str) and "/cdn/files/" in body else body
+
+
+def is_picture(answer):
+    return answer.status_code == 200 and answer.content.startswith((b"\xff\xd8", b"\x89PNG"))

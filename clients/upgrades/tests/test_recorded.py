@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from place import BINARY, eventually
 from recording import Recording
-from stores import MODEL, answer_of, authorized, card, ended, path_of, without_hosts
+from stores import MODEL, answer_of, authorized, card, ended, is_picture, path_of, without_hosts
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -31,7 +31,7 @@ def test_everything_that_was_acknowledged_is_there_and_ends(recording, installat
         answer = ended(server, job["id"], recording.key)
         assert answer.status_code == 200, (job, answer.text)
         [image] = answer.json()["images"]
-        assert server.raw("GET", path_of(image["url"]), headers=authorized(recording.key)).content.startswith(b"\xff\xd8")
+        assert is_picture(server.raw("GET", path_of(image["url"]), headers=authorized(recording.key)))
     # and who has not been told yet is told
     untold = {job["id"] for job in recording.jobs if job["webhook"] in ("pending", "wanted")}
     assert len(untold) >= 5
@@ -72,8 +72,9 @@ def test_callers_go_on(recording, installation):
 
 def test_a_look_before_the_upgrade_finds_nothing_wrong(recording, installation):
     """Step 2 of "Upgrading" in docs/OPERATIONS.md."""
-    looked = installation.place.command("doctor", *installation.where, "--files", str(installation.place.data / "files"), "--stand-in")
-    assert "jobs waiting or running" in looked
+    files = ["--files", str(installation.place.data / "files")]
+    looked = installation.place.command("doctor", *installation.where, *files, "--stand-in")
+    assert f"{len(recording.of('queued', 'running'))} jobs waiting or running" in looked
     if installation.kind == "sqlite":
         installation.place.command("doctor", "--data", *installation.where)
 

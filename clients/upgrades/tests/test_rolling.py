@@ -9,7 +9,7 @@ import uuid
 import httpx
 import pytest
 from place import BINARY, eventually
-from stores import MODEL, card, ended, path_of, status_of
+from stores import MODEL, card, ended, is_picture, path_of, status_of
 
 OLD = os.environ.get("SCUMBLE_OLD_BIN")
 needs_old = pytest.mark.skipif(
@@ -110,8 +110,7 @@ class Fleet:
             answer = ended(gateway, job)
             assert answer.status_code == 200, (job, answer.text)
             [image] = answer.json()["images"]
-            got = gateway.raw("GET", path_of(image["url"]))
-            assert got.status_code == 200 and got.content.startswith(b"\xff\xd8")
+            assert is_picture(gateway.raw("GET", path_of(image["url"])))
             assert answer.json()["prompt"] == self.acknowledged[job]
         eventually("all webhooks", lambda: {body["request_id"] for body in self.hooks.told} >= set(self.acknowledged))
         assert {body["status"] for body in self.hooks.told} == {"OK"}
@@ -197,5 +196,5 @@ def test_a_step_back_after_work_in_this_version(installation, hooks):
     server = installation.start(binary=OLD)
     for job in jobs:
         [image] = ended(server, job, key).json()["images"]
-        assert server.raw("GET", path_of(image["url"])).content.startswith(b"\xff\xd8")
+        assert is_picture(server.raw("GET", path_of(image["url"])))
     eventually("all webhooks", lambda: {body["request_id"] for body in hooks.told} >= set(jobs))
