@@ -35,8 +35,8 @@ class S3:
             return listens.search(self._log.read_text())
 
         found = eventually("the S3 server says where it listens", announced)
-        self.url = found[1]
-        self.forwarder = Forwarder(int(found[2]))
+        self.url, self.port = found[1], int(found[2])
+        self.forwarder = Forwarder(self.port)
         more = {"endpoint_url": self.url, "config": Config(s3={"addressing_style": "path"}), **SIGNED_AS}
         self.client = boto3.client("s3", **more)
         self._iam = boto3.client("iam", **more)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from forwarder import Forwarder
 from hooks import Hooks
 from machines import MODEL, card, digest, ended, fetched, path_of, picture, submit
 from place import eventually
@@ -24,7 +25,10 @@ def lacks(what):
 
 lacks_patience = lacks("a job whose pictures cannot be stored at once ends with a 500 (scumble_worker::run_one::keep)")
 lacks_words = lacks("a place for files that is away is a 500, not a 503 with Retry-After (scumble_server::answer)")
-lacks_bound = lacks("a bucket that is silent is waited for up to three minutes and more (scumble_files::s3)")
+lacks_bound = lacks(
+    "a bucket that is silent is waited for up to three minutes and more, and a download is begun anew every 30 s and cut "
+    "after 210 s (scumble_files::s3)"
+)
 
 
 @pytest.fixture
@@ -117,17 +121,37 @@ def test_while_it_is_silent_the_rest_goes_on(machines, away):
         assert [one.result().status_code for one in waiting] == [200] * 20
 
 
+def slowly(gateway, file, size, seconds):
+    """Reads a file as over a line that takes so long for all of it."""
+    began, got = time.monotonic(), bytearray()
+    with httpx.stream("GET", gateway.url + file, timeout=60) as answer:
+        for piece in answer.iter_raw(MIB):
+            got += piece
+            time.sleep(max(0, began + seconds * len(got) / size - time.monotonic()))
+    return bytes(got)
+
+
 @lacks_bound
-def test_nobody_waits_for_ever(machines, away):
+def test_a_silent_bucket_is_given_up_and_a_slow_reader_is_not(machines, away):
     gateway = machines.gateway()
     machines.worker()
-    file = uploaded(gateway, content(MIB))
+    body = content(64 * MIB)
+    file = uploaded(gateway, body)
     upload, _ = begun(gateway)
+    # a way of its own, which is not cut
+    way = Forwarder(machines.bucket.s3.port)
+    other = machines.gateway(AWS_ENDPOINT_URL=way.url)
     away.hang()
     calls = [("GET", file, None), ("PUT", upload, content(MIB)), ("POST", f"/run/{MODEL}", json.dumps(card()))]
     with ThreadPoolExecutor() as pool:
+        # at the same time, because both take long
+        reading = pool.submit(slowly, other, file, len(body), HANGS_S)
         asked = [pool.submit(httpx.request, how, gateway.url + at, content=body, timeout=HANGS_S) for how, at, body in calls]
     away.through()
+    way.close()
+    # in one go: what is begun anew again and again comes to an end at some time
+    assert digest(reading.result()) == digest(body)
+    assert "error while reading response body" not in other.log
     assert all(one.result().status_code >= 500 for one in asked)
     assert gateway.raw("GET", file).status_code == 200
 
