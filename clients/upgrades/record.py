@@ -171,6 +171,10 @@ def packed(folder):
 
 
 def main():
+    commit = (HERE / "before.txt").read_text().strip()
+    told = re.search(r"commit ([0-9a-f]+)", subprocess.run([OLD, "--version"], capture_output=True, text=True, check=True).stdout)
+    # versions up to 0.1.0 do not tell theirs
+    assert told is None or commit.startswith(told[1]), f"{OLD} is of commit {told[1]}, and before.txt names {commit}"
     for kind in ("sqlite", "postgres"):
         recording = Recording(kind)
         try:

@@ -11,14 +11,16 @@ class Forwarder:
     and nothing comes back."""
 
     def __init__(self, port):
-        self._port = port
+        self._to = port
+        # connections so far
+        self.taken = 0
         self._lock = threading.Lock()
         self._open = set()
         self._passes = threading.Event()
         self._passes.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._own_port = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._own_port}"
+        self.port = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def cut(self):
@@ -36,7 +38,7 @@ class Forwarder:
             self._drop()
             self._passes.set()
         if self._listener.fileno() < 0:
-            self._listener = socket.create_server(("127.0.0.1", self._own_port))
+            self._listener = socket.create_server(("127.0.0.1", self.port))
             threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def connections(self):
@@ -59,11 +61,12 @@ class Forwarder:
         while True:
             try:
                 near, _ = listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._port))
+                far = socket.create_connection(("127.0.0.1", self._to))
             except OSError:
                 return
             with self._lock:
                 self._open |= {near, far}
+                self.taken += 1
             for source, target in ((near, far), (far, near)):
                 threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
 

@@ -14,8 +14,8 @@ from stores import MODEL, card, ended, is_picture, path_of, status_of
 OLD = os.environ.get("SCUMBLE_OLD_BIN")
 needs_old = pytest.mark.skipif(
     not OLD,
-    reason="SCUMBLE_OLD_BIN names no binary of the version before; build it from the commit in clients/upgrades/before.txt "
-    "(git worktree add …, cargo build --release -p scumble-cli) and set it",
+    reason="SCUMBLE_OLD_BIN names no binary of the version before: git worktree add --detach ../before $(cat "
+    "clients/upgrades/before.txt), cargo build --release -p scumble-cli there, and name its target/release/scumble",
 )
 VERSIONS = {"before": OLD, "now": BINARY}
 TRACE = "0af7651916cd43dd8448eb211c80319c"
