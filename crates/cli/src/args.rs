@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Bench(Bench),
     /// Check on this machine that no accepted request gets lost.
     Selftest(Selftest),
+    /// Print a scumble.toml that says every setting and its default, each switched off.
+    Settings,
     /// Print a script that completes commands in your shell.
     Completions {
         /// Which shell.

@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => commands::doctor::doctor(&doctor),
         Command::Bench(bench) => commands::bench::bench(&bench),
         Command::Selftest(selftest) => commands::selftest::selftest(&selftest),
+        Command::Settings => out::bytes(settings::sample().as_bytes()),
         Command::Completions { shell } => commands::completions::completions(shell),
         Command::Man { folder } => commands::man::man(folder.as_deref()),
     };

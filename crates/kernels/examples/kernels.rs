@@ -8,7 +8,8 @@ use std::io::Write;
 use std::time::Instant;
 
 use scumble_kernels::{
-    Attention, Conv, ConvKind, Finish, GroupNorm, Heads, Level, Plain, at_most, group_norm, layer_norm, level, product,
+    Attention, Conv, ConvKind, Finish, GROUP, Group, GroupNorm, GroupRows, Heads, Level, Plain, Rows, at_most,
+    group_norm, group_product, layer_norm, level, product,
 };
 
 /// Rows of x, columns, rows of W.
@@ -48,7 +49,11 @@ fn main() -> std::io::Result<()> {
         let ours = least(|| product(&x, &matrix, &Finish::default(), black_box(&mut y)));
         let theirs = least(|| theirs(&x, &w, columns, black_box(&mut y)));
         let name = format!("product {n}x{columns}x{rows}");
-        line(&mut out, &name, ours, 2.0 * (n * columns * rows) as f64, Some(ours / theirs))?;
+        let work = 2.0 * (n * columns * rows) as f64;
+        line(&mut out, &name, ours, work, Some(ours / theirs))?;
+        let matrix = Groups::of(&w, columns);
+        let small = least(|| group_product(&x, &matrix, &Finish::default(), black_box(&mut y)));
+        line(&mut out, "the same in groups", small, work, Some(small / theirs))?;
     }
     for (heads, tokens, width) in ATTENTIONS {
         let [q, k, v] = [1, 2, 3].map(|_| ramp(heads * tokens * width));
@@ -83,6 +88,43 @@ fn norms(out: &mut impl Write) -> std::io::Result<()> {
     let shape = GroupNorm { area, groups: 32, eps: 1e-6, gain: &gain, offset: &gain, silu: true };
     let time = least(|| group_norm(&shape, &x, black_box(&mut y)));
     line(out, "group norm and SiLU 128 @512", time, 20.0 * x.len() as f64, None)
+}
+
+/// A matrix of whole numbers.
+struct Groups {
+    groups: Vec<Group>,
+    columns: usize,
+}
+
+impl Groups {
+    fn of(values: &[f32], columns: usize) -> Self {
+        let group = |values: &[f32; GROUP]| {
+            let scale = values.iter().fold(0f32, |largest, x| largest.max(x.abs())) / 127.0;
+            Group { numbers: values.map(|x| (x / scale).round() as i8), scale, floor: 0.0 }
+        };
+        Self { groups: values.as_chunks().0.iter().map(group).collect(), columns }
+    }
+}
+
+impl Rows for Groups {
+    fn rows(&self) -> usize {
+        self.groups.len() * GROUP / self.columns
+    }
+    fn columns(&self) -> usize {
+        self.columns
+    }
+    fn read(&self, row: usize, first: usize, to: &mut [f32]) {
+        let groups = &self.groups[(row * self.columns + first) / GROUP..];
+        for (to, group) in to.chunks_mut(GROUP).zip(groups) {
+            to.iter_mut().zip(group.numbers).for_each(|(to, number)| *to = f32::from(number) * group.scale);
+        }
+    }
+}
+
+impl GroupRows for Groups {
+    fn groups(&self, row: usize, first: usize, to: &mut [Group]) {
+        to.copy_from_slice(&self.groups[row * self.columns / GROUP + first..][..to.len()]);
+    }
 }
 
 /// `x Wᵀ` by the crate that candle multiplies with.

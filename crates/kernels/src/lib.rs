@@ -30,7 +30,9 @@ pub use attention::{Attention, Bias, Heads};
 pub use conv::{Conv, ConvKind};
 pub use level::{Level, at_most, level};
 pub use norm::{GroupNorm, group_norm, layer_norm, rms_norm};
-pub use product::{Finish, Plain, Residual, Rows, finish, product};
+pub use product::{
+    Finish, GROUP, Group, GroupRows, Plain, Residual, Rows, finish, group_product, half_product, halves_pay, product,
+};
 pub use rotate::rotate_pairs;
 
 /// Work below this many elements is not worth handing to another thread.

@@ -1,9 +1,11 @@
 //! Memory that a thread keeps between calls, so that kernels do not allocate once they are warm.
 
 use std::cell::Cell;
+use std::thread::LocalKey;
 
 thread_local! {
     static KEPT: Cell<Vec<Vec<f32>>> = const { Cell::new(Vec::new()) };
+    static LANES: Cell<Vec<Vec<u32>>> = const { Cell::new(Vec::new()) };
 }
 
 /// Numbers above which a piece is given back instead of kept: 256 MiB.
@@ -13,19 +15,32 @@ const KEEP: usize = 1 << 26;
 ///
 /// Several may be lent at once: a thread that waits for others may be given another task meanwhile.
 pub(crate) fn lend<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    let mut kept = KEPT.take();
+    lend_from(&KEPT, length, work)
+}
+
+/// The same for lanes of whole numbers.
+pub(crate) fn lend_lanes<R>(length: usize, work: impl FnOnce(&mut [u32]) -> R) -> R {
+    lend_from(&LANES, length, work)
+}
+
+fn lend_from<T: Copy + Default, R>(
+    all: &'static LocalKey<Cell<Vec<Vec<T>>>>,
+    length: usize,
+    work: impl FnOnce(&mut [T]) -> R,
+) -> R {
+    let mut kept = all.take();
     // the largest that is free, so that few grow
     let mut piece = kept.pop().unwrap_or_default();
-    KEPT.set(kept);
+    all.set(kept);
     if piece.len() < length {
-        piece.resize(length, 0.0);
+        piece.resize(length, T::default());
     }
     let result = work(&mut piece[..length]);
     if piece.len() <= KEEP {
-        let mut kept = KEPT.take();
+        let mut kept = all.take();
         let at = kept.partition_point(|other| other.len() <= piece.len());
         kept.insert(at, piece);
-        KEPT.set(kept);
+        all.set(kept);
     }
     result
 }

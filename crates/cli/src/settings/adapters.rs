@@ -6,7 +6,8 @@ use std::sync::Arc;
 use scumble_worker::runner::SafetyConfig;
 use scumble_worker::{Adapters, AdaptersConfig, FetchConfig, Hub, Paths, Prompts};
 
-use super::file::{AdaptersSection, File, Token};
+use super::file::File;
+use super::sections::{AdaptersSection, Token};
 use super::{fetch_config, place, prompts, safety, secret, units};
 use crate::failure::Failure;
 
@@ -51,7 +52,7 @@ pub(super) fn open(
     Ok(Adapters::new(AdaptersConfig { cache, free_bytes, allow_private, ..config(section)? }))
 }
 
-fn config(section: &AdaptersSection) -> Result<AdaptersConfig, Failure> {
+pub(super) fn config(section: &AdaptersSection) -> Result<AdaptersConfig, Failure> {
     let AdaptersSection { folders, max_bytes, cache_bytes, timeout_s, fresh_s, hub, hub_token } = section;
     let default = AdaptersConfig::default();
     let token = secret::variable(TOKEN)?.or_else(|| hub_token.as_ref().map(|Token(token)| token.clone()));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use scumble_worker::Budget;
 use scumble_worker::makers::{GoogleMode, MakerId, Makers, Options, Secret, Settings, Tape};
 
-use super::file::SpendPerDay;
 use super::secret;
+use super::sections::SpendPerDay;
 use crate::failure::Failure;
 
 /// From file, environment and flags.

@@ -3,6 +3,7 @@
 mod adapters;
 mod bucket;
 mod database;
+mod declared;
 mod file;
 mod hub;
 mod isa;
@@ -15,6 +16,7 @@ mod plain;
 mod prompts;
 mod safety;
 pub(crate) mod secret;
+mod sections;
 mod tls;
 mod units;
 
@@ -33,6 +35,7 @@ use scumble_worker::{Budget, FetchConfig, ModelsConfig, RunLimits, WebhooksConfi
 pub(crate) use adapters::Sources;
 pub(crate) use bucket::open_files;
 pub(crate) use database::{Database, find_store, open_existing, open_store};
+pub(crate) use declared::sample;
 pub(crate) use file::log_format as said_log_format;
 pub(crate) use hub::{HubPlace, all_fetched, fetched, fetched_models, lost, usable};
 pub(crate) use isa::instruction_set;
@@ -44,7 +47,9 @@ pub(crate) use tls::Tls;
 
 use crate::args::{Role, Serve};
 use crate::failure::Failure;
-use file::{FetchSection, LimitsSection, RetentionSection, RunTimes, ServerSection, WebhooksSection, WorkerSection};
+use sections::{
+    FetchSection, LimitsSection, RetentionSection, RunTimes, ServerSection, WebhooksSection, WorkerSection,
+};
 
 /// Everything that `serve` needs to know.
 pub(crate) struct Settings {

@@ -9,9 +9,9 @@ use scumble_api::published::PUBLISHED;
 use scumble_worker::makers::Makers;
 use scumble_worker::{ModelConfig, ModelsConfig};
 
-use super::file::{ModelSection, OneOrMore, WorkerSection};
 use super::hub::{all_fetched, tokenizers, usable};
 use super::own::located;
+use super::sections::{ModelSection, OneOrMore, WorkerSection};
 use super::units;
 use crate::failure::Failure;
 use crate::meant;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use scumble_worker::makers::Secret;
 use scumble_worker::{ChatSettings, Prompts};
 
-use super::file::{PromptsSection, Token};
+use super::sections::{PromptsSection, Token};
 use super::{secret, units};
 use crate::failure::Failure;
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use scumble_engine::checkers::{Checker, CheckerKind};
 use scumble_worker::runner::{Flagged, SafetyConfig};
 
-use super::file::{CheckerName, FlaggedName, SafetySection};
 use super::hub::fetched_checker;
+use super::sections::{CheckerName, FlaggedName, SafetySection};
 use crate::failure::Failure;
 
 /// Nobody, where no checker is named.

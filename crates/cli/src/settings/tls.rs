@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::file::TlsSection;
+use super::sections::TlsSection;
 use crate::failure::Failure;
 
 /// A certificate, and where it comes from.

@@ -158,7 +158,7 @@ impl Linear {
         };
         let now = if self.beside.is_empty() { ends } else { Finish::default() };
         match &self.matrix {
-            Matrix::Packed(packed) => scumble_kernels::product(&Numbers::of(&x)?, &**packed, &now, &mut sums),
+            Matrix::Packed(packed) => packed.product(&Numbers::of(&x)?, &now, &mut sums),
             Matrix::Whole(weight) => {
                 let weight = in_order(weight)?;
                 let weight = Numbers::of(&weight)?;

@@ -6,6 +6,7 @@
 use candle_core::DType;
 use half::f16;
 use rayon::prelude::*;
+use scumble_kernels::{GROUP, Group};
 
 /// How the numbers of a tensor are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,6 +219,41 @@ impl Blocks {
     }
 }
 
+impl Blocks {
+    /// Whether its numbers stand in groups of [`GROUP`] that share a scale and a floor. Those of Q6_K's are of sixteen.
+    pub(super) fn has_groups(self) -> bool {
+        self != Self::Q6K
+    }
+
+    /// The groups of a row's blocks from group `first` on, as many as there is room for: the numbers that
+    /// [`Encoding::decode_into`] makes of them.
+    pub(super) fn groups(self, bytes: &[u8], first: usize, to: &mut [Group]) {
+        let (values, size) = self.unit();
+        let each = values / GROUP;
+        for (block, to) in bytes[first / each * size..].chunks_exact(size).zip(to.chunks_mut(each)) {
+            match self {
+                Self::Q4_0 => to[0] = small_group(half_at(block, 0), Floor::Middle(8), &[], &block[2..]),
+                Self::Q4_1 => {
+                    to[0] = small_group(half_at(block, 0), Floor::Stored(half_at(block, 2)), &[], &block[4..]);
+                }
+                Self::Q5_0 => to[0] = small_group(half_at(block, 0), Floor::Middle(16), &block[2..6], &block[6..]),
+                Self::Q5_1 => {
+                    let floor = Floor::Stored(half_at(block, 2));
+                    to[0] = small_group(half_at(block, 0), floor, &block[4..8], &block[8..]);
+                }
+                Self::Q8_0 => {
+                    to[0].scale = half_at(block, 0);
+                    to[0].floor = 0.0;
+                    to[0].numbers.iter_mut().zip(&block[2..]).for_each(|(to, q)| *to = q.cast_signed());
+                }
+                Self::Q4K => large_groups(to, block, &[], &block[16..]),
+                Self::Q5K => large_groups(to, block, &block[16..48], &block[48..]),
+                Self::Q6K => {}
+            }
+        }
+    }
+}
+
 /// What a block of 32 counts from.
 #[derive(Clone, Copy)]
 enum Floor {
@@ -227,12 +263,17 @@ enum Floor {
     Stored(f32),
 }
 
-/// 32 values: low nibbles, then high ones; a fifth bit of each, where there is one, in `fifth`.
+/// One of 32 values: low nibbles, then high ones; a fifth bit of each, where there is one, in `fifth`.
+fn small_number(i: usize, fifth: &[u8], nibbles: &[u8]) -> u8 {
+    let nibble = nibbles[i % 16] >> (4 * (i / 16)) & 15;
+    let bit = fifth.get(i / 8).map_or(0, |byte| byte >> (i % 8) & 1);
+    nibble | bit << 4
+}
+
+/// 32 values.
 fn small(out: &mut [f32], d: f32, floor: Floor, fifth: &[u8], nibbles: &[u8]) {
     for (i, out) in out.iter_mut().enumerate() {
-        let nibble = nibbles[i % 16] >> (4 * (i / 16)) & 15;
-        let bit = fifth.get(i / 8).map_or(0, |byte| byte >> (i % 8) & 1);
-        let q = i16::from(nibble | bit << 4);
+        let q = i16::from(small_number(i, fifth, nibbles));
         *out = match floor {
             Floor::Middle(zero) => f32::from(q - zero) * d,
             Floor::Stored(least) => f32::from(q) * d + least,
@@ -240,17 +281,50 @@ fn small(out: &mut [f32], d: f32, floor: Floor, fifth: &[u8], nibbles: &[u8]) {
     }
 }
 
+/// The same as a group.
+fn small_group(scale: f32, floor: Floor, fifth: &[u8], nibbles: &[u8]) -> Group {
+    let (zero, floor) = match floor {
+        Floor::Middle(zero) => (zero as i8, 0.0),
+        Floor::Stored(least) => (0, least),
+    };
+    let mut numbers = [0; GROUP];
+    for (i, number) in numbers.iter_mut().enumerate() {
+        *number = small_number(i, fifth, nibbles).cast_signed() - zero;
+    }
+    Group { numbers, scale, floor }
+}
+
+/// What the numbers of a group in a block of 256 are multiplied by, and what is taken from them then.
+fn step_and_floor(block: &[u8], group: usize) -> (f32, f32) {
+    let six = &block[4..16];
+    let (scale, minimum) = match group {
+        0..4 => (six[group] & 63, six[group + 4] & 63),
+        _ => (six[group + 4] & 15 | six[group - 4] >> 6 << 4, six[group + 4] >> 4 | six[group] >> 6 << 4),
+    };
+    (half_at(block, 0) * f32::from(scale), half_at(block, 2) * f32::from(minimum))
+}
+
+/// The groups of a block of 256.
+fn large_groups(to: &mut [Group], block: &[u8], fifth: &[u8], nibbles: &[u8]) {
+    for (group, to) in to.iter_mut().enumerate() {
+        let (scale, floor) = step_and_floor(block, group);
+        (to.scale, to.floor) = (scale, -floor);
+        let nibbles = &nibbles[group / 2 * 32..][..32];
+        let shift = 4 * (group % 2);
+        for (number, nibble) in to.numbers.iter_mut().zip(nibbles) {
+            *number = (nibble >> shift & 15).cast_signed();
+        }
+        for (number, fifth) in to.numbers.iter_mut().zip(fifth) {
+            *number |= ((fifth >> group & 1) << 4).cast_signed();
+        }
+    }
+}
+
 /// 256 values in 8 groups of 32, each with a scale and a minimum of six bits; the fifth bits of value `i` of every group
 /// stand in byte `i` of `fifth`.
 fn groups(out: &mut [f32], block: &[u8], fifth: &[u8], nibbles: &[u8]) {
-    let (d, least) = (half_at(block, 0), half_at(block, 2));
-    let six = &block[4..16];
     for (group, out) in out.chunks_exact_mut(32).enumerate() {
-        let (scale, minimum) = match group {
-            0..4 => (six[group] & 63, six[group + 4] & 63),
-            _ => (six[group + 4] & 15 | six[group - 4] >> 6 << 4, six[group + 4] >> 4 | six[group] >> 6 << 4),
-        };
-        let (step, floor) = (d * f32::from(scale), least * f32::from(minimum));
+        let (step, floor) = step_and_floor(block, group);
         let nibbles = &nibbles[group / 2 * 32..][..32];
         let shift = 4 * (group % 2);
         // plain loops over whole groups, which become vectors
@@ -300,7 +374,45 @@ mod tests {
         assert!(of(0x7c).is_infinite());
     }
 
-    /// Blocks whose numbers differ in every place agree with an independent reader of the same layouts.
+    /// Eight blocks whose numbers differ in every place, with scales of a size that tensors have.
+    fn drawn(blocks: Blocks) -> Vec<u8> {
+        let size = blocks.unit().1;
+        let mut bytes: Vec<u8> =
+            (0..8 * size as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u8).collect();
+        let halves: &[usize] = match blocks {
+            Blocks::Q6K => &[208],
+            Blocks::Q4_0 | Blocks::Q5_0 | Blocks::Q8_0 => &[0],
+            _ => &[0, 2],
+        };
+        for (i, block) in bytes.chunks_exact_mut(size).enumerate() {
+            for at in halves {
+                let scale = f16::from_f32(0.01 * (i + at + 1) as f32).to_le_bytes();
+                block[*at..at + 2].copy_from_slice(&scale);
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn groups_hold_the_same_numbers() {
+        use Blocks::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q8_0};
+        for blocks in [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4K, Q5K] {
+            let bytes = drawn(blocks);
+            let numbers = Encoding::Blocks(blocks).decode(&bytes);
+            let count = numbers.len() / GROUP;
+            for first in [0, count / 8, count / 2] {
+                let mut groups = vec![Group::ZERO; count - first];
+                blocks.groups(&bytes, first, &mut groups);
+                for (i, number) in numbers[first * GROUP..].iter().enumerate() {
+                    let group = &groups[i / GROUP];
+                    let got = group.scale * f32::from(group.numbers[i % GROUP]) + group.floor;
+                    assert!((got - number).abs() <= 1e-6 * number.abs().max(group.floor.abs()), "{blocks:?} {i}");
+                }
+            }
+        }
+    }
+
+    /// Blocks agree with an independent reader of the same layouts.
     #[test]
     fn blocks_are_what_another_reader_makes_of_them() {
         use candle_core::quantized::{GgmlDType, QTensor, ggml_file::qtensor_from_ggml};
@@ -315,21 +427,7 @@ mod tests {
             (Blocks::Q6K, GgmlDType::Q6K),
         ];
         for (blocks, other) in kinds {
-            let (values, size) = blocks.unit();
-            let mut bytes: Vec<u8> =
-                (0..8 * size as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u8).collect();
-            // scales of a size that tensors have
-            let halves: &[usize] = match blocks {
-                Blocks::Q6K => &[208],
-                Blocks::Q4_0 | Blocks::Q5_0 | Blocks::Q8_0 => &[0],
-                _ => &[0, 2],
-            };
-            for (i, block) in bytes.chunks_exact_mut(size).enumerate() {
-                for at in halves {
-                    let scale = f16::from_f32(0.01 * (i + at + 1) as f32).to_le_bytes();
-                    block[*at..at + 2].copy_from_slice(&scale);
-                }
-            }
+            let (values, bytes) = (blocks.unit().0, drawn(blocks));
             let ours = Encoding::Blocks(blocks).decode(&bytes);
             let device = candle_core::Device::Cpu;
             let theirs: QTensor = qtensor_from_ggml(other, &bytes, vec![8, values], &device).expect("their reader");

@@ -10,7 +10,7 @@ use safetensors::tensor::TensorInfo;
 use super::delta::Delta;
 use super::encoding::Encoding;
 use super::findings::Findings;
-use super::matrix::{Matrix, Packed};
+use super::matrix::{Matrix, Packed, Rounding};
 use super::overlay::{Overlay, changed};
 use super::part::Part;
 use super::shards::Shards;
@@ -26,7 +26,9 @@ pub struct Precision {
     /// overflow: it becomes bfloat16.
     ///
     /// On a CPU computation is in float32, and this is only how matrices are held: in their file's own type, which is
-    /// exact, but for float32 where a smaller type is named, which halves them.
+    /// exact, but for float32 where a smaller type is named, which halves them. Products with blocks of whole numbers (GGUF)
+    /// round their other side to eight bits too, unless float32 is named; and where bfloat16 is named and this processor is
+    /// faster with it, products with bfloat16 round theirs to that.
     pub dtype: Option<DType>,
 }
 
@@ -34,6 +36,15 @@ impl Precision {
     /// The type of computation, where it does not hang on the file.
     pub(super) fn computed(&self) -> Option<DType> {
         if self.device.is_cpu() { Some(DType::F32) } else { self.dtype }
+    }
+
+    /// How products with matrices as they are held may round what these are multiplied with.
+    pub(super) fn rounding(&self) -> Rounding {
+        let here = self.device.is_cpu();
+        Rounding {
+            groups: here && self.dtype != Some(DType::F32),
+            halves: here && self.dtype == Some(DType::BF16) && scumble_kernels::halves_pay(),
+        }
     }
 
     /// The type of computation with a tensor that is stored in this one.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Shape, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
-use scumble_kernels::Rows;
+use scumble_kernels::{Finish, GROUP, Group, GroupRows, Rows};
 
 use super::bytes::Kept;
 use super::encoding::Encoding;
@@ -33,6 +33,16 @@ pub struct Packed {
     pub(super) rows: usize,
     pub(super) columns: usize,
     pub(super) scale: Option<Scale>,
+    pub(super) rounding: Rounding,
+}
+
+/// What may be rounded so that a product is faster.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rounding {
+    /// What is multiplied with groups of whole numbers: to whole numbers too.
+    pub(super) groups: bool,
+    /// What is multiplied with bfloat16: to bfloat16 too.
+    pub(super) halves: bool,
 }
 
 impl Matrix {
@@ -97,14 +107,21 @@ impl Packed {
         let columns = shape.elem_count() / rows;
         let (values, size) = encoding.unit()?;
         let fits = columns > 0 && columns.is_multiple_of(values) && bytes.len() == rows * columns / values * size;
-        (fits && shape.rank() > 1).then_some(Self { bytes, encoding, rows, columns, scale: None })
+        (fits && shape.rank() > 1).then_some(Self {
+            bytes,
+            encoding,
+            rows,
+            columns,
+            scale: None,
+            rounding: Rounding::default(),
+        })
     }
 
     /// The same in the type that matrices are to be held in.
     pub(super) fn held_as(self, precision: &Precision) -> Self {
-        let encoding = precision.holds(&self.encoding);
+        let (encoding, rounding) = (precision.holds(&self.encoding), precision.rounding());
         if encoding == self.encoding {
-            return self;
+            return Self { rounding, ..self };
         }
         let numbers = self.bytes.as_chunks::<4>().0.par_iter().map(|bytes| f32::from_le_bytes(*bytes));
         let bytes: Vec<[u8; 2]> = if encoding == Encoding::Plain(DType::BF16) {
@@ -112,7 +129,27 @@ impl Packed {
         } else {
             numbers.map(|x| f16::from_f32(x).to_le_bytes()).collect()
         };
-        Self { bytes: Kept::Own(bytes.into_flattened().into()), encoding, ..self }
+        Self { bytes: Kept::Own(bytes.into_flattened().into()), encoding, rounding, ..self }
+    }
+
+    /// `output = finish(x Wᵀ)` for `x` `[n, columns]`.
+    pub(crate) fn product(&self, x: &[f32], finish: &Finish<'_>, output: &mut [f32]) {
+        let is_scaled = self.scale.is_some();
+        match &self.encoding {
+            Encoding::Blocks(blocks) if self.rounding.groups && !is_scaled && blocks.has_groups() => {
+                scumble_kernels::group_product(x, self, finish, output);
+            }
+            Encoding::Plain(DType::BF16) if self.rounding.halves && !is_scaled => {
+                scumble_kernels::half_product(x, self, finish, output);
+            }
+            _ => scumble_kernels::product(x, self, finish, output),
+        }
+    }
+
+    /// The bytes of a row.
+    fn row(&self, row: usize) -> &[u8] {
+        let each = self.bytes.len() / self.rows.max(1);
+        &self.bytes[row * each..][..each]
     }
 
     /// Some rows.
@@ -138,12 +175,28 @@ impl Rows for Packed {
     }
 
     fn read(&self, row: usize, first: usize, to: &mut [f32]) {
-        let each = self.bytes.len() / self.rows.max(1);
         let (values, size) = self.encoding.unit().unwrap_or((1, 1));
-        let bytes = &self.bytes[row * each + first / values * size..(row + 1) * each];
-        self.encoding.decode_into(bytes, to);
+        self.encoding.decode_into(&self.row(row)[first / values * size..], to);
         if let Some(scale) = &self.scale {
             scale.apply_to_row(to, row);
+        }
+    }
+
+    fn read_pairs(&self, row: usize, first: usize, to: &mut [u32]) {
+        debug_assert!(self.encoding == Encoding::Plain(DType::BF16) && self.scale.is_none());
+        let (pairs, odd) = self.row(row)[2 * first..].as_chunks::<4>();
+        to.iter_mut().zip(pairs).for_each(|(to, pair)| *to = u32::from_le_bytes(*pair));
+        if let (Some(to), [low, high]) = (to.get_mut(pairs.len()), odd) {
+            *to = u32::from(u16::from_le_bytes([*low, *high]));
+        }
+    }
+}
+
+impl GroupRows for Packed {
+    fn groups(&self, row: usize, first: usize, to: &mut [Group]) {
+        debug_assert!(self.columns.is_multiple_of(GROUP) && self.scale.is_none());
+        if let Encoding::Blocks(blocks) = self.encoding {
+            blocks.groups(self.row(row), first, to);
         }
     }
 }
@@ -161,7 +214,8 @@ mod tests {
         let encoding = Encoding::Blocks(super::super::encoding::Blocks::Q8_0);
         let factors = (0..rows).map(|row| 1.0 + row as f32 / rows as f32).collect();
         let scale = Some(Scale::Rows(factors));
-        let packed = Arc::new(Packed { bytes: Kept::Own(bytes), encoding, rows, columns, scale });
+        let packed =
+            Arc::new(Packed { bytes: Kept::Own(bytes), encoding, rows, columns, scale, rounding: Rounding::default() });
         let matrix = Matrix::Packed(packed.clone());
         let whole = matrix.whole()?;
         for row in [0, 7, rows - 1] {
@@ -178,5 +232,22 @@ mod tests {
         }
         assert!(matrix.select(&[rows as u32]).is_err());
         Ok(())
+    }
+
+    /// As pairs, bfloat16 is what it is as float32.
+    #[test]
+    fn pairs_are_the_same_numbers() {
+        let (rows, columns) = (3, 301);
+        let bytes: Arc<[u8]> = (0..rows * columns).flat_map(|i| bf16::from_f32(i as f32 / 7.0).to_le_bytes()).collect();
+        let (encoding, rounding) = (Encoding::Plain(DType::BF16), Rounding::default());
+        let packed = Packed { bytes: Kept::Own(bytes), encoding, rows, columns, scale: None, rounding };
+        for (first, count) in [(0, 301), (256, 45)] {
+            let (mut numbers, mut pairs) = (vec![0.0; count], vec![0; count.div_ceil(2)]);
+            packed.read(2, first, &mut numbers);
+            packed.read_pairs(2, first, &mut pairs);
+            let halves = pairs.iter().flat_map(|pair| [pair << 16, pair & 0xffff_0000]).map(f32::from_bits);
+            assert!(halves.clone().take(count).eq(numbers.iter().copied()));
+            assert_eq!(halves.skip(count).collect::<Vec<_>>(), vec![0.0; count % 2]);
+        }
     }
 }

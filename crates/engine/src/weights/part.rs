@@ -11,7 +11,7 @@ use super::bytes::Kept;
 use super::container::{Container, Entry};
 use super::encoding::{Encoding, READ};
 use super::held::Precision;
-use super::matrix::Packed;
+use super::matrix::{Packed, Rounding};
 use super::scales::{self, Scale, Scales};
 use crate::error::{Error, Result};
 
@@ -208,7 +208,14 @@ impl Part {
                 Kept::Own((0..rows.len()).flat_map(row).copied().collect())
             }
         };
-        Ok(Some(Packed { bytes, encoding: entry.encoding.clone(), rows: rows.len(), columns, scale }))
+        Ok(Some(Packed {
+            bytes,
+            encoding: entry.encoding.clone(),
+            rows: rows.len(),
+            columns,
+            scale,
+            rounding: Rounding::default(),
+        }))
     }
 
     /// The numbers of some rows, scaled, in the file's order.

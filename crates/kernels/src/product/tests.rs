@@ -51,7 +51,7 @@ fn sums_of_any_size_are_within_the_rounding_of_float32() {
         let worst = distance(&x, &w, columns, |i, j| f64::from(y[i * rows + j]));
         assert!(worst < 3e-7, "{n}x{rows}x{columns}: off by {worst:e}");
         let mut other = vec![f32::NAN; n * rows];
-        product_by(Tile::wide(), &x, &plain, &Finish::default(), &mut other);
+        product_by::<f32>(Tile::wide(), &x, &plain, &Finish::default(), &mut other);
         let worst = distance(&x, &w, columns, |i, j| f64::from(other[i * rows + j]));
         assert!(worst < 3e-7, "{n}x{rows}x{columns} in wide tiles: off by {worst:e}");
     }
@@ -93,4 +93,21 @@ fn a_row_of_x_gives_the_same_bits_in_any_company() {
     };
     let (all, some) = (of(40), of(9));
     assert_eq!(all[..9 * rows], some[..]);
+}
+
+/// Numbers of bfloat16 are multiplied exactly, and summed with the rounding of float32; others are rounded first.
+#[test]
+fn halves_of_any_size_are_multiplied_in_pairs() {
+    let half = |x: f32| f32::from_bits((x.to_bits() + 0x7fff + (x.to_bits() >> 16 & 1)) & 0xffff_0000);
+    for (n, rows, columns) in [(5, 1, 1), (13, 35, 63), (7, 17, 512), (30, 70, 1025)] {
+        let (x, w) = (draw(n * columns, 1), draw(rows * columns, 2));
+        let exact = |numbers: &[f32]| numbers.iter().map(|x| half(*x)).collect::<Vec<f32>>();
+        let (whole_x, whole_w) = (exact(&x), exact(&w));
+        for tile in [Tile::of_halves(), Tile::portable_halves()] {
+            let mut y = vec![f32::NAN; n * rows];
+            product_by::<u32>(tile, &x, &Plain::new(&w, columns), &Finish::default(), &mut y);
+            let worst = distance(&whole_x, &whole_w, columns, |i, j| f64::from(y[i * rows + j]));
+            assert!(worst < 3e-7, "{n}x{rows}x{columns}: off by {worst:e}");
+        }
+    }
 }

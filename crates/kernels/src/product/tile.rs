@@ -1,23 +1,43 @@
 //! The innermost loop: a tile of sums in registers.
 
 use crate::level::{Level, level};
-use crate::simd::{Portable, Simd};
+use crate::simd::{Halves, Portable, Simd};
 
 /// Numbers of x that are worked off together: 192 KiB.
 const TOGETHER: usize = 48 << 10;
 
-/// Multiplies `depth` columns of a panel of x, `[depth, rows]`, with those of a panel of W, `[depth, columns]`, and adds the
-/// sums to the tile at `sums`, whose rows are `stride` apart, or sets them.
-pub(crate) type Kernel =
-    unsafe fn(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, stride: usize, add: bool);
+/// Multiplies `depth` numbers of the rows of a panel of x, `[depth, rows]`, with those of a panel of W, `[depth, columns]`, and
+/// adds the sums to the tile at `sums`, whose rows are `stride` apart, or sets them.
+pub(crate) type Kernel<N> = unsafe fn(depth: usize, x: *const N, w: *const N, sums: *mut f32, stride: usize, add: bool);
 
-/// The tile of an instruction set.
-pub(crate) struct Tile {
+/// The tile of an instruction set, over float32 or over pairs of bfloat16.
+pub(crate) struct Tile<N = f32> {
     /// Rows of x.
     pub(crate) rows: usize,
     /// Rows of W.
     pub(crate) columns: usize,
-    pub(crate) kernel: Kernel,
+    pub(crate) kernel: Kernel<N>,
+}
+
+/// Whether the level in use and the machine multiply bfloat16.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+pub(super) fn has_halves() -> bool {
+    level() == Level::Avx512 && is_x86_feature_detected!("avx512bf16")
+}
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+pub(super) fn has_halves() -> bool {
+    false
+}
+
+/// Whether AMD made this processor.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+pub(super) fn is_amd() -> bool {
+    let name = std::arch::x86_64::__cpuid(0);
+    [name.ebx, name.edx, name.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
+}
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+pub(super) fn is_amd() -> bool {
+    false
 }
 
 impl Tile {
@@ -37,9 +57,26 @@ impl Tile {
     pub(crate) fn wide() -> &'static Self {
         &Self { rows: 12, columns: 32, kernel: portable_wide }
     }
+}
 
+impl Tile<u32> {
+    /// That of the machine.
+    pub(super) fn of_halves() -> &'static Self {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        if has_halves() {
+            return &Self { rows: 12, columns: 32, kernel: avx512_halves };
+        }
+        Self::portable_halves()
+    }
+
+    pub(super) fn portable_halves() -> &'static Self {
+        &Self { rows: 4, columns: 16, kernel: portable_halves }
+    }
+}
+
+impl<N> Tile<N> {
     /// Multiplies all panels of `x` with all panels of `w`; `sums` is `[rows of x, rows of W]` in whole tiles.
-    pub(crate) fn multiply(&self, x: &[f32], w: &[f32], depth: usize, add: bool, sums: &mut [f32]) {
+    pub(crate) fn multiply(&self, x: &[N], w: &[N], depth: usize, add: bool, sums: &mut [f32]) {
         let (high, wide) = (self.rows * depth, self.columns * depth);
         let stride = w.len() / depth;
         assert!(x.len().is_multiple_of(high) && w.len().is_multiple_of(wide));
@@ -104,6 +141,24 @@ unsafe fn avx512(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, str
     unsafe { sum::<crate::simd::Avx512, 12>(depth, x, w, sums, stride, add) }
 }
 
+/// # Safety
+/// The pointers are valid for what [`Kernel`] says.
+#[expect(unsafe_code, reason = "instantiates the kernel over pointers")]
+unsafe fn portable_halves(depth: usize, x: *const u32, w: *const u32, sums: *mut f32, stride: usize, add: bool) {
+    // SAFETY: the caller's.
+    unsafe { sum_halves::<Portable<8>, 4>(depth, x, w, sums, stride, add) }
+}
+
+/// # Safety
+/// The machine has AVX-512 F, BW, DQ, VL and BF16; the pointers are valid for what [`Kernel`] says.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+#[expect(unsafe_code, reason = "instantiates the kernel over pointers")]
+unsafe fn avx512_halves(depth: usize, x: *const u32, w: *const u32, sums: *mut f32, stride: usize, add: bool) {
+    // SAFETY: the caller's.
+    unsafe { sum_halves::<crate::simd::Avx512, 12>(depth, x, w, sums, stride, add) }
+}
+
 /// A tile of `ROWS` rows and two vectors.
 ///
 /// # Safety
@@ -132,6 +187,51 @@ unsafe fn sum<S: Simd, const ROWS: usize>(
             x = x.add(ROWS);
             w = w.add(2 * S::LANES);
         }
+        write::<S, ROWS>(&registers, sums, stride, add);
+    }
+}
+
+/// The same of pairs of bfloat16.
+///
+/// # Safety
+/// The instruction set of `S` is there, and that for bfloat16; the pointers are valid for what [`Kernel`] says.
+#[inline(always)]
+#[expect(unsafe_code, reason = "vectors by pointer")]
+unsafe fn sum_halves<S: Halves, const ROWS: usize>(
+    depth: usize,
+    mut x: *const u32,
+    mut w: *const u32,
+    sums: *mut f32,
+    stride: usize,
+    add: bool,
+) {
+    // SAFETY: the caller's; every pointer below stays inside of the panels and of the tile.
+    unsafe {
+        let mut registers = [[S::splat(0.0); 2]; ROWS];
+        for _ in 0..depth {
+            let (first, second) = (S::load_pairs(w), S::load_pairs(w.add(S::LANES)));
+            S::prefetch(w.wrapping_add(16 * S::LANES).cast());
+            for (row, sums) in registers.iter_mut().enumerate() {
+                let pair = S::splat_pair(*x.add(row));
+                sums[0] = S::dot_pairs(sums[0], pair, first);
+                sums[1] = S::dot_pairs(sums[1], pair, second);
+            }
+            x = x.add(ROWS);
+            w = w.add(2 * S::LANES);
+        }
+        write::<S, ROWS>(&registers, sums, stride, add);
+    }
+}
+
+/// Adds registers to a tile of sums, or sets it.
+///
+/// # Safety
+/// The instruction set of `S` is there; the tile is inside of `sums`.
+#[inline(always)]
+#[expect(unsafe_code, reason = "vectors by pointer")]
+unsafe fn write<S: Simd, const ROWS: usize>(registers: &[[S::V; 2]; ROWS], sums: *mut f32, stride: usize, add: bool) {
+    // SAFETY: the caller's.
+    unsafe {
         for (row, values) in registers.iter().enumerate() {
             for (half, value) in values.iter().enumerate() {
                 let at = sums.add(row * stride + half * S::LANES);

@@ -1,6 +1,6 @@
 //! Vectors in ordinary Rust: the compiler makes of them the registers that there are.
 
-use super::Simd;
+use super::{Halves, Simd, Whole};
 
 /// What every machine has, for vectors of so many lanes.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,59 @@ impl<const LANES: usize> Simd for Portable<LANES> {
         each(|i| a[i] + b[i])
     }
     #[inline(always)]
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V {
+        each(|i| a[i] * b[i])
+    }
+    #[inline(always)]
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
         each(|i| a[i] - b[i])
+    }
+}
+
+#[expect(unsafe_code, reason = "reads vectors by pointer, as the trait says")]
+impl<const LANES: usize> Whole for Portable<LANES> {
+    type I = [u32; LANES];
+    const PER: usize = 2;
+    const OFFSET: u8 = 0;
+
+    #[inline(always)]
+    unsafe fn splat_lane(lane: u32) -> Self::I {
+        [lane; LANES]
+    }
+    #[inline(always)]
+    unsafe fn load_lanes(from: *const u32) -> Self::I {
+        // SAFETY: the caller's pointer is valid for a vector.
+        unsafe { from.cast::<Self::I>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn dot(sums: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        let low = |lane: u32| i32::from(lane as u16 as i16);
+        let high = |lane: u32| lane as i32 >> 16;
+        std::array::from_fn(|i| (sums[i] as i32 + low(a[i]) * low(b[i]) + high(a[i]) * high(b[i])) as u32)
+    }
+    #[inline(always)]
+    unsafe fn float(sums: Self::I) -> Self::V {
+        each(|i| sums[i] as i32 as f32)
+    }
+}
+
+#[expect(unsafe_code, reason = "reads vectors by pointer, as the trait says")]
+impl<const LANES: usize> Halves for Portable<LANES> {
+    type H = [u32; LANES];
+
+    #[inline(always)]
+    unsafe fn splat_pair(pair: u32) -> Self::H {
+        [pair; LANES]
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(from: *const u32) -> Self::H {
+        // SAFETY: the caller's pointer is valid for a vector.
+        unsafe { from.cast::<Self::H>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn dot_pairs(sums: Self::V, a: Self::H, b: Self::H) -> Self::V {
+        let low = |pair: u32| f32::from_bits(pair << 16);
+        let high = |pair: u32| f32::from_bits(pair & 0xffff_0000);
+        each(|i| sums[i] + low(a[i]) * low(b[i]) + high(a[i]) * high(b[i]))
     }
 }
