@@ -41,9 +41,11 @@ class Place:
         """The certificate that programs have to trust, where a server runs with --tls-dev."""
         return self.data / "tls" / "ca.pem"
 
-    def start(self, *flags, settings=None, environment=None, listens=True):
-        """Starts a server on a free port, or a worker that does not listen. All servers of a place have the same data."""
-        words = ["serve", *(["--listen", "127.0.0.1:0"] if listens else []), "--data-dir", str(self.data), *flags]
+    def start(self, *flags, settings=None, environment=None, listens=True, data=None, binary=BINARY):
+        """Starts a server on a free port, or a worker that does not listen. All servers of a place have the same data,
+        but for those with a folder of their own, as on another machine."""
+        listening = ["--listen", "127.0.0.1:0"] if listens else []
+        words = [binary, "serve", *listening, "--data-dir", str(data or self.data), *flags]
         if settings is not None:
             config = self.folder / f"scumble-{len(self.servers)}.toml"
             config.write_text(settings)
@@ -55,9 +57,19 @@ class Place:
 
     def key(self, label="test"):
         """Makes a key. From then on every caller needs one."""
-        words = [BINARY, "keys", "create", "--data-dir", str(self.data), "--label", label]
-        made = subprocess.run(words, env=self.environment(), capture_output=True, text=True, check=True)
-        return made.stdout.strip()
+        return self.command("keys", "create", "--data-dir", str(self.data), "--label", label).strip()
+
+    def command(self, *words, environment=None, binary=BINARY):
+        """Runs another command of the binary, which has to go well; returns what it prints."""
+        ended = self.ended(*words, environment=environment, binary=binary)
+        if ended.returncode != 0:
+            raise AssertionError(f"{' '.join(words)} failed:\n{ended.stdout}{ended.stderr}")
+        return ended.stdout
+
+    def ended(self, *words, environment=None, binary=BINARY):
+        """Runs another command of the binary to its end, however it ends."""
+        environment = {**self.environment(), **(environment or {})}
+        return subprocess.run([binary, *words], env=environment, capture_output=True, text=True, timeout=300)
 
     def environment(self):
         """Nothing of the caller's own settings reaches the binary, and its home is the folder of the test."""
@@ -77,7 +89,7 @@ class Server:
         self._printed, self._log = (place.folder / f"{name}-{number}.txt" for name in ("stdout", "stderr"))
         with open(self._printed, "wb") as printed, open(self._log, "wb") as log:
             environment = {**place.environment(), **environment}
-            self._process = subprocess.Popen([BINARY, *words], env=environment, stdout=printed, stderr=log)
+            self._process = subprocess.Popen(words, env=environment, stdout=printed, stderr=log)
         self.url = None
 
     def wait(self):

@@ -286,7 +286,6 @@ fn blocks_are_multiplied_as_whole_numbers_where_float32_is_not_asked_for() {
         let off: f64 = exact.iter().zip(&rounded).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
         let off = off / exact.len() as f64;
         assert!(off > 0.0 && off < 1.0, "{variant:?}: {off}");
-        assert_eq!(rounded, of(Some(DType::BF16)));
     }
 }
 
