@@ -18,19 +18,6 @@ AWAY_S = 15
 HANGS_S = 45
 
 
-def lacks(what):
-    """What the server does not do yet. Strict: whoever mends it takes the mark away."""
-    return pytest.mark.xfail(strict=True, reason=what)
-
-
-lacks_patience = lacks("a job whose pictures cannot be stored at once ends with a 500 (scumble_worker::run_one::keep)")
-lacks_words = lacks("a place for files that is away is a 500, not a 503 with Retry-After (scumble_server::answer)")
-lacks_bound = lacks(
-    "a bucket that is silent is waited for up to three minutes and more, and a download is begun anew every 30 s and cut "
-    "after 210 s (scumble_files::s3)"
-)
-
-
 @pytest.fixture
 def away(bucket):
     """The way to the bucket, for cutting."""
@@ -76,7 +63,6 @@ def test_the_queue_takes_jobs_without_it(machines, away):
         picture(ended(gateway, job), gateway)
 
 
-@lacks_patience
 def test_jobs_wait_for_it(machines, away):
     hooks = Hooks()
     gateway = machines.gateway()
@@ -94,7 +80,6 @@ def test_jobs_wait_for_it(machines, away):
     hooks.close()
 
 
-@lacks_words
 def test_readers_are_told_to_come_again(machines, away):
     gateway = machines.gateway()
     file = uploaded(gateway, content(MIB))
@@ -131,7 +116,6 @@ def slowly(gateway, file, size, seconds):
     return bytes(got)
 
 
-@lacks_bound
 def test_a_silent_bucket_is_given_up_and_a_slow_reader_is_not(machines, away):
     gateway = machines.gateway()
     machines.worker()
@@ -196,7 +180,6 @@ def test_uploads_are_refused_and_can_be_repeated(machines, away):
     assert digest(machines.bucket.of(joined)) == digest(fetched(joined, gateway)) == digest(body + body)
 
 
-@lacks_words
 def test_those_who_upload_are_told_to_come_again(machines, away):
     gateway = machines.gateway()
     upload, _ = begun(gateway)
@@ -205,7 +188,6 @@ def test_those_who_upload_are_told_to_come_again(machines, away):
     assert told.status_code == 503 and int(told.headers["retry-after"]) > 0, told.text
 
 
-@lacks_patience
 def test_a_direct_call_is_told_to_come_again(machines, away):
     gateway = machines.gateway()
     machines.worker()

@@ -48,7 +48,6 @@ def test_the_right_key_works_with_signatures_that_are_looked_at(schema, place, c
     assert gateway.raw("GET", "/ready").status_code == 200
 
 
-@pytest.mark.xfail(strict=True, reason="it is told as a file that is not there (scumble_files::Files::put)")
 @pytest.mark.parametrize("command", ["serve", "doctor"])
 def test_a_bucket_that_is_not_there(machines, command):
     words = said(machines, command, location="s3://nobodys-bucket/here")

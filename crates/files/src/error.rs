@@ -58,6 +58,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same may go well later: the place is away, or full.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Storage(_))
+    }
+
+    /// What an error means when something was to be stored at `path`: what is not there then is the place.
+    pub(crate) fn storing(path: &FilePath, error: object_store::Error) -> Self {
+        match error {
+            object_store::Error::NotFound { .. } => Self::Storage(error),
+            other => Self::about(path, other),
+        }
+    }
+
     /// What an error of the object store means for `path`.
     pub(crate) fn about(path: &FilePath, error: object_store::Error) -> Self {
         match error {

@@ -87,7 +87,7 @@ impl Files {
             }
             None => self.place.store.put(&object_path(&path), bytes.into()).await.map(drop),
         };
-        stored.map_err(|e| Error::about(&path, e))?;
+        stored.map_err(|e| Error::storing(&path, e))?;
         Ok(StoredFile { path, bytes: size, content_type: content_type.to_owned() })
     }
 

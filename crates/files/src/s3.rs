@@ -2,10 +2,20 @@
 
 use std::fmt;
 use std::sync::Arc;
+#[cfg(feature = "s3")]
+use std::time::Duration;
 
 use object_store::ObjectStore;
 #[cfg(feature = "s3")]
-use object_store::{aws::AmazonS3Builder, prefix::PrefixStore};
+use object_store::{ClientOptions, RetryConfig, aws::AmazonS3Builder, prefix::PrefixStore};
+
+/// How long a bucket may be silent before a request is given up. A piece of 8 MiB has to get there in this time.
+#[cfg(feature = "s3")]
+const SILENT: Duration = Duration::from_secs(30);
+
+/// How long requests that fail are repeated: somebody waits for each.
+#[cfg(feature = "s3")]
+const REPEATED: Duration = Duration::from_secs(30);
 
 /// How a bucket is reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,7 +58,11 @@ impl S3Options {
         if bucket.is_empty() {
             return Err("the bucket has no name: write s3://bucket or s3://bucket/prefix".to_owned());
         }
+        // a limit on all of a request's time would cut the bytes off for those who read slowly, or much
+        let patience = ClientOptions::new().with_timeout_disabled().with_read_timeout(SILENT);
         let mut builder = AmazonS3Builder::new()
+            .with_client_options(patience)
+            .with_retry(RetryConfig { retry_timeout: REPEATED, ..RetryConfig::default() })
             .with_bucket_name(bucket)
             .with_region(region.as_deref().unwrap_or("us-east-1"))
             .with_allow_http(*allow_http)

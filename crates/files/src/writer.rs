@@ -74,7 +74,7 @@ impl FileWriter {
             Err(object_store::Error::AlreadyExists { .. }) => {
                 Ok(self.place.store.head(&self.target).await.map_err(|e| Error::about(&self.about, e))?.size)
             }
-            Err(error) => Err(Error::about(&self.about, error)),
+            Err(error) => Err(Error::storing(&self.about, error)),
         }
     }
 
@@ -85,7 +85,7 @@ impl FileWriter {
             Some(upload) => upload,
             none => none.insert(begin(&self.place, &self.about, &self.target).await?),
         };
-        upload.parts.put_part(piece).await.map_err(|e| Error::about(&self.about, e))
+        upload.parts.put_part(piece).await.map_err(|e| Error::storing(&self.about, e))
     }
 
     fn take_waiting(&mut self) -> PutPayload {
@@ -122,7 +122,7 @@ impl FileWriter {
 /// Begins to write aside, where the place can give a file its path later.
 async fn begin(place: &Place, about: &FilePath, target: &ObjectPath) -> Result<Upload> {
     let at = if place.links { ObjectPath::from(format!("{ASIDE}/{}", random_hex()?)) } else { target.clone() };
-    let parts = place.store.put_multipart(&at).await.map_err(|e| Error::about(about, e))?;
+    let parts = place.store.put_multipart(&at).await.map_err(|e| Error::storing(about, e))?;
     Ok(Upload { at, parts })
 }
 

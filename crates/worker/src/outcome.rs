@@ -34,7 +34,14 @@ pub(crate) async fn save(
         let content_type = picture.format.content_type();
         let name = format!("{}.{}", request.endpoint.file_stem(), picture.format.extension());
         worker.config.faults.pass(Point::BeforeFile);
-        let stored = store(worker, lease, &picture.bytes, content_type, &name, &mut fresh).await?;
+        let stored = match store(worker, lease, &picture.bytes, content_type, &name, &mut fresh).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                // those before it have no row that would ever remove them
+                unsave(worker, &files.iter().map(|file: &FileRecord| file.path.clone()).collect::<Vec<_>>()).await;
+                return Err(error);
+            }
+        };
         images.push(MadePicture {
             url: format!("{scheme}{}", stored.path),
             width: picture.width,

@@ -146,7 +146,7 @@ impl Run {
     /// Writes the end down. An error leaves the lease to expire: the job is tried again.
     pub(crate) async fn conclude(self, worker: &Worker) -> Result<Ending> {
         let Self { lease, journal, pulse: _pulse, drawn, duration_ms } = self;
-        let made = keep(worker, &lease, drawn, duration_ms).instrument(scumble_traces::part!("save")).await;
+        let made = keep(worker, &lease, &journal, drawn, duration_ms).instrument(scumble_traces::part!("save")).await;
         if journal.is_lost() {
             unsave(worker, &paths(&made)).await;
             return Ok(Ending::Lost);
@@ -273,20 +273,42 @@ async fn submitted_before(worker: &Worker, lease: &Lease) -> std::result::Result
 /// An outcome whose files are stored, or why there is none.
 type Made = std::result::Result<Product, RunError>;
 
-/// Stores the pictures. That it cannot is an outcome too.
+/// How long drawn pictures wait for a place that is away.
+const KEPT: Duration = Duration::from_secs(60 * 60);
+
+/// Pause between two attempts to store them, beside those that the place makes by itself.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Stores the pictures. Where their place is away they wait for it, and the lease is kept alive: they are not drawn, or
+/// paid for, twice. A direct caller is told at once. That they cannot be stored is an outcome too.
 async fn keep(
     worker: &Worker,
     lease: &Lease,
+    journal: &Journal,
     drawn: std::result::Result<(Request, Drawn), RunError>,
     duration_ms: u64,
 ) -> Made {
     let (request, drawn) = drawn?;
-    save(worker, lease, &request, &drawn, duration_ms).await.or_else(|error| {
-        tracing::error!(job.id = %lease.job.id, %error, "the pictures cannot be stored");
-        let mut answer = ErrorAnswer::typed(ErrorType::InternalError, "The pictures could not be stored");
-        answer.headers.extend(drawn.bill.iter().flat_map(Bill::headers));
-        Ok(Outcome::from(&answer).into())
-    })
+    let began = Instant::now();
+    let waits = !JobOptions::of(&lease.job.options).retry.never;
+    let error = loop {
+        match save(worker, lease, &request, &drawn, duration_ms).await {
+            Ok(product) => return Ok(product),
+            Err(error) if error.passes() && waits && began.elapsed() < KEPT => {
+                tracing::warn!(job.id = %lease.job.id, %error, "the pictures wait for the place where they are kept");
+                // somebody else has the job, its caller does not want it any more, or this process stops
+                if timeout(PAUSE, cancelled(journal)).await.is_ok() {
+                    return Err(RunError::Cancelled);
+                }
+            }
+            Err(error) => break error,
+        }
+    };
+    tracing::error!(job.id = %lease.job.id, %error, "the pictures cannot be stored");
+    let kind = if error.passes() { ErrorType::RunnerConnectionError } else { ErrorType::InternalError };
+    let mut answer = ErrorAnswer::typed(kind, "The pictures could not be stored");
+    answer.headers.extend(drawn.bill.iter().flat_map(Bill::headers));
+    Ok(Outcome::from(&answer).into())
 }
 
 fn paths(made: &Made) -> Vec<String> {

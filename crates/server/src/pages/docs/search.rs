@@ -18,6 +18,8 @@ const BEFORE: usize = 60;
 const EXCERPT: usize = 200;
 /// A word in a heading counts as much as so many in the text.
 const HEADING: usize = 10;
+/// All of the query in a heading, as it was typed, counts as much as so many words.
+const PHRASE: usize = 1000;
 
 /// What stands below one heading.
 struct Section {
@@ -102,7 +104,8 @@ impl Section {
     /// How much of the words it has; `None` where one is missing.
     fn points(&self, words: &[String]) -> Option<usize> {
         let (heading, text) = &self.small;
-        words.iter().try_fold(0, |points, word| {
+        let phrase = if heading.contains(&words.join(" ")) { PHRASE } else { 0 };
+        words.iter().try_fold(phrase, |points, word| {
             let here = HEADING * heading.matches(word.as_str()).count() + text.matches(word.as_str()).count();
             (here > 0).then_some(points + here)
         })
