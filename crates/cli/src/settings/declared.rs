@@ -60,7 +60,7 @@ pub(super) use section;
 
 /// What the sample begins with.
 const ABOUT: &str = "Every setting of scumble.toml, switched off by the # before it: its default, or an example where there is \
-                     no value by default. docs/SETTINGS.md says more.";
+                     no value by default. A server tells more at /docs/settings.";
 
 /// Columns of the sample's comments.
 const WIDTH: usize = 100;
@@ -86,7 +86,7 @@ pub(crate) fn sample() -> String {
             text.push_str(&format!("# {name} = {written}\n"));
         }
     }
-    text + "\n# [providers.MAKER]: docs/MAKERS.md\n"
+    text + "\n# [providers.MAKER]: /docs/makers of a server\n"
 }
 
 /// Markdown without links and marks.

@@ -282,21 +282,24 @@ impl Weights {
     /// A matrix, on a CPU in its file's own bytes where that is possible.
     fn base_matrix(&self, shape: &Shape, full: &str) -> Result<Matrix> {
         let precision = &self.shared.precision;
-        let packed = match &self.shared.origin {
-            Origin::Held(held) => held.packed(full, shape),
+        let read = match &self.shared.origin {
+            Origin::Held(_) => None,
             _ if self.check_only || !precision.device.is_cpu() => None,
             Origin::Files(shards) => {
                 let (_, info) = find(shards, full, shape)?;
                 let (encoding, raw) = (Encoding::of_safetensors(info.dtype), shards.keep(full)?);
-                Packed::whole_rows(shape, encoding, raw)
-                    .map(|packed| Matrix::Packed(Arc::new(packed.held_as(precision))))
+                Packed::whole_rows(shape, encoding, raw).map(|packed| packed.held_as(precision, full)).transpose()?
             }
             Origin::Part(part) => {
                 part.check(full, shape.dims())?;
                 let packed = part.packed(full, shape.dims())?;
-                packed.map(|packed| Matrix::Packed(Arc::new(packed.held_as(precision))))
+                packed.map(|packed| packed.held_as(precision, full)).transpose()?
             }
             Origin::Recorder => None,
+        };
+        let packed = match (&self.shared.origin, read) {
+            (Origin::Held(held), _) => held.packed(full, shape),
+            (_, read) => read.map(|packed| Matrix::Packed(Arc::new(packed))),
         };
         let Some(packed) = packed else { return Ok(Matrix::Whole(self.base(shape, full, precision.computed())?)) };
         if let Matrix::Packed(packed) = &packed {

@@ -14,7 +14,7 @@ use super::bytes::Kept;
 use super::encoding::Encoding;
 use super::held::Precision;
 use super::scales::Scale;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A matrix `[rows, columns]`; a tensor of more dimensions counts as one, its first dimension as rows.
 #[derive(Clone, Debug)]
@@ -118,18 +118,29 @@ impl Packed {
     }
 
     /// The same in the type that matrices are to be held in.
-    pub(super) fn held_as(self, precision: &Precision) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] for a number that this type cannot hold.
+    pub(super) fn held_as(self, precision: &Precision, name: &str) -> Result<Self> {
         let (encoding, rounding) = (precision.holds(&self.encoding), precision.rounding());
         if encoding == self.encoding {
-            return Self { rounding, ..self };
+            return Ok(Self { rounding, ..self });
         }
+        let (dtype, largest) = match encoding {
+            Encoding::Plain(DType::BF16) => (DType::BF16, bf16::MAX.to_f32()),
+            _ => (DType::F16, f16::MAX.to_f32()),
+        };
         let numbers = self.bytes.as_chunks::<4>().0.par_iter().map(|bytes| f32::from_le_bytes(*bytes));
-        let bytes: Vec<[u8; 2]> = if encoding == Encoding::Plain(DType::BF16) {
+        // just above the largest there is still what is rounded to it; nobody's weights are there
+        if numbers.clone().any(|x| x.is_finite() && x.abs() > largest) {
+            return Err(Error::NotFinite { place: format!("where {name} is rounded"), dtype });
+        }
+        let bytes: Vec<[u8; 2]> = if dtype == DType::BF16 {
             numbers.map(|x| bf16::from_f32(x).to_le_bytes()).collect()
         } else {
             numbers.map(|x| f16::from_f32(x).to_le_bytes()).collect()
         };
-        Self { bytes: Kept::Own(bytes.into_flattened().into()), encoding, rounding, ..self }
+        Ok(Self { bytes: Kept::Own(bytes.into_flattened().into()), encoding, rounding, ..self })
     }
 
     /// `output = finish(x Wᵀ)` for `x` `[n, columns]`.
