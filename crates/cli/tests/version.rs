@@ -111,7 +111,7 @@ fn every_command_has_a_manual_page() {
 #[test]
 fn an_archive_of_a_release_has_all_that_belongs_to_it() {
     let desk = Desk::new();
-    for name in ["README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE-APACHE", "LICENSE-MIT", ".ci", "docs"] {
+    for name in ["README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE-APACHE", "LICENSE-MIT", ".ci", "docs", "deploy"] {
         std::os::unix::fs::symlink(root().join(name), desk.path(name)).unwrap();
     }
     // a copy of the script in a folder like the repository, so that nothing is written there
@@ -139,6 +139,7 @@ fn an_archive_of_a_release_has_all_that_belongs_to_it() {
         "man/scumble.1",
         "man/scumble-models-pull.1",
         "completions/scumble.bash",
+        "deploy/systemd/scumble.service",
         "completions/_scumble",
         "completions/scumble.fish",
         "docs/OPERATIONS.md",

@@ -50,9 +50,14 @@ impl Files {
 fn sweep_folders(root: &Path, before: SystemTime) -> io::Result<u64> {
     let mut swept = sweep_folder(&root.join(ASIDE), before)?;
     for upload in entries(&root.join(PARTS))? {
+        // one that was just made is about to get its first part
+        let is_old =
+            std::fs::symlink_metadata(&upload).and_then(|meta| meta.modified()).is_ok_and(|time| time < before);
         swept += sweep_folder(&upload, before)?;
-        // refused while there is something in it, which is what we want
-        let _ = std::fs::remove_dir(&upload);
+        if is_old {
+            // refused while there is something in it, which is what we want
+            let _ = std::fs::remove_dir(&upload);
+        }
     }
     Ok(swept)
 }

@@ -103,8 +103,13 @@ async fn sweeping_gets_what_a_crash_left() -> Result<()> {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a temporary folder can be written");
         std::fs::write(path, b"half").expect("a temporary folder can be written");
     }
+    // the folder of an upload whose first part is just coming
+    let begun = folder.path().join("parts/cdef");
+    std::fs::create_dir(&begun).expect("a temporary folder can be written");
     assert_eq!(files.sweep(SystemTime::UNIX_EPOCH).await?, 0);
+    assert!(begun.is_dir());
     assert_eq!(files.sweep(SystemTime::now() + Duration::from_secs(60)).await?, 3);
+    assert!(!begun.exists());
     assert_eq!(files_below(folder.path()), [folder.path().join(stored.path.as_str())]);
     Ok(())
 }

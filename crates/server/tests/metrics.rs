@@ -60,6 +60,15 @@ async fn becomes(server: &TestServer, series: &str, wanted: f64) {
     tokio::time::timeout(Duration::from_secs(30), counted).await.unwrap_or_else(|_| panic!("{series} is not {wanted}"));
 }
 
+async fn appears(server: &TestServer, series: &str) {
+    let there = async {
+        while found(&text(server).await, series).is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), there).await.unwrap_or_else(|_| panic!("there is no {series}"));
+}
+
 #[tokio::test]
 async fn without_keys_only_this_machine_reads_them() {
     let server = server_with(Config::default()).await;
@@ -175,6 +184,8 @@ async fn callers_add_no_series() {
     };
     text(&server).await;
     becomes(&server, "scumble_files", 0.0).await;
+    // the worker tells of itself when it begins
+    appears(&server, "scumble_worker_slots{kind=\"far\"}").await;
     let before = names(&text(&server).await);
     for n in 0..50 {
         for path in [format!("/run/a/b{n}"), format!("/queue/evil{n}\"}} 1/x"), format!("/{n}"), "/run/".into()] {

@@ -458,7 +458,7 @@ async fn a_disk_that_fails_is_an_error_and_not_a_file() {
         let refused = put(url, bytes(size)).await;
         assert_eq!(
             (refused.status().as_u16(), &refused.headers()["content-type"]),
-            (500, &"application/json".parse().unwrap())
+            (503, &"application/json".parse().unwrap())
         );
         let detail = refused.text().await.unwrap();
         assert!(!detail.contains(&folder.path().display().to_string()), "nothing internal is told: {detail}");

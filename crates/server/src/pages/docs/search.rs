@@ -18,6 +18,8 @@ const BEFORE: usize = 60;
 const EXCERPT: usize = 200;
 /// A word in a heading counts as much as so many in the text.
 const HEADING: usize = 10;
+/// A word counts no more often than this, or long lists would have everything.
+const MANY: usize = 20;
 /// All of the query in a heading, as it was typed, counts as much as so many words.
 const PHRASE: usize = 1000;
 
@@ -106,7 +108,8 @@ impl Section {
         let (heading, text) = &self.small;
         let phrase = if heading.contains(&words.join(" ")) { PHRASE } else { 0 };
         words.iter().try_fold(phrase, |points, word| {
-            let here = HEADING * heading.matches(word.as_str()).count() + text.matches(word.as_str()).count();
+            let times = |text: &str| text.matches(word.as_str()).take(MANY).count();
+            let here = HEADING * times(heading) + times(text);
             (here > 0).then_some(points + here)
         })
     }
