@@ -71,7 +71,7 @@ def main():
 
     for part in args.only:
         bench_page.around(args.page, bench_page.mark(args.page, part, args.isa))
-    own = subprocess.run([SCUMBLE, "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    own = subprocess.run([SCUMBLE, "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[0]
     theirs = "" if missing else f", diffusers {version('diffusers')}, torch {version('torch')}"
     name, flags = bench_page.cpu()
     machine = Machine(threads=args.threads, isa=args.isa, flags=flags)

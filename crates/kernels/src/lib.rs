@@ -15,6 +15,7 @@
 mod activation;
 mod attention;
 mod conv;
+mod decode;
 mod level;
 mod math;
 mod multiversion;
@@ -28,6 +29,7 @@ mod simd;
 pub use activation::{Activation, activate};
 pub use attention::{Attention, Bias, Heads};
 pub use conv::{Conv, ConvKind};
+pub use decode::{from_bfloat16, from_e4m3, from_e5m2, from_float16, from_float32};
 pub use level::{Level, at_most, level};
 pub use norm::{GroupNorm, group_norm, layer_norm, rms_norm};
 pub use product::{
@@ -41,4 +43,10 @@ const GRAIN: usize = 1 << 14;
 /// How many rows of this length make a piece of work.
 fn rows_per_task(row: usize) -> usize {
     (GRAIN / row.max(1)).max(1)
+}
+
+/// Does work of several parallel parts on a thread of the pool: a thread from outside would otherwise be put to sleep and woken
+/// for each part.
+fn together<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| work())
 }

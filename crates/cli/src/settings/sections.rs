@@ -319,7 +319,7 @@ section! {
 }
 
 section! {
-    /// How the log is written. It begins before the file is read as a whole: [`log_format`] looks for this alone.
+    /// How the log is written. It begins before the file is read as a whole: [`super::file::log_format`] looks for this alone.
     #[derive(Debug, Default, Deserialize)]
     #[serde(default, deny_unknown_fields)]
     LogSection of "log" {

@@ -6,7 +6,7 @@
 use candle_core::DType;
 use half::f16;
 use rayon::prelude::*;
-use scumble_kernels::{GROUP, Group};
+use scumble_kernels::{GROUP, Group, from_bfloat16, from_e4m3, from_e5m2, from_float16, from_float32};
 
 /// How the numbers of a tensor are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,13 +113,11 @@ impl Encoding {
     /// The same on this thread, as many values as there is room for.
     pub(super) fn decode_into(&self, bytes: &[u8], out: &mut [f32]) {
         match self {
-            Self::Plain(DType::BF16) => {
-                each(bytes, out, |b: [u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16));
-            }
-            Self::Plain(DType::F16) => each(bytes, out, |b: [u8; 2]| f16::from_le_bytes(b).to_f32()),
-            Self::Plain(_) => each(bytes, out, f32::from_le_bytes),
-            Self::F8E4M3 => each(bytes, out, |[b]: [u8; 1]| E4M3[usize::from(b)]),
-            Self::F8E5M2 => each(bytes, out, |[b]: [u8; 1]| f16::from_le_bytes([0, b]).to_f32()),
+            Self::Plain(DType::BF16) => from_bfloat16(bytes.as_chunks().0, out),
+            Self::Plain(DType::F16) => from_float16(bytes.as_chunks().0, out),
+            Self::Plain(_) => from_float32(bytes.as_chunks().0, out),
+            Self::F8E4M3 => from_e4m3(bytes, out),
+            Self::F8E5M2 => from_e5m2(bytes, out),
             Self::Blocks(blocks) => blocks.decode(bytes, out),
             Self::Unknown(_) => {}
         }
@@ -138,38 +136,6 @@ impl std::fmt::Display for Encoding {
             Self::Unknown(name) => name,
         })
     }
-}
-
-/// Every value on its own.
-fn each<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
-    let units = bytes.as_chunks::<N>().0;
-    for i in 0..units.len().min(out.len()) {
-        out[i] = value(units[i]);
-    }
-}
-
-/// Every byte's value.
-static E4M3: [f32; 256] = {
-    let mut values = [0.0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        values[byte] = e4m3(byte as u8);
-        byte += 1;
-    }
-    values
-};
-
-/// Sign, four bits of exponent with bias 7, three of mantissa; all ones is not a number, and nothing is infinite.
-const fn e4m3(byte: u8) -> f32 {
-    let (exponent, mantissa) = ((byte >> 3 & 15) as u32, (byte & 7) as u32);
-    let sign = (byte as u32 & 0x80) << 24;
-    let size = match (exponent, mantissa) {
-        (15, 7) => f32::NAN,
-        (0, _) => mantissa as f32 / 512.0,
-        // the bias of float32's exponent is 127
-        _ => f32::from_bits((exponent + 120) << 23 | mantissa << 20),
-    };
-    f32::from_bits(size.to_bits() | sign)
 }
 
 impl Blocks {

@@ -95,23 +95,25 @@ impl Attention {
         let sources = self.batch * self.shared;
         let together = (PREPARED / each).clamp(1, sources);
         let output = Shared::new(output);
-        lend(together * each, |prepared| {
-            for first in (0..sources).step_by(together) {
-                let count = together.min(sources - first);
-                let prepared = &mut prepared[..count * each];
-                prepared.par_chunks_exact_mut(each).enumerate().for_each(|(i, to)| {
-                    let (batch, head) = ((first + i) / self.shared, (first + i) % self.shared);
-                    Prepared::fill(
-                        self,
-                        tile,
-                        |token| k.row(batch, head, token, self.width),
-                        |token| v.row(batch, head, token, self.width),
-                        to,
-                    );
-                });
-                let prepared = &*prepared;
-                self.ask(tile, (first, count), prepared, q, bias, &output);
-            }
+        crate::together(|| {
+            lend(together * each, |prepared| {
+                for first in (0..sources).step_by(together) {
+                    let count = together.min(sources - first);
+                    let prepared = &mut prepared[..count * each];
+                    prepared.par_chunks_exact_mut(each).enumerate().for_each(|(i, to)| {
+                        let (batch, head) = ((first + i) / self.shared, (first + i) % self.shared);
+                        Prepared::fill(
+                            self,
+                            tile,
+                            |token| k.row(batch, head, token, self.width),
+                            |token| v.row(batch, head, token, self.width),
+                            to,
+                        );
+                    });
+                    let prepared = &*prepared;
+                    self.ask(tile, (first, count), prepared, q, bias, &output);
+                }
+            });
         });
     }
 

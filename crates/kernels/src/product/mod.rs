@@ -23,6 +23,7 @@ pub use groups::{GROUP, Group, GroupRows, group_product};
 
 use crate::scratch::lend;
 use crate::shared::Shared;
+use crate::together;
 use number::Number;
 use tile::Tile;
 
@@ -126,16 +127,18 @@ fn product_by<N: Number>(tile: &Tile<N>, x: &[f32], w: &dyn Rows, finish: &Finis
     if n <= few::MOST {
         return few::product(x, w, finish, output);
     }
-    N::lend(order::length(n, tile.rows, columns.div_ceil(N::PER)), |ordered| {
-        order::all(x, columns, tile.rows, ordered);
-        let ordered = &*ordered;
-        let (breadth, height) = sizes(n, rows, (tile.rows, tile.columns));
-        let blocks = rows.div_ceil(breadth);
-        let output = Shared::new(output);
-        (0..blocks * n.div_ceil(height)).into_par_iter().with_max_len(1).for_each(|task| {
-            let (first, top) = (task % blocks * breadth, task / blocks * height);
-            let block = Block { first, breadth: breadth.min(rows - first), top, height: height.min(n - top), n };
-            block.run(tile, ordered, w, finish, &output);
+    together(|| {
+        N::lend(order::length(n, tile.rows, columns.div_ceil(N::PER)), |ordered| {
+            order::all(x, columns, tile.rows, ordered);
+            let ordered = &*ordered;
+            let (breadth, height) = sizes(n, rows, (tile.rows, tile.columns));
+            let blocks = rows.div_ceil(breadth);
+            let output = Shared::new(output);
+            (0..blocks * n.div_ceil(height)).into_par_iter().with_max_len(1).for_each(|task| {
+                let (first, top) = (task % blocks * breadth, task / blocks * height);
+                let block = Block { first, breadth: breadth.min(rows - first), top, height: height.min(n - top), n };
+                block.run(tile, ordered, w, finish, &output);
+            });
         });
     });
 }

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::{DEPTH, Finish, Rows, few, hand_over, sizes};
 use crate::scratch::{lend, lend_lanes};
 use crate::shared::Shared;
+use crate::together;
 use order::Left;
 use tile::Tile;
 
@@ -64,21 +65,23 @@ fn product_by(tile: &Tile, x: &[f32], w: &dyn GroupRows, finish: &Finish<'_>, ou
         return few::product(x, w, finish, output);
     }
     let tall = n.next_multiple_of(tile.rows);
-    lend_lanes(tall * columns / tile.per, |lanes| {
-        lend(tall * columns / GROUP * 2, |scales| {
-            order::round(x, columns, tile, lanes, scales);
-            let left = Left { lanes, scales, rows: tall };
-            let (breadth, height) = sizes(n, rows, (tile.rows, tile.columns));
-            let blocks = rows.div_ceil(breadth);
-            let output = Shared::new(output);
-            (0..blocks * n.div_ceil(height)).into_par_iter().with_max_len(1).for_each(|task| {
-                let (first, top) = (task % blocks * breadth, task / blocks * height);
-                let (breadth, height) = (breadth.min(rows - first), height.min(n - top));
-                let width = breadth.next_multiple_of(tile.columns);
-                lend(height.next_multiple_of(tile.rows) * width, |sums| {
-                    sums.fill(0.0);
-                    sum(tile, &left, (top, height), w, (first, breadth), sums);
-                    hand_over(sums, width, (top, height), (first, breadth), (n, rows), finish, &output);
+    together(|| {
+        lend_lanes(tall * columns / tile.per, |lanes| {
+            lend(tall * columns / GROUP * 2, |scales| {
+                order::round(x, columns, tile, lanes, scales);
+                let left = Left { lanes, scales, rows: tall };
+                let (breadth, height) = sizes(n, rows, (tile.rows, tile.columns));
+                let blocks = rows.div_ceil(breadth);
+                let output = Shared::new(output);
+                (0..blocks * n.div_ceil(height)).into_par_iter().with_max_len(1).for_each(|task| {
+                    let (first, top) = (task % blocks * breadth, task / blocks * height);
+                    let (breadth, height) = (breadth.min(rows - first), height.min(n - top));
+                    let width = breadth.next_multiple_of(tile.columns);
+                    lend(height.next_multiple_of(tile.rows) * width, |sums| {
+                        sums.fill(0.0);
+                        sum(tile, &left, (top, height), w, (first, breadth), sums);
+                        hand_over(sums, width, (top, height), (first, breadth), (n, rows), finish, &output);
+                    });
                 });
             });
         });
