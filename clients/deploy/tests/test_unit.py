@@ -73,8 +73,8 @@ def started(place, unit, more=()):
     for before, after in changes.items():
         assert any(word.startswith(before) for word in words), before
         words = [f"{after}{word.removeprefix(before)}" if word.startswith(before) else word for word in words]
-    program, *words = [*words, "--listen", "127.0.0.1:0", *more]
-    assert program == BINARY
+    words = [*words, "--listen", "127.0.0.1:0", *more]
+    assert words[0] == BINARY
     server = Server(place, words, {})
     place.servers.append(server)
     server.wait()
