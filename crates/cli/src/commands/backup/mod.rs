@@ -46,7 +46,7 @@ fn database_file(database: &Database) -> Result<&Path, Failure> {
         Database::Sqlite(path) => Ok(path),
         Database::Postgres(_) => Err(Failure::Usage(format!(
             "{database} is a PostgreSQL database, which has its own tools: back it up with `pg_dump --format=custom`, bring \
-             it back with `pg_restore`, and do so before the files: docs/OPERATIONS.md says how the two fit together"
+             it back with `pg_restore`, and do so before the files: /docs/operations of a server says how the two fit together"
         ))),
     }
 }
@@ -57,7 +57,7 @@ fn folder(files: &str) -> Result<PathBuf, Failure> {
         Failure::Usage(format!(
             "the files are in {files}, not in a folder of this machine. Keep a bucket with its own tools: versioning and \
              replication, or a copy with `aws s3 sync` or `rclone`; --without-files backs up the database alone, and \
-             docs/OPERATIONS.md says in which order"
+             /docs/operations of a server says in which order"
         ))
     })
 }
