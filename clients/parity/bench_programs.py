@@ -2,18 +2,19 @@
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SCUMBLE = Path(os.environ.get("SCUMBLE_BIN", ROOT / "target" / "release" / "scumble"))
 THEIRS = Path(__file__).resolve().parent / "bench_theirs.py"
+WATCH = THEIRS.with_name("bench_watch.py")
 # A run that takes longer hangs.
 PATIENCE = 1800
 STAGES = ("load", "text_encode", "denoise", "decode")
@@ -59,25 +60,19 @@ class Machine:
 
 def finished(command, env):
     """Runs a command to its end: its stdout, its seconds from outside, the most memory it had."""
-    began = time.perf_counter()
-    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
-    said = []
-    # both pipes are read, so that neither fills up
-    reader = threading.Thread(target=lambda: said.append(process.stderr.read()), daemon=True)
-    reader.start()
-    alarm = threading.Timer(PATIENCE, process.kill)
-    alarm.start()
-    out = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    alarm.cancel()
-    reader.join()
-    if process.returncode:
-        text = b"".join(said).decode(errors="replace")[-2000:]
-        sys.exit(f"{' '.join(str(word) for word in command)} ended with {process.returncode} after {seconds:.0f} s "
-                 f"(the most that it may take are {PATIENCE} s):\n{text}")
-    return out, seconds, usage.ru_maxrss * 1024
+    words = [str(word) for word in command]
+    with tempfile.NamedTemporaryFile() as report:
+        watched = [sys.executable, "-S", "-E", WATCH, report.name, *words]
+        process = subprocess.Popen(watched, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, start_new_session=True)
+        alarm = threading.Timer(PATIENCE, os.killpg, (process.pid, signal.SIGKILL))
+        alarm.start()
+        out, said = process.communicate()
+        alarm.cancel()
+        if process.returncode:
+            text = said.decode(errors="replace")[-2000:]
+            sys.exit(f"{' '.join(words)} ended with {process.returncode} (the most that it may take are {PATIENCE} s):\n{text}")
+        seconds, peak = Path(report.name).read_text().split()
+    return out, float(seconds), int(peak)
 
 
 def scumble(machine, case, dtype=None, threads=None, picture=None):
