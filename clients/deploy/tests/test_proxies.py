@@ -132,7 +132,7 @@ def test_the_queue_names_itself_as_the_caller_sees_it(fal, proxy):
 
 
 def test_a_stream_of_pictures(fal, proxy):
-    *previews, last = fal.stream(STARTER, {**CARD, "num_inference_steps": 8})
+    *previews, last = fal.stream(STARTER, {**CARD, "num_inference_steps": 50})
     assert previews and previews[0]["images"][0]["url"].startswith("data:image/")
     assert last["images"][0]["url"].startswith(f"{proxy.url}/cdn/files/")
 

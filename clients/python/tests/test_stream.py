@@ -14,7 +14,7 @@ def test_33_the_last_event_is_the_complete_result(fal):
 
 
 def test_33_previews_have_the_shape_of_the_result(fal):
-    *previews, last = fal.stream(STARTER, {"prompt": "a red circle", "num_inference_steps": 6})
+    *previews, last = fal.stream(STARTER, {"prompt": "a red circle", "num_inference_steps": 50})
     assert previews, "there is a preview"
     for preview in previews:
         assert preview["images"][0]["url"].startswith("data:image/")
