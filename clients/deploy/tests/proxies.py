@@ -13,11 +13,12 @@ from pathlib import Path
 import httpx
 import trustme
 from place import ROOT, eventually
+from running import Running
 
 DEPLOY = ROOT / "deploy"
 
 
-class Proxy:
+class Proxy(Running):
     """One of them, with a certificate that `authority` vouches for."""
 
     def __init__(self, folder, server, below=False):
@@ -38,19 +39,6 @@ class Proxy:
     def url(self):
         """Where callers find the server."""
         return f"https://localhost:{self.port}{self.prefix}"
-
-    @property
-    def log(self):
-        return "".join(path.read_text() for path in sorted(self.folder.glob("log-*.txt")))
-
-    def close(self):
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
 
     def context(self):
         """Trusts its certificate and nothing else."""

@@ -13,6 +13,7 @@ import psycopg
 import yaml
 from place import ROOT, eventually
 from proxies import free_ports
+from running import Running
 
 COMPOSE = ROOT / "compose.yaml"
 
@@ -56,7 +57,7 @@ def database_server():
     return os.environ.get("SCUMBLE_TEST_POSTGRES") or None
 
 
-class Bucket:
+class Bucket(Running):
     """The service `bucket` of compose.yaml, on free ports of this machine."""
 
     def __init__(self, folder, secrets):
@@ -66,19 +67,6 @@ class Bucket:
             if self._start(secrets, attempt):
                 return
         raise AssertionError(f"the bucket does not start:\n{self.log}")
-
-    @property
-    def log(self):
-        return "".join(path.read_text() for path in sorted(self.folder.glob("log-*.txt")))
-
-    def close(self):
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
 
     def _start(self, secrets, attempt):
         shell, flag, script = compose()["services"]["bucket"]["entrypoint"]

@@ -10,9 +10,6 @@ use serde_json::Value;
 
 use crate::addressing::{Caller, Service};
 
-/// When to come again, where files cannot be reached.
-const RETRY_AFTER_S: &str = "5";
-
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-fal-request-id");
 
 /// An answer that is not what the caller hoped for; for `?` in handlers.
@@ -57,8 +54,7 @@ impl From<scumble_files::Error> for Refusal {
         tracing::error!(%error, "the file store refused");
         if error.passes() {
             let detail = "The server cannot reach its files now; send the request again later. Its log says why";
-            return Self(ErrorAnswer::typed(ErrorType::RunnerSchedulingFailure, detail))
-                .with("retry-after", RETRY_AFTER_S);
+            return Self(ErrorAnswer::typed(ErrorType::RunnerSchedulingFailure, detail));
         }
         Self(ErrorAnswer::typed(ErrorType::InternalError, "The server cannot reach its files; its log says why"))
     }

@@ -131,14 +131,8 @@ fn product_by<N: Number>(tile: &Tile<N>, x: &[f32], w: &dyn Rows, finish: &Finis
         N::lend(order::length(n, tile.rows, columns.div_ceil(N::PER)), |ordered| {
             order::all(x, columns, tile.rows, ordered);
             let ordered = &*ordered;
-            let (breadth, height) = sizes(n, rows, (tile.rows, tile.columns));
-            let blocks = rows.div_ceil(breadth);
             let output = Shared::new(output);
-            (0..blocks * n.div_ceil(height)).into_par_iter().with_max_len(1).for_each(|task| {
-                let (first, top) = (task % blocks * breadth, task / blocks * height);
-                let block = Block { first, breadth: breadth.min(rows - first), top, height: height.min(n - top), n };
-                block.run(tile, ordered, w, finish, &output);
-            });
+            Block::each((n, rows), (tile.rows, tile.columns), |block| block.run(tile, ordered, w, finish, &output));
         });
     });
 }
@@ -159,28 +153,39 @@ pub fn finish(sums: &mut [f32], rows: usize, ends: &Finish<'_>) {
     });
 }
 
-/// Rows of W and of x in a task, in whole tiles: few enough that all threads have work.
-fn sizes(n: usize, rows: usize, (high, wide): (usize, usize)) -> (usize, usize) {
-    let breadth = BREADTH.next_multiple_of(wide).min(rows.next_multiple_of(wide));
-    let wanted = (SHARE * rayon::current_num_threads()).div_ceil(rows.div_ceil(breadth));
-    let parts = n.div_ceil(HEIGHT).max(wanted.min(n.div_ceil(LOW)));
-    (breadth, n.div_ceil(parts).next_multiple_of(high))
-}
-
-/// What a task computes: rows of W from `first`, rows of x from `top` of all `n`.
+/// What a task computes: some rows of W from `first` of all `rows`, some rows of x from `top` of all `n`.
 struct Block {
     first: usize,
     breadth: usize,
     top: usize,
     height: usize,
     n: usize,
+    rows: usize,
 }
 
 impl Block {
+    /// Has everything computed, each block by one task. They are whole tiles, but at the ends, and few enough that all threads
+    /// have work.
+    fn each((n, rows): (usize, usize), (high, wide): (usize, usize), run: impl Fn(&Self) + Sync) {
+        let breadth = BREADTH.next_multiple_of(wide).min(rows.next_multiple_of(wide));
+        let blocks = rows.div_ceil(breadth);
+        let wanted = (SHARE * rayon::current_num_threads()).div_ceil(blocks);
+        let parts = n.div_ceil(HEIGHT).max(wanted.min(n.div_ceil(LOW)));
+        let height = n.div_ceil(parts).next_multiple_of(high);
+        (0..blocks * n.div_ceil(height)).into_par_iter().with_max_len(1).for_each(|task| {
+            let (first, top) = (task % blocks * breadth, task / blocks * height);
+            run(&Self { first, breadth: breadth.min(rows - first), top, height: height.min(n - top), n, rows });
+        });
+    }
+
+    /// Rows of x and of W in whole tiles.
+    fn whole(&self, (high, wide): (usize, usize)) -> (usize, usize) {
+        (self.height.next_multiple_of(high), self.breadth.next_multiple_of(wide))
+    }
+
     fn run<N: Number>(&self, tile: &Tile<N>, ordered: &[N], w: &dyn Rows, finish: &Finish<'_>, output: &Shared<'_>) {
         let numbers = w.columns().div_ceil(N::PER);
-        let width = self.breadth.next_multiple_of(tile.columns);
-        let tall = self.height.next_multiple_of(tile.rows);
+        let (tall, width) = self.whole((tile.rows, tile.columns));
         lend(tall * width, |sums| {
             N::lend(width * DEPTH, |piece| {
                 for start in (0..numbers).step_by(DEPTH) {
@@ -192,38 +197,21 @@ impl Block {
                     tile.multiply(x, piece, depth, start > 0, sums);
                 }
             });
-            hand_over(
-                sums,
-                width,
-                (self.top, self.height),
-                (self.first, self.breadth),
-                (self.n, w.rows()),
-                finish,
-                output,
-            );
+            self.hand_over(sums, width, finish, output);
         });
     }
-}
 
-/// Finishes the sums of a task, `[height, width]` of which `breadth` are meant, and writes them where they belong in the
-/// output, `[n, rows]`.
-fn hand_over(
-    sums: &mut [f32],
-    width: usize,
-    (top, height): (usize, usize),
-    (first, breadth): (usize, usize),
-    (n, rows): (usize, usize),
-    finish: &Finish<'_>,
-    output: &Shared<'_>,
-) {
-    for (i, sums) in sums.chunks_exact_mut(width).take(height).enumerate() {
-        let row = top + i;
-        let sums = &mut sums[..breadth];
-        finish.apply(row, first, n, rows, sums);
-        #[expect(unsafe_code, reason = "tasks write rectangles")]
-        // SAFETY: no other task has these rows of x and of W.
-        let to = unsafe { output.part(row * rows + first, breadth) };
-        to.copy_from_slice(sums);
+    /// Finishes its sums, `[height, width]`, and writes them where they belong in the output, `[n, rows]`.
+    fn hand_over(&self, sums: &mut [f32], width: usize, finish: &Finish<'_>, output: &Shared<'_>) {
+        for (i, sums) in sums.chunks_exact_mut(width).take(self.height).enumerate() {
+            let row = self.top + i;
+            let sums = &mut sums[..self.breadth];
+            finish.apply(row, self.first, self.n, self.rows, sums);
+            #[expect(unsafe_code, reason = "tasks write rectangles")]
+            // SAFETY: no other task has these rows of x and of W.
+            let to = unsafe { output.part(row * self.rows + self.first, self.breadth) };
+            to.copy_from_slice(sums);
+        }
     }
 }
 

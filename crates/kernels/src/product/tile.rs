@@ -1,7 +1,7 @@
 //! The innermost loop: a tile of sums in registers.
 
 use crate::level::{Level, level};
-use crate::simd::{Halves, Portable, Simd};
+use crate::simd::{Multiply, Portable};
 
 /// Numbers of x that are worked off together: 192 KiB.
 const TOGETHER: usize = 48 << 10;
@@ -109,7 +109,7 @@ impl<N> Tile<N> {
 #[expect(unsafe_code, reason = "instantiates the kernel over pointers")]
 unsafe fn portable(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, stride: usize, add: bool) {
     // SAFETY: the caller's.
-    unsafe { sum::<Portable<8>, 4>(depth, x, w, sums, stride, add) }
+    unsafe { sum::<Portable<8>, f32, 4>(depth, x, w, sums, stride, add) }
 }
 
 /// # Safety
@@ -118,7 +118,7 @@ unsafe fn portable(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, s
 #[expect(unsafe_code, reason = "instantiates the kernel over pointers")]
 unsafe fn portable_wide(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, stride: usize, add: bool) {
     // SAFETY: the caller's.
-    unsafe { sum::<Portable<16>, 12>(depth, x, w, sums, stride, add) }
+    unsafe { sum::<Portable<16>, f32, 12>(depth, x, w, sums, stride, add) }
 }
 
 /// # Safety
@@ -128,7 +128,7 @@ unsafe fn portable_wide(depth: usize, x: *const f32, w: *const f32, sums: *mut f
 #[expect(unsafe_code, reason = "instantiates the kernel over pointers")]
 unsafe fn avx2(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, stride: usize, add: bool) {
     // SAFETY: the caller's.
-    unsafe { sum::<crate::simd::Avx2, 6>(depth, x, w, sums, stride, add) }
+    unsafe { sum::<crate::simd::Avx2, f32, 6>(depth, x, w, sums, stride, add) }
 }
 
 /// # Safety
@@ -138,7 +138,7 @@ unsafe fn avx2(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, strid
 #[expect(unsafe_code, reason = "instantiates the kernel over pointers")]
 unsafe fn avx512(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, stride: usize, add: bool) {
     // SAFETY: the caller's.
-    unsafe { sum::<crate::simd::Avx512, 12>(depth, x, w, sums, stride, add) }
+    unsafe { sum::<crate::simd::Avx512, f32, 12>(depth, x, w, sums, stride, add) }
 }
 
 /// # Safety
@@ -146,7 +146,7 @@ unsafe fn avx512(depth: usize, x: *const f32, w: *const f32, sums: *mut f32, str
 #[expect(unsafe_code, reason = "instantiates the kernel over pointers")]
 unsafe fn portable_halves(depth: usize, x: *const u32, w: *const u32, sums: *mut f32, stride: usize, add: bool) {
     // SAFETY: the caller's.
-    unsafe { sum_halves::<Portable<8>, 4>(depth, x, w, sums, stride, add) }
+    unsafe { sum::<Portable<8>, u32, 4>(depth, x, w, sums, stride, add) }
 }
 
 /// # Safety
@@ -156,19 +156,19 @@ unsafe fn portable_halves(depth: usize, x: *const u32, w: *const u32, sums: *mut
 #[expect(unsafe_code, reason = "instantiates the kernel over pointers")]
 unsafe fn avx512_halves(depth: usize, x: *const u32, w: *const u32, sums: *mut f32, stride: usize, add: bool) {
     // SAFETY: the caller's.
-    unsafe { sum_halves::<crate::simd::Avx512, 12>(depth, x, w, sums, stride, add) }
+    unsafe { sum::<crate::simd::Avx512, u32, 12>(depth, x, w, sums, stride, add) }
 }
 
 /// A tile of `ROWS` rows and two vectors.
 ///
 /// # Safety
-/// The instruction set of `S` is there; the pointers are valid for what [`Kernel`] says.
+/// The instruction set of `S` is there, and that for the numbers; the pointers are valid for what [`Kernel`] says.
 #[inline(always)]
 #[expect(unsafe_code, reason = "vectors by pointer")]
-unsafe fn sum<S: Simd, const ROWS: usize>(
+unsafe fn sum<S: Multiply<N>, N: Copy, const ROWS: usize>(
     depth: usize,
-    mut x: *const f32,
-    mut w: *const f32,
+    mut x: *const N,
+    mut w: *const N,
     sums: *mut f32,
     stride: usize,
     add: bool,
@@ -177,61 +177,16 @@ unsafe fn sum<S: Simd, const ROWS: usize>(
     unsafe {
         let mut registers = [[S::splat(0.0); 2]; ROWS];
         for _ in 0..depth {
-            let (first, second) = (S::load(w), S::load(w.add(S::LANES)));
-            S::prefetch(w.wrapping_add(16 * S::LANES));
-            for (row, sums) in registers.iter_mut().enumerate() {
-                let value = S::splat(*x.add(row));
-                sums[0] = S::fma(value, first, sums[0]);
-                sums[1] = S::fma(value, second, sums[1]);
-            }
-            x = x.add(ROWS);
-            w = w.add(2 * S::LANES);
-        }
-        write::<S, ROWS>(&registers, sums, stride, add);
-    }
-}
-
-/// The same of pairs of bfloat16.
-///
-/// # Safety
-/// The instruction set of `S` is there, and that for bfloat16; the pointers are valid for what [`Kernel`] says.
-#[inline(always)]
-#[expect(unsafe_code, reason = "vectors by pointer")]
-unsafe fn sum_halves<S: Halves, const ROWS: usize>(
-    depth: usize,
-    mut x: *const u32,
-    mut w: *const u32,
-    sums: *mut f32,
-    stride: usize,
-    add: bool,
-) {
-    // SAFETY: the caller's; every pointer below stays inside of the panels and of the tile.
-    unsafe {
-        let mut registers = [[S::splat(0.0); 2]; ROWS];
-        for _ in 0..depth {
-            let (first, second) = (S::load_pairs(w), S::load_pairs(w.add(S::LANES)));
+            let (first, second) = (S::load_numbers(w), S::load_numbers(w.add(S::LANES)));
             S::prefetch(w.wrapping_add(16 * S::LANES).cast());
             for (row, sums) in registers.iter_mut().enumerate() {
-                let pair = S::splat_pair(*x.add(row));
-                sums[0] = S::dot_pairs(sums[0], pair, first);
-                sums[1] = S::dot_pairs(sums[1], pair, second);
+                let number = S::splat_number(*x.add(row));
+                sums[0] = S::add_product(sums[0], number, first);
+                sums[1] = S::add_product(sums[1], number, second);
             }
             x = x.add(ROWS);
             w = w.add(2 * S::LANES);
         }
-        write::<S, ROWS>(&registers, sums, stride, add);
-    }
-}
-
-/// Adds registers to a tile of sums, or sets it.
-///
-/// # Safety
-/// The instruction set of `S` is there; the tile is inside of `sums`.
-#[inline(always)]
-#[expect(unsafe_code, reason = "vectors by pointer")]
-unsafe fn write<S: Simd, const ROWS: usize>(registers: &[[S::V; 2]; ROWS], sums: *mut f32, stride: usize, add: bool) {
-    // SAFETY: the caller's.
-    unsafe {
         for (row, values) in registers.iter().enumerate() {
             for (half, value) in values.iter().enumerate() {
                 let at = sums.add(row * stride + half * S::LANES);

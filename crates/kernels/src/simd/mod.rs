@@ -65,19 +65,40 @@ pub(crate) trait Whole: Simd {
     unsafe fn float(sums: Self::I) -> Self::V;
 }
 
-/// Pairs of bfloat16 in lanes of 32 bits, the first in the lower half.
+/// What sums are made of: numbers in lanes, float32 or pairs of bfloat16 with the first in the lower half.
 ///
 /// # Safety
-/// As for [`Simd`]; where the machine multiplies bfloat16, that was detected too.
+/// As for [`Simd`]; where the machine has instructions of its own for these numbers, they were detected too.
 #[expect(unsafe_code, reason = "as above")]
-pub(crate) trait Halves: Simd {
-    /// A vector of pairs.
-    type H: Copy;
+pub(crate) trait Multiply<N>: Simd {
+    /// A vector of numbers.
+    type Numbers: Copy;
 
-    /// The same pair everywhere.
-    unsafe fn splat_pair(pair: u32) -> Self::H;
+    /// The same number everywhere.
+    unsafe fn splat_number(number: N) -> Self::Numbers;
     /// Reads a vector.
-    unsafe fn load_pairs(from: *const u32) -> Self::H;
-    /// Adds to each lane of `sums` the products of the numbers in the lanes of `a` and `b`.
-    unsafe fn dot_pairs(sums: Self::V, a: Self::H, b: Self::H) -> Self::V;
+    unsafe fn load_numbers(from: *const N) -> Self::Numbers;
+    /// Adds to each lane of `sums` the product of those of `a` and `b`; of pairs, both products.
+    unsafe fn add_product(sums: Self::V, a: Self::Numbers, b: Self::Numbers) -> Self::V;
+}
+
+#[expect(unsafe_code, reason = "as above")]
+impl<S: Simd> Multiply<f32> for S {
+    type Numbers = S::V;
+
+    #[inline(always)]
+    unsafe fn splat_number(number: f32) -> Self::Numbers {
+        // SAFETY: the caller's.
+        unsafe { S::splat(number) }
+    }
+    #[inline(always)]
+    unsafe fn load_numbers(from: *const f32) -> Self::Numbers {
+        // SAFETY: the caller's.
+        unsafe { S::load(from) }
+    }
+    #[inline(always)]
+    unsafe fn add_product(sums: Self::V, a: Self::Numbers, b: Self::Numbers) -> Self::V {
+        // SAFETY: the caller's.
+        unsafe { S::fma(a, b, sums) }
+    }
 }

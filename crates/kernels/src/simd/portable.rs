@@ -1,6 +1,6 @@
 //! Vectors in ordinary Rust: the compiler makes of them the registers that there are.
 
-use super::{Halves, Simd, Whole};
+use super::{Multiply, Simd, Whole};
 
 /// What every machine has, for vectors of so many lanes.
 #[derive(Clone, Copy, Debug)]
@@ -76,20 +76,20 @@ impl<const LANES: usize> Whole for Portable<LANES> {
 }
 
 #[expect(unsafe_code, reason = "reads vectors by pointer, as the trait says")]
-impl<const LANES: usize> Halves for Portable<LANES> {
-    type H = [u32; LANES];
+impl<const LANES: usize> Multiply<u32> for Portable<LANES> {
+    type Numbers = [u32; LANES];
 
     #[inline(always)]
-    unsafe fn splat_pair(pair: u32) -> Self::H {
+    unsafe fn splat_number(pair: u32) -> Self::Numbers {
         [pair; LANES]
     }
     #[inline(always)]
-    unsafe fn load_pairs(from: *const u32) -> Self::H {
+    unsafe fn load_numbers(from: *const u32) -> Self::Numbers {
         // SAFETY: the caller's pointer is valid for a vector.
-        unsafe { from.cast::<Self::H>().read_unaligned() }
+        unsafe { from.cast::<Self::Numbers>().read_unaligned() }
     }
     #[inline(always)]
-    unsafe fn dot_pairs(sums: Self::V, a: Self::H, b: Self::H) -> Self::V {
+    unsafe fn add_product(sums: Self::V, a: Self::Numbers, b: Self::Numbers) -> Self::V {
         let low = |pair: u32| f32::from_bits(pair << 16);
         let high = |pair: u32| f32::from_bits(pair & 0xffff_0000);
         each(|i| sums[i] + low(a[i]) * low(b[i]) + high(a[i]) * high(b[i]))

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Halves, Simd, Whole};
+use super::{Multiply, Simd, Whole};
 
 /// Eight lanes: AVX2 and FMA.
 #[derive(Clone, Copy, Debug)]
@@ -150,21 +150,21 @@ wholes!(Avx2Vnni, __m256i, 4, 128, _mm256_set1_epi32, _mm256_loadu_si256, _mm256
 wholes!(Avx512Vnni, __m512i, 4, 128, _mm512_set1_epi32, _mm512_loadu_si512, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32);
 
 #[expect(unsafe_code, reason = "intrinsics; callers are compiled for their instruction set, as the trait says")]
-impl Halves for Avx512 {
-    type H = __m512bh;
+impl Multiply<u32> for Avx512 {
+    type Numbers = __m512bh;
 
     #[inline(always)]
-    unsafe fn splat_pair(pair: u32) -> Self::H {
+    unsafe fn splat_number(pair: u32) -> Self::Numbers {
         // SAFETY: the trait's contract: the instruction set was detected. Both types are 512 bits of any value.
         unsafe { std::mem::transmute(_mm512_set1_epi32(pair.cast_signed())) }
     }
     #[inline(always)]
-    unsafe fn load_pairs(from: *const u32) -> Self::H {
+    unsafe fn load_numbers(from: *const u32) -> Self::Numbers {
         // SAFETY: as above, and the pointer is valid for a vector.
         unsafe { std::mem::transmute(_mm512_loadu_si512(from.cast())) }
     }
     #[inline(always)]
-    unsafe fn dot_pairs(sums: Self::V, a: Self::H, b: Self::H) -> Self::V {
+    unsafe fn add_product(sums: Self::V, a: Self::Numbers, b: Self::Numbers) -> Self::V {
         // SAFETY: as above; the instruction for bfloat16 was detected too.
         unsafe { _mm512_dpbf16_ps(sums, a, b) }
     }

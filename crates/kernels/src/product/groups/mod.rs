@@ -7,9 +7,7 @@
 mod order;
 mod tile;
 
-use rayon::prelude::*;
-
-use super::{DEPTH, Finish, Rows, few, hand_over, sizes};
+use super::{Block, DEPTH, Finish, Rows, few};
 use crate::scratch::{lend, lend_lanes};
 use crate::shared::Shared;
 use crate::together;
@@ -70,17 +68,13 @@ fn product_by(tile: &Tile, x: &[f32], w: &dyn GroupRows, finish: &Finish<'_>, ou
             lend(tall * columns / GROUP * 2, |scales| {
                 order::round(x, columns, tile, lanes, scales);
                 let left = Left { lanes, scales, rows: tall };
-                let (breadth, height) = sizes(n, rows, (tile.rows, tile.columns));
-                let blocks = rows.div_ceil(breadth);
                 let output = Shared::new(output);
-                (0..blocks * n.div_ceil(height)).into_par_iter().with_max_len(1).for_each(|task| {
-                    let (first, top) = (task % blocks * breadth, task / blocks * height);
-                    let (breadth, height) = (breadth.min(rows - first), height.min(n - top));
-                    let width = breadth.next_multiple_of(tile.columns);
-                    lend(height.next_multiple_of(tile.rows) * width, |sums| {
+                Block::each((n, rows), (tile.rows, tile.columns), |block| {
+                    let (tall, width) = block.whole((tile.rows, tile.columns));
+                    lend(tall * width, |sums| {
                         sums.fill(0.0);
-                        sum(tile, &left, (top, height), w, (first, breadth), sums);
-                        hand_over(sums, width, (top, height), (first, breadth), (n, rows), finish, &output);
+                        sum(tile, &left, w, block, sums);
+                        block.hand_over(sums, width, finish, &output);
                     });
                 });
             });
@@ -88,23 +82,16 @@ fn product_by(tile: &Tile, x: &[f32], w: &dyn GroupRows, finish: &Finish<'_>, ou
     });
 }
 
-/// Adds to `sums` the products of some rows of x and of W.
-fn sum(
-    tile: &Tile,
-    left: &Left<'_>,
-    (top, height): (usize, usize),
-    w: &dyn GroupRows,
-    (first, breadth): (usize, usize),
-    sums: &mut [f32],
-) {
-    let tall = height.next_multiple_of(tile.rows);
-    let width = breadth.next_multiple_of(tile.columns);
+/// Adds to `sums` the products of a block.
+fn sum(tile: &Tile, left: &Left<'_>, w: &dyn GroupRows, block: &Block, sums: &mut [f32]) {
+    let (tall, width) = block.whole((tile.rows, tile.columns));
     lend_lanes(width * (DEPTH / tile.per + PIECE), |lanes| {
         lend(width * PIECE * 2, |scales| {
             for start in (0..w.columns()).step_by(DEPTH) {
                 let groups = DEPTH.min(w.columns() - start) / GROUP;
-                let right = order::rows_of(w, (first, breadth), (start / GROUP, groups), tile, lanes, scales);
-                tile.multiply(&left.part((start, groups), (top, tall), tile), &right, groups, sums);
+                let right =
+                    order::rows_of(w, (block.first, block.breadth), (start / GROUP, groups), tile, lanes, scales);
+                tile.multiply(&left.part((start, groups), (block.top, tall), tile), &right, groups, sums);
             }
         });
     });
