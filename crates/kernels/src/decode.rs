@@ -1,4 +1,4 @@
-//! Small floats to float32.
+//! Small floats to float32, and float32 to bfloat16.
 //!
 //! Numbers below the least normal one of their type are made without any of float32's own kind, which processors are slow at:
 //! they are given an exponent, from which it is then subtracted.
@@ -60,6 +60,29 @@ multiversion! {
     }
 }
 
+multiversion! {
+    /// float32 to the nearest bfloat16, the even one of two; both with the low byte first, as many as both have. Whether all that
+    /// is finite stayed so.
+    pub fn to_bfloat16(bytes: &[[u8; 4]], to: &mut [[u8; 2]]) -> bool {
+        let mut overflows = 0;
+        for (to, bytes) in to.iter_mut().zip(bytes) {
+            let bits = u32::from_le_bytes(*bytes);
+            let half = nearest_bfloat16(bits);
+            *to = (half as u16).to_le_bytes();
+            overflows |= u32::from(half & 0x7fff == 0x7f80 && bits & 0x7fff_ffff != 0x7f80_0000);
+        }
+        overflows == 0
+    }
+}
+
+/// The nearest bfloat16 to a float32, by their bits; the even one of two.
+#[inline(always)]
+pub(crate) fn nearest_bfloat16(bits: u32) -> u32 {
+    // what is not a number stays so, whatever its last bits
+    let is_nan = bits & 0x7fff_ffff > 0x7f80_0000;
+    if is_nan { bits >> 16 | 0x40 } else { (bits + 0x7fff + (bits >> 16 & 1)) >> 16 }
+}
+
 #[inline(always)]
 fn float16(half: u16) -> f32 {
     let size = u32::from(half & 0x7fff) << 13;
@@ -82,6 +105,28 @@ mod tests {
         let power = (bits >> mantissa & ((1 << exponent) - 1)) as i32;
         let part = f64::from(bits & ((1 << mantissa) - 1)) / f64::from(1 << mantissa);
         sign * if power == 0 { part * 2f64.powi(1 - bias) } else { (1.0 + part) * 2f64.powi(power - bias) }
+    }
+
+    #[test]
+    fn numbers_become_the_nearest_bfloat16_and_an_overflow_is_told() {
+        let exact: Vec<[u8; 4]> = (0..=u16::MAX).map(|bits| (u32::from(bits) << 16).to_le_bytes()).collect();
+        let mut halves = vec![[0; 2]; exact.len()];
+        assert!(to_bfloat16(&exact, &mut halves), "infinities are no overflow");
+        for (bits, got) in (0..=u16::MAX).zip(&halves) {
+            let (expected, got) = (f32::from_bits(u32::from(bits) << 16), u16::from_le_bytes(*got));
+            assert!(got == bits || expected.is_nan() && got == bits | 0x40, "{bits:x}");
+        }
+        // between 1 and the next are 128 steps: below the middle, in it, and above it
+        for (x, expected) in [(1.003_9, 1.0), (1.003_906_25, 1.0), (1.011_718_75, 1.015_625), (1.004, 1.007_812_5)] {
+            let mut half = [[0; 2]];
+            assert!(to_bfloat16(&[f32::to_le_bytes(x)], &mut half));
+            assert_eq!(f32::from_bits(u32::from(u16::from_le_bytes(half[0])) << 16), expected);
+        }
+        for place in [0, 1, 40, 99] {
+            let mut many = [1f32.to_le_bytes(); 100];
+            many[place] = f32::MIN.to_le_bytes();
+            assert!(!to_bfloat16(&many, &mut [[0; 2]; 100]), "{place}");
+        }
     }
 
     #[test]

@@ -25,17 +25,19 @@ mod rotate;
 mod scratch;
 mod shared;
 mod simd;
+mod zeros;
 
 pub use activation::{Activation, activate};
 pub use attention::{Attention, Bias, Heads};
 pub use conv::{Conv, ConvKind};
-pub use decode::{from_bfloat16, from_e4m3, from_e5m2, from_float16, from_float32};
+pub use decode::{from_bfloat16, from_e4m3, from_e5m2, from_float16, from_float32, to_bfloat16};
 pub use level::{Level, at_most, level};
 pub use norm::{GroupNorm, group_norm, layer_norm, rms_norm};
 pub use product::{
     Finish, GROUP, Group, GroupRows, Plain, Residual, Rows, finish, group_product, half_product, halves_pay, product,
 };
 pub use rotate::rotate_pairs;
+pub use zeros::zeros;
 
 /// Work below this many elements is not worth handing to another thread.
 const GRAIN: usize = 1 << 14;

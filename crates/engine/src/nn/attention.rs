@@ -50,7 +50,7 @@ fn here(shape: &Attention, q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Ten
         let s = bias.stride();
         Bias { values, strides: [s[0], s[1], s[2], s[3]] }
     });
-    let mut output = vec![0f32; q.elem_count()];
+    let mut output = scumble_kernels::zeros(q.elem_count());
     shape.run(
         Heads { values: &qs, strides: strides(&q_) },
         Heads { values: &ks, strides: strides(&k_) },

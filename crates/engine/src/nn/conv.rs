@@ -105,7 +105,7 @@ fn here(conv: &Conv, x: &Tensor, onto: Option<&Tensor>) -> Result<Tensor> {
     }
     let (x, onto) = (in_order(x)?, onto.map(in_order).transpose()?);
     let onto = onto.as_ref().map(Numbers::of).transpose()?;
-    let mut output = vec![0f32; batch * rows * columns * conv.output()];
+    let mut output = scumble_kernels::zeros(batch * rows * columns * conv.output());
     conv.run(&Numbers::of(&x)?, (height, width), onto.as_deref(), &mut output);
     Ok(Tensor::from_vec(output, shape, x.device())?)
 }

@@ -73,7 +73,7 @@ pub(super) fn each_row(x: &Tensor, run: impl FnOnce(&[f32], usize, &mut [f32])) 
         _ => (x.clone(), 1),
     };
     let dense = in_order(&dense)?;
-    let mut output = vec![0f32; dense.elem_count()];
+    let mut output = scumble_kernels::zeros(dense.elem_count());
     run(&Numbers::of(&dense)?, heads, &mut output);
     let y = Tensor::from_vec(output, dense.shape(), dense.device())?.to_dtype(dtype)?;
     if heads == 1 { Ok(y) } else { y.transpose(1, 2) }

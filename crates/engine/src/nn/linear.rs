@@ -138,7 +138,7 @@ impl Linear {
     fn here(&self, x: &Tensor, then: Then<'_>, dims: &[usize]) -> Result<Tensor> {
         let (output, input) = self.matrix.dims();
         let x = in_order(x)?;
-        let mut sums = vec![0f32; x.dim(0)? * output];
+        let mut sums = scumble_kernels::zeros(x.dim(0)? * output);
         let tensors =
             [self.bias.as_ref(), then.times, then.onto.map(|(onto, _)| onto), then.onto.and_then(|(_, gate)| gate)];
         let tensors = tensors.map(|t| t.map(in_order).transpose());

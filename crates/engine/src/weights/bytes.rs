@@ -105,7 +105,7 @@ impl Bytes {
         Ok(match (self, found) {
             (Self::Mapped(map), _) => Kept::Mapped(map.clone(), range),
             (Self::Static(bytes), _) => Kept::Static(&bytes[range]),
-            (_, found) => Kept::Own(Arc::from(&*found)),
+            (_, found) => Kept::Own(Arc::new(found.into_owned())),
         })
     }
 }
@@ -118,7 +118,7 @@ pub(super) enum Kept {
     /// In the program.
     Static(&'static [u8]),
     /// In memory of their own.
-    Own(Arc<[u8]>),
+    Own(Arc<Vec<u8>>),
 }
 
 impl Kept {

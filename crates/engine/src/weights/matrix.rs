@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Shape, Tensor};
-use half::{bf16, f16};
+use half::f16;
 use rayon::prelude::*;
 use scumble_kernels::{Finish, GROUP, Group, GroupRows, Rows};
 
@@ -43,6 +43,19 @@ pub(super) struct Rounding {
     pub(super) groups: bool,
     /// What is multiplied with bfloat16: to bfloat16 too.
     pub(super) halves: bool,
+}
+
+/// Numbers that a thread rounds at a time.
+const ROUNDED: usize = 1 << 16;
+
+/// float32 to the nearest float16. Whether all that is finite stayed so.
+fn to_float16(bytes: &[[u8; 4]], to: &mut [[u8; 2]]) -> bool {
+    to.iter_mut().zip(bytes).fold(true, |fits, (to, bytes)| {
+        let number = f32::from_le_bytes(*bytes);
+        let half = f16::from_f32(number);
+        *to = half.to_le_bytes();
+        fits && (half.is_finite() || !number.is_finite())
+    })
 }
 
 impl Matrix {
@@ -126,21 +139,18 @@ impl Packed {
         if encoding == self.encoding {
             return Ok(Self { rounding, ..self });
         }
-        let (dtype, largest) = match encoding {
-            Encoding::Plain(DType::BF16) => (DType::BF16, bf16::MAX.to_f32()),
-            _ => (DType::F16, f16::MAX.to_f32()),
+        let numbers = self.bytes.as_chunks::<4>().0;
+        let mut bytes = vec![0; 2 * numbers.len()];
+        let (dtype, round): (_, fn(&[[u8; 4]], &mut [[u8; 2]]) -> bool) = match encoding {
+            Encoding::Plain(DType::BF16) => (DType::BF16, scumble_kernels::to_bfloat16),
+            _ => (DType::F16, to_float16),
         };
-        let numbers = self.bytes.as_chunks::<4>().0.par_iter().map(|bytes| f32::from_le_bytes(*bytes));
-        // just above the largest there is still what is rounded to it; nobody's weights are there
-        if numbers.clone().any(|x| x.is_finite() && x.abs() > largest) {
+        let halves = bytes.as_chunks_mut::<2>().0;
+        let fits = |(numbers, halves): (&[[u8; 4]], &mut [[u8; 2]])| round(numbers, halves);
+        if !numbers.par_chunks(ROUNDED).zip(halves.par_chunks_mut(ROUNDED)).all(fits) {
             return Err(Error::NotFinite { place: format!("where {name} is rounded"), dtype });
         }
-        let bytes: Vec<[u8; 2]> = if dtype == DType::BF16 {
-            numbers.map(|x| bf16::from_f32(x).to_le_bytes()).collect()
-        } else {
-            numbers.map(|x| f16::from_f32(x).to_le_bytes()).collect()
-        };
-        Ok(Self { bytes: Kept::Own(bytes.into_flattened().into()), encoding, rounding, ..self })
+        Ok(Self { bytes: Kept::Own(Arc::new(bytes)), encoding, rounding, ..self })
     }
 
     /// `output = finish(x Wᵀ)` for `x` `[n, columns]`.
@@ -221,7 +231,7 @@ mod tests {
     fn bytes_are_read_as_their_numbers() -> Result<()> {
         let (rows, columns) = (37, 4096);
         let block: Vec<u8> = [0x00, 0x2c].into_iter().chain((0..32u8).map(|i| i.wrapping_mul(37))).collect();
-        let bytes: Arc<[u8]> = (0..rows * columns / 32).flat_map(|_| block.iter().copied()).collect();
+        let bytes: Arc<Vec<u8>> = Arc::new((0..rows * columns / 32).flat_map(|_| block.iter().copied()).collect());
         let encoding = Encoding::Blocks(super::super::encoding::Blocks::Q8_0);
         let factors = (0..rows).map(|row| 1.0 + row as f32 / rows as f32).collect();
         let scale = Some(Scale::Rows(factors));
@@ -249,9 +259,9 @@ mod tests {
     #[test]
     fn pairs_are_the_same_numbers() {
         let (rows, columns) = (3, 301);
-        let bytes: Arc<[u8]> = (0..rows * columns).flat_map(|i| bf16::from_f32(i as f32 / 7.0).to_le_bytes()).collect();
+        let bytes = (0..rows * columns).flat_map(|i| half::bf16::from_f32(i as f32 / 7.0).to_le_bytes()).collect();
         let (encoding, rounding) = (Encoding::Plain(DType::BF16), Rounding::default());
-        let packed = Packed { bytes: Kept::Own(bytes), encoding, rows, columns, scale: None, rounding };
+        let packed = Packed { bytes: Kept::Own(Arc::new(bytes)), encoding, rows, columns, scale: None, rounding };
         for (first, count) in [(0, 301), (256, 45)] {
             let (mut numbers, mut pairs) = (vec![0.0; count], vec![0; count.div_ceil(2)]);
             packed.read(2, first, &mut numbers);

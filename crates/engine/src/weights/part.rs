@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -205,7 +206,7 @@ impl Part {
             order => {
                 let raw = self.file.bytes(entry, range)?;
                 let row = |row| &raw[order.stored(row, rows.len()) * each..][..each];
-                Kept::Own((0..rows.len()).flat_map(row).copied().collect())
+                Kept::Own(Arc::new((0..rows.len()).flat_map(row).copied().collect()))
             }
         };
         Ok(Some(Packed {

@@ -1,6 +1,7 @@
 //! What the innermost loop multiplies: float32, or pairs of bfloat16.
 
 use super::Rows;
+use crate::decode::nearest_bfloat16;
 use crate::multiversion::multiversion;
 use crate::scratch::{lend, lend_lanes};
 
@@ -51,20 +52,12 @@ multiversion! {
     pub(super) fn pairs(x: &[f32], to: &mut [u32]) {
         let (whole, odd) = x.as_chunks::<2>();
         for i in 0..whole.len() {
-            to[i] = rounded(whole[i][0]) | rounded(whole[i][1]) << 16;
+            to[i] = nearest_bfloat16(whole[i][0].to_bits()) | nearest_bfloat16(whole[i][1].to_bits()) << 16;
         }
         if let [last] = odd {
-            to[whole.len()] = rounded(*last);
+            to[whole.len()] = nearest_bfloat16(last.to_bits());
         }
     }
-}
-
-/// The nearest bfloat16, the even one of two.
-#[inline(always)]
-fn rounded(x: f32) -> u32 {
-    let bits = x.to_bits();
-    // what is not a number stays so, whatever its last bits
-    if x.is_nan() { bits >> 16 | 0x40 } else { (bits + 0x7fff + (bits >> 16 & 1)) >> 16 }
 }
 
 #[cfg(test)]
