@@ -121,6 +121,8 @@ class Bench:
         folder = self.checkpoint("slice", bench_weights.large, bench_weights.TRUE_WIDTH)
         case = replace(self.sized(FLUX, 1024), weights=folder, steps=1)
         programs = {"Scumble, bfloat16 files": lambda: scumble(self.machine, case)}
+        if self.machine.torch_has_bfloat16():
+            programs["Scumble, bfloat16"] = lambda: scumble(self.machine, case, "bfloat16")
         files = {name: self.quantized(folder, kind) for kind, name in (("q8_0", "Q8_0"), ("q4_k", "Q4_K"))}
         for name, file in files.items():
             asked = replace(case, flags=("--component", f"transformer={file}"))
