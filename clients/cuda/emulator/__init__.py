@@ -27,7 +27,7 @@ FLAGS = ("-std=c++20 -O1 -shared -fPIC -ffp-contract=off -fno-strict-aliasing -W
 def kernels(source):
     """The kernels of a source, in order: {name: [(type, argument)]}."""
     text = (SOURCES / f"{source}.cu").read_text()
-    found = re.findall(r'extern "C" __global__ void __launch_bounds__\(\d+\)\s+(\w+)\(([^)]*)\)', text)
+    found = re.findall(r'extern "C" __global__ void __launch_bounds__\([\d, ]+\)\s+(\w+)\(([^)]*)\)', text)
     assert len(found) == text.count('extern "C" __global__')
     split = {}
     for name, arguments in found:

@@ -22,7 +22,7 @@
 #define __global__
 #define __device__ static
 #define __forceinline__ inline
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 // in a section of their own, so that all of it can be found
 #define __shared__ static __attribute__((section("shared_memory")))
 

@@ -29,7 +29,8 @@ __device__ __forceinline__ long long beginning(long long slice, long long slices
 // U neighbouring channels of one group are read at once. `parts` is shared, one for each thread.
 template <int U, class T>
 __device__ void sums(const T *x, float *workspace, long long area, int channels, int groups, Moments *parts) {
-    constexpr int R = 16 / U;
+    // rows at once: enough to wait for memory together, few enough for the registers
+    constexpr int R = U == 1 ? 8 : 2;
     const int threads = blockDim.x, slice = blockIdx.x, slices = gridDim.x;
     const int size = channels / groups, units = size / U;
     // so many groups that each thread has a unit, or one group of which each thread has several
@@ -116,8 +117,9 @@ __device__ void apply(const T *x, const T *gain, const T *offset, const float *s
 // workspace [batch, groups, slices, 2] in float32: mean and sum of squared distances of each slice.
 //
 // x [batch, area, channels]; groups divides channels. grid: x = slices, as many as the caller likes, all known to
-// group_norm_join; y = 1 or more; z = batch (65535 at most). Block: 256 threads at most.
-extern "C" __global__ void __launch_bounds__(256)
+// group_norm_join; y = 1 or more; z = batch (65535 at most). Block: whole warps, 256 threads at most. The 2 of the bounds lets
+// ptxas use the registers that it needs: for a third block on a multiprocessor it would spill.
+extern "C" __global__ void __launch_bounds__(256, 2)
 group_norm_sums_bf16(const Bf16 *x, float *workspace, long long area, int channels, int groups) {
     __shared__ Moments parts[256];
     const int size = channels / groups;
@@ -130,7 +132,7 @@ group_norm_sums_bf16(const Bf16 *x, float *workspace, long long area, int channe
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
 group_norm_sums_f32(const float *x, float *workspace, long long area, int channels, int groups) {
     __shared__ Moments parts[256];
     if (channels / groups % 4 == 0 && lie_well<4>(x)) {
@@ -168,7 +170,7 @@ group_norm_join(const float *workspace, float *statistics, long long area, int s
 // y = (x - mean) * scale * gain + offset, then y * sigmoid(y) where silu is not 0, rounded once, at the end.
 //
 // x, y [batch, area, channels]; gain, offset [channels] or null; y may be x. grid: x = as many blocks as the caller likes;
-// y = batch (65535 at most). Block: 256 threads at most.
+// y = batch (65535 at most). Block: whole warps, 256 threads at most.
 extern "C" __global__ void __launch_bounds__(256)
 group_norm_apply_bf16(const Bf16 *x, const Bf16 *gain, const Bf16 *offset, const float *statistics, Bf16 *y,
                       long long area, int channels, int groups, int silu) {
