@@ -1,6 +1,7 @@
 """Kernels of crates/kernels/cuda on the CPU, with memory whose edges are watched."""
 
 import ctypes
+import faulthandler
 import mmap
 import os
 import re
@@ -24,9 +25,14 @@ FLAGS = ("-std=c++20 -O1 -shared -fPIC -ffp-contract=off -fno-strict-aliasing -W
          "-fsanitize=alignment,bounds,shift,signed-integer-overflow,integer-divide-by-zero -fsanitize-undefined-trap-on-error")
 
 
+def path(source):
+    """A file of crates/kernels/cuda by its name, or any by its path."""
+    return source if isinstance(source, Path) else SOURCES / f"{source}.cu"
+
+
 def kernels(source):
     """The kernels of a source, in order: {name: [(type, argument)]}."""
-    text = (SOURCES / f"{source}.cu").read_text()
+    text = path(source).read_text()
     found = re.findall(r'extern "C" __global__ void __launch_bounds__\([\d, ]+\)\s+(\w+)\(([^)]*)\)', text)
     assert len(found) == text.count('extern "C" __global__')
     split = {}
@@ -38,16 +44,17 @@ def kernels(source):
 
 def library(source):
     """A source compiled for this processor; again only where something of it is newer."""
-    made = CACHE / "emulated" / f"{source}.so"
-    parts = [*SOURCES.glob("*.cuh"), SOURCES / f"{source}.cu", *HERE.glob("*.*")]
+    text = path(source)
+    made = (CACHE / "emulated" / text.name).with_suffix(".so")
+    parts = [text, *SOURCES.glob("*.cuh"), *HERE.glob("*.*")]
     if not made.exists() or any(p.stat().st_mtime >= made.stat().st_mtime for p in parts):
         made.parent.mkdir(parents=True, exist_ok=True)
-        text = '#include "emulator.h"\n' + f'#include "{source}.cu"\n'
-        text += "".join(f"EMULATE({name})\n" for name in kernels(source))
+        whole = '#include "emulator.h"\n' + f'#include "{text}"\n'
+        whole += "".join(f"EMULATE({name})\n" for name in kernels(source))
         fresh = made.with_suffix(f".{os.getpid()}.so")
         done = subprocess.run([os.environ.get("CXX", "g++"), *FLAGS.split(), f"-I{HERE}", f"-I{SOURCES}", "-x", "c++", "-",
-                               "-o", fresh], input=text, capture_output=True, text=True)
-        assert done.returncode == 0, f"{source}.cu for this processor:\n{done.stderr}"
+                               "-o", fresh], input=whole, capture_output=True, text=True)
+        assert done.returncode == 0, f"{text.name} for this processor:\n{done.stderr}"
         fresh.replace(made)
     return ctypes.CDLL(str(made))
 
@@ -55,8 +62,9 @@ def library(source):
 class Memory:
     """An array between two pages that nobody may touch, its end or its beginning right beside one of them."""
 
-    def __init__(self, array, *, at_end=True, skip=0):
-        """`skip`: so many bytes further from that page, to lie badly."""
+    def __init__(self, array, *, at_end=True, skip=0, before=0):
+        """`skip`: so many bytes further from that page, to lie badly. `before`: so many bytes of a larger array, which
+        are not there, lie before these."""
         data = np.ascontiguousarray(array)
         self.shape, self.dtype, self.size = data.shape, data.dtype, data.nbytes
         pages = max(1, -(-(self.size + skip) // PAGE))
@@ -66,7 +74,7 @@ class Memory:
         self.start = PAGE * (pages + 1) - self.size - skip if at_end else PAGE + skip
         self.bytes[:] = CANARY
         self.bytes[self.start:self.start + self.size] = data.view(np.uint8).reshape(-1)
-        self.address = self.bytes.ctypes.data + self.start
+        self.address = self.bytes.ctypes.data + self.start - before
 
     def protect(self, *, written):
         """In the process that runs the kernel alone."""
@@ -85,8 +93,8 @@ class Memory:
 TYPES = {"long long": ctypes.c_longlong, "int": ctypes.c_int, "float": ctypes.c_float}
 
 
-def launch(source, name, grid, block, *values, order=0):
-    """Runs a kernel in a process of its own; memory that its signature calls const stays as it is."""
+def launch(source, name, grid, block, *values, order=0, only=None):
+    """Runs a kernel in a process of its own; memory that its signature calls const stays as it is. `only`: one block."""
     signature = kernels(source)[name]
     assert len(values) == len(signature), f"{name} takes {len(signature)} arguments"
     function = getattr(library(source), f"launch_{name}")
@@ -99,7 +107,10 @@ def launch(source, name, grid, block, *values, order=0):
             cells.append(TYPES[kind](value))
     pointers = (ctypes.c_void_p * len(cells))(*(ctypes.addressof(cell) for cell in cells))
     sizes = [(ctypes.c_uint * 3)(*size, *[1] * (3 - len(size))) for size in (grid, block)]
+    sizes.append(None if only is None else (ctypes.c_uint * 3)(*only))
     if (child := os.fork()) == 0:
+        # its end is told below, in a line
+        faulthandler.disable()
         # written wins where the same memory is read too
         for written in (False, True):
             for value, (kind, _) in zip(values, signature):

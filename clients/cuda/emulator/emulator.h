@@ -1,8 +1,7 @@
 // What CUDA gives a kernel, on an ordinary CPU: enough of it for the kernels of crates/kernels/cuda, and stricter.
 //
-// A thread is a fibre with a stack of its own; the blocks of a grid run one after the other. A fibre runs until it comes to
-// a barrier or a shuffle, in an order that the caller chooses: where two orders give different numbers, a barrier is
-// missing. Shared memory is full of NaN when a block begins. What would hang or be undefined on a card (a barrier that not
+// A thread is a fibre with a stack of its own; the blocks of a grid run one after the other. A warp runs until all its lanes
+// are at a barrier, in an order that the caller chooses: where two orders give different numbers, a barrier is missing. Shared memory is full of NaN when a block begins. What would hang or be undefined on a card (a barrier that not
 // all threads come to, a shuffle with lanes that have left) ends the process with a word.
 #pragma once
 
@@ -114,33 +113,42 @@ static bool exchange(Fibre *warp) {
     return true;
 }
 
+// Runs the lanes of a warp that can run; whether there was one.
+static bool advance(Fibre *warp) {
+    bool ran = false;
+    for (int i = 0; i < 32; i++) {
+        if (warp[i].state == State::Runs) resume(warp[i]), ran = true;
+    }
+    return exchange(warp) || ran;
+}
+
+// `order`: 0 the first warp runs as far as it can, then the next one; 1 from the last one on; others by chance.
 static void run_block(int order, unsigned &random) {
     if (__start_shared_memory) memset(__start_shared_memory, 0xff, __stop_shared_memory - __start_shared_memory);
-    const int count = (int)fibres.size();
-    std::vector<int> places(count);
-    for (int i = 0; i < count; i++) places[i] = order == 1 ? count - 1 - i : i, fibres[i].state = State::Runs;
+    for (Fibre &fibre : fibres) fibre.state = State::Runs;
+    const int warps = (int)fibres.size() / 32;
+    std::vector<int> turns(warps);
     for (;;) {
-        if (order > 1) {
-            for (int i = count - 1; i > 0; i--) {
+        for (int i = 0; i < warps; i++) turns[i] = order == 1 ? warps - 1 - i : i;
+        while (!turns.empty()) {
+            int turn = 0;
+            if (order > 1) {
                 random = random * 1664525u + 1013904223u;
-                std::swap(places[i], places[(random >> 8) % (unsigned)(i + 1)]);
+                turn = (int)((random >> 8) % turns.size());
             }
+            if (!advance(&fibres[turns[turn] * 32])) turns.erase(turns.begin() + turn);
         }
-        for (const int i : places) {
-            if (fibres[i].state == State::Runs) resume(fibres[i]);
-        }
-        bool shuffled = false;
-        for (int i = 0; i < count; i += 32) shuffled |= exchange(&fibres[i]);
-        if (shuffled) continue;
+        turns.resize(warps);
         int left = 0;
         for (const Fibre &fibre : fibres) left += fibre.state == State::Left;
-        if (left == count) return;
+        if (left == (int)fibres.size()) return;
         if (left != 0) fail("a barrier that not all threads come to");
         for (Fibre &fibre : fibres) fibre.state = State::Runs;
     }
 }
 
-static void run(const unsigned *grid, const unsigned *block, int order, void (*kernel)()) {
+// All blocks of the grid, or that one alone which `only` names.
+static void run(const unsigned *grid, const unsigned *block, const unsigned *only, int order, void (*kernel)()) {
     static constexpr size_t stack = 1 << 16;
     grid_size = {grid[0], grid[1], grid[2]}, block_size = {block[0], block[1], block[2]};
     const unsigned count = block[0] * block[1] * block[2];
@@ -160,7 +168,11 @@ static void run(const unsigned *grid, const unsigned *block, int order, void (*k
         makecontext(&fibre.start, live, 0);
     }
     unsigned random = (unsigned)order;
-    for (unsigned z = 0; z < grid[2]; z++) {
+    if (only) {
+        block_index = {only[0], only[1], only[2]};
+        run_block(order, random);
+    }
+    for (unsigned z = 0; !only && z < grid[2]; z++) {
         for (unsigned y = 0; y < grid[1]; y++) {
             for (unsigned x = 0; x < grid[0]; x++) {
                 block_index = {x, y, z};
@@ -178,9 +190,9 @@ template <class... A, void (*Kernel)(A...)> struct Launch<Kernel> {
 
     static void call() { std::apply(Kernel, values); }
 
-    static void go(const unsigned *grid, const unsigned *block, int order, void **arguments) {
+    static void go(const unsigned *grid, const unsigned *block, const unsigned *only, int order, void **arguments) {
         fill(arguments, std::index_sequence_for<A...>());
-        run(grid, block, order, call);
+        run(grid, block, only, order, call);
     }
 
     template <size_t... I> static void fill(void **arguments, std::index_sequence<I...>) {
@@ -191,8 +203,9 @@ template <class... A, void (*Kernel)(A...)> struct Launch<Kernel> {
 } // namespace emulator
 
 #define EMULATE(kernel)                                                                                                    \
-    extern "C" void launch_##kernel(const unsigned *grid, const unsigned *block, int order, void **arguments) {            \
-        emulator::Launch<kernel>::go(grid, block, order, arguments);                                                       \
+    extern "C" void launch_##kernel(const unsigned *grid, const unsigned *block, const unsigned *only, int order,          \
+                                    void **arguments) {                                                                    \
+        emulator::Launch<kernel>::go(grid, block, only, order, arguments);                                                 \
     }
 
 #define threadIdx (emulator::now->thread)

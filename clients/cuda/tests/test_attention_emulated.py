@@ -49,7 +49,8 @@ def heads(seed, batch, count, tokens, width, turned=False, scale=1.0):
 
 
 @pytest.mark.parametrize("width", [64, 128])
-@pytest.mark.parametrize("queries, keys", [(1, 1), (2, 7), (31, 64), (64, 65), (128, 128), (129, 100), (100, 300), (257, 1)])
+@pytest.mark.parametrize("queries, keys", [(1, 1), (2, 7), (31, 64), (64, 65), (63, 63), (127, 127), (128, 128), (129, 100),
+                                           (100, 300), (257, 1)])
 def test_any_lengths(width, queries, keys):
     for block in [(128, 64), (64, 64), (128, 128)]:
         q, k, v = (heads(i, 2, 3, n, width) for i, n in enumerate((queries, keys, keys)))

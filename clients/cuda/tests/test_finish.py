@@ -18,8 +18,9 @@ def expected(sums, bias, kind, times, onto, gate, rows_per_gate):
 
 def run(sums, bias, kind, times, onto, gate, rows_per_gate, *, grid=3, block=64, skip=0, in_place=False, order=0):
     rows, width = sums.shape
-    lay = [None if a is None else Memory(a, skip=skip) for a in (sums, bias, times, onto, gate)]
-    y = lay[0] if in_place else Memory(np.full_like(sums, 0x7FC0), skip=skip)
+    skips = [skip] * 6 if isinstance(skip, int) else skip
+    lay = [None if a is None else Memory(a, skip=s) for a, s in zip((sums, bias, times, onto, gate), skips)]
+    y = lay[0] if in_place else Memory(np.full_like(sums, 0x7FC0), skip=skips[5])
     launch("finish", "finish_bf16", (grid,), (block,), lay[0], lay[1], kind, lay[2], lay[3], lay[4], y, rows, width,
            rows_per_gate, order=order)
     return y.read()
@@ -44,6 +45,14 @@ def test_whatever_is_missing(width):
         want = expected(sums, bias, 1, times, onto, gate, 3)
         close(run(sums, bias, 1, times, onto, gate, 3), want)
         close(run(sums, bias, 1, times, onto, gate, 3, in_place=True, skip=4), want)
+
+
+def test_one_array_that_lies_badly():
+    parts = [drawn(1, 24), drawn(2, 6, 24), drawn(3, 6, 24), drawn(4, 2, 24)]
+    sums = drawn(5, 6, 24)
+    want = expected(sums, parts[0], 0, *parts[1:], 3)
+    for one in range(6):
+        close(run(sums, parts[0], 0, *parts[1:], 3, skip=[2 * (i == one) for i in range(6)]), want)
 
 
 def test_any_grid():

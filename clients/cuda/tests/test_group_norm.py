@@ -19,17 +19,20 @@ def expected(x, groups, gain, offset, eps, silu):
     return activated(1, y) if silu else y
 
 
-def run(x, groups, gain=None, offset=None, *, eps=1e-6, silu=False, slices=3, block=256, grid=2, skip=0, order=0):
+def run(x, groups, gain=None, offset=None, *, eps=1e-6, silu=False, slices=3, block=256, grid=2, skip=0, order=0,
+        in_place=False):
+    """`skip`: of all arrays, or of x, gain, offset and y."""
     (batch, area, channels), dtype = x.shape, "bf16" if x.dtype == np.uint16 else "f32"
-    memory = Memory(x, skip=skip)
+    skips = [skip] * 4 if isinstance(skip, int) else skip
+    memory = Memory(x, skip=skips[0])
     workspace = Memory(np.full((batch, groups, slices, 2), np.nan, np.float32))
     statistics = Memory(np.full((batch, groups, 2), np.nan, np.float32))
     launch("group_norm", f"group_norm_sums_{dtype}", (slices, 1, batch), (block,), memory, workspace, area, channels, groups,
            order=order)
     launch("group_norm", "group_norm_join", (batch * groups,), (32,), workspace, statistics, area, channels // groups,
            slices, eps, order=order)
-    y = Memory(np.full_like(x, 0x7FC0 if dtype == "bf16" else np.nan), skip=skip)
-    lay = [None if a is None else Memory(a, skip=skip) for a in (gain, offset)]
+    y = memory if in_place else Memory(np.full_like(x, 0x7FC0 if dtype == "bf16" else np.nan), skip=skips[3])
+    lay = [None if a is None else Memory(a, skip=s) for a, s in zip((gain, offset), skips[1:])]
     launch("group_norm", f"group_norm_apply_{dtype}", (grid, batch), (block,), memory, *lay, statistics, y, area, channels,
            groups, int(silu), order=order)
     return y.read(), statistics.read()
@@ -55,9 +58,26 @@ def test_any_slices_blocks_and_order():
     want = expected(x, 8, gain, offset, 1e-6, True)
     for slices, block, grid, order in [(1, 256, 1, 0), (2, 32, 5, 1), (40, 64, 1, 2), (77, 128, 3, 0), (200, 224, 2, 0)]:
         close(run(x, 8, gain, offset, silu=True, slices=slices, block=block, grid=grid, order=order)[0], want)
-    first = run(x, 8, gain, offset)[0]
-    for order in (1, 2, 3):
-        assert (run(x, 8, gain, offset, order=order)[0] == first).all()
+    # the second is worked off one group after the other
+    for x, groups in [(x, 8), (drawn(7, 1, 9, 2600), 2)]:
+        first = run(x, groups)[0]
+        for order in (1, 2, 3):
+            assert (run(x, groups, order=order)[0] == first).all()
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "f32"])
+def test_one_array_that_lies_badly_and_in_place(dtype):
+    x, gain, offset = (drawn(i, *shape, dtype=dtype) for i, shape in enumerate([(1, 33, 48), (48,), (48,)]))
+    want = expected(x, 3, gain, offset, 1e-6, True)
+    for width in (4, 8):
+        for one in range(4):
+            skip = [width * (i == one) for i in range(4)]
+            close(run(x, 3, gain, offset, silu=True, skip=skip)[0], want, step=STEPS[dtype])
+    # threads without a column of their own do nothing
+    for channels, groups in [(48, 3), (44, 11), (7, 1), (1030, 5)]:
+        x = drawn(5, 2, 33, channels, dtype=dtype)
+        got = run(x, groups, in_place=True, silu=True)[0]
+        close(got, expected(x, groups, None, None, 1e-6, True), step=STEPS[dtype])
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "f32"])

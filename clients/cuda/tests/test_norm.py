@@ -25,9 +25,11 @@ def layer_norm(x, gain, offset, rows_per_gain, eps, plus_one):
 
 
 def run_layer_norm(x, gain, offset, rows_per_gain, plus_one=0, eps=1e-6, size=None, skip=0, order=0, at_end=True):
+    """`skip`: of all arrays, or of each."""
     rows, width = x.shape
-    lay = [None if a is None else Memory(a, skip=skip, at_end=at_end) for a in (x, gain, offset)]
-    y = Memory(np.full_like(x, 0x7FC0), skip=skip, at_end=at_end)
+    skips = [skip] * 4 if isinstance(skip, int) else skip
+    lay = [None if a is None else Memory(a, skip=s, at_end=at_end) for a, s in zip((x, gain, offset), skips)]
+    y = Memory(np.full_like(x, 0x7FC0), skip=skips[3], at_end=at_end)
     launch("norm", "layer_norm_bf16", (rows,), size or block(width), *lay, y, width, rows_per_gain, eps, plus_one,
            order=order)
     return y.read()
@@ -49,6 +51,8 @@ def test_layer_norm_of_rows_that_lie_badly(width):
     for skip in (2, 8, 16):
         for at_end in (True, False):
             close(run_layer_norm(x, gain, offset, 3, 1, eps=1e-5, skip=skip, at_end=at_end), want)
+    for one in range(4):
+        close(run_layer_norm(x, gain, offset, 3, 1, eps=1e-5, skip=[2 * (i == one) for i in range(4)]), want)
 
 
 def test_layer_norm_keeps_its_digits_far_from_zero():
@@ -75,11 +79,11 @@ def test_layer_norm_in_place():
     close(place.read(), layer_norm(x, None, offset, 1, 1e-6, 0))
 
 
-def run_rms_norm(x, gain, eps=1e-6, skip=0, order=0):
+def run_rms_norm(x, gain, eps=1e-6, skip=(0, 0, 0), order=0):
     rows, width = x.shape
-    y = Memory(np.full_like(x, 0x7FC0), skip=skip)
-    gain = None if gain is None else Memory(gain, skip=skip)
-    launch("norm", "rms_norm_bf16", (rows,), block(width), Memory(x, skip=skip), gain, y, width, eps, order=order)
+    y = Memory(np.full_like(x, 0x7FC0), skip=skip[2])
+    gain = None if gain is None else Memory(gain, skip=skip[1])
+    launch("norm", "rms_norm_bf16", (rows,), block(width), Memory(x, skip=skip[0]), gain, y, width, eps, order=order)
     return y.read()
 
 
@@ -92,7 +96,7 @@ def rms_norm(x, gain, eps=1e-6):
 def test_rms_norm_of_any_width(width):
     x, gain = drawn(12, 5, width, shift=0.2), drawn(13, width)
     for gain_ in (gain, None):
-        for skip in (0, 2):
+        for skip in [(0, 0, 0), (2, 2, 2), (2, 0, 0), (0, 2, 0), (0, 0, 2)]:
             close(run_rms_norm(x, gain_, skip=skip), rms_norm(x, gain_))
     first = run_rms_norm(x, gain)
     assert (run_rms_norm(x, gain, order=2) == first).all()

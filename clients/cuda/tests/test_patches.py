@@ -32,8 +32,9 @@ def run(x, kind, first, count, *, grid=2, block=128, skip=0, order=0):
     columns = sides(kind, height, width)[1]
     name = "patches_bf16" if x.dtype == np.uint16 else "patches_f32"
     empty = np.full((count * columns, 9 * channels), 0x7FC0 if x.dtype == np.uint16 else np.nan, x.dtype)
-    y = Memory(empty, skip=skip)
-    launch("patches", name, (grid,), (block,), Memory(x, skip=skip), y, height, width, channels, kind, first, count,
+    skips = (skip, skip) if isinstance(skip, int) else skip
+    y = Memory(empty, skip=skips[1])
+    launch("patches", name, (grid,), (block,), Memory(x, skip=skips[0]), y, height, width, channels, kind, first, count,
            order=order)
     return y.read()
 
@@ -60,7 +61,8 @@ def test_pictures_that_lie_badly_and_any_grid(kind):
     x = drawn(2, 2, 6, 5, 16)
     want = expected(x, kind).reshape(-1, 9 * 16)
     rows = 2 * sides(kind, 6, 5)[0]
-    for skip, grid, block, order in [(0, 1, 32, 0), (2, 3, 256, 1), (8, 50, 64, 2), (16, 7, 96, 0)]:
+    for skip, grid, block, order in [(0, 1, 32, 0), (2, 3, 256, 1), (8, 50, 64, 2), (16, 7, 96, 0),
+                                     ((2, 0), 2, 128, 0), ((0, 2), 2, 128, 0)]:
         assert (run(x, kind, 0, rows, skip=skip, grid=grid, block=block, order=order) == want).all()
 
 
