@@ -21,7 +21,7 @@ from toolkit import BUILT, SOURCES, TILES, toolkit
 WIDTHS = (64, 128)
 # Cards that run the machine code made for the first of each line. Between 10.0 and 10.3 it is not shared: it may use what
 # one card alone has ("sm_100a").
-CARDS = {80: ["8.0", "8.6", "8.7", "8.9"], 90: ["9.0"], 100: ["10.0"], 120: ["12.0"]}
+CARDS = {80: ["8.0", "8.6", "8.7", "8.8", "8.9"], 90: ["9.0"], 100: ["10.0"], 120: ["12.0"]}
 # What one block may hold in shared memory on the smallest of these cards, in bytes.
 SHARED = {80: 99 << 10, 86: 99 << 10, 89: 99 << 10, 90: 227 << 10, 100: 227 << 10, 120: 99 << 10}
 # Queries and keys of a block, by architecture, width and whether there is a bias: the largest for which registers suffice.

@@ -11,6 +11,10 @@ queries, keys]`, where any but the last dimension may have stride 0. Scores, the
 shares are rounded to bfloat16 to be multiplied with v, as in every kernel of this kind. Rows whose bias is -inf
 throughout are NaN.
 
+Launched with a grid of ceil(queries / QUERIES), heads of q, batch; a block of 1, 1, 1, whatever threads the code takes; and no
+shared memory. For each of q, k, v, (bias,) o: pointer, four lengths, four strides in numbers, all int32; then scale float32,
+times int32. QUERIES of each card's code is in built/attention.json.
+
 One block works off QUERIES queries of one head and walks over all keys, KEYS at a time (Dao et al., 2022).
 """
 
