@@ -117,7 +117,7 @@ mod tests {
             assert!(got == bits || expected.is_nan() && got == bits | 0x40, "{bits:x}");
         }
         // between 1 and the next are 128 steps: below the middle, in it, and above it
-        for (x, expected) in [(1.003_9, 1.0), (1.003_906_25, 1.0), (1.011_718_75, 1.015_625), (1.004, 1.007_812_5)] {
+        for (x, expected) in [(1.003_9, 1.0), (1.003_906_3, 1.0), (1.011_718_8, 1.015_625), (1.004, 1.007_812_5)] {
             let mut half = [[0; 2]];
             assert!(to_bfloat16(&[f32::to_le_bytes(x)], &mut half));
             assert_eq!(f32::from_bits(u32::from(u16::from_le_bytes(half[0])) << 16), expected);

@@ -6,7 +6,10 @@
 macro_rules! multiversion {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
-        #[expect(unsafe_code, reason = "calls a function whose instruction set was just detected")]
+        #[cfg_attr(
+            all(target_arch = "x86_64", not(miri)),
+            expect(unsafe_code, reason = "calls a function whose instruction set was just detected")
+        )]
         $vis fn $name($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
             fn body($($arg: $ty),*) $(-> $ret)? $body

@@ -8,7 +8,9 @@
 use rayon::prelude::*;
 
 use super::Conv;
-use crate::level::{Level, level};
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+use crate::level::Level;
+use crate::level::level;
 use crate::product::DEPTH;
 use crate::product::tile::Tile;
 use crate::scratch::lend;

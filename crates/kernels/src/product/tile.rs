@@ -1,6 +1,8 @@
 //! The innermost loop: a tile of sums in registers.
 
-use crate::level::{Level, level};
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+use crate::level::Level;
+use crate::level::level;
 use crate::simd::{Multiply, Portable};
 
 /// Numbers of x that are worked off together: 192 KiB.
