@@ -154,6 +154,13 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether the memory of a device did not suffice: with less beside it, or for a smaller picture, it may.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Tensor(error) if crate::device::is_out_of_memory(error))
+    }
+}
+
 /// A type's name, as settings spell it.
 fn dtype_name(dtype: DType) -> &'static str {
     match dtype {

@@ -29,7 +29,7 @@ pub mod weights;
 
 pub use call::{Acceleration, Call, Sizes, Solver};
 pub use candle_core::{DType, Device, Tensor};
-pub use device::{device, devices};
+pub use device::{Card, Memory, cards, device, devices, give_back, memory, runs_plain};
 pub use error::{Error, Result};
 pub use families::{Context, Pipeline};
 pub use observer::{Control, Observer, Reading, Stage, Step, Unobserved};

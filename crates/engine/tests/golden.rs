@@ -10,9 +10,10 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::compare::{difference, distances, golden};
+use common::place::{precision, slack};
 use scumble_engine::families::{self, Context};
-use scumble_engine::weights::{Precision, Source};
-use scumble_engine::{Call, DType, Device, Pixels, Solver, Tensor, Trace, Unobserved};
+use scumble_engine::weights::Source;
+use scumble_engine::{Call, DType, Pixels, Solver, Tensor, Trace, Unobserved};
 use scumble_testkit::tiny::{self, Variant, loras};
 
 /// What the engine has no use for: masks that a pipeline ignores, the picture before rounding.
@@ -183,18 +184,39 @@ fn check(variant: Variant) {
 
 fn check_call(recorded: &str, variant: Variant, call: &Call) {
     let (golden, computed) = (narrowed(golden(recorded)), traced(variant, call));
+    let precision = precision();
+    if precision.dtype != Some(DType::F32) {
+        return in_few_bits(recorded, &golden, &computed);
+    }
     let mut wrong = Vec::new();
     for (name, expected) in &golden {
         match (is_not_computed(variant, name), computed.get(name)) {
             (true, None) => {}
             (true, Some(_)) => wrong.push(format!("{name} is computed after all")),
             (false, None) => wrong.push(format!("{name} is missing")),
-            (false, Some(got)) => wrong.extend(difference(name, expected, got, tolerance(variant, name))),
+            (false, Some(got)) => {
+                wrong.extend(difference(name, expected, got, slack(&precision) * tolerance(variant, name)));
+            }
         }
     }
     eprintln!("{}", distances(&golden, &computed));
     assert!(wrong.is_empty(), "{recorded}:\n{}", wrong.join("\n"));
     assert!(golden.len() > 15, "the golden file is whole");
+}
+
+/// In levels over all bytes, what a picture of a tiny network may be off in bfloat16. Seen on a CPU: up to 2.1.
+const FEW_BITS: f64 = 6.0;
+
+/// In bfloat16 only the picture is comparable, and only on the whole.
+fn in_few_bits(recorded: &str, golden: &BTreeMap<String, Tensor>, computed: &BTreeMap<String, Tensor>) {
+    let name = "image.uint8_nhwc";
+    let [expected, got] = [&golden[name], &computed[name]].map(|picture| {
+        let levels = picture.to_dtype(DType::F64).and_then(|picture| picture.flatten_all()?.to_vec1::<f64>());
+        levels.expect("numbers")
+    });
+    let mean = expected.iter().zip(&got).map(|(a, b)| (a - b).abs()).sum::<f64>() / expected.len() as f64;
+    eprintln!("{recorded}: {mean:.2} levels from the reference");
+    assert!(mean < FEW_BITS, "{recorded}: {mean:.2} levels from the reference, allowed {FEW_BITS}");
 }
 
 /// F-Lite's noise levels are recorded in float64; they are kept in float32.
@@ -207,8 +229,7 @@ fn narrowed(mut golden: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
 
 fn traced(variant: Variant, call: &Call) -> BTreeMap<String, Tensor> {
     let folder = tiny::of(variant).tempdir();
-    let precision = Precision { device: Device::Cpu, dtype: Some(DType::F32) };
-    let pipeline = families::open(Source::Folder(folder.path().into()), &precision).expect("the tiny checkpoint");
+    let pipeline = families::open(Source::Folder(folder.path().into()), &precision()).expect("the tiny checkpoint");
     let trace = Trace::with_blocks();
     let context = Context { observer: &Unobserved, trace: Some(&trace) };
     pipeline.generate(call, &context).expect("a picture");

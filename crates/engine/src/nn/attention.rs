@@ -3,6 +3,7 @@
 use candle_core::{D, DType, Tensor};
 use scumble_kernels::{Attention, Bias, Heads};
 
+use super::card;
 use super::kernel::{Numbers, runs_here, unfit};
 use crate::error::Result;
 
@@ -28,6 +29,9 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: Option<&T
     if runs_here(q) {
         let shape = Attention { batch, heads, shared, queries, keys, width, scale: scale as f32 };
         return here(&shape, q, k, v, bias);
+    }
+    if let Some(y) = card::attended(q, k, v, scale, bias)? {
+        return Ok(y);
     }
     let block = (SCORES / (batch * heads * keys).max(1)).clamp(1, queries.max(1));
     let times = heads / shared;

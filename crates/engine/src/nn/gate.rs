@@ -3,7 +3,9 @@
 use candle_core::Tensor;
 use scumble_kernels::{Finish, Residual};
 
+use super::card;
 use super::kernel::{Numbers, in_order, runs_here, unfit};
+use super::then::Then;
 use crate::error::Result;
 
 /// x + gate · y for `x` and `y` of `[batch, tokens, width]` and a gate of `[batch, width]`.
@@ -12,7 +14,8 @@ use crate::error::Result;
 /// Shapes that do not fit.
 pub fn gated(x: &Tensor, gate: &Tensor, y: &Tensor) -> Result<Tensor> {
     if !runs_here(x) || x.dims() != y.dims() {
-        return plain_gated(x, gate, y);
+        let then = Then { onto: Some((x, Some(gate))), ..Then::default() };
+        return card::finished(y, None, then)?.map_or_else(|| plain_gated(x, gate, y), Ok);
     }
     let (dense, onto, gate) = (in_order(y)?, in_order(x)?, in_order(gate)?);
     let width = onto.dims().last().copied().unwrap_or(1);

@@ -6,8 +6,10 @@ use candle_core::{DType, Device, Tensor};
 use scumble_kernels::{Activation, Finish, Plain, Residual};
 
 use super::activation::apply;
+use super::card;
 use super::gate::{gate_fits, plain_gated};
 use super::kernel::{Numbers, in_order, unfit};
+use super::then::Then;
 use crate::error::{Error, Result};
 use crate::weights::{Delta, Matrix, Weights};
 
@@ -18,16 +20,6 @@ pub struct Linear {
     bias: Option<Tensor>,
     /// Changes of W that have products of their own.
     beside: Vec<Delta>,
-}
-
-/// What is done to the numbers of a product before they go to memory, in this order.
-#[derive(Clone, Copy, Default)]
-struct Then<'a> {
-    activation: Option<Activation>,
-    /// Multiplied with: `[.., output]`.
-    times: Option<&'a Tensor>,
-    /// Added to, `[.., output]`, through a gate `[batch, output]` where there is one.
-    onto: Option<(&'a Tensor, Option<&'a Tensor>)>,
 }
 
 impl Linear {
@@ -131,7 +123,14 @@ impl Linear {
         if let Some(last) = dims.last_mut() {
             *last = output;
         }
-        if self.device().is_cpu() { self.here(&x, then, &dims) } else { self.plain(&x, then, &dims) }
+        if self.device().is_cpu() {
+            return self.here(&x, then, &dims);
+        }
+        let sums = self.sums(&x)?;
+        match card::finished(&sums, self.bias.as_ref(), then)? {
+            Some(y) => Ok(y.reshape(dims)?),
+            None => self.plain(sums, then, &dims),
+        }
     }
 
     /// By our kernels: `x` `[rows, input]` to the shape `dims`.
@@ -176,14 +175,18 @@ impl Linear {
         Ok(Tensor::from_vec(sums, dims, x.device())?)
     }
 
-    /// By candle, on every device: what kernels are held against.
-    fn plain(&self, x: &Tensor, then: Then<'_>, dims: &[usize]) -> Result<Tensor> {
+    /// x Wᵀ with what stands beside W, by candle.
+    fn sums(&self, x: &Tensor) -> Result<Tensor> {
         let weight = self.matrix.whole()?.reshape(self.matrix.dims())?;
         let plain = x.matmul(&weight.t()?)?;
-        let y = self.beside.iter().try_fold(plain, |y, delta| -> Result<Tensor> { Ok((y + delta.product(x)?)?) })?;
+        self.beside.iter().try_fold(plain, |y, delta| Ok((y + delta.product(x)?)?))
+    }
+
+    /// What follows the sums, by candle, on every device: what kernels are held against.
+    fn plain(&self, sums: Tensor, then: Then<'_>, dims: &[usize]) -> Result<Tensor> {
         let y = match &self.bias {
-            Some(bias) => y.broadcast_add(bias)?,
-            None => y,
+            Some(bias) => sums.broadcast_add(bias)?,
+            None => sums,
         };
         let y = then.activation.map_or(Ok(y.clone()), |kind| apply(&y, kind))?.reshape(dims)?;
         let y = then.times.map_or(Ok(y.clone()), |times| y * times)?;
@@ -259,7 +262,8 @@ mod tests {
                 Then { activation: Some(Activation::Silu), times: Some(&times), onto: Some((&onto, Some(&gate))) };
             let added = Then { onto: Some((&onto, None)), ..Then::default() };
             for then in [Then::default(), all, added] {
-                let expected = linear.plain(&x.reshape((batch * tokens, input))?, then, &[batch, tokens, output])?;
+                let expected =
+                    linear.plain(linear.sums(&x.reshape((batch * tokens, input))?)?, then, &[batch, tokens, output])?;
                 let far = (linear.run(&x, then)? - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
                 assert!(far < 1e-4, "{far}");
             }

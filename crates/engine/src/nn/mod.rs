@@ -5,6 +5,7 @@
 
 mod activation;
 mod attention;
+mod card;
 mod conv;
 mod embed;
 mod gate;
@@ -13,11 +14,15 @@ mod linear;
 mod norm;
 mod rotary;
 mod swiglu;
+mod then;
 mod work;
 
 pub use activation::silu;
 pub(crate) use attention::softmax;
 pub use attention::{attention, join_heads, join_tokens, split_heads};
+/// Tries our kernels on a card, once; an error says why plain forms run there.
+#[cfg(feature = "cuda")]
+pub(crate) use card::tried;
 pub use conv::Conv2d;
 pub use embed::{EmbedMlp, sinusoid};
 pub use gate::gated;

@@ -3,6 +3,7 @@
 use candle_core::{D, DType, Tensor};
 
 use super::activation::silu;
+use super::card;
 use super::kernel::{Numbers, each_row, in_order, runs_here, unfit};
 use crate::error::Result;
 use crate::weights::Weights;
@@ -40,6 +41,9 @@ impl LayerNorm {
 /// # Errors
 /// Shapes that do not fit.
 pub fn modulated_norm(x: &Tensor, shift: &Tensor, scale: &Tensor, eps: f64) -> Result<Tensor> {
+    if let Some(y) = card::layer_norm(x, (Some(scale), 1), Some(shift), eps)? {
+        return Ok(y);
+    }
     let gain = (scale.to_dtype(DType::F32)? + 1.0)?;
     layer_norm(x, &gain, shift, eps)
 }
@@ -55,7 +59,8 @@ pub fn standardised(x: &Tensor, eps: f64) -> Result<Tensor> {
             scumble_kernels::layer_norm(input, row, eps as f32, &[], &[], output);
         })?);
     }
-    Ok(plain_standardised(x, eps)?.to_dtype(x.dtype())?)
+    let plain = || Ok(plain_standardised(x, eps)?.to_dtype(x.dtype())?);
+    card::layer_norm(x, (None, 0), None, eps)?.map_or_else(plain, Ok)
 }
 
 /// `gain` and `offset` are `[width]`, or `[batch, width]` for an `x` of `[batch, tokens, width]`.
@@ -68,7 +73,7 @@ fn layer_norm(x: &Tensor, gain: &Tensor, offset: &Tensor, eps: f64) -> Result<Te
             scumble_kernels::layer_norm(input, row, eps as f32, &gain, &offset, output);
         })?);
     }
-    plain_layer_norm(x, gain, offset, eps)
+    card::layer_norm(x, (Some(gain), 0), Some(offset), eps)?.map_or_else(|| plain_layer_norm(x, gain, offset, eps), Ok)
 }
 
 /// (x − mean) / √(variance + eps), float32.
@@ -117,7 +122,7 @@ impl RmsNorm {
                 scumble_kernels::rms_norm(input, self.eps as f32, &gain, output);
             })?);
         }
-        self.plain(x)
+        card::rms_norm(x, Some(&self.gain), self.eps)?.map_or_else(|| self.plain(x), Ok)
     }
 
     fn plain(&self, x: &Tensor) -> Result<Tensor> {
@@ -135,7 +140,8 @@ pub fn unit_rms(x: &Tensor, eps: f64) -> Result<Tensor> {
         let gain = vec![1.0; x.dim(D::Minus1)?];
         return Ok(each_row(x, |input, _, output| scumble_kernels::rms_norm(input, eps as f32, &gain, output))?);
     }
-    Ok(plain_unit_rms(x, eps)?.to_dtype(x.dtype())?)
+    let plain = || Ok(plain_unit_rms(x, eps)?.to_dtype(x.dtype())?);
+    card::rms_norm(x, None, eps)?.map_or_else(plain, Ok)
 }
 
 /// x / √(mean of squares + eps), float32.
@@ -196,6 +202,9 @@ impl GroupNorm {
                 silu: then_silu,
             };
             return Ok(each_row(x, |input, _, output| scumble_kernels::group_norm(&shape, input, output))?);
+        }
+        if let Some(y) = card::group_norm(x, (&self.gain, &self.offset), self.groups, self.eps, then_silu)? {
+            return Ok(y);
         }
         let y = self.plain(x)?;
         if then_silu { silu(&y) } else { Ok(y) }

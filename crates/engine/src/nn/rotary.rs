@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
+use super::card;
 use super::kernel::{Numbers, each_row, runs_here};
 use crate::error::Result;
 
@@ -74,7 +75,7 @@ impl Rotary {
                 scumble_kernels::rotate_pairs(input, row, heads, &cos, &sin, output);
             })?);
         }
-        self.plain(x)
+        card::normed_and_turned(x, None, Some((&self.cos, &self.sin)))?.map_or_else(|| self.plain(x), Ok)
     }
 
     fn plain(&self, x: &Tensor) -> Result<Tensor> {

@@ -14,6 +14,7 @@ use super::matrix::{Matrix, Packed, Rounding};
 use super::overlay::{Overlay, changed};
 use super::part::Part;
 use super::shards::Shards;
+use crate::device::upload;
 use crate::error::{Error, Result};
 use crate::observer::Reading;
 
@@ -398,8 +399,7 @@ impl Weights {
         }
         let device = self.device();
         let wanted = Precision { device: device.clone(), dtype }.becomes(stored);
-        let tensor = Tensor::from_raw_buffer(&shards.bytes(full)?, stored, shape.dims(), &Device::Cpu)?;
-        Ok(tensor.to_dtype(wanted)?.to_device(device)?)
+        Ok(upload(&shards.bytes(full)?, stored, shape, device)?.to_dtype(wanted)?)
     }
 
     fn read_part(&self, part: &Part, full: &str, shape: &Shape, dtype: Option<DType>) -> Result<Tensor> {

@@ -48,6 +48,9 @@ pub(super) struct Rounding {
 /// Numbers that a thread rounds at a time.
 const ROUNDED: usize = 1 << 16;
 
+/// float32 to the nearest number of a smaller type. Whether all that is finite stayed so.
+type Round = fn(&[[u8; 4]], &mut [[u8; 2]]) -> bool;
+
 /// float32 to the nearest float16. Whether all that is finite stayed so.
 fn to_float16(bytes: &[[u8; 4]], to: &mut [[u8; 2]]) -> bool {
     to.iter_mut().zip(bytes).fold(true, |fits, (to, bytes)| {
@@ -141,7 +144,7 @@ impl Packed {
         }
         let numbers = self.bytes.as_chunks::<4>().0;
         let mut bytes = vec![0; 2 * numbers.len()];
-        let (dtype, round): (_, fn(&[[u8; 4]], &mut [[u8; 2]]) -> bool) = match encoding {
+        let (dtype, round): (_, Round) = match encoding {
             Encoding::Plain(DType::BF16) => (DType::BF16, scumble_kernels::to_bfloat16),
             _ => (DType::F16, to_float16),
         };

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Shape, Tensor};
 
 use super::bytes::Kept;
 use super::container::{Container, Entry};
@@ -14,6 +14,7 @@ use super::encoding::{Encoding, READ};
 use super::held::Precision;
 use super::matrix::{Packed, Rounding};
 use super::scales::{self, Scale, Scales};
+use crate::device::upload;
 use crate::error::{Error, Result};
 
 /// What a model's tensor is in the file.
@@ -172,6 +173,14 @@ impl Part {
         let rows = entry.shape.first().copied().unwrap_or(1).max(1);
         let wide = entry.count() / rows;
         let range = piece.rows.clone().unwrap_or(0..rows);
+        // as it lies in the file
+        if let (Encoding::Plain(stored), Order::Same, None) =
+            (&entry.encoding, piece.order, self.scales.of.get(&piece.stored))
+        {
+            let each = wide * stored.size_in_bytes();
+            let raw = self.file.bytes(entry, range.start * each..range.end * each)?;
+            return Ok(upload(&raw, *stored, &Shape::from(shape), device)?.to_dtype(wanted)?);
+        }
         let stored = self.values(piece, entry, &range, wide)?;
         let ordered = ordered(&stored.reshape((range.len(), wide))?, piece.order)?;
         Ok(ordered.to_dtype(wanted)?.reshape(shape)?.to_device(device)?)

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "not every test needs all of it")]
 
 pub(crate) mod compare;
+pub(crate) mod place;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
