@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use scumble_engine::Device;
+
 /// A share of the machine's memory, in hundredths, that weights may take: the rest is for what they compute and for others.
 const OF_MACHINE: u64 = 70;
 
@@ -16,6 +18,13 @@ pub(crate) fn for_weights(owner: Option<u64>) -> Option<u64> {
 /// What weights may take of this much: the rest is for what is computed with them.
 pub(crate) fn share(bytes: u64) -> u64 {
     bytes / 100 * OF_BUDGET
+}
+
+/// What weights may take of a device with memory of its own, and what they may take together with what is computed with them: of
+/// what the owner gives, or of what is free there now; `None` where nobody says.
+pub(crate) fn of_device(device: &Device, owner: Option<u64>) -> (Option<u64>, Option<u64>) {
+    let whole = owner.or_else(|| scumble_engine::memory(device).map(|memory| memory.free));
+    (whole.map(share), whole)
 }
 
 /// Whether weights of so many bytes leave room enough in this much memory; not where nobody knows how much there is.

@@ -56,6 +56,7 @@ const DOCUMENTS: &[Document] = &[
     document!("troubleshooting", "TROUBLESHOOTING.md", "From what one sees to what one does."),
     document!("conformance", "CONFORMANCE.md", "What of fal’s API is tested, and where."),
     document!("architecture", "ARCHITECTURE.md", "The map of the code, and the way of one image."),
+    document!("gpu", "GPU.md", "Graphics cards: what they need, how much memory, what has been run."),
     document!("performance", "PERFORMANCE.md", "How fast models draw, beside diffusers."),
     document!("benchmarks", "BENCHMARKS.md", "How fast it serves, how long the build takes."),
     document!("releasing", "RELEASING.md", "How a release is made."),

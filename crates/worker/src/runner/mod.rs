@@ -318,6 +318,11 @@ impl From<scumble_engine::Error> for RunError {
             error if error.is_checkpoint() => {
                 Self::Unavailable(format!("This endpoint's weights cannot be used: {error}"))
             }
+            // models that nobody uses are let go meanwhile
+            error if error.is_out_of_memory() => {
+                let reason = "the memory of the device did not suffice".to_owned();
+                Self::Passing { kind: ErrorType::RunnerSchedulingFailure, reason }
+            }
             error => Self::Failed(error.to_string()),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use scumble_engine::{Device, device};
+use scumble_engine::{Device, Error, device, give_back, runs_plain};
 use scumble_meters::{All, Meters};
 
 use super::residency::{Key, Residency};
@@ -41,10 +41,10 @@ impl Lanes {
         let devices = devices.collect::<Result<Vec<_>, _>>()?;
         let processors = devices.iter().filter(|device| device.is_cpu()).count() as u64;
         let lane = |(name, device): (&String, Device)| {
+            warn_of_plain(name, &device);
             let (budget, whole) = match device.is_cpu() {
                 true => (memory::for_weights(memory), memory.or_else(memory::total)),
-                // what a card has is not asked yet
-                false => (memory.map(memory::share), memory),
+                false => memory::of_device(&device, memory),
             };
             let sharing = if device.is_cpu() { processors.max(1) } else { 1 };
             let [budget, whole] = [budget, whole].map(|bytes| bytes.map(|bytes| bytes / sharing));
@@ -57,7 +57,11 @@ impl Lanes {
 
     /// One, for a single job.
     pub(super) fn one(device: Device) -> Self {
-        let (budget, whole) = if device.is_cpu() { (memory::for_weights(None), memory::total()) } else { (None, None) };
+        let (budget, whole) = match device.is_cpu() {
+            true => (memory::for_weights(None), memory::total()),
+            false => memory::of_device(&device, None),
+        };
+        warn_of_plain("the device", &device);
         let lane = Lane { name: String::new(), device, residency: Residency::new(budget, whole, Meters::new()) };
         Self { lanes: vec![lane], jobs: Mutex::new(vec![0]) }
     }
@@ -103,6 +107,25 @@ impl Lanes {
 
     fn jobs(&self) -> MutexGuard<'_, Vec<usize>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says that pictures will take longer than they should.
+fn warn_of_plain(name: &str, device: &Device) {
+    if let Some(why) = runs_plain(device) {
+        tracing::warn!(device = name, why, "our kernels are wrong on this device and are not used; please report this");
+    }
+}
+
+impl Lane {
+    /// Makes room for the next job where this one ran out of it: what is computed with is more than was planned for, or somebody
+    /// else uses the device too.
+    pub(super) fn after(&self, error: &Error) {
+        if error.is_out_of_memory() {
+            tracing::warn!(device = self.name, "the memory of the device did not suffice; models that nobody uses go");
+            self.residency.let_go_idle(Duration::ZERO);
+            give_back(&self.device);
+        }
     }
 }
 

@@ -105,7 +105,8 @@ impl Local {
         }
         remarks::unknown_words(request, &pipeline.unknown_words(&request.input.prompt)?, watch);
         let work = lane.residency.work(&model, pipeline.working(&call)?, watch)?;
-        let pixels = pipeline.generate(&call, &Context { observer: &observer, trace })?;
+        let pixels = pipeline.generate(&call, &Context { observer: &observer, trace });
+        let pixels = pixels.inspect_err(|error| lane.after(error))?;
         observer.span.lock().unwrap_or_else(PoisonError::into_inner).take();
         // nobody holds one thing while waiting for the room of another
         drop((work, model));

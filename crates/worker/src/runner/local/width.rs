@@ -58,7 +58,9 @@ fn too_large(width: &Width, half: &Width, budget: u64) -> RunError {
 /// # Errors
 /// A checkpoint that cannot be opened, or that is too large.
 pub fn precision(model: &Model, memory: Option<u64>) -> Result<Precision, RunError> {
-    Ok(choose(model, memory::for_weights(memory))?.precision)
+    let device = &model.precision.device;
+    let budget = if device.is_cpu() { memory::for_weights(memory) } else { memory::of_device(device, memory).0 };
+    Ok(choose(model, budget)?.precision)
 }
 
 #[cfg(test)]
