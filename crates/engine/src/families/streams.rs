@@ -4,7 +4,7 @@
 use candle_core::{D, Tensor};
 
 use crate::error::{Error, Result};
-use crate::nn::{Activation, Linear, RmsNorm, modulated_norm, split_heads};
+use crate::nn::{Activation, Linear, RmsNorm, join_heads, modulated_norm, split_heads};
 use crate::weights::Weights;
 
 /// Added to variances in every norm.
@@ -126,6 +126,11 @@ impl Projections {
 
     pub(super) fn project(&self, x: &Tensor) -> Result<Qkv> {
         self.normed(&self.before_norms(x)?)
+    }
+
+    /// Attention with heads joined, as exact as these matrices: `[batch, tokens, width]`.
+    pub(super) fn attend(&self, (q, k, v): &Qkv) -> Result<Tensor> {
+        join_heads(&self.q.attention(q, k, v, None)?)
     }
 
     /// As the matrices make them.

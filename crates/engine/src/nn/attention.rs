@@ -18,6 +18,18 @@ const SCORES: usize = 1 << 24;
 /// # Errors
 /// Shapes that do not fit, or a device out of memory.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: Option<&Tensor>) -> Result<Tensor> {
+    attention_in(false, q, k, v, scale, bias)
+}
+
+/// The same; in `halves`, a CPU rounds what it multiplies to bfloat16.
+pub(super) fn attention_in(
+    halves: bool,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    scale: f64,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
     let (batch, heads, queries, width) = q.dims4()?;
     let (_, shared, keys, _) = k.dims4()?;
     let fits = k.dims() == [batch, shared, keys, width] && v.dims() == k.dims();
@@ -28,7 +40,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: Option<&T
     super::work::count(batch * heads * queries, keys, 2 * width);
     if runs_here(q) {
         let shape = Attention { batch, heads, shared, queries, keys, width, scale: scale as f32 };
-        return here(&shape, q, k, v, bias);
+        return here(&shape, halves, q, k, v, bias);
     }
     if let Some(y) = card::attended(q, k, v, scale, bias)? {
         return Ok(y);
@@ -39,7 +51,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: Option<&T
 }
 
 /// By our kernel, which takes heads wherever they lie.
-fn here(shape: &Attention, q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+fn here(shape: &Attention, halves: bool, q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let Attention { batch, heads, queries, keys, width, .. } = *shape;
     let dense = |t: &Tensor| -> Result<Tensor> {
         let t = t.to_dtype(DType::F32)?;
@@ -55,7 +67,9 @@ fn here(shape: &Attention, q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Ten
         Bias { values, strides: [s[0], s[1], s[2], s[3]] }
     });
     let mut output = scumble_kernels::zeros(q.elem_count());
-    shape.run(
+    let run = if halves { Attention::run_in_halves } else { Attention::run };
+    run(
+        shape,
         Heads { values: &qs, strides: strides(&q_) },
         Heads { values: &ks, strides: strides(&k_) },
         Heads { values: &vs, strides: strides(&v_) },

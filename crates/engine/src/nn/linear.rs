@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use scumble_kernels::{Activation, Finish, Plain, Residual};
 
 use super::activation::apply;
+use super::attention::attention_in;
 use super::card;
 use super::gate::{gate_fits, plain_gated};
 use super::kernel::{Numbers, in_order, unfit};
@@ -107,6 +108,15 @@ impl Linear {
     /// As [`Linear::forward`].
     pub fn gated(&self, x: &Tensor, onto: &Tensor, gate: &Tensor) -> Result<Tensor> {
         self.run(x, Then { onto: Some((onto, Some(gate))), ..Then::default() })
+    }
+
+    /// [`attention`](super::attention) as exact as the products of this matrix: where they are rounded to bfloat16, its are too.
+    ///
+    /// # Errors
+    /// As [`attention`](super::attention).
+    pub fn attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let scale = 1.0 / (q.dim(3)? as f64).sqrt();
+        attention_in(self.matrix.rounds_to_halves(), q, k, v, scale, bias)
     }
 
     fn run(&self, x: &Tensor, then: Then<'_>) -> Result<Tensor> {

@@ -70,6 +70,11 @@ impl Matrix {
         }
     }
 
+    /// Whether what it is multiplied with is rounded to bfloat16.
+    pub(crate) fn rounds_to_halves(&self) -> bool {
+        matches!(self, Self::Packed(packed) if packed.rounds_to_halves())
+    }
+
     /// Where it is.
     pub fn device(&self) -> &Device {
         match self {
@@ -163,11 +168,15 @@ impl Packed {
             Encoding::Blocks(blocks) if self.rounding.groups && !is_scaled && blocks.has_groups() => {
                 scumble_kernels::group_product(x, self, finish, output);
             }
-            Encoding::Plain(DType::BF16) if self.rounding.halves && !is_scaled => {
+            _ if self.rounds_to_halves() => {
                 scumble_kernels::half_product(x, self, finish, output);
             }
             _ => scumble_kernels::product(x, self, finish, output),
         }
+    }
+
+    fn rounds_to_halves(&self) -> bool {
+        self.rounding.halves && self.encoding == Encoding::Plain(DType::BF16) && self.scale.is_none()
     }
 
     /// The bytes of a row.

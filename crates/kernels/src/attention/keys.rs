@@ -2,66 +2,70 @@
 
 use super::Attention;
 use crate::product::DEPTH;
+use crate::product::number::Number;
 use crate::product::order::fill;
 use crate::product::tile::Tile;
 
-/// Keys whose scores are held at once, for every tile a whole number of its rows.
+/// Keys whose scores are held at once, for every tile a whole number of its rows, and an even one.
 pub(super) const BLOCK: usize = 240;
 
-/// The keys of a head as `[piece of DEPTH of the width][panel of keys][width][key in panel]`, and its values as
-/// `[block of keys][panel of the width][key][width in panel]`.
-pub(super) struct Prepared<'a> {
-    keys: &'a [f32],
-    values: &'a [f32],
+/// The keys of a head as `[piece of DEPTH numbers of the width][panel of keys][number of the width][key in panel]`, and its values
+/// as `[block of keys][panel of the width][number of the keys][width in panel]`.
+pub(super) struct Prepared<'a, N> {
+    keys: &'a [N],
+    values: &'a [N],
     tall: usize,
     wide: usize,
     count: usize,
 }
 
-impl<'a> Prepared<'a> {
+impl<'a, N: Number> Prepared<'a, N> {
     /// Numbers that a head takes.
-    pub(super) fn length(shape: &Attention, tile: &Tile) -> usize {
-        shape.keys.next_multiple_of(tile.rows) * shape.width + shape.keys * shape.width.next_multiple_of(tile.rows)
+    pub(super) fn length(shape: &Attention, tile: &Tile<N>) -> usize {
+        let keys = shape.keys.next_multiple_of(tile.rows) * shape.width.div_ceil(N::PER);
+        keys + shape.keys.div_ceil(N::PER) * shape.width.next_multiple_of(tile.rows)
     }
 
     /// Brings the keys and values of a head into order.
     pub(super) fn fill<'b>(
         shape: &Attention,
-        tile: &Tile,
+        tile: &Tile<N>,
         key: impl Fn(usize) -> &'b [f32],
         value: impl Fn(usize) -> &'b [f32],
-        to: &mut [f32],
+        to: &mut [N],
     ) {
         let tall = shape.keys.next_multiple_of(tile.rows);
-        let (keys, values) = to.split_at_mut(tall * shape.width);
+        let (keys, values) = to.split_at_mut(tall * shape.width.div_ceil(N::PER));
         for (piece, keys) in keys.chunks_mut(tall * DEPTH).enumerate() {
             let depth = keys.len() / tall;
             for (p, panel) in keys.chunks_exact_mut(tile.rows * depth).enumerate() {
-                let read = |row: usize, to: &mut [f32]| match p * tile.rows + row {
-                    at if at < shape.keys => to.copy_from_slice(&key(at)[piece * DEPTH..][..depth]),
-                    _ => to.fill(0.0),
+                let read = |row: usize, to: &mut [N]| match p * tile.rows + row {
+                    at if at < shape.keys => N::read(&key(at)[piece * DEPTH * N::PER..], to),
+                    _ => to.fill(N::default()),
                 };
                 fill(tile.rows, read, panel);
             }
         }
         let wide = shape.width.next_multiple_of(tile.rows);
-        for (block, values) in values.chunks_mut(BLOCK * wide).enumerate() {
+        for (block, values) in values.chunks_mut(BLOCK / N::PER * wide).enumerate() {
             let count = values.len() / wide;
             for (p, panel) in values.chunks_exact_mut(count * tile.rows).enumerate() {
                 let first = p * tile.rows;
                 let inside = tile.rows.min(shape.width - first);
                 for (i, to) in panel.chunks_exact_mut(tile.rows).enumerate() {
-                    to[..inside].copy_from_slice(&value(block * BLOCK + i)[first..first + inside]);
-                    to[inside..].fill(0.0);
+                    let at = block * BLOCK + i * N::PER;
+                    let row = |at: usize| &value(at)[first..first + inside];
+                    N::stand(row(at), (at + 1 < shape.keys).then(|| row(at + 1)), &mut to[..inside]);
+                    to[inside..].fill(N::default());
                 }
             }
         }
     }
 
     /// What [`Self::fill`] left.
-    pub(super) fn view(shape: &Attention, tile: &Tile, from: &'a [f32]) -> Self {
+    pub(super) fn view(shape: &Attention, tile: &Tile<N>, from: &'a [N]) -> Self {
         let tall = shape.keys.next_multiple_of(tile.rows);
-        let (keys, values) = from.split_at(tall * shape.width);
+        let (keys, values) = from.split_at(tall * shape.width.div_ceil(N::PER));
         Self { keys, values, tall, wide: shape.width.next_multiple_of(tile.rows), count: shape.keys }
     }
 
@@ -71,18 +75,18 @@ impl<'a> Prepared<'a> {
         (0..count).step_by(BLOCK).map(move |first| (first, BLOCK.min(count - first)))
     }
 
-    /// Panels of a block's keys, some of their width from `start` on.
+    /// Panels of a block's keys, some numbers of their width from `start` on.
     pub(super) fn keys(
         &self,
-        tile: &Tile,
+        tile: &Tile<N>,
         (first, count): (usize, usize),
         (start, depth): (usize, usize),
-    ) -> &'a [f32] {
+    ) -> &'a [N] {
         &self.keys[self.tall * start + first * depth..][..count.next_multiple_of(tile.rows) * depth]
     }
 
     /// Panels of a block's values.
-    pub(super) fn values(&self, (first, count): (usize, usize)) -> &'a [f32] {
-        &self.values[first * self.wide..][..count * self.wide]
+    pub(super) fn values(&self, (first, count): (usize, usize)) -> &'a [N] {
+        &self.values[first / N::PER * self.wide..][..count.div_ceil(N::PER) * self.wide]
     }
 }

@@ -10,8 +10,8 @@ mod panel;
 
 use rayon::prelude::*;
 
+use crate::product::number::Number;
 use crate::product::tile::Tile;
-use crate::scratch::lend;
 use crate::shared::Shared;
 use keys::Prepared;
 use panel::Panel;
@@ -74,12 +74,21 @@ impl Attention {
     /// # Panics
     /// Where the lengths do not fit or `shared` does not divide `heads`.
     pub fn run(&self, q: Heads<'_>, k: Heads<'_>, v: Heads<'_>, bias: Option<Bias<'_>>, output: &mut [f32]) {
-        self.run_by(Tile::of_level(), q, k, v, bias, output);
+        self.run_by::<f32>(Tile::of_level(), q, k, v, bias, output);
     }
 
-    fn run_by(
+    /// The same of queries, keys, values and weights rounded to bfloat16, summed in float32; [`halves_pay`](crate::halves_pay) says
+    /// where that is faster.
+    ///
+    /// # Panics
+    /// As [`Attention::run`].
+    pub fn run_in_halves(&self, q: Heads<'_>, k: Heads<'_>, v: Heads<'_>, bias: Option<Bias<'_>>, output: &mut [f32]) {
+        self.run_by::<u32>(Tile::of_halves(), q, k, v, bias, output);
+    }
+
+    fn run_by<N: Number>(
         &self,
-        tile: &Tile,
+        tile: &Tile<N>,
         q: Heads<'_>,
         k: Heads<'_>,
         v: Heads<'_>,
@@ -96,7 +105,7 @@ impl Attention {
         let together = (PREPARED / each).clamp(1, sources);
         let output = Shared::new(output);
         crate::together(|| {
-            lend(together * each, |prepared| {
+            N::lend(together * each, |prepared| {
                 for first in (0..sources).step_by(together) {
                     let count = together.min(sources - first);
                     let prepared = &mut prepared[..count * each];
@@ -118,11 +127,11 @@ impl Attention {
     }
 
     /// Answers all queries of the heads whose keys and values are prepared.
-    fn ask(
+    fn ask<N: Number>(
         &self,
-        tile: &Tile,
+        tile: &Tile<N>,
         (first, count): (usize, usize),
-        prepared: &[f32],
+        prepared: &[N],
         q: Heads<'_>,
         bias: Option<Bias<'_>>,
         output: &Shared<'_>,

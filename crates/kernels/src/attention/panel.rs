@@ -7,17 +7,20 @@ use super::{Attention, Bias, PANELS};
 use crate::math::exp;
 use crate::multiversion::multiversion;
 use crate::product::DEPTH;
+use crate::product::number::Number;
 use crate::product::order::fill;
 use crate::product::tile::Tile;
 use crate::scratch::lend;
 
 /// Columns of the widest tile.
 const WIDEST: usize = 32;
+/// Columns of a query that are read at once, at most.
+const LONGEST: usize = 2 * DEPTH;
 
 /// A panel of queries while blocks of keys pass.
-pub(super) struct Panel<'a> {
-    /// The queries, scaled: `[piece of DEPTH of the width][width][query]`.
-    queries: &'a mut [f32],
+pub(super) struct Panel<'a, N> {
+    /// The queries, scaled: `[piece of DEPTH numbers of the width][number of the width][query]`.
+    queries: &'a mut [N],
     /// Sums of weighted values: `[width][query]`.
     sums: &'a mut [f32],
     /// The largest score of each query so far.
@@ -26,48 +29,52 @@ pub(super) struct Panel<'a> {
     total: [f32; WIDEST],
 }
 
-impl Panel<'_> {
+impl<N: Number> Panel<'_, N> {
     /// Answers the queries of a task, at most [`PANELS`] panels of them.
     pub(super) fn answer<'b>(
         shape: &Attention,
-        tile: &Tile,
-        prepared: &Prepared<'_>,
+        tile: &Tile<N>,
+        prepared: &Prepared<'_, N>,
         queries: Range<usize>,
         query: impl Fn(usize) -> &'b [f32],
         bias: Option<&Bias<'_>>,
         write: impl Fn(usize, &[f32]),
     ) {
         let lanes = tile.columns;
-        let (each, wide) = (shape.width * lanes, shape.width.next_multiple_of(tile.rows) * lanes);
-        lend(PANELS * (each + wide) + BLOCK * lanes + shape.width, |all| {
-            let (scores, rest) = all.split_at_mut(BLOCK * lanes);
-            let (row, rest) = rest.split_at_mut(shape.width);
-            let mut panels: Vec<Panel<'_>> = rest
-                .chunks_exact_mut(each + wide)
-                .take(queries.len().div_ceil(lanes))
-                .map(|piece| Panel::new(piece.split_at_mut(each)))
-                .collect();
-            for (p, panel) in panels.iter_mut().enumerate() {
-                panel.read(shape, lanes, |lane| queries.clone().nth(p * lanes + lane).map(&query));
-            }
-            for block in prepared.blocks() {
+        let (each, wide) = (shape.width.div_ceil(N::PER) * lanes, shape.width.next_multiple_of(tile.rows) * lanes);
+        let room = BLOCK / N::PER * lanes;
+        N::lend(PANELS * each + room, |numbers| {
+            lend(PANELS * wide + BLOCK * lanes + shape.width, |all| {
+                let (room, numbers) = numbers.split_at_mut(room);
+                let (scores, rest) = all.split_at_mut(BLOCK * lanes);
+                let (row, sums) = rest.split_at_mut(shape.width);
+                let pieces = numbers.chunks_exact_mut(each).zip(sums.chunks_exact_mut(wide));
+                let mut panels: Vec<Panel<'_, N>> = pieces
+                    .take(queries.len().div_ceil(lanes))
+                    .map(|(queries, sums)| Panel::new(queries, sums))
+                    .collect();
                 for (p, panel) in panels.iter_mut().enumerate() {
-                    let first = queries.start + p * lanes;
-                    panel.meet(tile, prepared, block, (first, queries.end), bias, scores);
+                    panel.read(shape, lanes, |lane| queries.clone().nth(p * lanes + lane).map(&query));
                 }
-            }
-            for (p, panel) in panels.iter().enumerate() {
-                for (lane, at) in queries.clone().skip(p * lanes).take(lanes).enumerate() {
-                    panel.result(lanes, lane, row);
-                    write(at, row);
+                for block in prepared.blocks() {
+                    for (p, panel) in panels.iter_mut().enumerate() {
+                        let first = queries.start + p * lanes;
+                        panel.meet(tile, prepared, block, (first, queries.end), bias, (scores, room));
+                    }
                 }
-            }
+                for (p, panel) in panels.iter().enumerate() {
+                    for (lane, at) in queries.clone().skip(p * lanes).take(lanes).enumerate() {
+                        panel.result(lanes, lane, row);
+                        write(at, row);
+                    }
+                }
+            });
         });
     }
 }
 
-impl<'a> Panel<'a> {
-    fn new((queries, sums): (&'a mut [f32], &'a mut [f32])) -> Self {
+impl<'a, N: Number> Panel<'a, N> {
+    fn new(queries: &'a mut [N], sums: &'a mut [f32]) -> Self {
         sums.fill(0.0);
         // finite, so that a score of −∞ has a distance from it
         Self { queries, sums, largest: [f32::MIN; WIDEST], total: [0.0; WIDEST] }
@@ -76,24 +83,29 @@ impl<'a> Panel<'a> {
     /// Takes the queries; lanes without one are 0.
     fn read<'b>(&mut self, shape: &Attention, lanes: usize, query: impl Fn(usize) -> Option<&'b [f32]>) {
         for (piece, to) in self.queries.chunks_mut(DEPTH * lanes).enumerate() {
-            let read = |lane: usize, to: &mut [f32]| match query(lane) {
-                Some(from) => to.copy_from_slice(&from[piece * DEPTH..][..to.len()]),
-                None => to.fill(0.0),
+            let first = piece * DEPTH * N::PER;
+            let count = (DEPTH * N::PER).min(shape.width - first);
+            let read = |lane: usize, to: &mut [N]| match query(lane) {
+                Some(from) => {
+                    let mut scaled = [0.0; LONGEST];
+                    scaled.iter_mut().zip(&from[first..][..count]).for_each(|(to, x)| *to = x * shape.scale);
+                    N::read(&scaled[..count], to);
+                }
+                None => to.fill(N::default()),
             };
             fill(lanes, read, to);
-            to.iter_mut().for_each(|x| *x *= shape.scale);
         }
     }
 
     /// Lets a block of keys pass.
     fn meet(
         &mut self,
-        tile: &Tile,
-        prepared: &Prepared<'_>,
+        tile: &Tile<N>,
+        prepared: &Prepared<'_, N>,
         block: (usize, usize),
         (first, end): (usize, usize),
         bias: Option<&Bias<'_>>,
-        scores: &mut [f32],
+        (scores, room): (&mut [f32], &mut [N]),
     ) {
         let (start, count) = block;
         for (piece, queries) in self.queries.chunks(DEPTH * tile.columns).enumerate() {
@@ -110,11 +122,12 @@ impl<'a> Panel<'a> {
             32 => weigh::<32>(scores, &mut self.largest, &mut self.total, self.sums),
             _ => unreachable!("no tile has so many columns"),
         }
-        let values = prepared.values(block);
+        let (values, weights) = (prepared.values(block), N::stacked(scores, tile.columns, room));
+        let depth = count.div_ceil(N::PER);
         for (sums, values) in
-            self.sums.chunks_exact_mut(tile.rows * tile.columns).zip(values.chunks_exact(count * tile.rows))
+            self.sums.chunks_exact_mut(tile.rows * tile.columns).zip(values.chunks_exact(depth * tile.rows))
         {
-            tile.multiply(values, scores, count, true, sums);
+            tile.multiply(values, weights, depth, true, sums);
         }
     }
 

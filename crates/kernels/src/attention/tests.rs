@@ -41,6 +41,14 @@ fn check(shape: Attention, side_by_side: bool, bias: Option<[usize; 4]>) {
     shape.run(q, k, v, bias, &mut y);
     shape.run_by(Tile::wide(), q, k, v, bias, &mut wide);
     assert!(y.iter().zip(&wide).all(|(y, wide)| (y - wide).abs() < 2e-6), "{shape:?} in wide tiles");
+    // what is multiplied has eight bits: 1/256 of values up to 1, and of scores as large as their sums are
+    let (mut halves, mut portable) = (vec![f32::NAN; qs.len()], vec![f32::NAN; qs.len()]);
+    shape.run_in_halves(q, k, v, bias, &mut halves);
+    shape.run_by(Tile::portable_halves(), q, k, v, bias, &mut portable);
+    for (far, other) in [(0.02, &y), (0.005, &portable)] {
+        let worst = halves.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < far, "{shape:?} in halves: {worst}");
+    }
     for b in 0..batch {
         for h in 0..heads {
             let source = h / (heads / shared);
@@ -89,7 +97,7 @@ fn attention_of_any_size_agrees_with_the_formula() {
 fn masked_keys_get_nothing() {
     let shape = Attention { batch: 1, heads: 1, shared: 1, queries: 2, keys: 600, width: 2, scale: 1.0 };
     let (q, k) = (draw(4, 1), draw(1200, 2));
-    let v: Vec<f32> = (0..1200).map(|i| if i < 1000 { f32::MAX } else { 1.0 }).collect();
+    let v: Vec<f32> = (0..1200).map(|i| if i < 1000 { 3e38 } else { 1.0 }).collect();
     let mask: Vec<f32> = (0..600).map(|i| if i < 500 { f32::NEG_INFINITY } else { 0.0 }).collect();
     let heads = |values| Heads { values, strides: [1200, 1200, 2] };
     let mut y = [0f32; 4];
@@ -106,4 +114,7 @@ fn masked_keys_get_nothing() {
     assert!(y.iter().all(|y| (y - 1.0).abs() < 1e-6), "{y:?}");
     run(&[f32::NEG_INFINITY; 600], &mut y);
     assert!(y.iter().all(|y| y.is_nan()), "{y:?}");
+    let bias = Bias { values: &mask, strides: [0, 0, 0, 1] };
+    shape.run_in_halves(Heads { values: &q, strides: [4, 4, 2] }, heads(&k), heads(&v), Some(bias), &mut y);
+    assert!(y.iter().all(|y| (y - 1.0).abs() < 1e-2), "{y:?}");
 }

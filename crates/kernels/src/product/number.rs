@@ -14,6 +14,11 @@ pub(crate) trait Number: Copy + Default + Send + Sync + 'static {
     fn read(x: &[f32], to: &mut [Self]);
     /// The same of a row of W, from column `first` on.
     fn read_row(w: &dyn Rows, row: usize, first: usize, to: &mut [Self]);
+    /// The numbers of columns that stand below one another, row by row: of as many rows as a number holds columns, the second of
+    /// which may be missing and is 0 then.
+    fn stand(first: &[f32], second: Option<&[f32]>, to: &mut [Self]);
+    /// A matrix, rows of `columns`, whose rows stand below one another: as it is where a number holds one of them, else in `room`.
+    fn stacked<'a>(matrix: &'a [f32], columns: usize, room: &'a mut [Self]) -> &'a [Self];
     /// Memory that is kept between calls.
     fn lend<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R;
 }
@@ -26,6 +31,12 @@ impl Number for f32 {
     }
     fn read_row(w: &dyn Rows, row: usize, first: usize, to: &mut [Self]) {
         w.read(row, first, to);
+    }
+    fn stand(first: &[f32], _: Option<&[f32]>, to: &mut [Self]) {
+        to.copy_from_slice(first);
+    }
+    fn stacked<'a>(matrix: &'a [f32], _: usize, _: &'a mut [Self]) -> &'a [Self] {
+        matrix
     }
     fn lend<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R {
         lend(length, work)
@@ -42,6 +53,20 @@ impl Number for u32 {
     fn read_row(w: &dyn Rows, row: usize, first: usize, to: &mut [Self]) {
         w.read_pairs(row, first, to);
     }
+    fn stand(first: &[f32], second: Option<&[f32]>, to: &mut [Self]) {
+        match second {
+            Some(second) => stand(first, second, to),
+            None => to.iter_mut().zip(first).for_each(|(to, x)| *to = nearest_bfloat16(x.to_bits())),
+        }
+    }
+    fn stacked<'a>(matrix: &'a [f32], columns: usize, room: &'a mut [Self]) -> &'a [Self] {
+        let room = &mut room[..(matrix.len() / columns).div_ceil(2) * columns];
+        for (rows, to) in matrix.chunks(2 * columns).zip(room.chunks_exact_mut(columns)) {
+            let (first, second) = rows.split_at(columns);
+            Self::stand(first, (!second.is_empty()).then_some(second), to);
+        }
+        room
+    }
     fn lend<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R {
         lend_lanes(length, work)
     }
@@ -56,6 +81,15 @@ multiversion! {
         }
         if let [last] = odd {
             to[whole.len()] = nearest_bfloat16(last.to_bits());
+        }
+    }
+}
+
+multiversion! {
+    /// Rounds two rows to bfloat16, the first in the lower halves.
+    fn stand(first: &[f32], second: &[f32], to: &mut [u32]) {
+        for i in 0..to.len().min(first.len()).min(second.len()) {
+            to[i] = nearest_bfloat16(first[i].to_bits()) | nearest_bfloat16(second[i].to_bits()) << 16;
         }
     }
 }

@@ -63,7 +63,7 @@ impl Tile {
 
 impl Tile<u32> {
     /// That of the machine.
-    pub(super) fn of_halves() -> &'static Self {
+    pub(crate) fn of_halves() -> &'static Self {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         if has_halves() {
             return &Self { rows: 12, columns: 32, kernel: avx512_halves };
@@ -71,7 +71,7 @@ impl Tile<u32> {
         Self::portable_halves()
     }
 
-    pub(super) fn portable_halves() -> &'static Self {
+    pub(crate) fn portable_halves() -> &'static Self {
         &Self { rows: 4, columns: 16, kernel: portable_halves }
     }
 }

@@ -5,7 +5,7 @@ use candle_core::{D, Tensor};
 
 use crate::error::Result;
 use crate::families::streams::{Heads, split};
-use crate::nn::{Activation, Linear, attention, join_heads, join_tokens, modulated_norm, split_heads, standardised};
+use crate::nn::{Activation, Linear, join_heads, join_tokens, modulated_norm, split_heads, standardised};
 use crate::weights::Weights;
 
 /// Added to variances in every norm.
@@ -44,7 +44,7 @@ impl JointBlock {
         let (text_mod, image_mod) = (self.text.modulation(condition)?, self.image.modulation(condition)?);
         let [tq, tk, tv] = self.text.project(text, &text_mod)?;
         let [iq, ik, iv] = self.image.project(image, &image_mod)?;
-        let attended = attend(&join_tokens(&tq, &iq)?, &join_tokens(&tk, &ik)?, &join_tokens(&tv, &iv)?)?;
+        let attended = self.image.attend(&join_tokens(&tq, &iq)?, &join_tokens(&tk, &ik)?, &join_tokens(&tv, &iv)?)?;
         let (text_part, image_part) = split(&attended, text.dim(1)?)?;
         Ok((self.text.finish(text, &text_part, &text_mod)?, self.image.finish(image, &image_part, &image_mod)?))
     }
@@ -63,7 +63,7 @@ impl SingleBlock {
     pub(super) fn forward(&self, x: &Tensor, condition: &Tensor) -> Result<Tensor> {
         let modulation = self.stream.modulation(condition)?;
         let [q, k, v] = self.stream.project(x, &modulation)?;
-        self.stream.finish(x, &attend(&q, &k, &v)?, &modulation)
+        self.stream.finish(x, &self.stream.attend(&q, &k, &v)?, &modulation)
     }
 }
 
@@ -109,18 +109,17 @@ impl Stream {
         Ok([standardised(&heads(q)?, EPS)?, standardised(&heads(k)?, EPS)?, heads(v)?])
     }
 
+    /// Attention with heads joined: `[batch, tokens, width]`.
+    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+        join_heads(&self.out.attention(q, k, v, None)?)
+    }
+
     fn finish(&self, x: &Tensor, attended: &Tensor, modulation: &[Tensor]) -> Result<Tensor> {
         let inner = self.out.gated(attended, x, &modulation[2])?;
         let n = modulated_norm(&inner, &modulation[3], &modulation[4], EPS)?;
         let wide = self.value.times(&n, &self.gate.activated(&n, Activation::Silu)?)?;
         self.narrow.gated(&wide, x, &modulation[5])
     }
-}
-
-/// Attention with heads joined: `[batch, tokens, width]`.
-fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-    let scale = 1.0 / (q.dim(3)? as f64).sqrt();
-    join_heads(&attention(q, k, v, scale, None)?)
 }
 
 /// Two thirds of four times the width, rounded up to a multiple of 256.

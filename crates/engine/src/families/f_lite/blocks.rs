@@ -6,7 +6,7 @@ use candle_core::{D, Tensor};
 use super::FLiteConfig;
 use super::positions::Turns;
 use crate::error::Result;
-use crate::nn::{Activation, Linear, RmsNorm, attention, gated, join_heads, split_heads, unit_rms};
+use crate::nn::{Activation, Linear, RmsNorm, gated, join_heads, split_heads, unit_rms};
 use crate::weights::Weights;
 
 /// Added to mean squares in every norm.
@@ -92,7 +92,7 @@ impl Block {
         let heads = |part: &Tensor| split_heads(part, self.heads);
         let turned = |part: &Tensor| unit_rms(&turns.apply(&heads(part)?)?, EPS);
         let v = self.mixed(heads(&parts[2])?, first)?;
-        self.proj.forward(&attend(&turned(&parts[0])?, &turned(&parts[1])?, &v)?)
+        self.proj.forward(&join_heads(&self.proj.attention(&turned(&parts[0])?, &turned(&parts[1])?, &v, None)?)?)
     }
 
     fn mixed(&self, v: Tensor, first: &mut Option<Tensor>) -> Result<Tensor> {
@@ -114,12 +114,7 @@ impl Block {
         let parts = self.text_kv.forward(text)?.chunk(2, D::Minus1)?;
         let heads = |part: &Tensor| split_heads(part, self.heads);
         let q = unit_rms(&heads(&self.text_q.forward(x)?)?, EPS)?;
-        self.text_proj.forward(&attend(&q, &unit_rms(&heads(&parts[0])?, EPS)?, &heads(&parts[1])?)?)
+        let k = unit_rms(&heads(&parts[0])?, EPS)?;
+        self.text_proj.forward(&join_heads(&self.text_proj.attention(&q, &k, &heads(&parts[1])?, None)?)?)
     }
-}
-
-/// Attention with heads joined: `[batch, tokens, width]`.
-fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-    let scale = 1.0 / (q.dim(3)? as f64).sqrt();
-    join_heads(&attention(q, k, v, scale, None)?)
 }

@@ -5,7 +5,7 @@ use candle_core::{D, Tensor};
 use super::transformer::{FluxConfig, within_half};
 use crate::error::Result;
 use crate::families::streams::{EPS, Heads, IMAGE, Projections, Stream, TEXT, split};
-use crate::nn::{Activation, Linear, Rotary, attention, join_heads, join_tokens, modulated_norm};
+use crate::nn::{Activation, Linear, Rotary, join_tokens, modulated_norm};
 use crate::weights::Weights;
 
 /// Text and image with weights of their own, attending to both.
@@ -33,7 +33,7 @@ impl DoubleBlock {
         let (iq, ik, iv) = self.image.attention.project(&image_mod.before_attention(image)?)?;
         // [batch, heads, text + image, head width]
         let (q, k, v) = (join_tokens(&tq, &iq)?, join_tokens(&tk, &ik)?, join_tokens(&tv, &iv)?);
-        let attended = attend(&q, &k, &v, rotary)?;
+        let attended = self.image.attention.attend(&(rotary.apply(&q)?, rotary.apply(&k)?, v))?;
         let (text_part, image_part) = split(&attended, text.dim(1)?)?;
         let image = self.image.finish(image, &image_part, &image_mod)?;
         let text = self.text.finish(text, &text_part, &text_mod)?;
@@ -64,16 +64,10 @@ impl SingleBlock {
         let parts = self.modulation.forward(condition)?.chunk(3, D::Minus1)?;
         let n = modulated_norm(x, &parts[0], &parts[1], EPS)?;
         let (q, k, v) = self.attention.project(&n)?;
-        let attended = attend(&q, &k, &v, rotary)?;
+        let attended = self.attention.attend(&(rotary.apply(&q)?, rotary.apply(&k)?, v))?;
         let wide = self.wide.activated(&n, Activation::GeluTanh)?;
         within_half(self.out.gated(&Tensor::cat(&[attended, wide], D::Minus1)?, x, &parts[2])?)
     }
-}
-
-/// Rotated attention, heads joined: `[batch, tokens, width]`.
-fn attend(q: &Tensor, k: &Tensor, v: &Tensor, rotary: &Rotary) -> Result<Tensor> {
-    let scale = 1.0 / (q.dim(3)? as f64).sqrt();
-    join_heads(&attention(&rotary.apply(q)?, &rotary.apply(k)?, v, scale, None)?)
 }
 
 fn heads(config: &FluxConfig) -> Heads {

@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use crate::error::Result;
 use crate::families::streams::Heads;
-use crate::nn::{Linear, RmsNorm, Rotary, attention, join_heads, split_heads};
+use crate::nn::{Linear, RmsNorm, Rotary, join_heads, split_heads};
 use crate::weights::Weights;
 
 /// Added to mean squares.
@@ -68,9 +68,8 @@ impl Projections {
         let heads = |x: &Tensor| split_heads(x, self.heads);
         let q = places.rotary.apply(&heads(&qkv.q)?)?;
         let k = places.rotary.apply(&heads(&places.without_padding(&qkv.k)?)?)?;
-        let scale = 1.0 / (q.dim(3)? as f64).sqrt();
         let bias = places.bias(k.dim(2)?, &k)?;
-        join_heads(&attention(&q, &k, &heads(&qkv.v)?, scale, bias.as_ref())?)
+        join_heads(&self.out.attention(&q, &k, &heads(&qkv.v)?, bias.as_ref())?)
     }
 
     pub(super) fn out(&self, x: &Tensor) -> Result<Tensor> {

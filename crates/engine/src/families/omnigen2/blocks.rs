@@ -5,7 +5,7 @@ use candle_core::{D, Tensor};
 
 use super::config::OmniGen2Config;
 use crate::error::Result;
-use crate::nn::{Linear, RmsNorm, Rotary, SwiGlu, attention, gated, join_heads, split_heads};
+use crate::nn::{Linear, RmsNorm, Rotary, SwiGlu, gated, join_heads, split_heads};
 use crate::weights::Weights;
 
 /// Added to mean squares of queries and keys.
@@ -115,7 +115,6 @@ impl Attention {
         let q = turned(&self.q, &self.q_norm, self.heads)?;
         let k = turned(&self.k, &self.k_norm, self.kv_heads)?;
         let v = split_heads(&self.v.forward(x)?, self.kv_heads)?;
-        let scale = 1.0 / (q.dim(3)? as f64).sqrt();
-        self.out.forward(&join_heads(&attention(&q, &k, &v, scale, None)?)?)
+        self.out.forward(&join_heads(&self.out.attention(&q, &k, &v, None)?)?)
     }
 }

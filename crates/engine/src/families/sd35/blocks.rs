@@ -57,13 +57,15 @@ impl JointBlock {
             TextSide::Whole(stream) => {
                 let text_mod = stream.modulation(condition)?;
                 let text_qkv = stream.attention.project(&text_mod.before_attention(text)?)?;
-                let (image_part, text_part) = split(&attend(&image_qkv, &text_qkv)?, image.dim(1)?)?;
+                let (image_part, text_part) =
+                    split(&self.image.attention.attend(&joined(&image_qkv, &text_qkv)?)?, image.dim(1)?)?;
                 let image = self.image.finish(image, &with_picture(image_part)?, &image_mod)?;
                 Ok((image, Some(stream.finish(text, &text_part, &text_mod)?)))
             }
             TextSide::Read(reader) => {
                 let text_qkv = reader.project(text, condition)?;
-                let (image_part, _) = split(&attend(&image_qkv, &text_qkv)?, image.dim(1)?)?;
+                let (image_part, _) =
+                    split(&self.image.attention.attend(&joined(&image_qkv, &text_qkv)?)?, image.dim(1)?)?;
                 Ok((self.image.finish(image, &with_picture(image_part)?, &image_mod)?, None))
             }
         }
@@ -86,10 +88,10 @@ impl Reader {
     }
 }
 
-/// Attention over image and text tokens, in this order, heads joined: `[batch, tokens, width]`.
-fn attend(image: &Qkv, text: &Qkv) -> Result<Tensor> {
+/// Image and text tokens, in this order.
+fn joined(image: &Qkv, text: &Qkv) -> Result<Qkv> {
     let (q, k) = (join_tokens(&image.0, &text.0)?, join_tokens(&image.1, &text.1)?);
-    attended(&(q, k, join_tokens(&image.2, &text.2)?))
+    Ok((q, k, join_tokens(&image.2, &text.2)?))
 }
 
 /// Attention with heads joined: `[batch, tokens, width]`.
