@@ -1,19 +1,36 @@
 //! What pictures can be computed on.
 
 use scumble_api::published::gigabytes;
-use scumble_engine::{Card, cards, devices, instruction_set};
+use scumble_engine::{Card, cards, device, devices, instruction_set, runs_plain};
 
-use super::Finding;
+use super::{Finding, Purpose};
 
-pub(super) fn check() -> Finding {
+/// Who only looks has each card opened, which tries our kernels there; a server opens those that it computes on.
+pub(super) fn check(purpose: Purpose) -> Finding {
     let threads = rayon::current_num_threads();
     let cpu = format!("cpu with {threads} threads ({})", instruction_set().name());
     if !devices().contains(&"cuda:0") {
         return Finding::Well(cpu);
     }
     match cards() {
-        Ok(cards) => Finding::Well(told(&cpu, &cards)),
+        Ok(cards) => {
+            let said = told(&cpu, &cards);
+            match (0..cards.len()).filter(|_| purpose == Purpose::Look).find_map(wrong) {
+                Some(wrong) => Finding::Odd(format!("{said}; {wrong}")),
+                None => Finding::Well(said),
+            }
+        }
         Err(missing) => Finding::Odd(format!("{cpu}; no NVIDIA card: {missing}")),
+    }
+}
+
+/// What is wrong with a card, or with our kernels there.
+fn wrong(index: usize) -> Option<String> {
+    match device(&format!("cuda:{index}")) {
+        Ok(device) => {
+            runs_plain(&device).map(|why| format!("our kernels are wrong on cuda:{index} and are not used: {why}"))
+        }
+        Err(error) => Some(error.to_string()),
     }
 }
 

@@ -119,7 +119,7 @@ pub(crate) async fn examine(settings: &Settings, purpose: Purpose) -> Examined {
     }
     // a gateway runs no models, and may share its settings with workers that do
     if settings.role != Role::Gateway {
-        examined.add("devices", devices::check());
+        examined.add("devices", devices::check(purpose));
         match Models::new(&settings.models) {
             Ok(models) => {
                 let (finding, details) = weights::check(&settings.models, purpose);

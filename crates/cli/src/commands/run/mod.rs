@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use scumble_api::{Input, MadePicture, Output, SAFETY_CHECKER};
 use scumble_engine::weights::{Precision, Source};
-use scumble_engine::{Trace, device};
+use scumble_engine::{Trace, device, runs_plain};
 use scumble_worker::runner::{
     Drawn, Local, Model, Needs, Request, RunError, SafetyConfig, Watch, other_size, refusals, unchecked,
 };
@@ -119,6 +119,10 @@ fn draw(
 ) -> Result<Drawn, Failure> {
     let dtype = args.dtype.map(Dtype::meant);
     let device = device(&args.device).map_err(|e| Failure::Usage(e.to_string()))?;
+    if let Some(why) = runs_plain(&device) {
+        let name = &args.device;
+        progress.log(&format!("our kernels are wrong on {name} and are not used; please report this: {why}"));
+    }
     let local = Local::new(Model { source, precision: Precision { device, dtype } }).checked_by(safety);
     let drawn = local.draw(request, progress, trace);
     progress.finish();
