@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Pictures by diffusers on a device, in a process of its own, and what they took. JSON on stdout.
 
-    python gpu_theirs.py FOLDER --prompt TEXT --device cuda:0 [--draw 4,28] [--size 1024] [--tokens 512] [--dtype bfloat16]
-                          [--compile inductor] [-o FILE.png]
+    python gpu_theirs.py FOLDER --prompt TEXT --device cuda:0 [--draw 4,28] [--size 1024] [--tokens 512] [--guidance 4.0]
+                          [--dtype bfloat16] [--compile inductor] [-o FILE.png]
 
 A first picture, of as many steps as the first of --draw, is told apart: libraries are loaded and, with
 --compile, the transformer is compiled in it. The clock is read when the device has done what it was given.
@@ -26,6 +26,7 @@ def arguments():
     ap.add_argument("--draw", default="4,28")
     ap.add_argument("--size", type=int, default=1024)
     ap.add_argument("--tokens", type=int, default=512)
+    ap.add_argument("--guidance", type=float, default=4.0)
     ap.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     ap.add_argument("--compile", help="the backend of torch.compile; not compiled where it is left out")
     ap.add_argument("-o", "--output", help="keep the last picture")
@@ -75,7 +76,7 @@ def main():
     def draw(steps):
         began = time.perf_counter()
         # pixels come back to the processor, so at the end nothing is left to wait for
-        images = pipe(args.prompt, height=args.size, width=args.size, num_inference_steps=steps, guidance_scale=3.5,
+        images = pipe(args.prompt, height=args.size, width=args.size, num_inference_steps=steps, guidance_scale=args.guidance,
                       max_sequence_length=args.tokens, generator=torch.Generator("cpu").manual_seed(1)).images
         end = time.perf_counter()
         if args.output:

@@ -65,8 +65,8 @@ class Gpu(unittest.TestCase):
     def gpu(self, *flags, torch=False, env=None):
         """What it said, with its figures; without torch nothing but Python's own library is there."""
         figures = self.folder / "all.json"
-        command = [sys.executable, *([] if torch else ["-S"]), GPU, "--folder", self.folder / "kept", "--page", self.page, "--json", figures]
-        done = subprocess.run([*command, *flags], capture_output=True, text=True, env={**os.environ, **(env or {})})
+        command = [sys.executable, *([] if torch else ["-S"]), GPU, "--folder", self.folder / "kept", "--page", self.page]
+        done = subprocess.run([*command, "--json", figures, *flags], capture_output=True, text=True, env={**os.environ, **(env or {})})
         return done, json.loads(figures.read_text()) if figures.exists() else None
 
     def card(self, seed=1):
