@@ -58,19 +58,19 @@ class Machine:
         return self.isa == "native" and bool({"avx512_bf16", "amx_bf16"} & self.flags)
 
 
-def finished(command, env):
+def finished(command, env, patience=PATIENCE):
     """Runs a command to its end: its stdout, its seconds from outside, the most memory it had."""
     words = [str(word) for word in command]
     with tempfile.NamedTemporaryFile() as report:
         watched = [sys.executable, "-S", "-E", WATCH, report.name, *words]
         process = subprocess.Popen(watched, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, start_new_session=True)
-        alarm = threading.Timer(PATIENCE, os.killpg, (process.pid, signal.SIGKILL))
+        alarm = threading.Timer(patience, os.killpg, (process.pid, signal.SIGKILL))
         alarm.start()
         out, said = process.communicate()
         alarm.cancel()
         if process.returncode:
             text = said.decode(errors="replace")[-2000:]
-            sys.exit(f"{' '.join(words)} ended with {process.returncode} (the most that it may take are {PATIENCE} s):\n{text}")
+            sys.exit(f"{' '.join(words)} ended with {process.returncode} (the most that it may take are {patience} s):\n{text}")
         seconds, peak = Path(report.name).read_text().split()
     return out, float(seconds), int(peak)
 
