@@ -14,8 +14,8 @@ fn a_doctor_says_what_is_well_and_what_to_do() {
     desk.serve(&[]).stop();
     let well = succeeded(&doctor(&["--listen", "127.0.0.1:0"]));
     for what in [
-        "data dir", "database", "keys", "clock", "files", "address", "weights", "adapters", "makers", "safety",
-        "models",
+        "data dir", "database", "keys", "clock", "files", "space", "address", "weights", "adapters", "makers",
+        "safety", "models",
     ] {
         assert!(well.lines().any(|line| line.starts_with(&format!("ok     {what}"))), "{what}: {well}");
     }
@@ -42,7 +42,7 @@ fn a_doctor_says_what_is_well_and_what_to_do() {
         assert!(line.is_some_and(|line| line.contains(advice)), "{what}: {said}");
     }
     assert_eq!(ill.status.code(), Some(4));
-    assert!(String::from_utf8_lossy(&ill.stderr).contains("4 of 12 checks failed"), "{said}");
+    assert!(String::from_utf8_lossy(&ill.stderr).contains("4 of 13 checks failed"), "{said}");
     let open = doctor(&["--listen", "0.0.0.0:0"]);
     assert!(String::from_utf8_lossy(&open.stdout).contains("keys create"));
     assert_eq!(open.status.code(), Some(2), "as serve ends");
