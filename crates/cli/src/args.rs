@@ -500,8 +500,11 @@ pub(crate) enum KeysCommand {
         #[command(flatten)]
         place: PlaceArgs,
     },
-    /// List keys by id.
+    /// List keys by id, with when each was made and last used.
     List {
+        /// A JSON array instead of lines.
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         place: PlaceArgs,
     },

@@ -15,7 +15,7 @@ use crate::settings::{Database, Settings};
 
 /// Something that others on this machine may look into.
 pub(crate) struct TooOpen {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     mode: u32,
     /// What it should be.
     wanted: u32,

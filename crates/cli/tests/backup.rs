@@ -199,8 +199,18 @@ async fn what_is_there_is_not_replaced_and_what_is_elsewhere_is_told() {
     assert!(!desk.path("new").exists());
     // a fresh volume has a folder of the file system's own
     std::fs::create_dir_all(desk.path("volume/lost+found")).unwrap();
-    succeeded(&desk.scumble(&["restore", "a.tar", "--data-dir", "volume"]));
+    let restored = desk.scumble(&["restore", "a.tar", "--data-dir", "volume", "--json"]);
+    let told: Value = serde_json::from_str(&succeeded(&restored)).unwrap();
     assert!(desk.path("volume/scumble.db").exists());
+    // whose files are elsewhere still has to say where
+    let said = String::from_utf8_lossy(&restored.stderr);
+    assert!(told["files"] == 0 && told["files_elsewhere"].as_u64() > Some(0), "{told}");
+    assert!(said.contains("without the ") && said.contains("`scumble serve --data-dir volume --files URL`"), "{said}");
+    backup(&desk, "b.tar");
+    let whole = desk.scumble(&["restore", "b.tar", "--data-dir", "whole", "--json"]);
+    let said = String::from_utf8_lossy(&whole.stderr);
+    assert!(said.contains("`scumble serve --data-dir whole`"), "{said}");
+    assert!(succeeded(&whole).contains("\"files_elsewhere\":0"));
 }
 
 #[cfg(unix)]

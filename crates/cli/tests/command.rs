@@ -11,12 +11,14 @@ use std::io::Write;
 use std::path::Path;
 #[cfg(unix)]
 use std::process::Command;
+use std::time::Duration;
 
-use common::{Desk, succeeded};
+use common::{Desk, plain, star, succeeded};
 use scumble_engine::DType;
 use scumble_engine::families::flux;
 use scumble_testkit::tiny::files::{self, Format};
 use scumble_testkit::tiny::{self, Variant};
+use serde_json::Value;
 #[cfg(unix)]
 use serde_json::json;
 
@@ -338,6 +340,35 @@ fn folders_that_cannot_be_used_are_code_4() {
     std::fs::write(desk.path("data/scumble.db"), "this is no database, and long enough to be mistaken for one")
         .unwrap();
     desk.refuses(&["serve", "--data-dir", "data"], 4, &["database"]);
+}
+
+/// Beside the call, so that it may come a moment later.
+#[tokio::test]
+async fn a_list_of_keys_says_when_each_was_last_used() {
+    let desk = Desk::new();
+    let key =
+        succeeded(&desk.scumble(&["keys", "create", "--label", "laptop", "--data-dir", "data"])).trim().to_owned();
+    succeeded(&desk.scumble(&["keys", "create", "--data-dir", "data"]));
+    let list = |args: &[&str]| succeeded(&desk.scumble(&[&["keys", "list", "--data-dir", "data"], args].concat()));
+    assert_eq!(list(&[]).matches("  never used  valid").count(), 2);
+    let server = desk.serve(&["--stand-in=0"]);
+    let call = plain().post(server.url("/run/fal-ai/flux/dev")).header("authorization", format!("Key {key}"));
+    assert_eq!(call.json(&star()).send().await.unwrap().status(), 200);
+    let used = async {
+        loop {
+            let keys: Value = serde_json::from_str(&list(&["--json"])).unwrap();
+            if keys[0]["last_used"].is_string() {
+                return keys;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let keys = tokio::time::timeout(Duration::from_secs(60), used).await.unwrap();
+    assert_eq!((&keys[0]["label"], &keys[1]["last_used"], keys[2].is_null()), (&"laptop".into(), &Value::Null, true));
+    assert!(keys[0]["last_used"].as_str() >= keys[0]["created"].as_str() && keys[0]["revoked"].is_null(), "{keys}");
+    let text = list(&[]);
+    let at = keys[0]["last_used"].as_str().unwrap();
+    assert!(text.lines().next().unwrap().contains(&format!("  used {at}  valid  laptop")), "{text}");
 }
 
 #[test]

@@ -14,8 +14,8 @@ fn a_doctor_says_what_is_well_and_what_to_do() {
     desk.serve(&[]).stop();
     let well = succeeded(&doctor(&["--listen", "127.0.0.1:0"]));
     for what in [
-        "data dir", "database", "keys", "clock", "files", "address", "devices", "weights", "adapters", "makers",
-        "safety", "models",
+        "data dir", "database", "keys", "clock", "files", "space", "address", "devices", "weights", "adapters",
+        "makers", "safety", "models",
     ] {
         assert!(well.lines().any(|line| line.starts_with(&format!("ok     {what}"))), "{what}: {well}");
     }

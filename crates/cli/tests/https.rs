@@ -228,6 +228,26 @@ async fn the_owners_certificate_is_checked_before_it_is_served() {
     desk.refuses(&[&args[..], &["--tls-dev"]].concat(), 2, &["--tls-dev", "choose one"]);
 }
 
+#[test]
+fn only_a_certificate_for_fals_names_is_said_to_be_for_them() {
+    let desk = Desk::new();
+    let printed = |names: &[&str]| {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        desk.write("cert.pem", &CertificateParams::new(names).unwrap().self_signed(&key).unwrap().pem());
+        desk.write("key.pem", &key.serialize_pem());
+        desk.write("scumble.toml", "[server]\ntls = { cert = \"cert.pem\", key = \"key.pem\" }\nconnect = true\n");
+        // what is printed last
+        let mut server = desk.serve(&["--config", "scumble.toml", "--metrics-listen", "127.0.0.1:0"]);
+        server.prints("Metrics are at")
+    };
+    let own = printed(&["images.example.com"]);
+    assert!(own.contains("listens on https://"), "{own}");
+    assert!(!own.contains("fal.run") && !own.contains("HTTPS_PROXY") && !own.contains("/etc/hosts"), "{own}");
+    let fals = printed(&["*.fal.run", "fal.run"]);
+    assert!(fals.contains("HTTPS_PROXY") && fals.contains("To be fal.run for the whole machine"), "{fals}");
+}
+
 #[tokio::test]
 async fn https_carries_http2_to_those_who_speak_it() {
     let desk = Desk::new();

@@ -7,7 +7,7 @@ mod common;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Desk, plain, star};
+use common::{Desk, plain, star, succeeded};
 
 async fn text(url: &str) -> String {
     let answer = plain().get(url).send().await.unwrap();
@@ -52,6 +52,35 @@ fn a_key_that_is_misspelt_in_the_settings_is_told() {
     let desk = Desk::new();
     desk.write("scumble.toml", "[metrics]\nkey = \"x\"\n");
     desk.refuses(&["serve", "--data-dir", "data", "--config", "scumble.toml"], 2, &["line 2", "keys"]);
+}
+
+/// Its readers would be told no more than that they may not.
+#[test]
+fn a_key_that_is_not_there_is_told_before_anybody_is_shut_out() {
+    let desk = Desk::new();
+    let key = |label: &str| {
+        let key = succeeded(&desk.scumble(&["keys", "create", "--label", label, "--data-dir", "data"]));
+        key.split(':').next().unwrap().to_owned()
+    };
+    let (good, old) = (key("good"), key("old"));
+    succeeded(&desk.scumble(&["keys", "revoke", &old, "--data-dir", "data"]));
+    let told = |keys: &[&str]| {
+        desk.write("scumble.toml", &format!("[metrics]\nkeys = {keys:?}\n"));
+        let doctor = ["doctor", "--data-dir", "data", "--listen", "127.0.0.1:0", "--config", "scumble.toml"];
+        let said = succeeded(&desk.scumble(&doctor));
+        let line = said.lines().find(|line| line.contains("  metrics  ")).unwrap_or_else(|| panic!("{said}"));
+        line.to_owned()
+    };
+    assert!(told(&[&good]).starts_with("ok     metrics    1 key may read them"));
+    let some = told(&[&good, "nobodys", &old]);
+    let words = format!("note   metrics    [metrics] keys: there is no key nobodys; {old} is revoked. ");
+    assert!(some.starts_with(&words) && some.contains("`scumble keys list --data-dir data` shows"), "{some}");
+    let none = told(&["nobodys"]);
+    assert!(none.contains("no key can read the metrics"), "{none}");
+    // and whoever starts it all the same
+    desk.serve_logging(&["--config", "scumble.toml"], &[], "log").stop();
+    let log = std::fs::read_to_string(desk.path("log")).unwrap();
+    assert!(log.lines().any(|line| line.contains("WARN") && line.contains("there is no key nobodys")), "{log}");
 }
 
 /// A transaction that holds a table for as long as this lives.

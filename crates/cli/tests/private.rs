@@ -70,6 +70,26 @@ fn what_older_versions_made_is_told_and_closed() {
     assert_eq!(said(&[]).0, Some(0));
 }
 
+/// As `mkdir` makes it: nothing was there to be read, and `serve` closes it.
+#[test]
+fn a_new_data_dir_that_is_open_does_not_fail() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("data")).unwrap();
+    set_mode(&desk.path("data"), 0o755);
+    let doctor = ["doctor", "--listen", "127.0.0.1:0", "--data-dir", "data"];
+    let line = |told: &str| told.lines().find(|line| line.contains("  data dir")).unwrap().to_owned();
+    for _ in 0..2 {
+        let told = line(&succeeded(&desk.scumble(&doctor)));
+        assert!(told.starts_with("note   data dir   others on this machine may look into data (755, "), "{told}");
+        assert!(told.ends_with("`scumble serve` closes it when it starts, or chmod does"), "{told}");
+        // a key does not change it: its database is closed
+        succeeded(&desk.scumble(&["keys", "create", "--data-dir", "data"]));
+    }
+    desk.serve(&[]).stop();
+    assert_eq!(mode(&desk.path("data")), 0o700);
+    assert!(line(&succeeded(&desk.scumble(&doctor))).starts_with("ok "));
+}
+
 #[tokio::test]
 async fn what_is_shared_on_purpose_stays_open() {
     let desk = Desk::new();

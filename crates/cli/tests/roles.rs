@@ -120,3 +120,16 @@ async fn a_gateway_alone_ends_what_nobody_starts_in_time() {
     };
     assert_eq!(tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap(), 504);
 }
+
+#[test]
+fn a_database_that_is_not_there_is_told_in_the_words_of_its_server() {
+    let Ok(server) = std::env::var("SCUMBLE_TEST_POSTGRES") else {
+        eprintln!("SKIPPED: this test needs a PostgreSQL database; set SCUMBLE_TEST_POSTGRES");
+        return;
+    };
+    let (place, parameters) = server.split_once('?').map_or((&*server, String::new()), |(a, b)| (a, format!("?{b}")));
+    let host = place.rsplit_once('/').unwrap().0;
+    let url = format!("{host}/scumble_made_by_nobody{parameters}");
+    let said = Desk::new().refuses(&["keys", "list", "--database", &url], 4, &["scumble_made_by_nobody"]);
+    assert!(said.contains("the database refuses this program (") && !said.contains(" at line "), "{said}");
+}

@@ -8,7 +8,7 @@ mod common;
 use std::net::TcpListener;
 use std::path::Path;
 
-use common::Desk;
+use common::{Desk, plain, star, succeeded};
 use scumble_testkit::tiny::{self, Variant};
 
 const FREE: [&str; 5] = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"];
@@ -115,4 +115,120 @@ fn nothing_is_left_half_up() {
         assert!(!name.ends_with("-wal") && !name.starts_with(".probe"), "the database was closed: {name}");
     }
     desk.serve(&[]).stop();
+}
+
+/// A key in another database would open nothing here.
+#[test]
+fn who_needs_a_key_is_told_how_to_make_one_in_the_database_in_use() {
+    let desk = Desk::new();
+    desk.write("url", "sqlite:from-file.db\n");
+    desk.write("scumble.toml", "[store]\nurl = \"sqlite:from-config.db\"\n");
+    let open = ["serve", "--role", "gateway", "--listen", "0.0.0.0:0", "--data-dir", "data"];
+    for (flags, create) in [
+        (&[][..], "scumble keys create --data-dir data"),
+        (&["--database-file", "url"], "scumble keys create --database-file url"),
+        (&["--database", "sqlite:typed.db"], "scumble keys create --database sqlite:typed.db"),
+        (&["--config", "scumble.toml"], "scumble keys create --config scumble.toml"),
+    ] {
+        let serve = [&open[..], flags].concat();
+        let advice = format!("Make one with `{create}`, or");
+        desk.refuses(&serve, 2, &[&advice]);
+        let doctor = [&["doctor"], &serve[1..]].concat();
+        let before = desk.scumble(&doctor);
+        assert!(String::from_utf8_lossy(&before.stdout).contains(&advice), "{before:?}");
+        let words: Vec<&str> = create.split(' ').skip(1).collect();
+        succeeded(&desk.scumble(&words));
+        assert!(succeeded(&desk.scumble(&doctor)).contains("callers need a key; 1 can be used"), "{create}");
+    }
+    let variable = desk.command(&open).env("DATABASE_URL", "sqlite:variable.db").output().unwrap();
+    let said = String::from_utf8_lossy(&variable.stderr);
+    assert!(said.contains("Make one with `scumble keys create` with the DATABASE_URL that this server has"), "{said}");
+}
+
+/// Every call would get a 503.
+#[tokio::test]
+async fn too_little_space_is_told_before_the_first_call() {
+    let desk = Desk::new();
+    // more than any disk of a test has
+    desk.write("scumble.toml", "[store]\nfree_bytes = \"900 TB\"\n");
+    let doctor = ["doctor", "--data-dir", "data", "--listen", "127.0.0.1:0"];
+    let well = succeeded(&desk.scumble(&doctor));
+    let line = |said: &str| said.lines().find(|line| line.contains("  space  ")).map(str::to_owned);
+    let well = line(&well).unwrap_or_else(|| panic!("{well}"));
+    assert!(well.starts_with("ok") && well.ends_with("B are left, and [store] free_bytes asks for 256 MiB"), "{well}");
+    // on a new machine, and where there is a database
+    for _ in 0..2 {
+        let said = succeeded(&desk.scumble(&[&doctor[..], &["--config", "scumble.toml"]].concat()));
+        let said = line(&said).unwrap_or_else(|| panic!("{said}"));
+        assert!(said.starts_with("note   space      ") && said.contains("get a 503"), "{said}");
+        assert!(said.contains("where the database is, and [store] free_bytes asks for 900000 GB"), "{said}");
+        desk.serve(&[]).stop();
+    }
+    let server = desk.serve_logging(&["--config", "scumble.toml"], &[], "log");
+    let refused = plain().post(server.url("/run/scumble/starter")).json(&star()).send().await.unwrap();
+    assert_eq!(refused.status(), 503);
+    let log = std::fs::read_to_string(desk.path("log")).unwrap();
+    let data = desk.path("data").canonicalize().unwrap();
+    let place = format!("B are left in {}, where the database is", data.display());
+    for words in ["WARN", "no new work until more space is free: "] {
+        assert!(log.lines().any(|line| line.contains(words) && line.contains(&place)), "{words}: {log}");
+    }
+}
+
+/// What root has made is root's, and its user finds out here.
+#[cfg(unix)]
+#[test]
+fn a_database_of_another_user_is_told_with_whose_it_is() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    let desk = Desk::new();
+    succeeded(&desk.scumble(&["keys", "create", "--data-dir", "data"]));
+    let (data, database) = (desk.path("data"), desk.path("data/scumble.db"));
+    let is_root = std::fs::metadata(&database).unwrap().uid() == 0;
+    // root may open everything, anybody else not even their own file that is shut
+    let set = |path: &Path, mode: u32| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let program = desk.path("scumble");
+    if is_root {
+        std::fs::hard_link(env!("CARGO_BIN_EXE_scumble"), &program)
+            .or_else(|_| std::fs::copy(env!("CARGO_BIN_EXE_scumble"), &program).map(drop))
+            .unwrap();
+        set(&desk.path(""), 0o755);
+        chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
+    } else {
+        set(&database, 0);
+    }
+    let said = |args: &[&str]| {
+        let mut command = desk.command(&[args, &["--data-dir", "data"]].concat());
+        if is_root {
+            let mut other = std::process::Command::new(&program);
+            other.args(command.get_args()).current_dir(desk.path("")).env_clear().env("HOME", desk.path(""));
+            other.uid(NOBODY).gid(NOBODY);
+            command = other;
+        }
+        let out = command.output().unwrap();
+        assert_eq!(out.status.code(), Some(4), "{args:?}: {out:?}");
+        [out.stdout, out.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat()
+    };
+    let (owner, mode) = if is_root { ("belongs to root", "600") } else { ("belongs to ", "0") };
+    let listen = ["--listen", "127.0.0.1:0"];
+    for args in [&["keys", "list"][..], &[&["serve"], &listen[..]].concat(), &[&["doctor"], &listen[..]].concat()] {
+        let said = said(args);
+        for words in
+            ["may not open the database file data/scumble.db: it ", owner, &format!("with mode {mode};"), "chown"]
+        {
+            assert!(said.contains(words), "{args:?}: {words}: {said}");
+        }
+        assert!(!said.contains("check that its folder exists"), "{said}");
+    }
+    // the same for the folder
+    if is_root {
+        chown(&data, Some(0), Some(0)).unwrap();
+    } else {
+        set(&database, 0o600);
+        set(&data, 0);
+    }
+    let said = said(&["keys", "list"]);
+    set(&data, 0o700);
+    assert!(said.contains("may not open the database file data/scumble.db: the folder data belongs to "), "{said}");
 }

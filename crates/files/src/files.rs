@@ -1,6 +1,7 @@
 //! The type that keeps files.
 
 use std::ops::Range;
+use std::path::Path;
 use std::{fmt, io};
 
 use base64::Engine;
@@ -194,6 +195,12 @@ impl Files {
 }
 
 impl Files {
+    /// The folder in which the files are, where they are in one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.place.folder.as_deref()
+    }
+
     /// How much space is left where the files are, where that is known: on disk.
     ///
     /// # Errors

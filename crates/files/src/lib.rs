@@ -20,6 +20,7 @@ mod parts;
 mod path;
 mod place;
 mod s3;
+mod said;
 mod spool;
 mod sweep;
 mod walk;
@@ -30,7 +31,7 @@ pub mod suite;
 
 pub use content_type::content_type_of;
 pub use disk::free_bytes;
-pub use error::{Error, Result};
+pub use error::{Error, Result, Trouble};
 pub use files::{FileBody, Files, StoredFile};
 pub use fresh::{Fresh, FreshError, Settler};
 pub use parts::{Part, PartWriter};

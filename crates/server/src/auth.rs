@@ -44,7 +44,10 @@ impl FromRequestParts<AppState> for Authorized {
             return Err(Refusal::plain(401, "A key is needed: send the header Authorization: Key <key>"));
         };
         match state.store.key_by_hash(&hash(key)).await? {
-            Some(record) => Ok(Self::of_key(Some(record.id))),
+            Some(record) => {
+                state.used(&record);
+                Ok(Self::of_key(Some(record.id)))
+            }
             None => Err(Refusal::plain(401, "This key is not valid here")),
         }
     }
@@ -82,13 +85,17 @@ impl Authorized {
             return Ok(false);
         }
         if let Some(visit) = &self.visit {
-            return Ok(state.store.visit(visit).await?.is_some());
+            return Ok(state.store.visit(visit).await?.inspect(|key| state.used(key)).is_some());
         }
-        match &self.key_id {
-            Some(id) => Ok(state.store.key(id).await?.is_some()),
-            None => Ok(!state.store.keys_required().await?),
-        }
+        is_alive(state, self.key_id.as_deref()).await
     }
+}
+
+/// Whether what was given to the holder of this key, or to anybody on a server without keys, still holds. If so it is a use
+/// of the key.
+pub(crate) async fn is_alive(state: &AppState, key: Option<&str>) -> scumble_store::Result<bool> {
+    let Some(id) = key else { return Ok(!state.store.keys_required().await?) };
+    Ok(state.store.key(id).await?.inspect(|key| state.used(key)).is_some())
 }
 
 /// Whether a request of this key's is there for somebody with that key, or without one on a server without keys.

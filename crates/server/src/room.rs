@@ -1,8 +1,10 @@
 //! Space that is left for answers and for the database's own work: new work is refused before there is none.
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use scumble_api::published::{gigabytes, whole_units};
 use scumble_api::{ErrorAnswer, ErrorType};
 use scumble_files::Files;
 use scumble_store::Store;
@@ -49,16 +51,22 @@ impl Room {
 fn tight(store: &dyn Store, files: &Files, floor: u64) -> Option<String> {
     let database = store.free_bytes().map_err(|error| error.to_string());
     let pictures = files.free_bytes().map_err(|error| error.to_string());
-    [("the database is", database), ("the files are", pictures)].into_iter().find_map(|(place, free)| match free {
-        Ok(Some(free)) if free < floor => {
-            Some(format!("{free} bytes are left where {place}, and [store] free_bytes asks for {floor}"))
-        }
-        Ok(_) => None,
+    let places = [("the database is", store.folder(), database), ("the files are", files.folder(), pictures)];
+    places.into_iter().find_map(|(what, folder, free)| match free {
+        Ok(free) => little_room(what, folder?, free?, floor),
         Err(error) => {
             // whoever writes there will see
-            tracing::warn!(error, "how much space is left where {place} is not known");
+            tracing::warn!(error, "how much space is left where {what} is not known");
             None
         }
+    })
+}
+
+/// What is said of a folder with less than `floor` bytes left. `what`: "the files are".
+pub fn little_room(what: &str, folder: &Path, free: u64, floor: u64) -> Option<String> {
+    (free < floor).then(|| {
+        let (folder, free, floor) = (folder.display(), gigabytes(free), whole_units(floor));
+        format!("{free} are left in {folder}, where {what}, and [store] free_bytes asks for {floor}")
     })
 }
 
@@ -71,6 +79,15 @@ fn full() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_told_in_words_with_the_folder() {
+        let said = |free| little_room("the files are", Path::new("/var/lib/scumble/files"), free, 256 << 20);
+        let expected = "94.4 MB are left in /var/lib/scumble/files, where the files are, and [store] free_bytes asks for \
+                        256 MiB";
+        assert_eq!(said(94_371_840).as_deref(), Some(expected));
+        assert_eq!(said(256 << 20), None);
+    }
 
     #[test]
     fn the_system_is_asked_once_a_second_however_many_come() {

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::census::Look;
 use crate::config::Config;
+use crate::last_use::LastUse;
 use crate::pages::Tries;
 use crate::room::Room;
 use crate::stop::{Phase, Stop};
@@ -41,6 +42,8 @@ pub struct Shared {
     pub(crate) doubt: Doubt,
     /// Failed sign-ins.
     pub(crate) tries: Tries,
+    /// When keys were last used.
+    pub(crate) last_use: LastUse,
     /// What was seen in the database for whoever watches.
     pub(crate) look: Look,
 }
@@ -67,6 +70,7 @@ impl AppState {
             room: Room::default(),
             doubt: Doubt::default(),
             tries: Tries::default(),
+            last_use: LastUse::default(),
             look: Look::default(),
         }))
     }

@@ -374,3 +374,49 @@ async fn whoever_writes_the_name_of_a_file_into_a_prompt_is_not_given_it() {
         assert_eq!(result.json::<Value>().await.unwrap()["detail"][0]["input"], wrong["prompt"]);
     }
 }
+
+/// When keys were last used, by id, once this holds.
+async fn last_used(gallery: &Gallery, holds: impl Fn(Option<i64>, Option<i64>) -> bool) -> (Option<i64>, Option<i64>) {
+    let seen = async {
+        loop {
+            let keys = gallery.server.store.list_keys().await.unwrap();
+            let of = |key: &str| keys.iter().find(|one| one.id == id(key)).unwrap().last_used_ms;
+            let (ann, bob) = (of(&gallery.ann), of(&gallery.bob));
+            if holds(ann, bob) {
+                return (ann, bob);
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), seen).await.expect("a use is written")
+}
+
+#[tokio::test]
+async fn the_last_use_of_a_key_is_written_once_a_minute() {
+    let gallery = Gallery::new().await;
+    let Gallery { server, clock, ann, bob } = &gallery;
+    let call = async |key: &str| {
+        let jobs =
+            server.request(Method::GET, "/queue/fal-ai/flux/requests/00000000-0000-4000-8000-000000000000/status");
+        status(jobs.header("authorization", format!("Key {key}"))).await
+    };
+    let begin = clock.now_ms();
+    // a wrong secret of a key that exists, and none
+    assert_eq!((call(&format!("{}:wrong", id(bob))).await, call("nonsense").await), (401, 401));
+    assert_eq!(call(ann).await, 404);
+    last_used(&gallery, |ann, _| ann == Some(begin)).await;
+    // within the minute nothing is written; what comes first in the next one is
+    clock.advance(59_999);
+    assert_eq!(call(ann).await, 404);
+    clock.advance(1);
+    assert_eq!(call(ann).await, 404);
+    assert_eq!(last_used(&gallery, |ann, _| ann != Some(begin)).await, (Some(begin + 60_000), None));
+    // what was given for a key is used with it
+    let token = gallery.cdn_token(bob).await;
+    let (_, used) = last_used(&gallery, |_, bob| bob.is_some()).await;
+    assert_eq!(used, Some(begin + 60_000));
+    clock.advance(60_000);
+    let upload = server.request(Method::POST, "/cdn/files/upload").header("authorization", format!("Bearer {token}"));
+    assert_eq!(status(upload.header("content-type", "image/png").body("0123456789")).await, 200);
+    last_used(&gallery, |_, bob| bob == Some(begin + 120_000)).await;
+}

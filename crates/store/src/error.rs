@@ -2,7 +2,7 @@
 //! variant. Errors are cheap to clone because one failed commit answers many waiting writers.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::JobId;
@@ -21,6 +21,21 @@ pub enum Error {
         path: PathBuf,
         /// What the system said.
         reason: String,
+    },
+    /// The database is there, and this user is not let at it.
+    #[error(
+        "this user may not open the database file {}: {} {owner}, with mode {mode:o}; run the command as that user, or have \
+         root give it to this one with chown", path.display(), whose(place.as_deref())
+    )]
+    Denied {
+        /// The file.
+        path: PathBuf,
+        /// The folder on the way to it that is shut, where it is not the file.
+        place: Option<PathBuf>,
+        /// Whose that is.
+        owner: String,
+        /// What it lets whom do.
+        mode: u32,
     },
     /// Nothing was to be made, and there is no database of this program.
     #[error("there is no database yet")]
@@ -133,6 +148,7 @@ impl Error {
             | Self::Unreadable { .. }
             | Self::Replaced { .. } => true,
             Self::Open { .. }
+            | Self::Denied { .. }
             | Self::Absent
             | Self::Foreign(_)
             | Self::NewerSchema { .. }
@@ -147,6 +163,11 @@ impl Error {
             | Self::Closed => false,
         }
     }
+}
+
+/// What belongs to somebody else.
+fn whose(folder: Option<&Path>) -> String {
+    folder.map_or_else(|| "it belongs to".to_owned(), |folder| format!("the folder {} belongs to", folder.display()))
 }
 
 /// What the database itself said, whichever it is. Cheap to clone.

@@ -1,5 +1,7 @@
 //! The trait that every database implements.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::broadcast;
@@ -335,6 +337,11 @@ pub trait Store: Send + Sync {
     ///
     /// [`Error::Replaced`](crate::Error::Replaced) when the database is another one by now.
     async fn prove(&self) -> Result<()>;
+
+    /// The folder in which the database is, if it is a file.
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
 
     /// How much space is left where the database is, where that is known.
     fn free_bytes(&self) -> Result<Option<u64>> {

@@ -154,6 +154,14 @@ pub fn gigabytes(bytes: u64) -> String {
     }
 }
 
+/// A size that somebody has set, in the unit that divides it: 64 GiB is not told as 68.7 GB.
+pub fn whole_units(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 6] =
+        [("GiB", 1 << 30), ("GB", 1_000_000_000), ("MiB", 1 << 20), ("MB", 1_000_000), ("KiB", 1 << 10), ("B", 1)];
+    let whole = UNITS.iter().find(|(_, unit)| bytes.is_multiple_of(*unit));
+    whole.map_or_else(String::new, |(name, unit)| format!("{} {name}", bytes / unit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

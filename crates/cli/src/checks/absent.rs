@@ -32,7 +32,7 @@ fn told(what: &str, path: &Path, inside: &Path, flag: &str) -> Finding {
 }
 
 /// The nearest thing on the way to a folder that is there.
-fn nearest(folder: &Path) -> PathBuf {
+pub(super) fn nearest(folder: &Path) -> PathBuf {
     let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     whole.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/")).to_owned()
 }

@@ -1,5 +1,6 @@
 //! Whether the folders are there that adapters may be read from.
 
+use scumble_api::published::whole_units;
 use scumble_worker::Paths;
 
 use super::Finding;
@@ -9,7 +10,7 @@ use crate::settings::Settings;
 pub(super) fn check(settings: &Settings) -> Finding {
     let config = settings.worker.adapters.config();
     let kept = config.cache.as_ref().map_or_else(String::new, |folder| {
-        format!("; up to {} of downloads are kept in {}", size(config.cache_bytes), folder.display())
+        format!("; up to {} of downloads are kept in {}", whole_units(config.cache_bytes), folder.display())
     });
     let Paths::Below(folders) = &config.paths else { return Finding::Well(format!("any path may be named{kept}")) };
     let missing: Vec<String> =
@@ -28,12 +29,4 @@ pub(super) fn check(settings: &Settings) -> Finding {
             Finding::Well(format!("callers may name what is in {list}{kept}"))
         }
     }
-}
-
-/// In the unit that divides it: what was set as 64 GiB is not told as 69 GB.
-fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 6] =
-        [("GiB", 1 << 30), ("GB", 1_000_000_000), ("MiB", 1 << 20), ("MB", 1_000_000), ("KiB", 1 << 10), ("bytes", 1)];
-    let whole = UNITS.iter().find(|(_, unit)| bytes.is_multiple_of(*unit));
-    whole.map_or_else(String::new, |(name, unit)| format!("{} {name}", bytes / unit))
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use scumble_files::Files;
 use scumble_meters::Meters;
-use scumble_store::{Clock, Store, SystemClock};
+use scumble_store::{Clock, KeyRecord, Store, SystemClock};
 use scumble_worker::Models;
 use tokio::net::TcpListener;
 
@@ -108,6 +108,7 @@ pub(crate) async fn examine(settings: &Settings, purpose: Purpose) -> Examined {
     } else {
         examined.files_in(&settings.files, purpose).await;
     }
+    places::space(settings).into_iter().for_each(|found| examined.add("space", found));
     if let Some(address) = settings.listen {
         examined.listener = examined.address("address", address, "--listen").await;
     }
@@ -172,9 +173,17 @@ impl Examined {
 
     async fn database(&mut self, settings: &Settings, store: Arc<dyn Store>) {
         self.add("database", places::database(settings, &*store).await);
-        self.add("keys", keys::check(settings, &*store).await);
+        match store.list_keys().await {
+            Ok(made) => self.keys(settings, &made),
+            Err(error) => self.add("keys", Finding::Fails(error.into())),
+        }
         self.add("clock", clock::check(&*store).await);
         self.store = Some(store);
+    }
+
+    fn keys(&mut self, settings: &Settings, made: &[KeyRecord]) {
+        self.add("keys", keys::check(settings, made));
+        keys::of_metrics(settings, made).into_iter().for_each(|found| self.add("metrics", found));
     }
 
     /// Where there is no database there are no keys and no jobs.
@@ -188,7 +197,7 @@ impl Examined {
                 )),
             },
         );
-        self.add("keys", keys::without(settings));
+        self.keys(settings, &[]);
         self.add("clock", clock::now());
     }
 

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use scumble_meters::Meters;
 use scumble_server::{new_key, rotate_webhook_keys};
-use scumble_store::{Clock, Store, SystemClock};
+use scumble_store::{Clock, KeyRecord, Store, SystemClock};
+use serde_json::{Value, json};
 
 use crate::args::{Keys, KeysCommand};
 use crate::commands::time::iso;
@@ -19,7 +20,7 @@ const LABEL: usize = 200;
 /// Works with the server up or down: both use the same database.
 pub(crate) fn keys(args: &Keys) -> Result<(), Failure> {
     let (KeysCommand::Create { place, .. }
-    | KeysCommand::List { place }
+    | KeysCommand::List { place, .. }
     | KeysCommand::Revoke { place, .. }
     | KeysCommand::RotateWebhooks { place }) = &args.command;
     let database = Place::of(place)?.database;
@@ -32,7 +33,7 @@ pub(crate) fn keys(args: &Keys) -> Result<(), Failure> {
         };
         let done = match &args.command {
             KeysCommand::Create { label, .. } => create(&*store, label).await,
-            KeysCommand::List { .. } => list(&*store).await,
+            KeysCommand::List { json, .. } => list(&*store, *json).await,
             KeysCommand::Revoke { id, .. } => revoke(&*store, id).await,
             KeysCommand::RotateWebhooks { .. } => rotate(&*store).await,
         };
@@ -59,18 +60,30 @@ async fn create(store: &dyn Store, label: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn list(store: &dyn Store) -> Result<(), Failure> {
+async fn list(store: &dyn Store, json: bool) -> Result<(), Failure> {
     let keys = store.list_keys().await?;
+    if json {
+        return out::json(&Value::from_iter(keys.iter().map(as_json)));
+    }
     if keys.is_empty() {
         out::say("There are no keys; `scumble keys create` makes one, and from then on callers need one.");
     }
     let mut lines = String::new();
     for key in keys {
         let state = key.revoked_ms.map_or_else(|| "valid".to_owned(), |at| format!("revoked {}", iso(at)));
+        let used = key.last_used_ms.map_or_else(|| "never used".to_owned(), |at| format!("used {}", iso(at)));
         let label = cell(&key.label, LABEL);
-        let _ = writeln!(lines, "{}  created {}  {state}  {label}", key.id, iso(key.created_ms));
+        let _ = writeln!(lines, "{}  created {}  {used}  {state}  {label}", key.id, iso(key.created_ms));
     }
     out::result(&lines)
+}
+
+fn as_json(key: &KeyRecord) -> Value {
+    let KeyRecord { id, label, created_ms, last_used_ms, revoked_ms } = key;
+    json!({
+        "id": id, "label": label, "created": iso(*created_ms), "last_used": last_used_ms.map(iso),
+        "revoked": revoked_ms.map(iso),
+    })
 }
 
 async fn revoke(store: &dyn Store, id: &str) -> Result<(), Failure> {

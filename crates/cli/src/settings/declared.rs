@@ -89,17 +89,30 @@ pub(crate) fn sample() -> String {
     text + "\n# [providers.MAKER]: /docs/makers of a server\n"
 }
 
-/// Markdown without links and marks.
+/// Markdown without marks, and with links as the addresses that a server has for the documents: the file that is printed is
+/// read elsewhere than they are.
 fn plain(markdown: &str) -> String {
     let mut text = String::new();
     let mut rest = markdown.trim();
     while let Some((before, link)) = rest.split_once("](") {
         let (before, words) = before.rsplit_once('[').unwrap_or((before, ""));
+        let (target, after) = link.split_once(')').unwrap_or((link, ""));
         text.push_str(before);
-        text.push_str(words);
-        rest = link.split_once(')').map_or("", |(_, after)| after);
+        text.push_str(&linked(words, target));
+        rest = after;
     }
     (text + rest).replace('`', "")
+}
+
+/// `below` and names of documents are the address alone; other words keep theirs.
+fn linked(words: &str, target: &str) -> String {
+    let (file, heading) = target.split_once('#').map_or((target, None), |(file, heading)| (file, Some(heading)));
+    let document = file.strip_suffix(".md").unwrap_or("SETTINGS").to_ascii_lowercase();
+    let address = heading.map_or(format!("/docs/{document}"), |heading| format!("/docs/{document}#{heading}"));
+    match words == "below" || words.eq_ignore_ascii_case(&document) {
+        true => address,
+        false => format!("{words} ({address})"),
+    }
 }
 
 fn wrapped(text: &str) -> Vec<String> {
@@ -194,6 +207,21 @@ mod tests {
         assert_eq!(on.lines().count(), count, "{on}");
         read(folder.path(), &on).unwrap();
         assert!(sample.lines().all(|line| line.chars().count() <= WIDTH + 2 || line.contains(" = ")));
+    }
+
+    /// What is printed is read without the page that it is from.
+    #[test]
+    fn links_of_the_sample_lead_to_the_documents_of_a_server() {
+        let sample = sample().replace("\n# ", " ");
+        assert!(!sample.contains("below)") && !sample.contains("See below"), "{sample}");
+        for words in [
+            "See /docs/settings#without-keys for what a proxy means",
+            "in what it passes on (/docs/settings#behind-a-proxy)",
+            "on stderr an object (/docs/monitoring#logs)",
+            "programs that speak OpenAI's API (/docs/clients#openais-clients)",
+        ] {
+            assert!(sample.contains(words), "{words}: {sample}");
+        }
     }
 
     /// Every section that the file takes is declared.

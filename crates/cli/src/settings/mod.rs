@@ -41,7 +41,7 @@ pub(crate) use hub::{HubPlace, all_fetched, fetched, fetched_models, lost, usabl
 pub(crate) use isa::instruction_set;
 pub(crate) use listen::Listen;
 pub(crate) use own::{nowhere, own_source};
-pub(crate) use place::{Place, data_dir, files, folder_of};
+pub(crate) use place::{Named, Place, data_dir, files, folder_of};
 pub(crate) use safety::useless;
 pub(crate) use tls::Tls;
 
@@ -62,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) meters: Meters,
     pub(crate) data_dir: PathBuf,
     pub(crate) database: Database,
+    /// How another command is told of the same database.
+    pub(crate) named: Named,
     /// Where images are kept: a folder or a URL.
     pub(crate) files: String,
     pub(crate) open: bool,
@@ -115,6 +117,7 @@ impl Settings {
             files: files(args.files.as_deref().or(file.files.url.as_deref()), &place.data_dir, args.role)?,
             data_dir: place.data_dir,
             database: place.database,
+            named: place.named,
             open: args.open,
             tls,
             connect,

@@ -16,6 +16,39 @@ use crate::out;
 pub(crate) struct Place {
     pub(crate) data_dir: PathBuf,
     pub(crate) database: Database,
+    /// How another command is told of the same database.
+    pub(crate) named: Named,
+}
+
+/// What names a database.
+#[derive(Clone, Debug)]
+pub(crate) enum Named {
+    /// Nothing but the data dir.
+    DataDir(PathBuf),
+    /// `--database`, with a URL that is not repeated: it may hold a password.
+    Flag(Database),
+    /// `--database-file`.
+    File(PathBuf),
+    /// `DATABASE_URL`, or its twin with a file.
+    Variable,
+    /// A scumble.toml.
+    Config(PathBuf),
+}
+
+impl Named {
+    /// This command, for the same database: `scumble keys create` with what it needs.
+    pub(crate) fn command(&self, command: &str) -> String {
+        match self {
+            Self::DataDir(folder) => format!("`{command} --data-dir {}`", folder.display()),
+            Self::Flag(database) if database.is_shared() => {
+                format!("`{command}` with the --database of this server, {database}")
+            }
+            Self::Flag(database) => format!("`{command} --database {database}`"),
+            Self::File(path) => format!("`{command} --database-file {}`", path.display()),
+            Self::Variable => format!("`{command}` with the DATABASE_URL that this server has"),
+            Self::Config(path) => format!("`{command} --config {}`", path.display()),
+        }
+    }
 }
 
 impl Place {
@@ -23,11 +56,14 @@ impl Place {
     pub(super) fn read(args: &PlaceArgs) -> Result<(Self, File), Failure> {
         let file = File::read(args.config.as_deref())?;
         let data_dir = data_dir(args.data_dir.as_deref())?;
-        let database = match database_url(args, file.store.url.as_deref())? {
-            Some(url) => Database::parse(&url)?,
-            None => Database::Sqlite(data_dir.join("scumble.db")),
+        let (database, named) = match database_url(args)? {
+            Some((url, named)) => (Database::parse(&url)?, named),
+            None => match (&file.store.url, &args.config) {
+                (Some(url), Some(config)) => (Database::parse(url)?, Named::Config(config.clone())),
+                _ => (Database::Sqlite(data_dir.join("scumble.db")), Named::DataDir(data_dir.clone())),
+            },
         };
-        Ok((Self { data_dir, database }, file))
+        Ok((Self { data_dir, database, named }, file))
     }
 
     /// For commands that do not serve.
@@ -43,21 +79,22 @@ impl Place {
     }
 }
 
-/// Flag over environment over file, each of the first two directly or by way of a file.
-fn database_url(args: &PlaceArgs, in_file: Option<&str>) -> Result<Option<String>, Failure> {
+/// Flag over environment, each directly or by way of a file, and which of them it was.
+fn database_url(args: &PlaceArgs) -> Result<Option<(String, Named)>, Failure> {
     if let Some(url) = &args.database {
-        if Database::parse(url)?.has_password() {
+        let database = Database::parse(url)?;
+        if database.has_password() {
             out::warn(
                 "other users of this machine can read the password in --database in its list of processes; put the URL \
                  into a file and name that with --database-file FILE, or set DATABASE_URL",
             );
         }
-        return Ok(Some(url.clone()));
+        return Ok(Some((url.clone(), Named::Flag(database))));
     }
     if let Some(path) = &args.database_file {
-        return secret::file("--database-file", path).map(Some);
+        return Ok(Some((secret::file("--database-file", path)?, Named::File(path.clone()))));
     }
-    Ok(secret::variable("DATABASE_URL")?.or_else(|| in_file.map(str::to_owned)))
+    Ok(secret::variable("DATABASE_URL")?.map(|url| (url, Named::Variable)))
 }
 
 /// `--data-dir`, else the user's data folder.

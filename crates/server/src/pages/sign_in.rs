@@ -97,6 +97,7 @@ async fn enter(state: &AppState, key: &str, address: Option<IpAddr>) -> Result<E
     match state.store.key_by_hash(&hash(key)).await? {
         Some(record) => {
             state.tries.succeeded(&party);
+            state.used(&record);
             Ok(Entry::Open(record.id))
         }
         None => Ok(unknown("This key is not valid here, or it was revoked")),

@@ -172,7 +172,8 @@ pub(crate) async fn key_of_cookie(state: &AppState, headers: &HeaderMap) -> Resu
 
 async fn visit_of_cookie(state: &AppState, headers: &HeaderMap) -> Result<Option<(String, VisitHash)>, Refusal> {
     let Some(word) = cookie(headers).map(hash) else { return Ok(None) };
-    Ok(state.store.visit(&word).await?.map(|key| (key.id, word)))
+    let key = state.store.visit(&word).await?.inspect(|key| state.used(key));
+    Ok(key.map(|key| (key.id, word)))
 }
 
 /// The same for calls of the API, with the visit by which they may: only where one of our own pages makes them.

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 
 use super::validity::Validity;
@@ -18,6 +20,13 @@ pub(super) fn read(cert: &Path, key: &Path, now_ms: i64) -> Result<CertifiedKey,
         rustls::Error::InconsistentKeys(_) => Error::Mismatch { cert: cert.to_owned(), key: key.to_owned() },
         other => Error::Unusable { path: key.to_owned(), reason: other.to_string() },
     })
+}
+
+/// Whether the certificate is for this name.
+pub(super) fn is_for(cert: &Path, name: &str) -> Result<bool, Error> {
+    let chain = read_chain(cert)?;
+    let Ok(name) = ServerName::try_from(name) else { return Ok(false) };
+    Ok(ParsedCertificate::try_from(&chain[0]).is_ok_and(|parsed| verify_server_name(&parsed, &name).is_ok()))
 }
 
 /// At least one certificate.

@@ -70,6 +70,14 @@ pub fn check_files(cert: &Path, key: &Path, now_ms: i64) -> Result<(), Error> {
     files::read(cert, key, now_ms).map(drop)
 }
 
+/// Whether the owner's certificate is for this name.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn is_for(cert: &Path, name: &str) -> Result<bool, Error> {
+    files::is_for(cert, name)
+}
+
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

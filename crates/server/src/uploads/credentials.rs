@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::token::{Claims, Signer, Unusable};
 use crate::answer::Refusal;
-use crate::auth::{Authorized, presented};
+use crate::auth::{Authorized, is_alive, presented};
 use crate::pages;
 use crate::state::AppState;
 
@@ -32,14 +32,6 @@ impl FromRequestParts<AppState> for Uploader {
         }
         let Authorized { key_id, .. } = Authorized::from_request_parts(parts, state).await?;
         Ok(Self { owner: key_id })
-    }
-}
-
-/// Whether what a token was given for still holds: its key was not revoked, or keys are still not needed.
-async fn is_alive(state: &AppState, key: Option<&str>) -> Result<bool, Refusal> {
-    match key {
-        None => Ok(!state.store.keys_required().await?),
-        Some(id) => Ok(state.store.key(id).await?.is_some()),
     }
 }
 

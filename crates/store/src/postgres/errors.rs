@@ -1,5 +1,6 @@
 //! What PostgreSQL's errors mean, and which of them are worth another try.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgDatabaseError;
@@ -21,19 +22,47 @@ fn sorted(error: sqlx::Error) -> Error {
         return Error::Closed;
     }
     if is_lost(&error) {
-        return Error::NoAnswer(Cause::new(error));
+        return Error::NoAnswer(cause(error));
     }
-    let Some(said) = said(&error) else { return Error::Database(Cause::new(error)) };
+    let Some(said) = said(&error) else { return Error::Database(cause(error)) };
     match said.code() {
         FILE_EXISTS => Error::FileExists(said.detail().unwrap_or_default().to_owned()),
         // serialization failure, deadlock, lock timeout, statement timeout or cancel by the operator
-        "40001" | "40P01" | "55P03" | "57014" => Error::Busy(Cause::new(error)),
-        "25006" => Error::ReadOnly(Cause::new(error)),
-        "53100" => Error::Full(Cause::new(error)),
-        "XX001" | "XX002" => Error::Corrupt(Cause::new(error)),
+        "40001" | "40P01" | "55P03" | "57014" => Error::Busy(cause(error)),
+        "25006" => Error::ReadOnly(cause(error)),
+        "53100" => Error::Full(cause(error)),
+        "XX001" | "XX002" => Error::Corrupt(cause(error)),
         // no such role, wrong password, no such database, no right to connect
-        "28000" | "28P01" | "3D000" | "42501" => Error::Refused(Cause::new(error)),
-        _ => Error::Database(Cause::new(error)),
+        "28000" | "28P01" | "3D000" | "42501" => Error::Refused(cause(error)),
+        _ => Error::Database(cause(error)),
+    }
+}
+
+/// An error as it is told: without the line of PostgreSQL's own source that raised it, which reads like one of a file here.
+struct Told(sqlx::Error);
+
+fn cause(error: sqlx::Error) -> Cause {
+    Cause::new(Told(error))
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match said(&self.0) {
+            Some(said) => f.write_str(said.message()),
+            None => fmt::Display::fmt(&self.0, f),
+        }
+    }
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl std::error::Error for Told {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::ErrorCode;
 
+use super::whose::denied;
 use crate::{Cause, Error};
 
 impl From<rusqlite::Error> for Error {
@@ -23,7 +24,9 @@ impl From<rusqlite::Error> for Error {
 /// An error while opening: what could not be opened is told with its path.
 pub(super) fn about(path: &Path, error: Error) -> Error {
     match error {
-        Error::Database(cause) => Error::Open { path: path.to_owned(), reason: cause.to_string() },
+        Error::Database(cause) => {
+            denied(path).unwrap_or_else(|| Error::Open { path: path.to_owned(), reason: cause.to_string() })
+        }
         other => other,
     }
 }

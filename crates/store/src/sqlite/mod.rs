@@ -35,10 +35,11 @@ mod steps;
 mod survey;
 mod unwritten;
 mod visits;
+mod whose;
 mod workers;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -164,13 +165,13 @@ impl SqliteStore {
 const SHORT_QUEUE: i64 = 500;
 
 #[cfg(unix)]
-fn free_bytes(folder: &std::path::Path) -> Result<Option<u64>> {
+fn free_bytes(folder: &Path) -> Result<Option<u64>> {
     let system = rustix::fs::statvfs(folder).map_err(|error| Error::Database(Cause::new(error)))?;
     Ok(Some(system.f_bavail.saturating_mul(system.f_frsize)))
 }
 
 #[cfg(not(unix))]
-fn free_bytes(_: &std::path::Path) -> Result<Option<u64>> {
+fn free_bytes(_: &Path) -> Result<Option<u64>> {
     Ok(None)
 }
 
@@ -549,6 +550,10 @@ impl Store for SqliteStore {
         self.same_file.check()?;
         self.stuck.why().map_or(Ok(()), Err)?;
         self.probe.prove(&self.writer).await
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.folder)
     }
 
     fn free_bytes(&self) -> Result<Option<u64>> {

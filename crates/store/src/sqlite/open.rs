@@ -21,6 +21,7 @@ use super::readers::Readers;
 use super::rush::Rush;
 use super::same_file::SameFile;
 use super::unwritten::Unwritten;
+use super::whose::denied;
 use super::writer::{Announce, Writer};
 use crate::clock::Setback;
 use crate::keyed::Keyed;
@@ -85,7 +86,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Absent`] when it has to be there and is not, [`Error::Open`] when the file or its folder cannot be made, [`Error::Corrupt`] when it is no database,
+    /// [`Error::Absent`] when it has to be there and is not, [`Error::Denied`] when it is another user's,
+    /// [`Error::Open`] when the file or its folder cannot be made, [`Error::Corrupt`] when it is no database,
     /// [`Error::NewerSchema`] when a newer program has written it, [`Error::ReadOnly`], [`Error::Full`] and
     /// [`Error::Busy`] when bringing it up to date fails.
     pub async fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
@@ -173,7 +175,7 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 }
 
 fn cannot_open(path: &Path, error: &std::io::Error) -> Error {
-    Error::Open { path: path.to_owned(), reason: error.to_string() }
+    denied(path).unwrap_or_else(|| Error::Open { path: path.to_owned(), reason: error.to_string() })
 }
 
 fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection> {

@@ -33,21 +33,26 @@ pub(crate) fn restore(args: &Restore) -> Result<(), Failure> {
     let made = Made::folder(&target)?;
     let restored = restored(&args.file, &target, &stop, &bar);
     bar.finish();
-    let unpacked = restored.inspect_err(|_| made.undo())?;
-    told(&unpacked, &target, args.json)
+    let (unpacked, elsewhere) = restored.inspect_err(|_| made.undo())?;
+    told(&unpacked, elsewhere, &target, args.json)
 }
 
-fn restored(archive: &Path, target: &Path, stop: &Stop, bar: &Bar) -> Result<Unpacked, Failure> {
+/// What was unpacked, and how many files the database names that are elsewhere: all or none.
+fn restored(archive: &Path, target: &Path, stop: &Stop, bar: &Bar) -> Result<(Unpacked, u64), Failure> {
     check_empty(target)?;
     let aside = tempfile::Builder::new().prefix(ASIDE).tempdir_in(target);
     let aside = aside.map_err(|error| Failure::about("write into", target, error))?;
     let unpacked = unpack(archive, aside.path(), stop, bar)?;
     let database = aside.path().join(DATABASE);
     let about = |error| Failure::System(format!("the database in {} cannot be used: {error}", archive.display()));
-    Snapshot::open(&database).and_then(Snapshot::close).map_err(about)?;
+    let snapshot = Snapshot::open(&database).map_err(about)?;
+    let (named, _) = snapshot.all_files().map_err(about)?;
+    snapshot.close().map_err(about)?;
     stop.check()?;
     publish(&aside, target)?;
-    Ok(unpacked)
+    // `--without-files` is the only way to promise none where there are some
+    let elsewhere = if unpacked.head.files == 0 { named } else { 0 };
+    Ok((unpacked, elsewhere))
 }
 
 /// # Errors
@@ -119,22 +124,26 @@ impl Made {
     }
 }
 
-fn told(unpacked: &Unpacked, target: &Path, json: bool) -> Result<(), Failure> {
+fn told(unpacked: &Unpacked, elsewhere: u64, target: &Path, json: bool) -> Result<(), Failure> {
     let Unpacked { head, files, bytes, database_bytes } = unpacked;
-    let made = iso(head.made_ms);
-    out::say(&format!(
-        "{files} files ({}) and the database ({}) of {made} are in {}. Start the server with `scumble serve --data-dir {}`: \
-         requests that were waiting or running then run now",
-        gigabytes(*bytes),
-        gigabytes(*database_bytes),
-        target.display(),
-        target.display()
-    ));
+    let (made, target) = (iso(head.made_ms), target.display());
+    let (bytes_said, database_said) = (gigabytes(*bytes), gigabytes(*database_bytes));
+    let (begin, start) = match elsewhere {
+        0 => (
+            format!("{files} files ({bytes_said}) and the database ({database_said}) of {made} are in {target}"),
+            format!("`scumble serve --data-dir {target}`"),
+        ),
+        n => (
+            format!("the database ({database_said}) of {made} is in {target}, without the {n} files that it names"),
+            format!("`scumble serve --data-dir {target} --files URL`, URL being where those files are"),
+        ),
+    };
+    out::say(&format!("{begin}. Start the server with {start}: requests that were waiting or running then run now"));
     if !json {
         return Ok(());
     }
     out::json(&json!({
-        "data_dir": target.display().to_string(), "made": made, "program": head.program, "files": files,
-        "file_bytes": bytes, "database_bytes": database_bytes,
+        "data_dir": target.to_string(), "made": made, "program": head.program, "files": files,
+        "file_bytes": bytes, "files_elsewhere": elsewhere, "database_bytes": database_bytes,
     }))
 }

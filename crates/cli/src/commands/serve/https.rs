@@ -11,11 +11,16 @@ use scumble_store::{Clock, SystemClock};
 use crate::failure::Failure;
 use crate::settings::{Settings, Tls};
 
+/// Whoever has a certificate for this name of fal's has one for all that matter.
+const FALS: &str = "fal.run";
+
 /// What HTTPS is served with.
 pub(super) struct Https {
     pub(super) config: Arc<ServerConfig>,
     /// What programs have to be told to trust it.
     pub(super) local: Option<Trust>,
+    /// Whether the certificate is for fal's names, so that programs find the server under them.
+    pub(super) is_fals: bool,
 }
 
 /// The files of a local authority.
@@ -35,9 +40,12 @@ impl Https {
                 _ => e.to_string(),
             })
         };
-        let (source, local) = match &settings.tls {
+        let (source, local, is_fals) = match &settings.tls {
             None => return Ok(None),
-            Some(Tls::Files { cert, key }) => (Source::Files { cert: cert.clone(), key: key.clone() }, None),
+            Some(Tls::Files { cert, key }) => {
+                let is_fals = tls::is_for(cert, FALS).map_err(unusable)?;
+                (Source::Files { cert: cert.clone(), key: key.clone() }, None, is_fals)
+            }
             Some(Tls::Local) => {
                 let names = names(settings, listen);
                 let folder = settings.data_dir.join("tls");
@@ -46,11 +54,11 @@ impl Https {
                 let ca = std::path::absolute(authority.certificate_file())
                     .map_err(|e| Failure::about("find", &folder, e))?;
                 let bundle = tls::write_bundle(&ca).map_err(unusable)?;
-                (Source::Local { authority, names }, Some(Trust { ca, bundle }))
+                (Source::Local { authority, names }, Some(Trust { ca, bundle }), true)
             }
         };
         let config = tls::config(source, Arc::new(SystemClock)).map_err(unusable)?;
-        Ok(Some(Self { config, local }))
+        Ok(Some(Self { config, local, is_fals }))
     }
 }
 

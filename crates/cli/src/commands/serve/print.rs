@@ -34,14 +34,18 @@ pub(super) fn addresses(address: SocketAddr, https: Option<&Https>, settings: &S
             }
         }
     }
-    if settings.connect {
+    // no program takes another certificate for fal's
+    if https.is_fals && settings.connect {
         lines.push("Programs find it as fal.run, without further changes, with:".into());
         lines.push(format!("  export HTTPS_PROXY=http://{here}"));
     }
-    lines.push(
-        "To be fal.run for the whole machine, it must listen on port 443, and this line must be in /etc/hosts:".into(),
-    );
-    lines.push(format!("  {} {}", here.ip(), settings.server.hosts.names().join(" ")));
+    if https.is_fals {
+        lines.push(
+            "To be fal.run for the whole machine, it must listen on port 443, and this line must be in /etc/hosts:"
+                .into(),
+        );
+        lines.push(format!("  {} {}", here.ip(), settings.server.hosts.names().join(" ")));
+    }
     print(&lines.join("\n"));
 }
 
