@@ -2,7 +2,8 @@
 """How fast Scumble draws, beside diffusers: both in the same run, in turn, on the same weights and threads.
 
     python clients/parity/bench.py [--only starter,flux,slice,slices,texts,formats,load,growth,threads] [--runs 3]
-                                   [--threads 2] [--isa native|avx2|portable] [--page docs/PERFORMANCE.md] [--json FILE] [--folder DIR] [--tiny]
+                                   [--threads 2] [--isa native|avx2|portable] [--page docs/PERFORMANCE.md]
+                                   [--json FILE] [--folder DIR] [--tiny]
 
 - starter: the model in the binary, its stages and the whole command, imports included;
 - flux: a FLUX of 283 million random parameters with the autoencoder of FLUX.1, 512x512, in float32 and bfloat16;
