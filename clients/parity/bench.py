@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """How fast Scumble draws, beside diffusers: both in the same run, in turn, on the same weights and threads.
 
-    python clients/parity/bench.py [--only starter,flux,slice,formats,load,growth,threads] [--runs 3] [--threads 2]
-                                   [--isa native|avx2|portable] [--page docs/PERFORMANCE.md] [--json FILE] [--folder DIR] [--tiny]
+    python clients/parity/bench.py [--only starter,flux,slice,slices,texts,formats,load,growth,threads] [--runs 3]
+                                   [--threads 2] [--isa native|avx2|portable] [--page docs/PERFORMANCE.md]
+                                   [--json FILE] [--folder DIR] [--tiny]
 
 - starter: the model in the binary, its stages and the whole command, imports included;
 - flux: a FLUX of 283 million random parameters with the autoencoder of FLUX.1, 512x512, in float32 and bfloat16;
-- slice: three blocks as wide as FLUX.1's over the tokens of 1024x1024, in several formats;
+- slice: three blocks as wide as FLUX.1's over the tokens of 1024x1024, in several formats; slices: blocks as wide as those of
+  Stable Diffusion 3.5 Large and of HiDream-I1;
+- texts: text encoders as wide as T5-XXL, CLIP-bigG and Llama-3.1-8B, with few layers;
 - formats: the mid-size transformer in bfloat16, fp8 and GGUF: distance of the picture, seconds a step, memory;
 - load: a checkpoint of 2 GB, its files in the page cache and not;
 - growth: pixels, steps, pictures; threads: one and two.
@@ -32,7 +35,7 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "DIFFUSERS_VERBOSITY"
 import bench_page
 from bench_programs import ISA, ROOT, SCUMBLE, Machine
 
-PARTS = ("starter", "flux", "slice", "formats", "load", "growth", "threads")
+PARTS = ("starter", "flux", "slice", "slices", "texts", "formats", "load", "growth", "threads")
 NEEDED = ("torch", "diffusers", "transformers", "safetensors", "numpy", "PIL")
 
 
@@ -44,7 +47,7 @@ def arguments():
     ap.add_argument("--isa", choices=list(ISA), default="native")
     ap.add_argument("--page", type=Path, default=ROOT / "docs" / "PERFORMANCE.md")
     ap.add_argument("--json", type=Path, default=ROOT / "target" / "performance.json")
-    ap.add_argument("--folder", type=Path, help="where checkpoints are made and kept; they take up to 6 GB")
+    ap.add_argument("--folder", type=Path, help="where checkpoints are made and kept; they take up to 12 GB")
     ap.add_argument("--tiny", action="store_true")
     args = ap.parse_args()
     args.only = args.only.split(",")

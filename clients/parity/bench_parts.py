@@ -13,6 +13,8 @@ from bench_programs import ROOT, SCUMBLE, Case, command, diffusers, finished, me
 STARTER = Case(endpoint="scumble/starter", prompt="two small yellow stars on a purple background", size=256, steps=16,
                tokens=32, guidance=2.0, weights=ROOT / "starter" / "weights")
 FLUX = Case()
+SD35 = Case(endpoint="fal-ai/stable-diffusion-v35-large", flags=("-i", "guidance_scale=1"))
+HIDREAM = Case(endpoint="fal-ai/hidream-i1-fast", tokens=128)
 # behind the name of a format: what it is multiplied with is not rounded
 EXACT = ", `--dtype float32`"
 ROWS = ("load", "text_encode", "step", "denoise", "decode", "picture")
@@ -119,13 +121,17 @@ class Bench:
         import bench_weights
 
         folder = self.checkpoint("slice", bench_weights.large, bench_weights.TRUE_WIDTH)
-        case = replace(self.sized(FLUX, 1024), weights=folder, steps=1)
+        return self.one_step(replace(FLUX, weights=folder), {"q8_0": "Q8_0", "q4_k": "Q4_K"})
+
+    def one_step(self, case, kinds):
+        """A step of 1024x1024 with every number type and with what `models quantize` makes."""
+        case = replace(self.sized(case, 1024), steps=1)
         programs = {"Scumble, bfloat16 files": lambda: scumble(self.machine, case)}
         if self.machine.torch_has_bfloat16():
             programs["Scumble, bfloat16"] = lambda: scumble(self.machine, case, "bfloat16")
-        files = {name: self.quantized(folder, kind) for kind, name in (("q8_0", "Q8_0"), ("q4_k", "Q4_K"))}
+        files = {name: self.quantized(case.weights, kind, case.endpoint) for kind, name in kinds.items()}
         for name, file in files.items():
-            asked = replace(case, flags=("--component", f"transformer={file}"))
+            asked = replace(case, flags=(*case.flags, "--component", f"transformer={file}"))
             programs[f"Scumble, {name}"] = lambda asked=asked: scumble(self.machine, asked)
         programs["diffusers, float32"] = lambda: diffusers(self.machine, case)
         if self.machine.torch_has_bfloat16():
@@ -143,6 +149,50 @@ class Bench:
 
         head = ["", "seconds a step", "by diffusers' float32"] + (["by diffusers' bfloat16"] if half else [])
         return found, page.table([*head, "of the peak in float32", "peak memory"], [line(name, runs) for name, runs in found.items()])
+
+    # ----------------------------------------------------------------------------------------------- slices
+    def slices(self):
+        """The same for blocks of other models."""
+        import bench_weights
+
+        models = {"Stable Diffusion 3.5 Large, two joint blocks": (SD35, bench_weights.sd35, bench_weights.SD35_WIDTH),
+                  "HiDream-I1, a double and a single block": (HIDREAM, bench_weights.hidream, bench_weights.HIDREAM_WIDTH)}
+        found, text = {}, []
+        for name, (case, make, sizes) in models.items():
+            folder = self.checkpoint(f"slice-of-{case.endpoint.split('/')[1]}", make, sizes)
+            found[name], rows = self.one_step(replace(case, weights=folder), {"q8_0": "Q8_0"})
+            text.append(f"{name}:\n\n{rows}")
+        return found, "\n\n".join(text)
+
+    # ------------------------------------------------------------------------------------------------ texts
+    def texts(self):
+        """Text encoders of true width."""
+        import bench_weights
+
+        short = {"steps": 1, "again": 2}
+        encoders = {"T5-XXL, 2 of 24 layers, 512 tokens": ("t5-xxl", replace(FLUX, tokens=512, **short), bench_weights.large,
+                                                           bench_weights.T5_XXL),
+                    "CLIP-bigG, 8 of 32 layers, 77 tokens": ("clip-g", replace(SD35, **short), bench_weights.sd35_without_t5,
+                                                             bench_weights.CLIP_G),
+                    "Llama-3.1-8B, 2 of 32 layers, 128 tokens": ("llama", replace(HIDREAM, **short), bench_weights.hidream,
+                                                                 bench_weights.LLAMA)}
+        dtypes = ("float32", "bfloat16") if self.machine.torch_has_bfloat16() else ("float32",)
+        programs, places = {}, [(name, dtype) for name in encoders for dtype in dtypes]
+        for name, dtype in places:
+            folder, case, make, sizes = encoders[name]
+            case = replace(case, size=64, weights=self.checkpoint(folder, make, sizes))
+            programs[f"scumble {name} {dtype}"] = lambda case=case, dtype=dtype: scumble(self.machine, case, dtype)
+            programs[f"diffusers {name} {dtype}"] = lambda case=case, dtype=dtype: diffusers(self.machine, case, dtype)
+        found = self.in_turn(self.runs, programs)
+
+        def line(name, dtype):
+            ours, theirs = (found[f"{program} {name} {dtype}"] for program in ("scumble", "diffusers"))
+            shares = [run["texts_gflop"] / run["text_encode"] / run["peak_gflops"] for run in ours]
+            cells = row("text_encode", ours, theirs)[1:]
+            return [name, dtype, *cells, f"{100 * max(shares):.0f} %"]
+
+        head = ["encoder", "computed in", "Scumble", "diffusers", "ratio", "of the peak in float32"]
+        return found, page.table(head, [line(*place) for place in places])
 
     # ---------------------------------------------------------------------------------------------- formats
     def formats(self):
@@ -180,11 +230,11 @@ class Bench:
             yield f"{name}, by `models quantize`", file
             yield f"{name}, by `models quantize`{EXACT}", file
 
-    def quantized(self, folder, kind):
+    def quantized(self, folder, kind, endpoint=FLUX.endpoint):
         """A folder's transformer as `models quantize` makes it."""
         file = self.folder / f"own-{kind}.gguf"
         file.unlink(missing_ok=True)
-        words = ["models", "quantize", FLUX.endpoint, "--to", kind, "--weights", folder, "-o", file]
+        words = ["models", "quantize", endpoint, "--to", kind, "--weights", folder, "-o", file]
         finished([SCUMBLE, *words], self.machine.environment())
         return file
 

@@ -39,6 +39,8 @@ class Case:
     # above 1 for two passes in each step
     guidance: float = 1.0
     weights: Path | None = None
+    # how often it is drawn in one process, of which the last counts
+    again: int = 1
     flags: tuple = ()
 
 
@@ -77,7 +79,7 @@ def finished(command, env, patience=PATIENCE):
 
 def scumble(machine, case, dtype=None, threads=None, picture=None):
     """One picture by `scumble bench engine`."""
-    command = [SCUMBLE, "bench", "engine", case.endpoint, "--runs", 1, "--json", "--size", f"{case.size}x{case.size}",
+    command = [SCUMBLE, "bench", "engine", case.endpoint, "--runs", case.again, "--json", "--size", f"{case.size}x{case.size}",
                "--steps", case.steps, "--threads", threads or machine.threads, "-i", f"prompt={case.prompt}",
                "-i", f"num_images={case.images}", "-i", f"max_sequence_length={case.tokens}", *case.flags]
     if case.guidance > 1:
@@ -89,10 +91,14 @@ def scumble(machine, case, dtype=None, threads=None, picture=None):
     out, _, _ = finished(command, machine.environment())
     report = json.loads(out)
     rows = {row["stage"]: row for row in report["stages"]}
-    run = {stage: rows[stage]["median"] for stage in (*STAGES, "picture")}
+    last = lambda stage: rows[stage]["seconds"][-1]
+    run = {stage: last(stage) for stage in (*STAGES, "picture")}
     # adapters aside, all that is multiplied is counted
     work = {"share": rows["step"].get("share"), "gflops": rows["step"].get("gflops"), "peak_gflops": report["peak"]["gflops"]}
-    return {**run, "step": rows["step"]["seconds"], "memory": report["memory"], "dtype": report["dtype"], **work}
+    # what encoders multiply, each multiplication and addition counted
+    work["texts_gflop"] = rows["text_encode"].get("gflop", 0.0)
+    steps = rows["step"]["seconds"]
+    return {**run, "step": steps[-(len(steps) // case.again):], "memory": report["memory"], "dtype": report["dtype"], **work}
 
 
 def diffusers(machine, case, dtype="float32", threads=None, picture=None):
@@ -100,7 +106,7 @@ def diffusers(machine, case, dtype="float32", threads=None, picture=None):
     threads = threads or machine.threads
     command = [sys.executable, "-W", "ignore", THEIRS, case.weights, "--prompt", case.prompt, "--size", case.size, "--steps",
                case.steps, "--images", case.images, "--tokens", case.tokens, "--guidance", case.guidance, "--dtype", dtype,
-               "--threads", threads]
+               "--threads", threads, "--runs", case.again]
     command += ["-o", picture] if picture else []
     out, seconds, peak = finished(command, machine.environment() | {"OMP_NUM_THREADS": str(threads)})
     return {**json.loads(out), "command": seconds, "command_peak": peak}

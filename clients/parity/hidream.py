@@ -34,7 +34,8 @@ def write(root, variant, tag="", sizes=None, texts=None):
     for folder, name, config in encoders:
         small.write_transformers(root / folder, tag + name, config)
     small.write_vae(root / "vae", tag + "hd.vae")
-    wanted = small.shapes(HiDreamImageTransformer2DModel(**sizes))
+    with torch.device("meta"):
+        wanted = small.shapes(HiDreamImageTransformer2DModel(**sizes))
     small.write_json(root / "transformer/config.json", {"_class_name": "HiDreamImageTransformer2DModel",
                                                         "_diffusers_version": "0.32.1", **sizes})
     small.write_weights(root / "transformer/diffusion_pytorch_model.safetensors",

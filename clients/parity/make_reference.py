@@ -222,21 +222,21 @@ def write_llama_tokenizer(folder):
 
 
 # ------------------------------------------------------------------------------------------------- models
-def clip_text(cls_name, tag, vocab, hidden, heads, layers, act):
+def clip_text(cls_name, tag, vocab, hidden, heads, layers, act, wide=None):
     import transformers
 
     cfg = transformers.CLIPTextConfig(
-        vocab_size=vocab, hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=layers,
+        vocab_size=vocab, hidden_size=hidden, intermediate_size=wide or 2 * hidden, num_hidden_layers=layers,
         num_attention_heads=heads, max_position_embeddings=77, projection_dim=hidden, hidden_act=act,
         bos_token_id=0, eos_token_id=2, pad_token_id=1, layer_norm_eps=1e-5)
     return fill_weights(getattr(transformers, cls_name)(cfg), tag)
 
 
-def t5_text(cls_name, cfg_name, tag, vocab, eos, d_model, num_layers, num_heads, d_kv):
+def t5_text(cls_name, cfg_name, tag, vocab, eos, d_model, num_layers, num_heads, d_kv, d_ff=None):
     import transformers
 
     cfg = getattr(transformers, cfg_name)(
-        vocab_size=vocab, d_model=d_model, d_kv=d_kv, d_ff=2 * d_model, num_layers=num_layers, num_heads=num_heads,
+        vocab_size=vocab, d_model=d_model, d_kv=d_kv, d_ff=d_ff or 2 * d_model, num_layers=num_layers, num_heads=num_heads,
         relative_attention_num_buckets=32, relative_attention_max_distance=128, feed_forward_proj="gated-gelu",
         layer_norm_epsilon=1e-6, dropout_rate=0.1, tie_word_embeddings=False, pad_token_id=0, eos_token_id=eos,
         decoder_start_token_id=0, is_encoder_decoder=True)
