@@ -1,0 +1,2 @@
+// In place of NVIDIA's header of this name.
+#include "narrow.h"
