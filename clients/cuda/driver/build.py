@@ -39,9 +39,14 @@ def theirs():
 
 
 def compiled(name, flags, text=None, path=None):
-    """An object, from a file or a text."""
+    """An object, from a file or a text; again only where a source of it is newer."""
     made = TARGET / f"{name}.o"
-    done = subprocess.run([COMPILER, *FLAGS, *flags, "-c", "-x", "c++", path or "-", "-o", made],
+    listed = made.with_suffix(".d")
+    if made.exists() and listed.exists():
+        parts = [Path(part) for part in listed.read_text().replace("\\\n", " ").split()[1:]] + [HERE / "build.py"]
+        if all(part.exists() and part.stat().st_mtime < made.stat().st_mtime for part in parts if str(part) != "-"):
+            return made
+    done = subprocess.run([COMPILER, *FLAGS, *flags, "-MMD", "-MF", listed, "-c", "-x", "c++", path or "-", "-o", made],
                           input=text, capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"{name}: {done.stderr[:4000]}")
@@ -83,7 +88,7 @@ def tiles():
 
 def library(name, objects, *more):
     fresh = TARGET / f".{name}.{os.getpid()}"
-    done = subprocess.run([COMPILER, "-shared", f"-Wl,-soname,{name}", "-o", fresh, *objects, *more], capture_output=True, text=True)
+    done = subprocess.run([COMPILER, "-shared", "-Wl,-z,nodelete", f"-Wl,-soname,{name}", "-o", fresh, *objects, *more], capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"{name}: {done.stderr[:4000]}")
     fresh.replace(TARGET / name)

@@ -5,6 +5,7 @@
 #include "driver.h"
 #include "kernels.h"
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -152,14 +153,16 @@ CARD Result cuLaunchKernel(void *which, unsigned gx, unsigned gy, unsigned gz, u
     for (size_t i = 0; i < kernel->sizes.size(); i++) {
         if (!arguments[i]) return refuse(INVALID_VALUE, "%s without argument %zu", name, i);
     }
-    note("launch %s %u %u %u %u %u %u", name, gx, gy, gz, bx, by, bz);
     std::lock_guard lock(running);
     static const bool watched = signal(SIGSEGV, touched) != SIG_ERR && signal(SIGBUS, touched) != SIG_ERR;
     (void)watched;
     now = name;
     const unsigned grid[] = {gx, gy, gz}, block[] = {bx, by, bz};
+    const auto begun = std::chrono::steady_clock::now();
     kernel->run(grid, block, arguments);
+    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begun);
     now = nullptr;
+    note("launch %s %u %u %u %u %u %u %lld", name, gx, gy, gz, bx, by, bz, (long long)took.count());
     // a kernel that is wrong
     if (is_listed("SCUMBLE_DRIVER_WRONG", name)) {
         for (int i : kernel->written) clear(*(Address *)arguments[i]);
