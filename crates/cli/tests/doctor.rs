@@ -42,7 +42,7 @@ fn a_doctor_says_what_is_well_and_what_to_do() {
         assert!(line.is_some_and(|line| line.contains(advice)), "{what}: {said}");
     }
     assert_eq!(ill.status.code(), Some(4));
-    assert!(String::from_utf8_lossy(&ill.stderr).contains("4 of 13 checks failed"), "{said}");
+    assert!(String::from_utf8_lossy(&ill.stderr).contains("4 of 14 checks failed"), "{said}");
     let open = doctor(&["--listen", "0.0.0.0:0"]);
     assert!(String::from_utf8_lossy(&open.stdout).contains("keys create"));
     assert_eq!(open.status.code(), Some(2), "as serve ends");
