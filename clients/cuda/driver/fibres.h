@@ -72,9 +72,23 @@ inline void (*body)();
     abort();
 }
 
+[[noreturn]] inline void go_on(Fibre &fibre) {
+    now = &fibre, thread_index = fibre.thread;
+    if (fibre.started) _longjmp(fibre.at, 1);
+    fibre.started = true;
+    setcontext(&fibre.start);
+    fail("a thread that does not begin");
+}
+
+// Straight to the next lane of the warp that can run; to the scheduler where there is none.
 inline void pause(State state) {
     now->state = state;
-    if (_setjmp(now->at) == 0) _longjmp(scheduler, 1);
+    if (_setjmp(now->at) != 0) return;
+    const unsigned me = (unsigned)(now - all), end = (me | 31) < count ? (me | 31) + 1 : count;
+    for (unsigned i = me + 1; i < end; i++) {
+        if (all[i].state == State::Runs) go_on(all[i]);
+    }
+    _longjmp(scheduler, 1);
 }
 
 inline void live() {
@@ -84,12 +98,9 @@ inline void live() {
     }
 }
 
+// Runs lanes from this one on, until none of the warp is left that can run.
 inline void resume(Fibre &fibre) {
-    now = &fibre, thread_index = fibre.thread;
-    if (_setjmp(scheduler) != 0) return;
-    if (fibre.started) _longjmp(fibre.at, 1);
-    fibre.started = true;
-    setcontext(&fibre.start);
+    if (_setjmp(scheduler) == 0) go_on(fibre);
 }
 
 inline void prepare() {

@@ -255,9 +255,8 @@ FAMILIES = [
     ("flux-schnell", "fal-ai/flux/schnell", None, None),
     ("flux-schnell", "fal-ai/flux/schnell", checkpoints.with_one_head, {"attention_64", "attention_64_bias"}),
     ("flux-schnell", "fal-ai/flux/schnell", checkpoints.with_a_wide_head, {"attention_128", "attention_64_bias"}),
-    ("sd35", "fal-ai/stable-diffusion-v35-large", None, None),
-    ("sd35", "fal-ai/stable-diffusion-v35-large", checkpoints.with_one_head, {"attention_64"}),
-    ("auraflow", "fal-ai/aura-flow", None, None),
+    ("sd35", "fal-ai/stable-diffusion-v35-large", checkpoints.with_one_head, {"attention_64", "attention_64_bias"}),
+    ("auraflow", "fal-ai/aura-flow", checkpoints.with_one_head, {"attention_64"}),
     ("f-lite", "fal-ai/f-lite/standard", None, None),
     ("hidream-fast", "fal-ai/hidream-i1-fast", None, None),
     ("omnigen2", "fal-ai/omnigen-v2", None, None),
@@ -274,16 +273,22 @@ def test_families_draw_on_the_card_what_the_cpu_draws(machine, tmp_path, variant
     if widened:
         widened(weights, tmp_path / "wide")
         weights = tmp_path / "wide"
-    steps = 20 if variant == "omnigen2" else 2
-    words = ["--weights", weights, "-i", f"num_inference_steps={steps}", "-i", 'image_size={"width":96,"height":64}']
-    drawn = {where: machine.run(*words, device=where[0], dtype=where[1], prompt=(endpoint, PROMPT)).right()
-             for where in [("cpu", "float32"), ("cuda:0", "float32"), ("cuda:0", "bfloat16")]}
-    right, exact, short = drawn.values()
+    steps = 20 if variant in ("omnigen2", "auraflow") else 2
+    size = {"width": 32, "height": 32} if steps == 20 else {"width": 96, "height": 64}
+    words = ["--weights", weights, "-i", f"num_inference_steps={steps}", "-i", f"image_size={json.dumps(size)}"]
+    if variant == "omnigen2":
+        words += ["-i", "text_guidance_scale=1"]
+    where = [("cpu", "float32"), ("cpu", "bfloat16"), ("cuda:0", "float32"), ("cuda:0", "bfloat16")]
+    right, rough, exact, short = (machine.run(*words, device=device, dtype=dtype, prompt=(endpoint, PROMPT)).right()
+                                  for device, dtype in where)
     share, name = furthest(right.trace, exact.trace)
     assert share < 1e-4 and pictures.apart(right.picture, exact.picture)[0] <= 1, (share, name)
-    share, name = furthest(right.trace, short.trace)
-    print(f"{variant}: in bfloat16 {name} is {share:.4f} of its largest number away")
-    assert share < 0.1 and pictures.apart(right.picture, short.picture)[0] <= 8, (share, name)
+    # small networks of any numbers make much of little, here as on the CPU
+    (share, name), (known, _) = furthest(right.trace, short.trace), furthest(right.trace, rough.trace)
+    (levels, mean), (usual, _) = (pictures.apart(right.picture, it.picture) for it in (short, rough))
+    print(f"{variant}: in bfloat16 {name} is {share:.4f} of its largest number away (on the CPU {known:.4f}), and the picture "
+          f"{levels} levels (on the CPU {usual}), {mean:.3f} on the average")
+    assert share < max(0.05, 3 * known) and levels <= max(10, 3 * usual), name
     # trying launches each once or twice
     often = {kernel for kernel in ATTENTION if short.log.launches[kernel] > 2}
     assert attention is None or often == attention, short.log.launches
