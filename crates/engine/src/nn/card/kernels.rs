@@ -71,7 +71,7 @@ pub(super) struct Attention {
 
 /// The compute capabilities that run machine code made for an architecture.
 const CARDS: [(u32, &[(i32, i32)]); 4] =
-    [(80, &[(8, 0), (8, 6), (8, 7), (8, 9)]), (90, &[(9, 0)]), (100, &[(10, 0)]), (120, &[(12, 0)])];
+    [(80, &[(8, 0), (8, 6), (8, 7), (8, 8), (8, 9)]), (90, &[(9, 0)]), (100, &[(10, 0)]), (120, &[(12, 0)])];
 
 /// What it takes: each tensor as an address, four lengths and four strides; queries, keys, values, and what comes out.
 pub(super) const ATTENTION_TAKES: &str = "piiiiiiiipiiiiiiiipiiiiiiiipiiiiiiiifi";
