@@ -34,7 +34,7 @@ pub(super) fn upload(bytes: &[u8], dtype: DType, shape: &Shape, device: &CudaDev
 fn upload_as<T: CudaDType + DeviceRepr>(bytes: &[u8], shape: &Shape, device: &CudaDevice) -> Result<Tensor> {
     let count = shape.elem_count();
     if bytes.len() != count * size_of::<T>() {
-        candle_core::bail!("{} bytes are no tensor of {shape:?}", bytes.len())
+        candle_core::bail!("{} bytes do not make a tensor of {shape:?}", bytes.len())
     }
     #[expect(unsafe_code, reason = "memory of a card is not cleared before it is written")]
     // SAFETY: all of it is written below, by the stream that whoever reads it uses.
