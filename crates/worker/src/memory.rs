@@ -11,7 +11,7 @@ const OF_MACHINE: u64 = 70;
 const OF_BUDGET: u64 = 85;
 
 /// What weights may take of what the owner gives to models, or of the machine's; `None` where nobody says how much there is.
-pub(crate) fn for_weights(owner: Option<u64>) -> Option<u64> {
+fn for_weights(owner: Option<u64>) -> Option<u64> {
     owner.map(share).or_else(|| total().map(|bytes| bytes / 100 * OF_MACHINE))
 }
 
@@ -20,9 +20,12 @@ pub(crate) fn share(bytes: u64) -> u64 {
     bytes / 100 * OF_BUDGET
 }
 
-/// What weights may take of a device with memory of its own, and what they may take together with what is computed with them: of
-/// what the owner gives, or of what is free there now; `None` where nobody says.
+/// What weights may take of a device, and what they may take together with what is computed with them: of what the owner gives,
+/// or else of the machine's memory, or of what is free now where a device has its own; `None` where nobody says.
 pub(crate) fn of_device(device: &Device, owner: Option<u64>) -> (Option<u64>, Option<u64>) {
+    if device.is_cpu() {
+        return (for_weights(owner), owner.or_else(total));
+    }
     let whole = owner.or_else(|| scumble_engine::memory(device).map(|memory| memory.free));
     (whole.map(share), whole)
 }

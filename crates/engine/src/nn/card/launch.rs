@@ -152,9 +152,9 @@ pub(super) fn start(
     grid: Grid,
     args: &[Arg],
 ) -> candle_core::Result<()> {
-    let given: String = args.iter().map(|arg| arg.letter()).collect();
-    if given != takes {
-        bail!("{name} takes {takes}, and got {given}")
+    let given = || args.iter().map(|arg| arg.letter());
+    if !given().eq(takes.chars()) {
+        bail!("{name} takes {takes}, and got {}", given().collect::<String>())
     }
     let Some(config) = grid.config() else { bail!("{name} would need {:?} blocks", grid.blocks) };
     let mut call = stream.launch_builder(function);

@@ -41,11 +41,14 @@ impl Lanes {
         let devices = devices.collect::<Result<Vec<_>, _>>()?;
         let processors = devices.iter().filter(|device| device.is_cpu()).count() as u64;
         let lane = |(name, device): (&String, Device)| {
-            warn_of_plain(name, &device);
-            let (budget, whole) = match device.is_cpu() {
-                true => (memory::for_weights(memory), memory.or_else(memory::total)),
-                false => memory::of_device(&device, memory),
-            };
+            if let Some(why) = runs_plain(&device) {
+                tracing::warn!(
+                    device = name,
+                    why,
+                    "our kernels are wrong on this device and are not used; please report this"
+                );
+            }
+            let (budget, whole) = memory::of_device(&device, memory);
             let sharing = if device.is_cpu() { processors.max(1) } else { 1 };
             let [budget, whole] = [budget, whole].map(|bytes| bytes.map(|bytes| bytes / sharing));
             Lane { name: name.clone(), device, residency: Residency::new(budget, whole, meters.clone()) }
@@ -57,11 +60,7 @@ impl Lanes {
 
     /// One, for a single job.
     pub(super) fn one(device: Device) -> Self {
-        let (budget, whole) = match device.is_cpu() {
-            true => (memory::for_weights(None), memory::total()),
-            false => memory::of_device(&device, None),
-        };
-        warn_of_plain("the device", &device);
+        let (budget, whole) = memory::of_device(&device, None);
         let lane = Lane { name: String::new(), device, residency: Residency::new(budget, whole, Meters::new()) };
         Self { lanes: vec![lane], jobs: Mutex::new(vec![0]) }
     }
@@ -107,13 +106,6 @@ impl Lanes {
 
     fn jobs(&self) -> MutexGuard<'_, Vec<usize>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Says that pictures will take longer than they should.
-fn warn_of_plain(name: &str, device: &Device) {
-    if let Some(why) = runs_plain(device) {
-        tracing::warn!(device = name, why, "our kernels are wrong on this device and are not used; please report this");
     }
 }
 

@@ -58,8 +58,7 @@ fn too_large(width: &Width, half: &Width, budget: u64) -> RunError {
 /// # Errors
 /// A checkpoint that cannot be opened, or that is too large.
 pub fn precision(model: &Model, memory: Option<u64>) -> Result<Precision, RunError> {
-    let device = &model.precision.device;
-    let budget = if device.is_cpu() { memory::for_weights(memory) } else { memory::of_device(device, memory).0 };
+    let (budget, _) = memory::of_device(&model.precision.device, memory);
     Ok(choose(model, budget)?.precision)
 }
 
